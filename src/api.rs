@@ -1,0 +1,1 @@
+//! HTTP APIs: Prometheus, Alertmanager, Jaeger, Tempo shapes and our own.

@@ -1,0 +1,1 @@
+//! Builds and runs the whole: the only owner of long-lived tasks.

@@ -1,0 +1,1 @@
+//! Checks what is declared against what happens.

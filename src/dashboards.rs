@@ -1,0 +1,1 @@
+//! Generates Grafana dashboards and the objects that carry them.

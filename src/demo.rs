@@ -1,0 +1,1 @@
+//! A simulated mesh that serves real scrape pages, sends real spans and has real incidents.

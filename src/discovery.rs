@@ -1,0 +1,1 @@
+//! Turns the configuration into scrape targets: static lists, watched files, relabelling.

@@ -1,0 +1,1 @@
+//! Turns edge minutes into a service graph with health.

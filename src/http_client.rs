@@ -1,0 +1,1 @@
+//! Outgoing HTTP as configuration describes it: TLS, authentication, proxies.

@@ -1,0 +1,3 @@
+//! The command line: parses arguments, runs a command, sets the exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads Istio, Linkerd, Gateway API and Kubernetes resources into one snapshot.

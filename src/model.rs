@@ -1,0 +1,21 @@
+//! The nouns of meshscope: labels, samples, alerts, spans, workloads.
+//!
+//! Invariant: no IO, no serde, imports nothing of the crate. What a type cannot know is `None`, not a placeholder text.
+
+mod alert;
+mod finding;
+mod labels;
+mod matcher;
+mod sample;
+pub mod span;
+mod time;
+pub mod workload;
+
+pub use alert::{Alert, AlertState, AlertTransition};
+pub use finding::{Finding, Severity};
+pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME};
+pub use matcher::{MatchOp, Matcher, RegexError, anchored_regex};
+pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_marker};
+pub use span::Span;
+pub use time::Timestamp;
+pub use workload::{EdgeKey, EdgeMinute, Workload};

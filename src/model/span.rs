@@ -1,0 +1,233 @@
+//! Spans and traces, as OTLP gives them, with the mesh identity that a proxy attaches.
+
+use std::sync::Arc;
+
+/// 16-byte trace id.
+pub type TraceId = [u8; 16];
+/// 8-byte span id.
+pub type SpanId = [u8; 8];
+
+/// The part a span plays in a call (OTLP `SpanKind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SpanKind {
+    /// Not said.
+    Unspecified,
+    /// Work inside one process.
+    Internal,
+    /// The called side of a call.
+    Server,
+    /// The calling side of a call.
+    Client,
+    /// Sends a message.
+    Producer,
+    /// Receives a message.
+    Consumer,
+}
+
+impl SpanKind {
+    /// Name as in Tempo's span metrics: `SPAN_KIND_SERVER`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unspecified => "SPAN_KIND_UNSPECIFIED",
+            Self::Internal => "SPAN_KIND_INTERNAL",
+            Self::Server => "SPAN_KIND_SERVER",
+            Self::Client => "SPAN_KIND_CLIENT",
+            Self::Producer => "SPAN_KIND_PRODUCER",
+            Self::Consumer => "SPAN_KIND_CONSUMER",
+        }
+    }
+}
+
+/// How a span ended (OTLP `StatusCode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SpanStatus {
+    /// Not said, which means no error.
+    Unset,
+    /// Said to be right.
+    Ok,
+    /// Failed.
+    Error,
+}
+
+impl SpanStatus {
+    /// Name as in Tempo's span metrics: `STATUS_CODE_ERROR`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unset => "STATUS_CODE_UNSET",
+            Self::Ok => "STATUS_CODE_OK",
+            Self::Error => "STATUS_CODE_ERROR",
+        }
+    }
+}
+
+/// A value of an attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AttributeValue {
+    /// Text.
+    String(Arc<str>),
+    /// True or false.
+    Bool(bool),
+    /// Whole number.
+    Int(i64),
+    /// Number.
+    Double(f64),
+    /// Bytes, list or map, as JSON text.
+    Json(Arc<str>),
+}
+
+/// Attributes in the order they came.
+pub type Attributes = Vec<(Arc<str>, AttributeValue)>;
+
+/// What produced a group of spans: OTLP resource.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Resource {
+    /// Its attributes, `service.name` among them.
+    pub attributes: Attributes,
+}
+
+/// Something that happened during a span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanEvent {
+    /// When, nanoseconds since the epoch.
+    pub at_ns: u64,
+    /// What.
+    pub name: Arc<str>,
+    /// Details.
+    pub attributes: Attributes,
+}
+
+/// A reference to another span.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanLink {
+    /// The other trace.
+    pub trace_id: TraceId,
+    /// The other span.
+    pub span_id: SpanId,
+    /// Details.
+    pub attributes: Attributes,
+}
+
+/// One unit of work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Span {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// Which span.
+    pub span_id: SpanId,
+    /// Its parent; `None` at the root.
+    pub parent_id: Option<SpanId>,
+    /// Its part in the call.
+    pub kind: SpanKind,
+    /// `service.name` of the resource, or `unknown_service`.
+    pub service: Arc<str>,
+    /// Operation.
+    pub name: Arc<str>,
+    /// Start, nanoseconds since the epoch.
+    pub start_ns: u64,
+    /// Duration in nanoseconds.
+    pub duration_ns: u64,
+    /// How it ended.
+    pub status: SpanStatus,
+    /// Why it failed, when said.
+    pub status_message: Arc<str>,
+    /// Attributes of the span.
+    pub attributes: Attributes,
+    /// What produced it.
+    pub resource: Arc<Resource>,
+    /// Instrumentation scope name.
+    pub scope: Arc<str>,
+    /// What happened during it.
+    pub events: Vec<SpanEvent>,
+    /// What it refers to.
+    pub links: Vec<SpanLink>,
+}
+
+impl Span {
+    /// The attribute of that name, on the span itself.
+    pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
+        self.attributes.iter().find(|(n, _)| &**n == name).map(|(_, v)| v)
+    }
+
+    /// The text of an attribute of the span, or else of its resource.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let of = |attributes: &'_ Attributes| attributes.iter().position(|(n, _)| &**n == name);
+        let value = match of(&self.attributes) {
+            Some(at) => &self.attributes[at].1,
+            None => &self.resource.attributes[of(&self.resource.attributes)?].1,
+        };
+        match value {
+            AttributeValue::String(text) | AttributeValue::Json(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// End, nanoseconds since the epoch.
+    pub fn end_ns(&self) -> u64 {
+        self.start_ns.saturating_add(self.duration_ns)
+    }
+}
+
+/// Lower-case hex of a trace or span id.
+pub fn hex(id: &[u8]) -> String {
+    id.iter().fold(String::with_capacity(id.len() * 2), |mut text, byte| {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+        text
+    })
+}
+
+/// A trace id from hex; shorter text is padded on the left with zeros, as Jaeger writes 64-bit ids.
+pub fn trace_id_from_hex(text: &str) -> Option<TraceId> {
+    if text.is_empty() || text.len() > 32 {
+        return None;
+    }
+    let mut id = [0; 16];
+    for (i, digit) in text.bytes().rev().enumerate() {
+        let value = char::from(digit).to_digit(16)? as u8;
+        id[15 - i / 2] |= value << (4 * (i % 2));
+    }
+    Some(id)
+}
+
+/// What is searchable of one trace within one stored batch: one narrow index row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TracePart {
+    /// Which trace.
+    pub trace_id: TraceId,
+    /// Earliest start in this part, nanoseconds since the epoch.
+    pub start_ns: u64,
+    /// Latest end in this part.
+    pub end_ns: u64,
+    /// Spans in this part.
+    pub span_count: u32,
+    /// Spans with an error in this part.
+    pub error_count: u32,
+    /// Longest single span in this part, nanoseconds.
+    pub longest_ns: u64,
+    /// Service of the root span, when it is in this part.
+    pub root_service: Option<Arc<str>>,
+    /// Operation of the root span, when it is in this part.
+    pub root_name: Option<Arc<str>>,
+    /// Services in this part, sorted.
+    pub services: Vec<Arc<str>>,
+    /// Operations in this part, sorted, bounded.
+    pub operations: Vec<Arc<str>>,
+    /// Hashes of `name=value` of the attributes worth searching.
+    pub attribute_hashes: Vec<i64>,
+}
+
+/// Spans on their way to the store: one compressed blob and its index rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanBatch {
+    /// The spans, as `traces` encodes them.
+    pub bytes: Vec<u8>,
+    /// Earliest start, nanoseconds since the epoch.
+    pub from_ns: u64,
+    /// Latest start.
+    pub to_ns: u64,
+    /// How many spans.
+    pub span_count: u32,
+    /// One row for each trace.
+    pub parts: Vec<TracePart>,
+}

@@ -1,0 +1,1 @@
+//! Tells receivers: routing, grouping, inhibition, silences, deduplication, retry.

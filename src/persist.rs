@@ -1,0 +1,1 @@
+//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox.

@@ -1,0 +1,1 @@
+//! Parses, selects for and evaluates PromQL exactly as Prometheus 3 does.

@@ -1,0 +1,1 @@
+//! Evaluates rule groups into alert states and recordings exactly as Prometheus does.

@@ -1,0 +1,1 @@
+//! Scrapes proxies: HTTP, exposition formats, staleness, and the samples they give.

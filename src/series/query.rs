@@ -1,0 +1,143 @@
+//! What can be asked of a store of series, and what it answers. The one trait of meshscope.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::model::{Labels, Matcher, Timestamp};
+
+/// Which samples a query needs.
+#[derive(Clone, Debug)]
+pub struct Select {
+    /// All must hold. At least one must not match the empty string, unless the caller wants everything.
+    pub matchers: Vec<Matcher>,
+    /// First time wanted, inclusive.
+    pub from: Timestamp,
+    /// Last time wanted, inclusive.
+    pub to: Timestamp,
+    /// What the engine will do with the samples; a store may use it to pick a coarser tier, never to change an answer.
+    pub hint: SelectHint,
+    /// Most samples to return; past it [`QueryError::TooManySamples`].
+    pub sample_limit: usize,
+}
+
+/// What the engine will do with selected samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SelectHint {
+    /// Step of a range query, zero for an instant query.
+    pub step: Duration,
+    /// Range of the range selector, zero for an instant selector.
+    pub range: Duration,
+    /// Function around the selector (`rate`, `sum` …), empty when none.
+    pub function: &'static str,
+}
+
+impl Select {
+    /// Everything that satisfies `matchers` in `[from, to]`, without a hint or a limit.
+    pub fn new(matchers: Vec<Matcher>, from: Timestamp, to: Timestamp) -> Self {
+        Self { matchers, from, to, hint: SelectHint::default(), sample_limit: usize::MAX }
+    }
+}
+
+/// The samples of one series, oldest first, as two columns of equal length.
+///
+/// Stale markers are among the values ([`crate::model::is_stale`]). Series scraped together may share one time column.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesSamples {
+    /// Which series.
+    pub labels: Labels,
+    /// Strictly rising.
+    pub times: Arc<[Timestamp]>,
+    /// One for each time.
+    pub values: Vec<f64>,
+}
+
+/// The answer to a [`Select`]. Each label set occurs once; the order is not specified.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Series with at least one sample in the range.
+    pub series: Vec<SeriesSamples>,
+    /// What the asker should know (a range was widened, a tier was away), without the `PromQL warning:` prefix.
+    pub warnings: Vec<String>,
+}
+
+/// Why a store could not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// More samples than the limit.
+    #[error("query processing would load too many samples into memory in query execution")]
+    TooManySamples,
+    /// The store behind is away.
+    #[error("{store} is not available: {reason}")]
+    Unavailable {
+        /// Which store.
+        store: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// What is stored cannot be read.
+    #[error("stored samples of {labels} are damaged: {reason}")]
+    Damaged {
+        /// Which series.
+        labels: String,
+        /// How.
+        reason: String,
+    },
+}
+
+/// A store of series that can be queried: the memory tier, PostgreSQL history, or both as one.
+pub trait Queryable: Send + Sync {
+    /// The samples of the series that satisfy all matchers.
+    ///
+    /// # Errors
+    /// When a limit is hit or the store is away.
+    fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>>;
+
+    /// Label sets with samples in `[from, to]` that satisfy any of the matcher lists (every series when there is none).
+    ///
+    /// # Errors
+    /// When the store is away.
+    fn series(
+        &self,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Labels>, QueryError>>;
+
+    /// Names of all labels of those series, sorted. May be answered quicker than through [`Queryable::series`].
+    ///
+    /// # Errors
+    /// When the store is away.
+    fn label_names(
+        &self,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
+        Box::pin(async move {
+            let series = self.series(any_of, from, to).await?;
+            let names: std::collections::BTreeSet<&str> = series.iter().flatten().map(|(name, _)| name).collect();
+            Ok(names.into_iter().map(str::to_owned).collect())
+        })
+    }
+
+    /// Values that the label `name` has among those series, sorted bytewise.
+    ///
+    /// # Errors
+    /// When the store is away.
+    fn label_values(
+        &self,
+        name: String,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
+        Box::pin(async move {
+            let series = self.series(any_of, from, to).await?;
+            let values: std::collections::BTreeSet<&str> =
+                series.iter().filter_map(|labels| labels.get(&name)).collect();
+            Ok(values.into_iter().map(str::to_owned).collect())
+        })
+    }
+}

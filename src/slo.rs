@@ -1,0 +1,1 @@
+//! Turns objectives into burn-rate rules and error budgets.

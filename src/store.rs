@@ -1,0 +1,1 @@
+//! PostgreSQL: private server, pool, migrations, bulk writes and queries.
