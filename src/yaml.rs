@@ -1,10 +1,16 @@
 //! YAML as a tree that knows its lines, decoded with every mistake reported at once.
 //!
-//! A leaf: imports nothing of the crate.
+//! In: text. Out: [`Node`]s, or a decoded value with [`Problem`]s. Anchors, aliases and merge keys are resolved within
+//! the budgets of the YAML crate, so that no document can grow without bound. A leaf: imports nothing of the crate.
 
+mod decode;
+
+use std::cell::RefCell;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
 
 /// One thing wrong in a YAML text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +51,7 @@ pub struct Node {
 pub enum Value {
     /// Nothing.
     Null,
-    /// `true` or `false`, with the text as written.
+    /// `true` or `false`.
     Bool(bool),
     /// A number, as written.
     Number(String),
@@ -60,10 +66,7 @@ pub enum Value {
 impl Node {
     /// The value under `key` of a mapping.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Mapping(entries) => entries.iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v),
-            _ => None,
-        }
+        self.entries().iter().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v)
     }
 
     /// The text of a string, number or bool.
@@ -84,30 +87,246 @@ impl Node {
         }
     }
 
-    /// Decodes into `T`. Every mistake is reported; `T` is made of what remains when the mistakes are left out, if it can be.
+    /// The keys and values of a mapping; none for anything else.
+    pub fn entries(&self) -> &[(Node, Node)] {
+        match &self.value {
+            Value::Mapping(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    /// Decodes into `T`. Every mistake is reported; `T` is made of what remains when the mistakes are left out, if it
+    /// can be. A null where a list, mapping or text belongs counts as an empty one, as in Go's YAML.
     pub fn decode<T: DeserializeOwned>(&self) -> (Option<T>, Vec<Problem>) {
-        let _ = self;
-        (None, Vec::new())
+        decode::decode(self)
     }
 }
 
 /// All documents of a text, `---` between them; empty ones are left out.
 ///
 /// # Errors
-/// When the text is not YAML.
+/// When the text is not YAML, a key is given twice, or a budget (aliases, depth) is exceeded.
 pub fn documents(text: &str) -> Result<Vec<Node>, Problem> {
-    let _ = text;
-    Ok(Vec::new())
+    SOURCE.with(|source| *source.borrow_mut() = text.to_owned());
+    let read: Result<Vec<Node>, _> = serde_saphyr::from_multiple_with_options(text, options());
+    SOURCE.with(|source| source.borrow_mut().clear());
+    match read {
+        Ok(mut nodes) => {
+            nodes.retain(|node| node.value != Value::Null);
+            Ok(nodes)
+        }
+        Err(error) => Err(problem_of(&error)),
+    }
 }
 
-/// Decodes the only document of a text, reporting every mistake.
+/// Decodes the only document of a text, reporting every mistake. An empty text is an empty mapping.
 pub fn decode<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
-    match serde_saphyr::from_str(text) {
-        Ok(value) => (Some(value), Vec::new()),
-        Err(error) => {
-            let at = error.location().map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
-            let message = error.to_string().lines().next().unwrap_or_default().to_owned();
-            (None, vec![Problem { line: at.0, column: at.1, path: String::new(), message }])
+    let nodes = match documents(text) {
+        Ok(nodes) => nodes,
+        Err(problem) => return (None, vec![problem]),
+    };
+    match nodes.as_slice() {
+        [] => Node { line: 1, column: 1, value: Value::Null }.decode(),
+        [only] => only.decode(),
+        [_, second, ..] => {
+            let message = "a second document starts here, but this file holds only one".to_owned();
+            (None, vec![Problem { line: second.line, column: second.column, path: String::new(), message }])
         }
+    }
+}
+
+fn options() -> serde_saphyr::Options {
+    let mut options = serde_saphyr::Options::default();
+    options.with_snippet = false;
+    options.strict_booleans = true; // `y`, `on` and the like are texts, unless a bool is asked for
+    options
+}
+
+fn problem_of(error: &serde_saphyr::Error) -> Problem {
+    let (line, column) = error.location().map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
+    let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+    Problem { line: line.max(1), column: column.max(1), path: String::new(), message }
+}
+
+thread_local! {
+    /// The text being read, so that a number keeps the form it is written in (`1e3`, `0.10`, `007`).
+    static SOURCE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Spanned { mut value, referenced, defined } = Spanned::<Value>::deserialize(deserializer)?;
+        if let Value::Number(text) = &mut value {
+            let span = defined.span();
+            if let (Some(from), Some(length)) = (span.byte_offset(), span.byte_len()) {
+                let range = from as usize..(from + length) as usize;
+                SOURCE.with(|source| {
+                    if let Some(written) = source.borrow().get(range) {
+                        *text = written.trim().to_owned();
+                    }
+                });
+            }
+        }
+        Ok(Self { line: referenced.line() as usize, column: referenced.column() as usize, value })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_some<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        Value::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.to_string()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.to_string()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(Value::Number(value.to_string()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut sequence = Vec::new();
+        while let Some(item) = items.next_element()? {
+            sequence.push(item);
+        }
+        Ok(Value::Sequence(sequence))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut mapping = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            mapping.push(entry);
+        }
+        Ok(Value::Mapping(mapping))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Group {
+        name: String,
+        #[serde(default)]
+        interval: Option<crate::units::PromDuration>,
+        #[serde(default)]
+        rules: Vec<Rule>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    #[serde(deny_unknown_fields)]
+    struct Rule {
+        expr: String,
+        #[serde(default)]
+        limit: u32,
+    }
+
+    #[track_caller]
+    fn problems_of(text: &str) -> Vec<String> {
+        decode::<Group>(text).1.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn keeps_scalars_as_written_and_knows_their_lines() {
+        let nodes = documents("a: 1e3\nb: \"5\"\nc: [x, 0.10]\n---\n---\nd: ~\n").expect("valid");
+        assert_eq!(nodes.len(), 2);
+        assert_eq!(nodes[0].get("a").map(|n| &n.value), Some(&Value::Number("1e3".into())));
+        assert_eq!(nodes[0].get("b").map(|n| &n.value), Some(&Value::String("5".into())));
+        let item = &nodes[0].get("c").expect("c").items()[1];
+        assert_eq!((item.as_str(), item.line, item.column), (Some("0.10"), 3, 8));
+        assert_eq!(nodes[1].get("d").map(|n| &n.value), Some(&Value::Null));
+    }
+
+    #[test]
+    fn resolves_anchors_and_merge_keys() {
+        let nodes = documents("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\n").expect("valid");
+        let used = nodes[0].get("use").expect("use");
+        assert_eq!(
+            (used.get("x").and_then(Node::as_str), used.get("y").and_then(Node::as_str)),
+            (Some("1"), Some("3"))
+        );
+    }
+
+    #[test]
+    fn numbers_serve_as_text_and_null_as_empty() {
+        let (group, problems) = decode::<Group>("name: 7\nrules:\n");
+        assert_eq!(problems, []);
+        assert_eq!(group, Some(Group { name: "7".into(), interval: None, rules: vec![] }));
+    }
+
+    #[test]
+    fn reports_every_mistake_with_place_and_mend() {
+        let text =
+            "name: g\nintervall: 5s\ninterval: soon\nrules:\n- expr: up\n  limit: many\n- exp: down\n- expr: [1]\n";
+        assert_eq!(
+            problems_of(text),
+            [
+                r#"2:1: unknown key "intervall", did you mean "interval"?"#,
+                r#"3:11: interval: not a valid duration string: "soon" (write it like `1h30m`, `15s` or `500ms`)"#,
+                r#"6:10: rules[0].limit: invalid type: string "many", expected u32"#,
+                r#"7:3: rules[1]: unknown key "exp", did you mean "expr"?"#,
+                r#"7:3: rules[1]: the key "expr" is missing"#,
+                r#"8:9: rules[2].expr: invalid type: sequence, expected a string"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn what_remains_is_decoded() {
+        let (group, problems) = decode::<Group>("name: g\nrules: [{expr: up}, {expr: up, bad: 1}]\n");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(group.map(|g| g.rules.len()), Some(2));
+    }
+
+    #[test]
+    fn refuses_what_is_not_yaml_with_its_line() {
+        let check = |text: &str, line: usize| {
+            let problem = documents(text).expect_err(text);
+            assert_eq!(problem.line, line, "{problem}");
+        };
+        check("a: 1\nb: [1, 2\n", 2);
+        check("a: 1\na: 2\n", 2);
+        assert!(documents(&"[".repeat(100_000)).is_err(), "too deep");
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                    d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e]\n\
+                    g: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+        assert!(documents(bomb).is_err(), "alias bomb");
+        assert_eq!(decode::<Group>("name: a\n---\nname: b\n").1.len(), 1);
     }
 }
