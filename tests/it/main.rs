@@ -1,1 +1,3 @@
-//! Integration tests: real sockets, a real PostgreSQL.
+//! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
+
+mod tidy;

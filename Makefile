@@ -1,0 +1,17 @@
+# meshscope: the commands a newcomer needs. `make demo` and `make test` install what is missing.
+.PHONY: demo test e2e check bench screenshots
+
+demo: ## a simulated mesh and the dashboard on it
+	@.ci/setup build
+	cargo run --locked -- demo
+
+test: ## all tests that need nothing but PostgreSQL
+	@.ci/setup test
+	cargo test --locked
+
+e2e: ## against real peers: Envoy, promtool, amtool, Chromium
+	@.ci/setup e2e
+	tests/e2e/run
+
+check: ## everything a change must pass
+	.ci/run
