@@ -24,6 +24,7 @@ use serde::Deserialize;
 
 pub use check::{CheckReport, check};
 pub use definition::{AlertingRule, RecordingRule, Rule, RuleGroup, RuleSet};
+pub use expand::Text;
 pub use file::FileProblem;
 pub use load::{LoadOptions, load};
 pub use manager::{Inputs, Manager, Outputs};

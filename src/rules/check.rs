@@ -110,3 +110,38 @@ fn duplicates(groups: &[RuleGroup]) -> Option<String> {
     }
     Some(text + "Might cause inconsistency while recording expressions")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str) -> CheckReport {
+        CheckReport { files: vec![check_text("r.yml", text)] }
+    }
+
+    #[test]
+    fn prints_as_promtool_does() {
+        let good = "groups: [{name: g, rules: [{record: a, expr: 1}, {alert: b, expr: 1}]}]";
+        assert_eq!(report(good).to_string(), "Checking r.yml\n  SUCCESS: 2 rules found\n\n");
+        let bad = report("groups: [{name: g, rules: [{record: a}]}]");
+        let text =
+            "Checking r.yml\n  FAILED:\nr.yml: 1:28: group \"g\", rule 1, \"a\": field 'expr' must be set in rule\n\n";
+        assert_eq!((bad.to_string().as_str(), bad.has_faults(), bad.has_lints()), (text, true, false));
+    }
+
+    #[test]
+    fn finds_rules_given_twice() {
+        let rule = "{record: a, expr: 1, labels: {b: c}}";
+        let twice =
+            report(&format!("groups: [{{name: g, rules: [{rule}, {rule}, {rule}]}}, {{name: h, rules: [{rule}]}}]"));
+        let text = "Checking r.yml\n  FAILED:\nlint error 1 duplicate rule(s) found.\nMetric: a\nLabel(s):\n\tb: c\n\
+                    Might cause inconsistency while recording expressions\n\n";
+        assert_eq!((twice.to_string().as_str(), twice.has_faults(), twice.has_lints()), (text, false, true));
+    }
+
+    #[test]
+    fn names_a_file_that_cannot_be_read() {
+        let report = check(&[PathBuf::from("/nowhere/r.yml")]);
+        assert!(report.to_string().contains("/nowhere/r.yml: cannot be read: "), "{report}");
+    }
+}

@@ -222,6 +222,7 @@ impl Group {
         let mut found = Vec::with_capacity(result.len());
         let mut seen = std::collections::HashSet::with_capacity(result.len());
         for sample in &result {
+            tokio::task::consume_budget().await; // thousands of alerts must not hold up the other tasks
             let External { labels: external_labels, url: external_url } = &self.external;
             let about = About { labels: &sample.labels, value: sample.value, at, external_labels, external_url };
             let mut pairs: [Vec<(String, String)>; 2] = Default::default();

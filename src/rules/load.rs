@@ -186,6 +186,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_bad_file_stops_no_other() {
+        let folder = std::env::temp_dir().join(format!("meshscope-load-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("more")).expect("a folder");
+        let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+        let group = |name: &str| format!("groups: [{{name: {name}, rules: [{{record: {name}, expr: 1}}]}}]");
+        write("b.yml", &group("b"));
+        write("a.yml", &group("a"));
+        write("more/c.yml", &group("c"));
+        write("bad.yml", "groups: [{name: x, rules: [{record: x}]}]");
+        write("note.txt", "no rules");
+        let options = LoadOptions {
+            evaluation_interval: Duration::from_secs(15),
+            external_labels: Labels::empty(),
+            external_url: "http://x/".to_owned(),
+        };
+        let patterns = ["*.yml", "m*/?.yml", "a.yml", "none/*.yml", "[x"].map(str::to_owned);
+        let set = load(&patterns, &folder, &options);
+        std::fs::remove_dir_all(&folder).expect("removed");
+        let names: Vec<&str> = set.groups.iter().map(|group| group.name.as_str()).collect();
+        assert_eq!(names, ["a", "b", "c"], "each once, by file");
+        assert_eq!((set.groups[0].interval.as_secs(), set.external_url.as_str()), (15, "http://x"));
+        assert_eq!((set.problems.len(), set.warnings.len()), (2, 1), "{:?} {:?}", set.problems, set.warnings);
+    }
+
+    #[test]
     fn matches_file_names_as_go_does() {
         for (pattern, name, expect) in [
             ("*.yml", "a.yml", true),
