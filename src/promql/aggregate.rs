@@ -1,0 +1,299 @@
+//! Aggregations: groups are found once for each series, then values are folded step by step.
+
+use super::annotate::short_number;
+use super::ast::{Aggregate, AggregateOp};
+use super::error::EvalError;
+use super::eval::Evaluator;
+use super::kahan::{self, Mean, Sum, nan_first};
+use super::table::{ABSENT, Grid, Key, Names, Ordinals, Projection, Table, Table64, is_absent};
+use crate::model::Labels;
+
+/// Which group each row belongs to.
+struct Groups {
+    of_row: Vec<usize>,
+    keys: Vec<Key>,
+}
+
+impl Groups {
+    fn new(node: &Aggregate, table: &Table, names: Names) -> Self {
+        let mut projection = projection(node, names);
+        let mut ordinals = Ordinals::default();
+        let mut groups = Self { of_row: Vec::with_capacity(table.keys.len()), keys: Vec::new() };
+        for key in &table.keys {
+            let group = ordinals.of(projection.signature(key));
+            if group == groups.keys.len() {
+                groups.keys.push(Key { labels: projection.labels(key), drop_name: false });
+            }
+            // Only matters while dropped names are still seen: a group that has one loses its own in the end.
+            groups.keys[group].drop_name |= key.drop_name && names == Names::DropAtEnd;
+            groups.of_row.push(group);
+        }
+        groups
+    }
+
+    /// Rows of each group, in order.
+    fn rows(&self) -> Vec<Vec<usize>> {
+        let mut rows = vec![Vec::new(); self.keys.len()];
+        for (row, group) in self.of_row.iter().enumerate() {
+            rows[*group].push(row);
+        }
+        rows
+    }
+}
+
+fn projection(node: &Aggregate, names: Names) -> Projection<'_> {
+    if node.without {
+        Projection::without(&node.grouping, false, names)
+    } else {
+        Projection::only(&node.grouping, names)
+    }
+}
+
+/// Evaluates an aggregation.
+pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, node: &'a Aggregate, grid: Grid) -> Result<Table, EvalError> {
+    use AggregateOp::{
+        Avg, Bottomk, Count, CountValues, Group, LimitRatio, Limitk, Max, Min, Quantile, Stddev, Stdvar, Topk,
+    };
+    if node.op == CountValues {
+        return count_values(evaluator, node, grid);
+    }
+    let parameter = match &node.param {
+        Some(param) => evaluator.scalar(param, grid)?,
+        None => Vec::new(),
+    };
+    let table = evaluator.table(&node.inner, grid)?;
+    evaluator.spend(table.values.len())?;
+    let groups = Groups::new(node, &table, evaluator.context.names);
+    match node.op {
+        AggregateOp::Sum => Ok(fold(&table, groups, Sum::of, |sum, value| *sum = sum.plus(value), Sum::total)),
+        Avg => Ok(fold(&table, groups, Mean::of, Mean::add, Mean::get)),
+        Count => Ok(fold(&table, groups, |_| 1.0, |count, _| *count += 1.0, |count| count)),
+        Group => Ok(fold(&table, groups, |_| 1.0, |_, _| {}, |one| one)),
+        Min => Ok(fold(&table, groups, |v| v, |least, v| *least = better(*least, v, *least > v), |v| v)),
+        Max => Ok(fold(&table, groups, |v| v, |most, v| *most = better(*most, v, *most < v), |v| v)),
+        Stdvar => Ok(fold(&table, groups, Spread::of, Spread::add, Spread::variance)),
+        Stddev => Ok(fold(&table, groups, Spread::of, Spread::add, |spread| spread.variance().sqrt())),
+        Quantile => quantile(evaluator, node, (&table, groups), &parameter),
+        Topk | Bottomk | Limitk => select_k(evaluator, node.op, (table, groups), &parameter),
+        LimitRatio => limit_ratio(evaluator, node, table, &parameter),
+        CountValues => Ok(Table::new(grid.steps)),
+    }
+}
+
+fn better(old: f64, new: f64, wins: bool) -> f64 {
+    if wins || old.is_nan() { new } else { old }
+}
+
+/// Welford's running variance.
+#[derive(Clone, Copy)]
+struct Spread {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Spread {
+    fn of(first: f64) -> Self {
+        Self { count: 1.0, mean: first, squares: if first.is_finite() { 0.0 } else { f64::NAN } }
+    }
+
+    fn add(&mut self, value: f64) {
+        self.count += 1.0;
+        let delta = value - self.mean;
+        self.mean += delta / self.count;
+        self.squares += delta * (value - self.mean);
+    }
+
+    fn variance(self) -> f64 {
+        self.squares / self.count
+    }
+}
+
+/// Folds the samples of each group at each step, in row order.
+fn fold<S: Copy>(
+    table: &Table,
+    groups: Groups,
+    begin: impl Fn(f64) -> S,
+    add: impl Fn(&mut S, f64),
+    finish: impl Fn(S) -> f64,
+) -> Table {
+    let steps = table.steps;
+    let mut states: Vec<Option<S>> = vec![None; groups.keys.len() * steps];
+    for (row, group) in groups.of_row.iter().enumerate() {
+        let states = &mut states[group * steps..(group + 1) * steps];
+        for (state, value) in states.iter_mut().zip(table.row(row)) {
+            if is_absent(*value) {
+                continue;
+            }
+            match state {
+                Some(state) => add(state, *value),
+                None => *state = Some(begin(*value)),
+            }
+        }
+    }
+    let values = states.into_iter().map(|state| state.map_or(ABSENT, &finish)).collect();
+    let mut result = Table { keys: groups.keys, values, steps };
+    result.remove_empty();
+    result
+}
+
+fn quantile(
+    evaluator: &Evaluator<'_>,
+    node: &Aggregate,
+    (table, groups): (&Table, Groups),
+    parameter: &[f64],
+) -> Result<Table, EvalError> {
+    let span = node.param.as_ref().map_or(node.inner.span, |param| param.unwrapped().span);
+    for q in odd_values(parameter, 0.0, 1.0) {
+        evaluator.warn(format!("quantile value should be between 0 and 1, got {}", short_number(q)), span);
+    }
+    let rows = groups.rows();
+    let mut result = Table::with_capacity(table.steps, rows.len());
+    let mut values = Vec::new();
+    for (key, rows) in groups.keys.into_iter().zip(rows) {
+        evaluator.spend(rows.len() * table.steps)?;
+        result.push_filled(key, |out| {
+            let mut any = false;
+            for (step, out) in out.iter_mut().enumerate() {
+                values.clear();
+                values.extend(rows.iter().map(|row| table.row(*row)[step]).filter(|value| !is_absent(*value)));
+                if !values.is_empty() {
+                    *out = kahan::quantile(parameter[step], &mut values);
+                    any = true;
+                }
+            }
+            Ok(any)
+        })?;
+    }
+    Ok(result)
+}
+
+/// What is worth a warning: a NaN, the largest value above `most`, the smallest below `least`.
+fn odd_values(values: &[f64], least: f64, most: f64) -> Vec<f64> {
+    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let min = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let nan = values.iter().any(|value| value.is_nan()).then_some(f64::NAN);
+    nan.into_iter().chain((max > most).then_some(max)).chain((min < least).then_some(min)).collect()
+}
+
+/// `topk`, `bottomk`, `limitk`: the chosen rows of each group at each step, with their own labels.
+fn select_k(
+    evaluator: &Evaluator<'_>,
+    op: AggregateOp,
+    (mut table, groups): (Table, Groups),
+    parameter: &[f64],
+) -> Result<Table, EvalError> {
+    let execution = |message: String| Err(EvalError::Execution(message));
+    // As `Max()` does: a NaN among the values does not count.
+    if parameter.iter().all(|k| k.is_nan() || *k < 1.0) && parameter.iter().any(|k| !k.is_nan()) {
+        return Ok(Table::new(table.steps));
+    }
+    if parameter.iter().any(|k| k.is_nan()) {
+        return execution("Parameter value is NaN".to_owned());
+    }
+    if let Some(k) = parameter.iter().find(|k| **k <= i64::MIN as f64) {
+        return execution(format!("Scalar value {} underflows int64", short_number(*k)));
+    }
+    if let Some(k) = parameter.iter().find(|k| **k >= i64::MAX as f64) {
+        return execution(format!("Scalar value {} overflows int64", short_number(*k)));
+    }
+    let rows = groups.rows();
+    let mut order = Vec::new();
+    for step in 0..table.steps {
+        let k = parameter[step].clamp(0.0, table.keys.len() as f64) as usize;
+        for rows in &rows {
+            evaluator.spend(rows.len())?;
+            let mut present: Vec<usize> =
+                rows.iter().copied().filter(|row| !is_absent(table.row(*row)[step])).collect();
+            if op != AggregateOp::Limitk {
+                let value = |row: &usize| table.row(*row)[step];
+                present.sort_by(|a, b| rank(op, value(a), value(b)));
+            }
+            let cut = k.min(present.len());
+            for row in &present[cut..] {
+                table.row_mut(*row)[step] = ABSENT;
+            }
+            if table.steps == 1 {
+                order.extend_from_slice(&present[..cut]);
+            }
+        }
+    }
+    if table.steps == 1 {
+        table.reorder(&order);
+    } else {
+        table.remove_empty();
+    }
+    Ok(table)
+}
+
+/// The better value first, NaN last.
+fn rank(op: AggregateOp, a: f64, b: f64) -> std::cmp::Ordering {
+    match (a.is_nan(), b.is_nan()) {
+        (false, false) if op == AggregateOp::Topk => nan_first(&b, &a),
+        (false, false) => nan_first(&a, &b),
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// A share of the series, chosen by a hash of their labels, so that `r` and `r − 1` complement each other.
+fn limit_ratio(
+    evaluator: &Evaluator<'_>,
+    node: &Aggregate,
+    mut table: Table,
+    parameter: &[f64],
+) -> Result<Table, EvalError> {
+    if parameter.iter().any(|ratio| ratio.is_nan()) {
+        return Err(EvalError::Execution("Ratio value is NaN".to_owned()));
+    }
+    let span = node.param.as_ref().map_or(node.inner.span, |param| param.unwrapped().span);
+    for ratio in odd_values(parameter, -1.0, 1.0) {
+        let (got, cap) = (short_number(ratio), short_number(ratio.clamp(-1.0, 1.0)));
+        evaluator.warn(format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
+    }
+    for row in 0..table.keys.len() {
+        let hash = table.keys[row].visible(evaluator.context.names).fingerprint();
+        let place = hash as f64 / u64::MAX as f64;
+        for (value, ratio) in table.row_mut(row).iter_mut().zip(parameter) {
+            let ratio = ratio.clamp(-1.0, 1.0);
+            let kept = if ratio >= 0.0 { place < ratio } else { place >= 1.0 + ratio };
+            if !kept {
+                *value = ABSENT;
+            }
+        }
+    }
+    table.remove_empty();
+    Ok(table)
+}
+
+fn count_values<'a>(evaluator: &Evaluator<'a>, node: &'a Aggregate, grid: Grid) -> Result<Table, EvalError> {
+    let Some(param) = &node.param else { return Ok(Table::new(grid.steps)) };
+    let label = evaluator.text(param)?;
+    if label.not_utf8.is_some() || label.value.is_empty() {
+        return Err(EvalError::Execution(format!("invalid label name {}", label.quoted())));
+    }
+    let names = evaluator.context.names;
+    let mut grouping = node.grouping.clone();
+    if !node.without {
+        grouping.push(label.value.clone());
+    }
+    let projection = if node.without {
+        Projection::without(&grouping, false, names)
+    } else {
+        Projection::only(&grouping, names)
+    };
+    let table = evaluator.table(&node.inner, grid)?;
+    let mut result = Table::new(grid.steps);
+    let mut places: Table64<Labels, usize> = Table64::default();
+    for row in 0..table.keys.len() {
+        evaluator.reserve(places.len(), grid.steps)?;
+        for (step, value) in table.row(row).iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
+            let key = &table.keys[row];
+            let labels = key.visible(names).with(&label.value, &super::print::plain_number(*value));
+            let labels = projection.labels(&Key { labels, drop_name: key.drop_name });
+            let place = *places.entry(labels.clone()).or_insert_with(|| result.push_absent(Key::new(labels)));
+            let count = &mut result.row_mut(place)[step];
+            *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+        }
+    }
+    Ok(result)
+}

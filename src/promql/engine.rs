@@ -1,0 +1,414 @@
+//! Runs queries: waits for its turn, selects everything at once, evaluates, shapes the answer.
+//!
+//! In: an [`Expr`], a store, times. Out: an [`Answer`]. Invariant: all selects are awaited before evaluation begins, so
+//! evaluation is pure; large evaluations run on a blocking thread and stop when the asker goes away.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
+
+use super::annotate::Annotations;
+use super::ast::{Node, ValueKind};
+use super::error::{EvalError, ParseError};
+use super::eval::{Context, Evaluator, Operand};
+use super::expr::Expr;
+use super::plan::{self, Selected, Want};
+use super::table::{Grid, Names, Table, is_absent};
+use super::value::{Answer, InstantSample, Stats, Value};
+use crate::model::{Labels, Timestamp};
+use crate::series::{Queryable, SeriesSamples};
+use crate::units::PromDuration;
+
+/// Evaluations that touch fewer samples than this run where they are; larger ones on a blocking thread.
+const INLINE_SAMPLES: usize = 20_000;
+
+/// Settings of the query engine (`promql` in the configuration).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Whether functions and aggregations are allowed that Prometheus has behind
+    /// `--enable-feature=promql-experimental-functions`. Default false.
+    pub experimental_functions: bool,
+    /// Whether dropped metric names stay visible until the end of a query, as with
+    /// `--enable-feature=promql-delayed-name-removal`. Default false.
+    pub delayed_name_removal: bool,
+    /// How far back an instant selector looks for its newest sample. Default 5m.
+    pub lookback_delta: PromDuration,
+    /// Longest run of one query, waiting for its turn included. Default 2m.
+    pub timeout: PromDuration,
+    /// Most samples one query may load, and hold in one result. Default 50 million.
+    pub max_samples: usize,
+    /// Queries that run at once; others wait. Default 20.
+    pub concurrency: usize,
+    /// Step of subqueries that name none; the app sets it to `global.evaluation_interval`. Default 1m.
+    pub default_subquery_step: PromDuration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let minutes = |m: u64| PromDuration::from(Duration::from_secs(m * 60));
+        Self {
+            experimental_functions: false,
+            delayed_name_removal: false,
+            lookback_delta: minutes(5),
+            timeout: minutes(2),
+            max_samples: 50_000_000,
+            concurrency: 20,
+            default_subquery_step: minutes(1),
+        }
+    }
+}
+
+/// What one query may set for itself.
+#[derive(Clone, Debug, Default)]
+pub struct QueryOptions {
+    /// Instead of [`Config::lookback_delta`].
+    pub lookback_delta: Option<Duration>,
+    /// May only shorten [`Config::timeout`].
+    pub timeout: Option<Duration>,
+    /// Shares selected samples with other queries that ask for the same series and times.
+    pub cache: Option<Arc<SelectionCache>>,
+}
+
+/// Selected samples shared by the queries of one round (the rules of a group evaluated at one timestamp).
+///
+/// The same series and times are selected once, also when queries run at the same time. Drop it after the round.
+#[derive(Debug, Default)]
+pub struct SelectionCache(Mutex<HashMap<String, Arc<OnceCell<Arc<Selected>>>>>);
+
+impl SelectionCache {
+    /// An empty cache.
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// How many different selections it holds.
+    pub fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Evaluates expressions. Clones share their turn-taking.
+#[derive(Clone, Debug)]
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    turns: Semaphore,
+}
+
+/// Tells a running evaluation that nobody waits for it any more.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How a result is shaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Instant,
+    Range,
+}
+
+impl Engine {
+    /// An engine with these settings.
+    pub fn new(config: Config) -> Self {
+        let turns = Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Self(Arc::new(Inner { config, turns }))
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Parses `query` and refuses what this server has not enabled.
+    ///
+    /// # Errors
+    /// As [`super::parse`], and when the query uses an experimental function that is not enabled.
+    pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
+        let expr = super::parse(query)?;
+        self.check_enabled(&expr)?;
+        Ok(expr)
+    }
+
+    fn check_enabled(&self, expr: &Expr) -> Result<(), ParseError> {
+        match expr.experimental() {
+            Some(error) if !self.0.config.experimental_functions => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Evaluates `expr` at one time.
+    ///
+    /// # Errors
+    /// See [`EvalError`].
+    pub async fn instant(
+        &self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        at: Timestamp,
+        options: &QueryOptions,
+    ) -> Result<Answer, EvalError> {
+        self.run(store, expr, (Grid::instant(at.as_millis()), Mode::Instant), options).await
+    }
+
+    /// Evaluates `expr` at `start`, `start + step` … up to `end`.
+    ///
+    /// # Errors
+    /// See [`EvalError`]; [`EvalError::BadData`] for a step of zero, an end before the start, or a range vector.
+    pub async fn range(
+        &self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        start: Timestamp,
+        end: Timestamp,
+        step: Duration,
+        options: &QueryOptions,
+    ) -> Result<Answer, EvalError> {
+        if !matches!(expr.kind(), ValueKind::Scalar | ValueKind::Vector) {
+            return Err(EvalError::BadData(format!(
+                "invalid expression type \"{}\" for range query, must be Scalar or instant Vector",
+                expr.kind().documented()
+            )));
+        }
+        let step_ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+        if step_ms == 0 {
+            return Err(EvalError::BadData(
+                "zero or negative query resolution step widths are not accepted. Try a positive integer".to_owned(),
+            ));
+        }
+        if end < start {
+            return Err(EvalError::BadData("end timestamp must not be before start time".to_owned()));
+        }
+        let grid = Grid::new(start.as_millis(), end.as_millis(), step_ms);
+        self.run(store, expr, (grid, Mode::Range), options).await
+    }
+
+    async fn run(
+        &self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        (grid, mode): (Grid, Mode),
+        options: &QueryOptions,
+    ) -> Result<Answer, EvalError> {
+        self.check_enabled(expr)?;
+        let config = &self.0.config;
+        let timeout = options.timeout.map_or(config.timeout.get(), |timeout| timeout.min(config.timeout.get()));
+        let deadline = Instant::now() + timeout;
+        let timed_out = |place| move |_| EvalError::Timeout(place);
+        let turn = tokio::time::timeout_at(deadline, self.0.turns.acquire()).await;
+        let _turn = turn.map_err(timed_out("query queue"))?.map_err(|_| EvalError::Canceled("query queue"))?;
+
+        let lookback = options.lookback_delta.unwrap_or(config.lookback_delta.get());
+        let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4).max(1);
+        let default_step_ms = config.default_subquery_step.as_millis().max(1);
+        let (wants, selectors) = plan::wants(expr.root(), grid, lookback_ms, default_step_ms);
+        let selecting = select_all(store, &wants, config.max_samples, options.cache.as_deref());
+        let selected = tokio::time::timeout_at(deadline, selecting).await.map_err(timed_out("query execution"))??;
+
+        let canceled = Arc::new(AtomicBool::new(false));
+        let times = Times { grid, lookback_ms, deadline, canceled: Arc::clone(&canceled) };
+        let (context, mut annotations, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
+        let _cancel = CancelOnDrop(canceled);
+        let (value, found) = if stats.samples_loaded + stats.series_loaded * grid.steps < INLINE_SAMPLES {
+            evaluate(&context, expr.root(), grid, mode)?
+        } else {
+            let root = expr.root_arc();
+            let running = tokio::task::spawn_blocking(move || evaluate(&context, &root, grid, mode));
+            running.await.map_err(|error| EvalError::Execution(format!("evaluation ended early: {error}")))??
+        };
+        let Annotations { mut warnings, infos, .. } = found;
+        annotations.warnings.append(&mut warnings);
+        Ok(Answer { value, warnings: annotations.warnings, infos, stats })
+    }
+}
+
+/// When and how long an evaluation runs.
+struct Times {
+    grid: Grid,
+    lookback_ms: i64,
+    deadline: Instant,
+    canceled: Arc<AtomicBool>,
+}
+
+/// Hands every selector its samples.
+fn assemble(
+    config: &Config,
+    expr: &Expr,
+    times: &Times,
+    (wants, selectors): (&[Want], usize),
+    selected: &[Arc<Selected>],
+) -> Result<(Context, Annotations, Stats), EvalError> {
+    let mut inputs: Vec<Arc<[SeriesSamples]>> = vec![Arc::from([]); selectors];
+    let mut annotations = Annotations::default();
+    let mut stats = Stats::default();
+    for (want, selected) in wants.iter().zip(selected) {
+        stats.series_loaded += selected.series.len();
+        stats.samples_loaded += selected.series.iter().map(|series| series.values.len()).sum::<usize>();
+        selected.warnings.iter().for_each(|warning| annotations.add_warning(warning.clone()));
+        want.selectors.iter().for_each(|id| inputs[*id] = Arc::clone(&selected.series));
+    }
+    if stats.samples_loaded > config.max_samples {
+        return Err(EvalError::TooManySamples("query execution"));
+    }
+    let context = Context {
+        query: expr.query(),
+        inputs,
+        start_ms: times.grid.start,
+        end_ms: times.grid.end(),
+        lookback_ms: times.lookback_ms,
+        default_step_ms: config.default_subquery_step.as_millis().max(1),
+        names: if config.delayed_name_removal { Names::DropAtEnd } else { Names::DropAtOnce },
+        sample_limit: config.max_samples,
+        deadline: times.deadline,
+        canceled: Arc::clone(&times.canceled),
+    };
+    Ok((context, annotations, stats))
+}
+
+/// Evaluates without waiting for anything, on a store that answers at once: for test scripts.
+pub(super) fn run_at_once(
+    config: &Config,
+    expr: &Expr,
+    (grid, mode): (Grid, Mode),
+    select: impl Fn(&Want) -> Vec<SeriesSamples>,
+) -> Result<Answer, EvalError> {
+    let lookback_ms = config.lookback_delta.as_millis().max(1);
+    let default_step_ms = config.default_subquery_step.as_millis().max(1);
+    let (wants, selectors) = plan::wants(expr.root(), grid, lookback_ms, default_step_ms);
+    let selected: Vec<Arc<Selected>> = wants
+        .iter()
+        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new() }))
+        .collect();
+    let deadline = Instant::now() + config.timeout.get();
+    let times = Times { grid, lookback_ms, deadline, canceled: Arc::default() };
+    let (context, _, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
+    let (value, found) = evaluate(&context, expr.root(), grid, mode)?;
+    Ok(Answer { value, warnings: found.warnings, infos: found.infos, stats })
+}
+
+async fn select_all(
+    store: &dyn Queryable,
+    wants: &[Want],
+    sample_limit: usize,
+    cache: Option<&SelectionCache>,
+) -> Result<Vec<Arc<Selected>>, EvalError> {
+    let select = |want: &Want| {
+        let select = want.select(sample_limit);
+        async move {
+            let selection = store.select(select).await?;
+            Ok::<_, EvalError>(Arc::new(Selected { series: selection.series.into(), warnings: selection.warnings }))
+        }
+    };
+    try_join_all(wants.iter().map(|want| {
+        let cell = cache.map(|cache| Arc::clone(cache.0.lock().entry(want.cache_key()).or_default()));
+        let selecting = select(want);
+        async move {
+            match cell {
+                Some(cell) => cell.get_or_try_init(|| selecting).await.map(Arc::clone),
+                None => selecting.await,
+            }
+        }
+    }))
+    .await
+}
+
+fn evaluate(context: &Context, root: &Node, grid: Grid, mode: Mode) -> Result<(Value, Annotations), EvalError> {
+    let evaluator = Evaluator::new(context);
+    let value = match (mode, root.value) {
+        (Mode::Instant, ValueKind::Matrix) => raw_matrix(&evaluator, root, grid)?,
+        _ => match (evaluator.eval(root, grid)?, mode) {
+            (Operand::Scalar(values), Mode::Instant) => {
+                Value::Scalar { at: time(grid, 0), value: values.first().copied().unwrap_or(f64::NAN) }
+            }
+            (Operand::Text(text), _) => Value::String { at: time(grid, 0), value: text.value.clone() },
+            (Operand::Table(table), Mode::Instant) => Value::Vector(instant_vector(table, grid)?),
+            (Operand::Table(table), Mode::Range) => Value::Matrix(matrix(table, grid)?),
+            (Operand::Scalar(values), Mode::Range) => {
+                Value::Matrix(vec![SeriesSamples { labels: Labels::empty(), times: times(grid), values }])
+            }
+        },
+    };
+    Ok((value, evaluator.annotations.into_inner()))
+}
+
+fn time(grid: Grid, step: usize) -> Timestamp {
+    Timestamp::from_millis(grid.time(step))
+}
+
+fn times(grid: Grid) -> Arc<[Timestamp]> {
+    (0..grid.steps).map(|step| time(grid, step)).collect()
+}
+
+/// Drops the names that were only marked; from here on rows are what the asker sees.
+fn finish(mut table: Table) -> Result<Table, EvalError> {
+    if table.keys.iter().any(|key| key.drop_name) {
+        table.merge_same(Names::DropAtOnce, true)?;
+        for key in &mut table.keys {
+            key.labels = key.visible(Names::DropAtOnce);
+            key.drop_name = false;
+        }
+    }
+    Ok(table)
+}
+
+fn instant_vector(table: Table, grid: Grid) -> Result<Vec<InstantSample>, EvalError> {
+    let Table { keys, values, .. } = finish(table)?;
+    let samples = keys.into_iter().zip(values).filter(|(_, value)| !is_absent(*value));
+    Ok(samples.map(|(key, value)| InstantSample { labels: key.labels, at: time(grid, 0), value }).collect())
+}
+
+fn matrix(table: Table, grid: Grid) -> Result<Vec<SeriesSamples>, EvalError> {
+    let table = finish(table)?;
+    let all_times = times(grid);
+    let mut series = Vec::with_capacity(table.keys.len());
+    for (i, key) in table.keys.iter().enumerate() {
+        let row = table.row(i);
+        let values: Vec<f64> = row.iter().copied().filter(|value| !is_absent(*value)).collect();
+        let times = if values.len() == row.len() {
+            Arc::clone(&all_times)
+        } else {
+            row.iter().zip(all_times.iter()).filter(|(value, _)| !is_absent(**value)).map(|(_, time)| *time).collect()
+        };
+        if !values.is_empty() {
+            series.push(SeriesSamples { labels: key.labels.clone(), times, values });
+        }
+    }
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(series)
+}
+
+/// An instant query of a range vector: the samples themselves.
+fn raw_matrix<'a>(evaluator: &Evaluator<'a>, root: &'a Node, grid: Grid) -> Result<Value, EvalError> {
+    let vector = evaluator.range_vector(root, grid)?;
+    let (start, end) = vector.window(grid, 0);
+    let mut series = Vec::with_capacity(vector.series.len());
+    for one in &vector.series {
+        let low = one.times.partition_point(|t| t.as_millis() <= start);
+        let high = one.times.partition_point(|t| t.as_millis() <= end);
+        if low < high {
+            let (times, values) = (one.times[low..high].into(), one.values[low..high].to_vec());
+            let labels = one.key.visible(Names::DropAtOnce);
+            series.push(SeriesSamples { labels, times, values });
+        }
+    }
+    series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    Ok(Value::Matrix(series))
+}

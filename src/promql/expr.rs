@@ -1,0 +1,128 @@
+//! A parsed expression, cheap to clone and to keep.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ast::{Kind, Node, ValueKind};
+use super::error::ParseError;
+use super::{build, print};
+use crate::model::Matcher;
+
+pub use super::ast::At;
+
+/// Longest query, in bytes.
+pub const QUERY_LIMIT_BYTES: usize = 64 * 1024;
+
+/// A parsed, typed expression.
+#[derive(Clone)]
+pub struct Expr(Arc<Parsed>);
+
+struct Parsed {
+    query: Arc<str>,
+    root: Arc<Node>,
+    experimental: Option<ParseError>,
+}
+
+/// One selector of an expression, for those who check expressions rather than run them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Selector {
+    /// The metric name, when one is written or an `=` matcher on `__name__` says it.
+    pub name: Option<String>,
+    /// All matchers, the name's included.
+    pub matchers: Vec<Matcher>,
+    /// Range of a range selector.
+    pub range: Option<Duration>,
+    /// `offset`, negative when it looks ahead.
+    pub offset_ms: i64,
+    /// `@`.
+    pub at: Option<At>,
+}
+
+/// Parses a query.
+///
+/// # Errors
+/// The first syntax or type error, with Prometheus' text and place; also for a query of more than
+/// [`QUERY_LIMIT_BYTES`] or nested too deep.
+pub fn parse(query: &str) -> Result<Expr, ParseError> {
+    if query.len() > QUERY_LIMIT_BYTES {
+        let message = format!("query of {} bytes is longer than {QUERY_LIMIT_BYTES}", query.len());
+        return Err(ParseError::new(query, 0, message));
+    }
+    let (root, experimental) = build::build(query)?;
+    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental })))
+}
+
+impl Expr {
+    /// What it yields.
+    pub fn kind(&self) -> ValueKind {
+        self.0.root.value
+    }
+
+    /// The same as [`Expr::kind`], under the API's name for it.
+    pub fn result_type(&self) -> ValueKind {
+        self.kind()
+    }
+
+    /// The text it was parsed from.
+    pub fn query(&self) -> Arc<str> {
+        Arc::clone(&self.0.query)
+    }
+
+    /// Printed over several lines where one would be longer than 100 characters, as `promtool promql format` does.
+    pub fn pretty(&self) -> String {
+        print::pretty(&self.0.root)
+    }
+
+    /// The first use of an experimental function or aggregation, as the error it is where that is not enabled.
+    pub fn experimental(&self) -> Option<&ParseError> {
+        self.0.experimental.as_ref()
+    }
+
+    /// All selectors, left to right.
+    pub fn selectors(&self) -> Vec<Selector> {
+        let mut selectors = Vec::new();
+        self.0.root.each_selector(&mut |selector| {
+            let named = selector.matchers.iter().find(|matcher| {
+                &*matcher.name == crate::model::METRIC_NAME && matcher.op == crate::model::MatchOp::Equal
+            });
+            selectors.push(Selector {
+                name: selector.name.clone().or_else(|| named.map(|matcher| matcher.value.to_string())),
+                matchers: selector.matchers.to_vec(),
+                range: selector.range_ms.map(|ms| Duration::from_millis(ms.unsigned_abs())),
+                offset_ms: selector.offset_ms,
+                at: selector.at,
+            });
+        });
+        selectors
+    }
+
+    /// The value of an expression that is just a number.
+    pub fn as_number(&self) -> Option<f64> {
+        match self.0.root.unwrapped().kind {
+            Kind::Number { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
+    pub(super) fn root(&self) -> &Node {
+        &self.0.root
+    }
+
+    pub(super) fn root_arc(&self) -> Arc<Node> {
+        Arc::clone(&self.0.root)
+    }
+}
+
+/// As Prometheus' `Expr.String()`.
+impl fmt::Display for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.root.fmt(f)
+    }
+}
+
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Expr({self})")
+    }
+}

@@ -1,0 +1,501 @@
+//! Splits a query into tokens that know their place.
+//!
+//! In: query text. Out: [`Token`]s up to the end of input or the first lexical error, with Prometheus' error texts
+//! (`promql/parser/lex.go`). Invariant: token places are byte offsets on character boundaries, in rising order.
+
+use super::ast::{AggregateOp, BinaryOp};
+
+/// What a token is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    End,
+    Error(String),
+    Comma,
+    LeftParen,
+    RightParen,
+    LeftBrace,
+    RightBrace,
+    LeftBracket,
+    RightBracket,
+    Colon,
+    Equal,
+    EqualRegex,
+    NotRegex,
+    At,
+    Number,
+    Duration,
+    Text,
+    Identifier,
+    MetricIdentifier,
+    Operator(BinaryOp),
+    Aggregator(AggregateOp),
+    Keyword(Keyword),
+}
+
+/// Words with a meaning of their own outside braces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keyword {
+    Offset,
+    By,
+    Without,
+    On,
+    Ignoring,
+    GroupLeft,
+    GroupRight,
+    Bool,
+    Start,
+    End,
+}
+
+/// One token and its place, in bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Token {
+    pub kind: Kind,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// All tokens of `query`; the last is [`Kind::End`] or [`Kind::Error`]. Comments are skipped.
+pub(super) fn tokens(query: &str) -> Vec<Token> {
+    let mut lexer = Lexer { query, at: 0, parens: 0, braces: false, brackets: false, colon_seen: false, range_begins: false };
+    let mut tokens = Vec::with_capacity(query.len() / 4 + 2);
+    loop {
+        lexer.skip_blank();
+        let start = lexer.at;
+        let kind = if lexer.braces { lexer.next_in_braces() } else { lexer.next() };
+        let kind = kind.unwrap_or_else(Kind::Error);
+        let done = matches!(kind, Kind::End | Kind::Error(_));
+        // Prometheus has taken the parenthesis already when it finds that it is one too many.
+        let start = if matches!(&kind, Kind::Error(_)) && query[start..].starts_with(')') { lexer.at } else { start };
+        tokens.push(Token { kind, start, end: lexer.at });
+        if done {
+            return tokens;
+        }
+    }
+}
+
+impl Token {
+    /// How Prometheus names the token in an error: `identifier "bar"`, `<op:+>`, `end of input`.
+    pub(super) fn describe(&self, query: &str) -> String {
+        let text = &query[self.start..self.end];
+        match &self.kind {
+            Kind::End => "end of input".to_owned(),
+            Kind::Error(message) => message.clone(),
+            Kind::Identifier => format!("identifier {}", quote(text)),
+            Kind::MetricIdentifier => format!("metric identifier {}", quote(text)),
+            Kind::Keyword(_) => format!("<{text}>"),
+            Kind::Operator(_) | Kind::At | Kind::EqualRegex | Kind::NotRegex => format!("<op:{text}>"),
+            Kind::Aggregator(_) => format!("<aggr:{text}>"),
+            Kind::Number => format!("number {}", shortened(text)),
+            Kind::Duration => format!("duration {}", shortened(text)),
+            Kind::Text => format!("string {}", shortened(text)),
+            _ => shortened(text),
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(10) {
+        Some((cut, _)) => format!("{}...", quote(&text[..cut])),
+        None => quote(text),
+    }
+}
+
+struct Lexer<'a> {
+    query: &'a str,
+    at: usize,
+    parens: usize,
+    braces: bool,
+    brackets: bool,
+    colon_seen: bool,
+    /// The last token was `[`, so a range must begin here.
+    range_begins: bool,
+}
+
+impl Lexer<'_> {
+    fn rest(&self) -> &str {
+        &self.query[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn bump(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.at += c.len_utf8();
+        Some(c)
+    }
+
+    fn bump_if(&mut self, want: impl Fn(char) -> bool) -> bool {
+        let hit = self.peek().is_some_and(want);
+        if hit {
+            self.bump();
+        }
+        hit
+    }
+
+    fn skip_while(&mut self, want: impl Fn(char) -> bool) {
+        while self.bump_if(&want) {}
+    }
+
+    fn skip_blank(&mut self) {
+        loop {
+            self.skip_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
+            if self.peek() != Some('#') {
+                return;
+            }
+            self.skip_while(|c| c != '\n' && c != '\r');
+        }
+    }
+
+    fn next(&mut self) -> Result<Kind, String> {
+        let start = self.at;
+        let range_begins = std::mem::take(&mut self.range_begins);
+        let Some(c) = self.bump() else {
+            if range_begins {
+                return Err("unexpected end of input in duration expression".to_owned());
+            }
+            return match (self.parens, self.brackets) {
+                (1.., _) => Err("unclosed left parenthesis".to_owned()),
+                (0, true) => Err("unclosed left bracket".to_owned()),
+                (0, false) => Ok(Kind::End),
+            };
+        };
+        if let Some(operator) = self.operator(c)? {
+            return Ok(operator);
+        }
+        Ok(match c {
+            ',' => Kind::Comma,
+            '@' => Kind::At,
+            '0'..='9' | '.' if c != '.' || self.peek().is_some_and(|c| c.is_ascii_digit()) => {
+                self.at = start;
+                return self.number_or_duration();
+            }
+            '"' | '\'' | '`' => return self.text(c),
+            ':' if self.brackets => {
+                if std::mem::replace(&mut self.colon_seen, true) {
+                    return Err("unexpected colon ':'".to_owned());
+                }
+                Kind::Colon
+            }
+            c if range_begins && is_alpha(c) => {
+                return Err(format!("unexpected character in duration expression: '{c}'"));
+            }
+            c if self.brackets && is_alpha(c) && self.colon_seen => return Err(format!("unexpected colon '{c}'")),
+            c if self.brackets && is_alpha(c) => return Err(format!("unexpected character: '{c}', expected ':'")),
+            c if is_alpha(c) || c == ':' => {
+                self.skip_while(|c| is_alphanumeric(c) || c == ':');
+                word(&self.query[start..self.at])
+            }
+            '(' => {
+                self.parens += 1;
+                Kind::LeftParen
+            }
+            ')' => {
+                self.parens = self.parens.checked_sub(1).ok_or("unexpected right parenthesis ')'")?;
+                Kind::RightParen
+            }
+            '{' => {
+                self.braces = true;
+                Kind::LeftBrace
+            }
+            '[' if self.brackets => return Err("unexpected left bracket '['".to_owned()),
+            '[' => {
+                (self.brackets, self.colon_seen, self.range_begins) = (true, false, true);
+                Kind::LeftBracket
+            }
+            ']' if !self.brackets => return Err("unexpected right bracket ']'".to_owned()),
+            ']' => {
+                self.brackets = false;
+                Kind::RightBracket
+            }
+            c => return Err(format!("unexpected character: {}", quote_char(c))),
+        })
+    }
+
+    fn operator(&mut self, c: char) -> Result<Option<Kind>, String> {
+        use BinaryOp::{Add, Div, Equal, Greater, GreaterEqual, Less, LessEqual, Mod, Mul, NotEqual, Pow, Sub};
+        let operator = match c {
+            '*' => Mul,
+            '/' => Div,
+            '%' => Mod,
+            '+' => Add,
+            '-' => Sub,
+            '^' => Pow,
+            '<' if self.bump_if(|c| c == '=') => LessEqual,
+            '<' => Less,
+            '>' if self.bump_if(|c| c == '=') => GreaterEqual,
+            '>' => Greater,
+            '=' if self.bump_if(|c| c == '=') => Equal,
+            '=' if self.peek() == Some('~') => return Err("unexpected character after '=': '~'".to_owned()),
+            '=' => return Ok(Some(Kind::Equal)),
+            '!' if self.bump_if(|c| c == '=') => NotEqual,
+            '!' => return Err(format!("unexpected character after '!': {}", self.quoted_next())),
+            _ => return Ok(None),
+        };
+        Ok(Some(Kind::Operator(operator)))
+    }
+
+    fn next_in_braces(&mut self) -> Result<Kind, String> {
+        let Some(c) = self.bump() else { return Err("unexpected end of input inside braces".to_owned()) };
+        Ok(match c {
+            c if is_alpha(c) => {
+                self.skip_while(is_alphanumeric);
+                Kind::Identifier
+            }
+            ',' => Kind::Comma,
+            '"' | '\'' | '`' => return self.text(c),
+            '=' if self.bump_if(|c| c == '~') => Kind::EqualRegex,
+            '=' => Kind::Equal,
+            '!' if self.bump_if(|c| c == '~') => Kind::NotRegex,
+            '!' if self.bump_if(|c| c == '=') => Kind::Operator(BinaryOp::NotEqual),
+            '!' => return Err(format!("unexpected character after '!' inside braces: {}", self.quoted_next())),
+            '{' => return Err("unexpected left brace '{'".to_owned()),
+            '}' => {
+                self.braces = false;
+                Kind::RightBrace
+            }
+            c => return Err(format!("unexpected character inside braces: {}", quote_char(c))),
+        })
+    }
+
+    fn quoted_next(&self) -> String {
+        self.peek().map_or_else(|| "'\\ufffd'".to_owned(), quote_char)
+    }
+
+    fn number_or_duration(&mut self) -> Result<Kind, String> {
+        let start = self.at;
+        let rest = self.rest();
+        let digits = number_length(rest);
+        self.at += digits;
+        if digits > 0 && !self.peek().is_some_and(is_alphanumeric) {
+            return Ok(Kind::Number);
+        }
+        let mut is_duration = self.duration_unit("smhdwy");
+        while is_duration && self.peek().is_some_and(|c| c.is_ascii_digit()) {
+            self.skip_while(|c| c.is_ascii_digit());
+            is_duration = self.duration_unit("smhdw");
+        }
+        if is_duration && !self.bump_if(is_alphanumeric) {
+            return Ok(Kind::Duration);
+        }
+        Err(format!("bad number or duration syntax: {}", quote(&self.query[start..self.at])))
+    }
+
+    fn duration_unit(&mut self, units: &str) -> bool {
+        let hit = self.bump_if(|c| units.contains(c));
+        hit && (self.bump_if(|c| c == 's') || hit)
+    }
+
+    fn text(&mut self, quote: char) -> Result<Kind, String> {
+        loop {
+            match self.bump() {
+                Some(c) if c == quote => return Ok(Kind::Text),
+                None if quote == '`' => return Err("unterminated raw string".to_owned()),
+                None => return Err("unterminated quoted string".to_owned()),
+                Some('\n') if quote != '`' => return Err("unterminated quoted string".to_owned()),
+                Some('\\') if quote != '`' => self.escape(quote)?,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Checks one escape sequence of a quoted string; its backslash is taken.
+    fn escape(&mut self, quote: char) -> Result<(), String> {
+        let Some(c) = self.bump() else { return Err("escape sequence not terminated".to_owned()) };
+        let (digits, radix, most) = match c {
+            'a' | 'b' | 'f' | 'n' | 'r' | 't' | 'v' | '\\' => return Ok(()),
+            c if c == quote => return Ok(()),
+            '0'..='7' => (3, 8, 255),
+            'x' => (2, 16, 255),
+            'u' => (4, 16, 0x10_ffff),
+            'U' => (8, 16, 0x10_ffff),
+            c => return Err(format!("unknown escape sequence {}", code_point(c))),
+        };
+        if radix == 8 {
+            self.at -= 1;
+        }
+        let mut value = 0_u64;
+        for _ in 0..digits {
+            let Some(c) = self.bump() else { return Err("escape sequence not terminated".to_owned()) };
+            let Some(digit) = c.to_digit(radix) else {
+                return Err(format!("illegal character {} in escape sequence", code_point(c)));
+            };
+            value = value * u64::from(radix) + u64::from(digit);
+        }
+        if value > most || (0xd800..0xe000).contains(&value) {
+            return Err("escape sequence is an invalid Unicode code point".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn word(text: &str) -> Kind {
+    let lower = text.to_ascii_lowercase();
+    if let Some(op) = BinaryOp::of_word(&lower) {
+        return Kind::Operator(op);
+    }
+    if let Some(op) = AggregateOp::of_word(&lower) {
+        return Kind::Aggregator(op);
+    }
+    match lower.as_str() {
+        "offset" => Kind::Keyword(Keyword::Offset),
+        "by" => Kind::Keyword(Keyword::By),
+        "without" => Kind::Keyword(Keyword::Without),
+        "on" => Kind::Keyword(Keyword::On),
+        "ignoring" => Kind::Keyword(Keyword::Ignoring),
+        "group_left" => Kind::Keyword(Keyword::GroupLeft),
+        "group_right" => Kind::Keyword(Keyword::GroupRight),
+        "bool" => Kind::Keyword(Keyword::Bool),
+        "start" => Kind::Keyword(Keyword::Start),
+        "end" => Kind::Keyword(Keyword::End),
+        "inf" | "nan" => Kind::Number,
+        _ if text.contains(':') => Kind::MetricIdentifier,
+        _ => Kind::Identifier,
+    }
+}
+
+/// Bytes of the number that `text` starts with: decimal with `_` between digits, hexadecimal, exponent. 0 when none.
+fn number_length(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let hex = bytes.len() > 1 && bytes[0] == b'0' && bytes[1].eq_ignore_ascii_case(&b'x');
+    let mut at = if hex { 2 } else { 0 };
+    let mut last = b'0';
+    while let Some(&byte) = bytes.get(at) {
+        let after_exponent = !hex && matches!(last, b'e' | b'E');
+        let fits = match byte {
+            b'0'..=b'9' => true,
+            b'a'..=b'f' | b'A'..=b'F' if hex => true,
+            b'e' | b'E' => last.is_ascii_digit() || last == b'.',
+            b'.' => !hex && last.is_ascii_digit(),
+            b'_' => last.is_ascii_alphanumeric() && !after_exponent,
+            b'+' | b'-' => after_exponent,
+            _ => false,
+        };
+        if !fits {
+            break;
+        }
+        last = byte;
+        at += 1;
+    }
+    at
+}
+
+/// The value of a number token: `1_000`, `0x1f`, `017` (octal, as Go reads it), `1e3`, `Inf`, `NaN`.
+pub(super) fn number_value(text: &str) -> Option<f64> {
+    let plain = text.replace('_', "");
+    let lower = plain.to_ascii_lowercase();
+    if let Some(hex) = lower.strip_prefix("0x") {
+        return i64::from_str_radix(hex, 16).ok().map(|n| n as f64);
+    }
+    if lower.len() > 1 && lower.starts_with('0') {
+        if let Ok(octal) = i64::from_str_radix(&lower, 8) {
+            return Some(octal as f64);
+        }
+    }
+    lower.parse().ok()
+}
+
+fn is_alpha(c: char) -> bool {
+    c == '_' || c.is_ascii_alphabetic()
+}
+
+fn is_alphanumeric(c: char) -> bool {
+    is_alpha(c) || c.is_ascii_digit()
+}
+
+/// Whether `name` can be written without quotes as a label name.
+pub(super) fn is_plain_label(name: &str) -> bool {
+    name.chars().next().is_some_and(is_alpha) && name.chars().all(is_alphanumeric)
+}
+
+/// Go's `%q` of a text.
+pub(super) fn quote(text: &str) -> String {
+    quote_bytes(text.as_bytes())
+}
+
+/// Go's `%q` of bytes that may not be UTF-8.
+pub(super) fn quote_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' => out.push_str("\\\""),
+                c => push_escaped(&mut out, c),
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '\\' => out.push_str("\\\\"),
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '\x07' => out.push_str("\\a"),
+        '\x08' => out.push_str("\\b"),
+        '\x0c' => out.push_str("\\f"),
+        '\x0b' => out.push_str("\\v"),
+        c if c < ' ' || c == '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+        c => out.push(c),
+    }
+}
+
+fn quote_char(c: char) -> String {
+    let mut out = String::from("'");
+    match c {
+        '\'' => out.push_str("\\'"),
+        c => push_escaped(&mut out, c),
+    }
+    out.push('\'');
+    out
+}
+
+fn code_point(c: char) -> String {
+    format!("U+{:04X} '{c}'", u32::from(c))
+}
+
+/// The bytes that a string token means (its escapes were checked by the lexer).
+pub(super) fn unquote(token: &str) -> Vec<u8> {
+    let inner = &token[1..token.len() - 1];
+    if token.starts_with('`') || !inner.contains('\\') {
+        return inner.as_bytes().to_vec();
+    }
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner.chars();
+    while let Some(c) = rest.next() {
+        if c != '\\' {
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            continue;
+        }
+        let Some(escape) = rest.next() else { break };
+        let mut code = |first: u32, digits: usize, radix: u32| {
+            (0..digits).fold(first, |value, _| value * radix + rest.next().and_then(|c| c.to_digit(radix)).unwrap_or(0))
+        };
+        match escape {
+            'a' => out.push(7),
+            'b' => out.push(8),
+            'f' => out.push(12),
+            'n' => out.push(b'\n'),
+            'r' => out.push(b'\r'),
+            't' => out.push(b'\t'),
+            'v' => out.push(11),
+            'x' => out.push(code(0, 2, 16) as u8),
+            'u' | 'U' => {
+                let c = char::from_u32(code(0, if escape == 'u' { 4 } else { 8 }, 16)).unwrap_or('\u{fffd}');
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            '0'..='7' => out.push(code(escape.to_digit(8).unwrap_or(0), 2, 8) as u8),
+            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out
+}

@@ -1,0 +1,134 @@
+//! What a query needs of the store: one window of time for each selector, joined where selectors read the same series.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ast::{At, Kind, Node, VectorSelector};
+use super::eval::subquery_grid;
+use super::functions::Rule;
+use super::info;
+use super::table::Grid;
+use crate::model::{METRIC_NAME, Matcher, Timestamp};
+use crate::series::{Select, SelectHint};
+
+/// One request to the store and the selectors that it serves.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub matchers: Vec<Matcher>,
+    /// Both inclusive, in milliseconds.
+    pub from: i64,
+    pub to: i64,
+    pub hint: SelectHint,
+    pub selectors: Vec<usize>,
+}
+
+impl Want {
+    pub fn select(&self, sample_limit: usize) -> Select {
+        let (from, to) = (Timestamp::from_millis(self.from), Timestamp::from_millis(self.to));
+        Select { matchers: self.matchers.clone(), from, to, hint: self.hint, sample_limit }
+    }
+
+    /// A text that is the same for the same request.
+    pub fn cache_key(&self) -> String {
+        let mut matchers: Vec<String> = self.matchers.iter().map(Matcher::to_string).collect();
+        matchers.sort_unstable();
+        format!("{}\u{0}{}\u{0}{}", self.from, self.to, matchers.join("\u{0}"))
+    }
+}
+
+/// The requests of an expression evaluated over `grid`, and how many selectors it has.
+pub(super) fn wants(root: &Node, grid: Grid, lookback_ms: i64, default_step_ms: i64) -> (Vec<Want>, usize) {
+    let mut planner =
+        Planner { start: grid.start, end: grid.end(), lookback_ms, default_step_ms, wants: Vec::new(), selectors: 0 };
+    planner.node(root, grid, "");
+    (planner.wants, planner.selectors)
+}
+
+struct Planner {
+    start: i64,
+    end: i64,
+    lookback_ms: i64,
+    default_step_ms: i64,
+    wants: Vec<Want>,
+    selectors: usize,
+}
+
+impl Planner {
+    fn at_ms(&self, at: Option<At>) -> Option<i64> {
+        at.map(|at| match at {
+            At::Start => self.start,
+            At::End => self.end,
+            At::Millis(ms) => ms,
+        })
+    }
+
+    fn node(&mut self, node: &Node, grid: Grid, function: &'static str) {
+        match &node.kind {
+            Kind::Number { .. } | Kind::Text(_) => {}
+            Kind::Selector(selector) => self.selector(selector, grid, function, selector.matchers.to_vec()),
+            Kind::Subquery(subquery) => {
+                let inner = subquery_grid(subquery, self.at_ms(subquery.at), grid, self.default_step_ms);
+                self.node(&subquery.inner, inner, "");
+            }
+            Kind::Paren(inner) => self.node(inner, grid, function),
+            Kind::Unary { inner, .. } => self.node(inner, grid, ""),
+            Kind::Binary(binary) => {
+                self.node(&binary.left, grid, "");
+                self.node(&binary.right, grid, "");
+            }
+            Kind::Aggregate(aggregate) => {
+                if let Some(param) = &aggregate.param {
+                    self.node(param, grid, "");
+                }
+                self.node(&aggregate.inner, grid, aggregate.op.as_str());
+            }
+            Kind::Call { function, args } => {
+                for (i, arg) in args.iter().enumerate() {
+                    match &arg.kind {
+                        Kind::Selector(selector) if function.rule == Rule::Info && i == 1 => {
+                            let mut matchers = selector.matchers.to_vec();
+                            if matchers.iter().all(|matcher| &*matcher.name != METRIC_NAME) {
+                                matchers.push(Matcher::equal(METRIC_NAME, info::DEFAULT_METRIC));
+                            }
+                            self.selector(selector, grid, function.name, matchers);
+                        }
+                        _ => self.node(arg, grid, function.name),
+                    }
+                }
+            }
+        }
+    }
+
+    fn selector(&mut self, selector: &VectorSelector, grid: Grid, function: &'static str, matchers: Vec<Matcher>) {
+        self.selectors = self.selectors.max(selector.id + 1);
+        if grid.steps == 0 {
+            return;
+        }
+        let at = self.at_ms(selector.at);
+        let window_ms = selector.range_ms.unwrap_or(self.lookback_ms);
+        let from = at.unwrap_or(grid.start).saturating_sub(selector.offset_ms).saturating_sub(window_ms - 1);
+        let to = at.unwrap_or(grid.end()).saturating_sub(selector.offset_ms);
+        let step = if grid.steps > 1 { Duration::from_millis(grid.step.unsigned_abs()) } else { Duration::ZERO };
+        let range = Duration::from_millis(selector.range_ms.unwrap_or(0).unsigned_abs());
+        let hint = SelectHint { step, range, function };
+        let near = |want: &Want| want.matchers == matchers && want.from <= to && from <= want.to;
+        match self.wants.iter_mut().find(|want| near(want)) {
+            Some(want) => {
+                (want.from, want.to) = (want.from.min(from), want.to.max(to));
+                if want.hint != hint {
+                    // Neither hint alone is true of both readers, so the store is told nothing it could act upon.
+                    want.hint = SelectHint::default();
+                }
+                want.selectors.push(selector.id);
+            }
+            None => self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id] }),
+        }
+    }
+}
+
+/// The answer of the store for one request.
+#[derive(Debug)]
+pub(super) struct Selected {
+    pub series: Arc<[crate::series::SeriesSamples]>,
+    pub warnings: Vec<String>,
+}

@@ -1,0 +1,472 @@
+//! Runs test scripts in the language of Prometheus' own engine tests (`promql/promqltest/README.md`): `load`, `clear`,
+//! `eval instant|range`, `expect …`.
+//!
+//! In: script text. Out: a [`Report`]. Each instant query is also run as a range query around its time, as upstream
+//! does. Cases that touch native histograms are skipped and counted: meshscope does not store them.
+
+mod series;
+mod store;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use self::series::{parse_metric, parse_number, parse_values, unquoted};
+use self::store::Store;
+use super::ast::ValueKind;
+use super::engine::{Config, Mode, run_at_once};
+use super::expr::{Expr, parse};
+use super::table::Grid;
+use super::value::{Answer, Value};
+use crate::model::{Labels, is_stale};
+use crate::units::PromDuration;
+
+pub use self::series::{Point, parse_series};
+
+/// What became of a script.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// The script's name.
+    pub name: String,
+    /// Cases that came out as expected.
+    pub passed: usize,
+    /// Cases that did not, and lines that cannot be read.
+    pub failed: Vec<Failure>,
+    /// Cases with native histograms.
+    pub skipped: usize,
+}
+
+/// One case that did not come out as expected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// Line of the `eval` (from 1).
+    pub line: usize,
+    /// What the script says.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+/// The settings under which engine test scripts run: 5 m lookback, 1 m subquery step, experimental functions, dropped
+/// names kept until the end.
+pub fn script_config() -> Config {
+    Config { experimental_functions: true, delayed_name_removal: true, ..Config::default() }
+}
+
+/// Runs a script with [`script_config`].
+pub fn run_script(name: &str, text: &str) -> Report {
+    run_script_with(name, text, &script_config())
+}
+
+/// Runs a script with other settings.
+pub fn run_script_with(name: &str, text: &str, config: &Config) -> Report {
+    let mut runner =
+        Runner { store: Store::default(), config, report: Report { name: name.to_owned(), ..Report::default() } };
+    // A comment line is an empty line, so it ends a block.
+    let lines: Vec<&str> =
+        text.lines().map(|line| if line.trim_start().starts_with('#') { "" } else { line.trim() }).collect();
+    let mut at = 0;
+    while at < lines.len() {
+        let end = lines[at..].iter().position(|line| line.is_empty()).map_or(lines.len(), |length| at + length);
+        if at < end {
+            let body: Vec<(usize, &str)> = (at + 1..end).map(|i| (i + 1, lines[i])).collect();
+            let used = runner.command(at + 1, lines[at], &body);
+            at += used;
+        } else {
+            at += 1;
+        }
+    }
+    runner.report
+}
+
+struct Runner<'a> {
+    store: Store,
+    config: &'a Config,
+    report: Report,
+}
+
+/// How a query is asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum When {
+    Instant { at_ms: i64 },
+    Range { start_ms: i64, end_ms: i64, step_ms: i64 },
+}
+
+impl When {
+    fn grid(self) -> (Grid, Mode) {
+        match self {
+            Self::Instant { at_ms } => (Grid::instant(at_ms), Mode::Instant),
+            Self::Range { start_ms, end_ms, step_ms } => (Grid::new(start_ms, end_ms, step_ms), Mode::Range),
+        }
+    }
+}
+
+/// What a note (warning, info, error) must say.
+#[derive(Clone, Debug)]
+enum Wording {
+    Any,
+    Exactly(String),
+    Like(String),
+}
+
+#[derive(Debug, Default)]
+struct Expectation {
+    fail: Option<Option<Wording>>,
+    warn: Vec<Wording>,
+    info: Vec<Wording>,
+    no_warn: bool,
+    no_info: bool,
+    ordered: bool,
+    scalar: Option<f64>,
+    text: Option<String>,
+    /// Start and step of an expected range vector.
+    range_vector: Option<(i64, i64)>,
+    series: Vec<(Labels, Vec<Point>)>,
+}
+
+impl Runner<'_> {
+    /// Runs the command that begins with `head`; returns how many lines it took.
+    fn command(&mut self, line: usize, head: &str, body: &[(usize, &str)]) -> usize {
+        let word = head.split_whitespace().next().unwrap_or("");
+        let outcome = match word {
+            "clear" => {
+                self.store.clear();
+                return 1;
+            }
+            "load" | "load_with_nhcb" => self.load(head, body),
+            word if word == "eval" || word.starts_with("eval_") => self.eval(head, body),
+            _ => Err(("a command (load, clear, eval)".to_owned(), head.to_owned())),
+        };
+        if let Err((expected, got)) = outcome {
+            self.report.failed.push(Failure { line, expected, got });
+        }
+        1 + body.len()
+    }
+
+    fn load(&mut self, head: &str, body: &[(usize, &str)]) -> Result<(), (String, String)> {
+        let step = head.split_once(char::is_whitespace).map_or("", |(_, step)| step.trim());
+        let step = duration_ms(step).ok_or_else(|| ("load <step>".to_owned(), head.to_owned()))?;
+        for (line, text) in body {
+            let (labels, points) =
+                parse_series(text).map_err(|error| ("a series".to_owned(), format!("line {line}: {error}")))?;
+            self.store.load(labels, &points, step);
+        }
+        Ok(())
+    }
+
+    fn eval(&mut self, head: &str, body: &[(usize, &str)]) -> Result<(), (String, String)> {
+        let syntax = || ("eval instant at <time> <query>, eval range from <a> to <b> step <c> <query>".to_owned(), head.to_owned());
+        let (when, query) = parse_head(head).ok_or_else(syntax)?;
+        let mut expectation = Expectation::default();
+        legacy_word(head, &mut expectation);
+        for (line, text) in body {
+            expect_line(text, &mut expectation)
+                .map_err(|error| ("an expectation".to_owned(), format!("line {line}: {error}")))?;
+        }
+        let histograms = expectation.series.iter().any(|(_, points)| points.contains(&Point::Histogram));
+        let expr = match parse(query) {
+            Ok(expr) => expr,
+            Err(error) => return self.settle(check_failure(&expectation, Some(error.to_string())), histograms),
+        };
+        self.store.take_met_histogram();
+        let outcome = self.check(&expr, when, &expectation);
+        let histograms = self.store.take_met_histogram() || histograms;
+        self.settle(outcome, histograms)
+    }
+
+    fn settle(&mut self, outcome: Result<(), (String, String)>, histograms: bool) -> Result<(), (String, String)> {
+        match outcome {
+            _ if histograms => self.report.skipped += 1,
+            Ok(()) => self.report.passed += 1,
+            Err(difference) => return Err(difference),
+        }
+        Ok(())
+    }
+
+    fn run(&self, expr: &Expr, when: When) -> Result<Answer, String> {
+        run_at_once(self.config, expr, when.grid(), |want| self.store.select(want)).map_err(|error| error.to_string())
+    }
+
+    fn check(&self, expr: &Expr, when: When, expectation: &Expectation) -> Result<(), (String, String)> {
+        let answer = match self.run(expr, when) {
+            Ok(answer) if expectation.fail.is_none() => answer,
+            Ok(_) => return check_failure(expectation, None),
+            Err(error) => return check_failure(expectation, Some(error)),
+        };
+        check_notes(expectation, &answer)?;
+        compare(expectation, when, &answer.value)?;
+        let When::Instant { at_ms } = when else { return Ok(()) };
+        if expectation.ordered || !matches!(expr.kind(), ValueKind::Scalar | ValueKind::Vector) {
+            return Ok(());
+        }
+        let around = When::Range { start_ms: at_ms - 60_000, end_ms: at_ms + 60_000, step_ms: 60_000 };
+        let in_range = |(expected, got): (String, String)| (format!("{expected} (as a range query)"), got);
+        let answer = self.run(expr, around).map_err(|error| in_range(("a result".to_owned(), error)))?;
+        compare_middle(expectation, at_ms, &answer.value).map_err(in_range)
+    }
+}
+
+fn duration_ms(text: &str) -> Option<i64> {
+    let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
+    let seconds = || text.parse().ok().map(|seconds: f64| (seconds * 1000.0) as i64);
+    text.parse::<PromDuration>().map(PromDuration::as_millis).ok().or_else(seconds).map(|ms| sign * ms)
+}
+
+/// Splits off the first word.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).map(|(word, rest)| (word, rest.trim_start()))
+}
+
+fn parse_head(head: &str) -> Option<(When, &str)> {
+    let after = |text, want: &str| word(text).filter(|(got, _)| *got == want).map(|(_, rest)| rest);
+    let (_, rest) = word(head)?;
+    if let Some(rest) = after(rest, "instant") {
+        let Some(rest) = after(rest, "at") else { return Some((When::Instant { at_ms: 0 }, rest)) };
+        let (at, query) = word(rest)?;
+        return Some((When::Instant { at_ms: duration_ms(at)? }, query));
+    }
+    let rest = after(after(rest, "range")?, "from")?;
+    let (when, query) = parse_range(rest)?;
+    Some((when, query))
+}
+
+/// `<a> to <b> step <c> …`
+fn parse_range(text: &str) -> Option<(When, &str)> {
+    let (start, rest) = word(text)?;
+    let (to, rest) = word(rest)?;
+    let (end, rest) = word(rest)?;
+    let (by, rest) = word(rest)?;
+    let (step, rest) = word(rest).unwrap_or((rest, ""));
+    if (to, by) != ("to", "step") {
+        return None;
+    }
+    let (start_ms, end_ms, step_ms) = (duration_ms(start)?, duration_ms(end)?, duration_ms(step)?);
+    Some((When::Range { start_ms, end_ms, step_ms }, rest))
+}
+
+/// `eval_fail`, `eval_warn`, `eval_info`, `eval_ordered`.
+fn legacy_word(head: &str, expectation: &mut Expectation) {
+    match word(head).map(|(word, _)| word) {
+        Some("eval_fail") => expectation.fail = Some(None),
+        Some("eval_warn") => expectation.warn.push(Wording::Any),
+        Some("eval_info") => expectation.info.push(Wording::Any),
+        Some("eval_ordered") => expectation.ordered = true,
+        _ => {}
+    }
+}
+
+fn expect_line(text: &str, expectation: &mut Expectation) -> Result<(), String> {
+    if let Some(message) = text.strip_prefix("expected_fail_message") {
+        expectation.fail = Some(Some(Wording::Exactly(message.trim().to_owned())));
+        return Ok(());
+    }
+    if let Some(pattern) = text.strip_prefix("expected_fail_regexp") {
+        expectation.fail = Some(Some(Wording::Like(pattern.trim().to_owned())));
+        return Ok(());
+    }
+    if let Some(("expect", rest)) = word(text) {
+        return expect_word(rest, expectation);
+    }
+    if let Some(number) = parse_number(text) {
+        expectation.scalar = Some(number);
+        return Ok(());
+    }
+    let (labels, rest) = parse_metric(text)?;
+    expectation.series.push((labels, parse_values(rest)?));
+    Ok(())
+}
+
+fn expect_word(text: &str, expectation: &mut Expectation) -> Result<(), String> {
+    let (what, rest) = word(text).unwrap_or((text, ""));
+    let wording = || match rest.trim() {
+        "" => Ok(Wording::Any),
+        rest => match (rest.strip_prefix("msg:"), rest.strip_prefix("regex:")) {
+            (Some(message), _) => Ok(Wording::Exactly(message.trim().to_owned())),
+            (_, Some(pattern)) => Ok(Wording::Like(pattern.trim().to_owned())),
+            _ => Err(format!("`msg:` or `regex:` is needed in {text:?}")),
+        },
+    };
+    match what {
+        "fail" => expectation.fail = Some(Some(wording()?)),
+        "warn" => expectation.warn.push(wording()?),
+        "info" => expectation.info.push(wording()?),
+        "no_warn" => expectation.no_warn = true,
+        "no_info" => expectation.no_info = true,
+        "ordered" => expectation.ordered = true,
+        "string" => {
+            expectation.text = Some(unquoted(rest.trim()).ok_or_else(|| format!("not a quoted text: {rest}"))?);
+        }
+        "range" => {
+            let range = rest.strip_prefix("vector").and_then(|rest| rest.trim().strip_prefix("from"));
+            match range.and_then(|rest| parse_range(rest.trim())) {
+                Some((When::Range { start_ms, step_ms, .. }, _)) => {
+                    expectation.range_vector = Some((start_ms, step_ms));
+                }
+                _ => return Err(format!("`range vector from <a> to <b> step <c>` is needed, not {text:?}")),
+            }
+        }
+        _ => return Err(format!("unknown expectation {what:?}")),
+    }
+    Ok(())
+}
+
+impl Wording {
+    fn fits(&self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exactly(message) => text == message,
+            Self::Like(pattern) => regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)),
+        }
+    }
+}
+
+/// Whether the query failed as it should (`error` is how it did).
+fn check_failure(expectation: &Expectation, error: Option<String>) -> Result<(), (String, String)> {
+    match (&expectation.fail, error) {
+        (None, Some(error)) => Err(("a result".to_owned(), error)),
+        (Some(Some(wording)), Some(error)) if !wording.fits(&error) => Err((format!("an error: {wording:?}"), error)),
+        (Some(wording), None) => Err((format!("an error: {wording:?}"), "a result".to_owned())),
+        _ => Ok(()),
+    }
+}
+
+fn check_notes(expectation: &Expectation, answer: &Answer) -> Result<(), (String, String)> {
+    let check = |what: &str, wanted: &[Wording], none: bool, notes: &[String]| {
+        // Scripts do not say the place.
+        let texts: Vec<&str> = notes.iter().map(|note| note.rsplit_once(" (").map_or(note.as_str(), |(t, _)| t)).collect();
+        let missing = wanted.iter().find(|wording| !texts.iter().any(|text| wording.fits(text)));
+        match missing {
+            Some(wording) => Err((format!("{what} {wording:?}"), format!("{texts:?}"))),
+            None if none && !texts.is_empty() => Err((format!("no {what}"), format!("{texts:?}"))),
+            None => Ok(()),
+        }
+    };
+    check("warning", &expectation.warn, expectation.no_warn, &answer.warnings)?;
+    check("info", &expectation.info, expectation.no_info, &answer.infos)
+}
+
+/// As upstream compares: relative to the sum of both, 1e-6.
+fn nearly_equal(a: f64, b: f64) -> bool {
+    const TOLERANCE: f64 = 1e-6;
+    if is_stale(a) || is_stale(b) {
+        return is_stale(a) && is_stale(b);
+    }
+    if (a.is_nan() && b.is_nan()) || a == b {
+        return true;
+    }
+    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        return difference < TOLERANCE * f64::MIN_POSITIVE;
+    }
+    difference / sum.min(f64::MAX) < TOLERANCE
+}
+
+type Rows = Vec<(Labels, Vec<(i64, f64)>)>;
+
+fn compare(expectation: &Expectation, when: When, value: &Value) -> Result<(), (String, String)> {
+    match value {
+        Value::Scalar { value, .. } => compare_scalar(expectation, *value),
+        Value::String { value, .. } => {
+            let expected = expectation.text.clone().unwrap_or_default();
+            if expected == *value { Ok(()) } else { Err((expected, value.clone())) }
+        }
+        Value::Vector(samples) => {
+            let rows: Rows = samples.iter().map(|s| (s.labels.clone(), vec![(s.at.as_millis(), s.value)])).collect();
+            let When::Instant { at_ms } = when else { return Err(("a matrix".to_owned(), "a vector".to_owned())) };
+            compare_rows(expectation, (at_ms, 1), &rows)
+        }
+        Value::Matrix(series) => {
+            let rows: Rows = series
+                .iter()
+                .map(|series| {
+                    let times = series.times.iter().map(|time| time.as_millis());
+                    (series.labels.clone(), times.zip(series.values.iter().copied()).collect())
+                })
+                .collect();
+            let times = match (when, expectation.range_vector) {
+                (_, Some(times)) => times,
+                (When::Range { start_ms, step_ms, .. }, None) => (start_ms, step_ms),
+                (When::Instant { at_ms }, None) => (at_ms, 1),
+            };
+            compare_rows(expectation, times, &rows)
+        }
+    }
+}
+
+fn compare_scalar(expectation: &Expectation, got: f64) -> Result<(), (String, String)> {
+    match expectation.scalar {
+        Some(expected) if nearly_equal(expected, got) => Ok(()),
+        Some(expected) => Err((expected.to_string(), got.to_string())),
+        None => Err((show_expected(expectation), format!("scalar {got}"))),
+    }
+}
+
+/// The step at `at_ms` of a range result against what the instant query should yield.
+fn compare_middle(expectation: &Expectation, at_ms: i64, value: &Value) -> Result<(), (String, String)> {
+    let Value::Matrix(series) = value else { return Err(("a matrix".to_owned(), format!("{value:?}"))) };
+    let mut rows: Rows = Vec::new();
+    for one in series {
+        if let Some(i) = one.times.iter().position(|time| time.as_millis() == at_ms) {
+            rows.push((one.labels.clone(), vec![(at_ms, one.values[i])]));
+        }
+    }
+    match (expectation.scalar, rows.as_slice()) {
+        (Some(_), [(_, points)]) => compare_scalar(expectation, points[0].1),
+        _ => compare_rows(expectation, (at_ms, 1), &rows),
+    }
+}
+
+fn compare_rows(expectation: &Expectation, (start_ms, step_ms): (i64, i64), rows: &Rows) -> Result<(), (String, String)> {
+    let expected: Rows = expectation
+        .series
+        .iter()
+        .map(|(labels, points)| {
+            let values = points.iter().enumerate().filter_map(|(i, point)| match point {
+                Point::Value(value) => Some((start_ms + step_ms * i as i64, *value)),
+                Point::Missing | Point::Histogram => None,
+            });
+            (labels.clone(), values.collect())
+        })
+        .collect();
+    let same = |a: &[(i64, f64)], b: &[(i64, f64)]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && nearly_equal(a.1, b.1))
+    };
+    let fits = if expectation.ordered {
+        expected.len() == rows.len() && expected.iter().zip(rows).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1))
+    } else {
+        let by_labels: BTreeMap<&Labels, &Vec<(i64, f64)>> = rows.iter().map(|(labels, row)| (labels, row)).collect();
+        by_labels.len() == rows.len()
+            && expected.len() == rows.len()
+            && expected.iter().all(|(labels, row)| by_labels.get(labels).is_some_and(|got| same(row, got)))
+    };
+    if fits && expectation.scalar.is_none() { Ok(()) } else { Err((show_expected(expectation), show_rows(rows))) }
+}
+
+fn show_expected(expectation: &Expectation) -> String {
+    if let Some(scalar) = expectation.scalar {
+        return format!("scalar {scalar}");
+    }
+    let mut out = String::new();
+    for (labels, points) in &expectation.series {
+        let _ = write!(out, "\n  {labels}");
+        for point in points {
+            let _ = match point {
+                Point::Missing => write!(out, " _"),
+                Point::Value(value) => write!(out, " {value}"),
+                Point::Histogram => write!(out, " {{{{}}}}"),
+            };
+        }
+    }
+    if out.is_empty() { "nothing".to_owned() } else { out }
+}
+
+fn show_rows(rows: &Rows) -> String {
+    let mut out = String::new();
+    for (labels, points) in rows {
+        let _ = write!(out, "\n  {labels}");
+        for (at, value) in points {
+            let _ = write!(out, " {value}@{at}");
+        }
+    }
+    if out.is_empty() { "nothing".to_owned() } else { out }
+}
