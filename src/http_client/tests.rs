@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+
+fn config(yaml: &str) -> Config {
+    let (config, problems) = crate::yaml::decode(yaml);
+    assert_eq!(problems, []);
+    config.unwrap()
+}
+
+fn headers(config: &Config) -> reqwest::header::HeaderMap {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new(config.clone());
+    client.request(reqwest::Method::GET, "http://127.0.0.1:1/").unwrap().build().unwrap().headers().clone()
+}
+
+#[test]
+fn sends_the_credentials_that_configuration_names() {
+    let check = |yaml: &str, expect: &str| assert_eq!(headers(&config(yaml))[AUTHORIZATION], expect, "{yaml}");
+    check("basic_auth: {username: ann, password: s3}", "Basic YW5uOnMz");
+    check("authorization: {credentials: abc}", "Bearer abc");
+    check("authorization: {type: Token, credentials: abc}", "Token abc");
+    check("bearer_token: abc", "Bearer abc");
+    let with_header = config("http_headers: {X-Scope-OrgID: {values: [mesh], secrets: [two]}}");
+    let sent = headers(&with_header);
+    assert_eq!(sent.get_all("x-scope-orgid").iter().collect::<Vec<_>>(), ["mesh", "two"]);
+    assert!(!format!("{with_header:?}").contains("two"));
+}
+
+#[test]
+fn reads_credential_files_at_each_request() {
+    let path = std::env::temp_dir().join(format!("meshscope-token-{}", std::process::id()));
+    std::fs::write(&path, "first\n").unwrap();
+    let config = config(&format!("authorization: {{credentials_file: {}}}", path.display()));
+    assert_eq!(headers(&config)[AUTHORIZATION], "Bearer first");
+    std::fs::write(&path, "second").unwrap();
+    assert_eq!(headers(&config)[AUTHORIZATION], "Bearer second");
+    std::fs::remove_file(&path).unwrap();
+    let client = Client::new(config);
+    let error = client.request(reqwest::Method::GET, "http://127.0.0.1:1/").expect_err("file is gone");
+    assert!(matches!(error, Error::File { key: "authorization.credentials_file", .. }));
+}
+
+#[test]
+fn refuses_keys_that_contradict_each_other() {
+    let check = |yaml: &str, needle: &str| {
+        let error = config(yaml).validate().expect_err(yaml);
+        assert!(error.to_string().contains(needle), "{error}");
+    };
+    check("{bearer_token: a, basic_auth: {username: b}}", "at most one");
+    check("authorization: {type: Basic, credentials: a}", "basic_auth");
+    check("authorization: {credentials_file: b, credentials: a}", "not both");
+    check("tls_config: {cert_file: a}", "belong together");
+    check("tls_config: {server_name: a}", "needs ca_file");
+    check("{proxy_url: 'http://a', proxy_from_environment: true}", "not both");
+    check("http_headers: {Authorization: {values: [x]}}", "not allowed");
+    check("http_headers: {'a b': {values: [x]}}", "not a header name");
+}
+
+#[test]
+fn names_the_certificate_file_that_is_missing_or_wrong() {
+    let error = build(&config("tls_config: {ca_file: /nonexistent/ca.pem}")).expect_err("no such file");
+    assert!(matches!(&error, Error::File { key: "tls_config.ca_file", .. }), "{error}");
+    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    for extra in ["", ", server_name: mesh.local"] {
+        let error = build(&config(&format!("tls_config: {{ca_file: {own}{extra}}}"))).expect_err("not PEM");
+        assert!(matches!(&error, Error::NotPem { key: "tls_config.ca_file", .. }), "{error}");
+    }
+}

@@ -1,0 +1,263 @@
+//! Who must be told what and when: pure state, driven by timestamps.
+//!
+//! In: alerts, the time, the outcome of deliveries. Out: [`Notification`]s that are due. Does no IO and reads no clock,
+//! so that hours of alerts can be simulated in a test.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::group::{Group, When, reason_to_tell};
+use super::plan::Plan;
+use super::silence::Silence;
+use crate::model::{Alert, Labels, Timestamp};
+
+/// What a receiver was last told of a group; kept across restarts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogEntry {
+    /// Which group.
+    pub group_key: String,
+    /// Which receiver.
+    pub receiver: String,
+    /// Which of its webhooks.
+    pub integration: usize,
+    /// Fingerprints told as firing.
+    pub firing: HashSet<u64>,
+    /// Fingerprints told as resolved.
+    pub resolved: HashSet<u64>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One message that is due to one webhook of one receiver.
+#[derive(Clone, Debug)]
+pub struct Notification {
+    /// Name of the receiver.
+    pub receiver: String,
+    /// Which of its webhooks.
+    pub integration: usize,
+    /// Alertmanager's group key.
+    pub group_key: String,
+    /// Labels that make the group.
+    pub group_labels: Labels,
+    /// The alerts to tell of, oldest first, with whether each fires.
+    pub alerts: Vec<(Alert, bool)>,
+    /// Why it is told now.
+    pub reason: &'static str,
+    /// When it became due.
+    pub at: Timestamp,
+    /// Until when it is retried.
+    pub deadline: Timestamp,
+    pub(super) group: u64,
+    pub(super) log: LogEntry,
+}
+
+/// The decisions of one dispatcher.
+pub(super) struct Core {
+    plan: Arc<Plan>,
+    /// Every alert that has not ended, by fingerprint: what inhibition looks at.
+    alerts: HashMap<u64, Alert>,
+    groups: HashMap<u64, Group>,
+    by_route_and_labels: HashMap<(usize, Labels), u64>,
+    due: BTreeSet<(Timestamp, u64)>,
+    log: HashMap<(String, String, usize), LogEntry>,
+    silences: Vec<Silence>,
+    next_group: u64,
+}
+
+impl Core {
+    pub(super) fn new(plan: Arc<Plan>, log: Vec<LogEntry>) -> Self {
+        let log = log.into_iter().map(|e| ((e.group_key.clone(), e.receiver.clone(), e.integration), e)).collect();
+        Self {
+            plan,
+            alerts: HashMap::new(),
+            groups: HashMap::new(),
+            by_route_and_labels: HashMap::new(),
+            due: BTreeSet::new(),
+            log,
+            silences: Vec::new(),
+            next_group: 0,
+        }
+    }
+
+    pub(super) fn plan(&self) -> &Arc<Plan> {
+        &self.plan
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
+    }
+
+    /// Follows a new plan: every alert is routed anew; what was told is remembered.
+    pub(super) fn set_plan(&mut self, plan: Arc<Plan>, now: Timestamp) {
+        self.plan = plan;
+        self.groups.clear();
+        self.by_route_and_labels.clear();
+        self.due.clear();
+        let alerts: Vec<Alert> = self.alerts.values().cloned().collect();
+        self.accept(alerts, now);
+    }
+
+    pub(super) fn set_silences(&mut self, silences: Vec<Silence>) {
+        self.silences = silences;
+    }
+
+    /// Takes alerts from the rules into their groups.
+    pub(super) fn accept(&mut self, alerts: Vec<Alert>, now: Timestamp) {
+        for alert in alerts {
+            let fingerprint = alert.labels.fingerprint();
+            for route in self.plan.routes_of(&alert.labels) {
+                self.put(route, fingerprint, &alert, now);
+            }
+            self.alerts.insert(fingerprint, alert);
+        }
+    }
+
+    fn put(&mut self, route: usize, fingerprint: u64, alert: &Alert, now: Timestamp) {
+        let settings = &self.plan.routes[route];
+        let key = (route, settings.group_by.labels_of(&alert.labels));
+        let Some(id) = self.by_route_and_labels.get(&key) else {
+            if alert.ends_at() <= now {
+                return; // resolved before its group was: nobody needs to hear
+            }
+            // An alert older than the wait is told at once, as after a restart.
+            let started = alert.fired_at.unwrap_or(alert.active_at);
+            let due = if started + settings.group_wait < now { now } else { now + settings.group_wait };
+            let mut group = Group::new(route, key.1.clone(), due);
+            group.alerts.insert(fingerprint, alert.clone());
+            let id = self.next_group;
+            self.next_group += 1;
+            self.due.insert((due, id));
+            self.groups.insert(id, group);
+            self.by_route_and_labels.insert(key, id);
+            return;
+        };
+        let Some(group) = self.groups.get_mut(id) else { return };
+        let started = alert.fired_at.unwrap_or(alert.active_at);
+        group.alerts.insert(fingerprint, alert.clone());
+        if !group.flushed_once && started + settings.group_wait < now && group.due > now {
+            self.due.remove(&(group.due, *id));
+            group.due = now;
+            self.due.insert((now, *id));
+        }
+    }
+
+    /// When something is due next.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Everything due at `now`. Each notification must be answered with [`Core::finished`].
+    pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Notification> {
+        let mut notifications = Vec::new();
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, id));
+            self.flush(id, now, &mut notifications);
+        }
+        self.alerts.retain(|_, alert| alert.ends_at() > now);
+        notifications
+    }
+
+    fn flush(&mut self, id: u64, now: Timestamp, notifications: &mut Vec<Notification>) {
+        let Some(group) = self.groups.get(&id) else { return };
+        if group.alerts.is_empty() {
+            self.by_route_and_labels.remove(&(group.route, group.labels.clone()));
+            self.groups.remove(&id);
+            return;
+        }
+        let plan = Arc::clone(&self.plan);
+        let route = &plan.routes[group.route];
+        let group_key = format!("{}:{}", route.key, label_set_text(&group.labels));
+        let audible: Vec<(u64, Alert, bool)> = (group.alerts.iter())
+            .filter(|(_, alert)| !self.is_muted(&alert.labels, now))
+            .map(|(fingerprint, alert)| (*fingerprint, alert.clone(), alert.ends_at() > now))
+            .collect();
+        let telling_resolved = (group.alerts.iter())
+            .filter(|(_, alert)| alert.ends_at() <= now)
+            .map(|(fingerprint, alert)| (*fingerprint, alert.ends_at()))
+            .collect();
+        let receiver = &plan.receivers[route.receiver];
+        let before = notifications.len();
+        for (integration, webhook) in receiver.webhooks.iter().enumerate() {
+            let of = |fires: bool| audible.iter().filter(|a| a.2 == fires).map(|a| a.0).collect::<HashSet<u64>>();
+            let (firing, resolved) = (of(true), of(false));
+            let last = self.log.get(&(group_key.clone(), receiver.name.clone(), integration));
+            let when = When { now, repeat_interval: route.repeat_interval, send_resolved: webhook.send_resolved };
+            let Some(reason) = reason_to_tell(last, &firing, &resolved, when) else { continue };
+            let mut alerts: Vec<(Alert, bool)> = (audible.iter())
+                .filter(|(_, _, fires)| *fires || webhook.send_resolved)
+                .map(|(_, alert, fires)| (alert.clone(), *fires))
+                .collect();
+            alerts.sort_by(|(a, _), (b, _)| (a.fired_at, &a.labels).cmp(&(b.fired_at, &b.labels)));
+            notifications.push(Notification {
+                receiver: receiver.name.clone(),
+                integration,
+                group_key: group_key.clone(),
+                group_labels: group.labels.clone(),
+                alerts,
+                reason,
+                at: now,
+                deadline: now + route.group_interval,
+                group: id,
+                log: LogEntry {
+                    group_key: group_key.clone(),
+                    receiver: receiver.name.clone(),
+                    integration,
+                    firing,
+                    resolved,
+                    at: now,
+                },
+            });
+        }
+        let (due, under_way) = (now + route.group_interval, notifications.len() - before);
+        if let Some(group) = self.groups.get_mut(&id) {
+            (group.due, group.under_way, group.failed, group.flushed_once) = (due, under_way, false, true);
+            group.telling_resolved = telling_resolved;
+            if under_way == 0 {
+                group.forget_told();
+            }
+        }
+        self.due.insert((due, id));
+    }
+
+    /// Takes the outcome of a delivery. A success is remembered; resolved alerts leave their group when every webhook
+    /// has heard of them.
+    pub(super) fn finished(&mut self, notification: &Notification, delivered: bool) {
+        if delivered {
+            let entry = notification.log.clone();
+            self.log.insert((entry.group_key.clone(), entry.receiver.clone(), entry.integration), entry);
+        }
+        let Some(group) = self.groups.get_mut(&notification.group) else { return };
+        group.under_way = group.under_way.saturating_sub(1);
+        group.failed |= !delivered;
+        if group.under_way == 0 && !group.failed {
+            group.forget_told();
+        }
+    }
+
+    /// Whether a silence or another alert keeps this one quiet.
+    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, now)
+    }
+
+    /// A rule mutes its targets while a source fires that agrees on `equal`; an alert that is both source and target
+    /// is not muted by such (Alertmanager `inhibit.Mutes`).
+    fn is_inhibited(&self, labels: &Labels, now: Timestamp) -> bool {
+        let all =
+            |matchers: &[crate::model::Matcher], labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
+        self.plan.inhibit_rules.iter().filter(|rule| all(&rule.target, labels)).any(|rule| {
+            let target_is_source = all(&rule.source, labels);
+            self.alerts.values().any(|alert| {
+                alert.ends_at() > now
+                    && all(&rule.source, &alert.labels)
+                    && !(target_is_source && all(&rule.target, &alert.labels))
+                    && rule.equal.iter().all(|name| alert.labels.value(name) == labels.value(name))
+            })
+        })
+    }
+}
+
+/// A label set as Alertmanager's group key has it: `{a="b", c="d"}`.
+pub(super) fn label_set_text(labels: &Labels) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", pairs.join(", "))
+}

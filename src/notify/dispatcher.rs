@@ -1,0 +1,346 @@
+//! Runs the decisions of `core`: waits, records each delivery, sends it, retries it, remembers it.
+//!
+//! In: alerts, a plan that may change, silences. Out: webhooks, [`Record`]s. Invariant: a delivery is offered to the
+//! outbox before it is sent, so a crash leads to a second delivery, never to none; while the outbox is away the delivery
+//! goes out all the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::core::{Core, LogEntry, Notification};
+use super::plan::Plan;
+use super::silence::Silence;
+use super::status::{Attempt, GroupStatus, Status};
+use super::webhook::{SendError, Webhook};
+use crate::clock::Clock;
+use crate::model::{Alert, Timestamp};
+
+/// How long a delivery waits to be recorded before it goes out unrecorded.
+const RECORD_PATIENCE: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long deliveries under way may take after shutdown began.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Least time a delivery is retried, however short the group interval.
+const LEAST_RETRY_TIME: Duration = Duration::from_secs(10);
+
+/// One delivery as the outbox keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// Unique among all processes.
+    pub id: String,
+    /// Name of the receiver.
+    pub receiver: String,
+    /// Which of its webhooks.
+    pub integration: usize,
+    /// Alertmanager's group key.
+    pub group_key: String,
+    /// The body.
+    pub payload: String,
+    /// When it became due.
+    pub created_at: Timestamp,
+}
+
+/// What the outbox must write down.
+#[derive(Debug)]
+pub enum Record {
+    /// About to be sent: answer when it is written.
+    Due(Delivery, oneshot::Sender<()>),
+    /// Delivered; the receiver now knows this.
+    Delivered {
+        /// Id of the delivery.
+        id: String,
+        /// When.
+        at: Timestamp,
+        /// What the receiver knows; `None` for a delivery of an earlier process.
+        log: Option<LogEntry>,
+    },
+    /// Given up for this flush.
+    Failed {
+        /// Id of the delivery.
+        id: String,
+        /// When.
+        at: Timestamp,
+        /// Tries made.
+        tries: u32,
+        /// Why the last one failed.
+        error: String,
+    },
+}
+
+/// Counts since start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Deliveries that a receiver took.
+    pub delivered: AtomicU64,
+    /// Deliveries given up for their flush.
+    pub failed: AtomicU64,
+    /// Tries that failed and were repeated.
+    pub retried: AtomicU64,
+    /// Deliveries sent without being recorded, because the outbox was away.
+    pub unrecorded: AtomicU64,
+}
+
+/// What a dispatcher is made of.
+pub struct Inputs {
+    /// Alerts from the rules.
+    pub alerts: mpsc::Receiver<Vec<Alert>>,
+    /// Who is told; a new value takes effect at once.
+    pub plan: watch::Receiver<Arc<Plan>>,
+    /// Silences; a new value takes effect at the next flush.
+    pub silences: watch::Receiver<Vec<Silence>>,
+    /// Where deliveries are recorded.
+    pub outbox: mpsc::Sender<Record>,
+    /// What receivers were told before the restart.
+    pub log: Vec<LogEntry>,
+    /// Deliveries that an earlier process recorded and did not finish.
+    pub unfinished: Vec<Delivery>,
+    /// Our own address, for `externalURL`.
+    pub external_url: String,
+}
+
+/// The long-lived task.
+pub struct Dispatcher {
+    core: Core,
+    inputs: Inputs,
+    clock: Clock,
+    status: Status,
+    counters: Arc<Counters>,
+    sequence: u64,
+    started_at: Timestamp,
+    sending: JoinSet<Outcome>,
+}
+
+struct Outcome {
+    notification: Option<Notification>,
+    delivery: Delivery,
+    tries: u32,
+    error: Option<String>,
+}
+
+impl Dispatcher {
+    /// A dispatcher that has not started.
+    pub fn new(mut inputs: Inputs, clock: Clock) -> Self {
+        let plan = inputs.plan.borrow_and_update().clone();
+        let core = Core::new(plan, std::mem::take(&mut inputs.log));
+        Self {
+            core,
+            inputs,
+            clock,
+            status: Status::default(),
+            counters: Arc::default(),
+            sequence: 0,
+            started_at: clock.now(),
+            sending: JoinSet::new(),
+        }
+    }
+
+    /// What it is doing, for pages.
+    pub fn status(&self) -> Status {
+        self.status.clone()
+    }
+
+    /// Counts since start.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Runs until `shutdown`, then gives deliveries under way a few seconds.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        for delivery in std::mem::take(&mut self.inputs.unfinished) {
+            self.send_again(delivery);
+        }
+        self.core.set_silences(self.inputs.silences.borrow_and_update().clone());
+        loop {
+            for notification in self.core.take_due(self.clock.now()) {
+                self.send(notification);
+            }
+            self.publish();
+            let wake = self.core.next_due().map(|at| self.clock.instant_of(at));
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                alerts = self.inputs.alerts.recv() => match alerts {
+                    Some(alerts) => self.core.accept(alerts, self.clock.now()),
+                    None => break,
+                },
+                Some(outcome) = self.sending.join_next() => self.finish(outcome.ok()).await,
+                Ok(()) = self.inputs.plan.changed() => {
+                    let plan = self.inputs.plan.borrow_and_update().clone();
+                    self.core.set_plan(plan, self.clock.now());
+                }
+                Ok(()) = self.inputs.silences.changed() => {
+                    self.core.set_silences(self.inputs.silences.borrow_and_update().clone());
+                }
+                () = wait_until(wake) => {}
+            }
+        }
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            while let Some(outcome) = self.sending.join_next().await {
+                self.finish(outcome.ok()).await;
+            }
+        });
+        if drained.await.is_err() {
+            tracing::warn!(
+                deliveries = self.sending.len(),
+                "gave up deliveries under way: they are sent again at the next start"
+            );
+        }
+    }
+
+    fn send(&mut self, notification: Notification) {
+        let plan = Arc::clone(self.core.plan());
+        let webhook = (plan.receivers.iter())
+            .find(|receiver| receiver.name == notification.receiver)
+            .and_then(|receiver| receiver.webhooks.get(notification.integration));
+        let Some(webhook) = webhook.cloned() else { return };
+        self.sequence += 1;
+        let delivery = Delivery {
+            id: format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence),
+            receiver: notification.receiver.clone(),
+            integration: notification.integration,
+            group_key: notification.group_key.clone(),
+            payload: webhook.payload(&notification, &self.inputs.external_url),
+            created_at: notification.at,
+        };
+        let patience = notification.deadline.since(self.clock.now()).max(LEAST_RETRY_TIME);
+        let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
+        self.sending.spawn(async move {
+            record(&outbox, &delivery, &counters).await;
+            let (tries, error) = deliver(&webhook, &delivery, patience, &counters).await;
+            Outcome { notification: Some(notification), delivery, tries, error }
+        });
+    }
+
+    fn send_again(&mut self, delivery: Delivery) {
+        let plan = Arc::clone(self.core.plan());
+        let webhook = (plan.receivers.iter())
+            .find(|receiver| receiver.name == delivery.receiver)
+            .and_then(|receiver| receiver.webhooks.get(delivery.integration));
+        let Some(webhook) = webhook.cloned() else {
+            tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
+            return;
+        };
+        let counters = Arc::clone(&self.counters);
+        self.sending.spawn(async move {
+            let (tries, error) = deliver(&webhook, &delivery, LONGEST_PAUSE, &counters).await;
+            Outcome { notification: None, delivery, tries, error }
+        });
+    }
+
+    async fn finish(&mut self, outcome: Option<Outcome>) {
+        let Some(Outcome { notification, delivery, tries, error }) = outcome else { return };
+        let at = self.clock.now();
+        let record = match &error {
+            None => {
+                self.counters.delivered.fetch_add(1, Ordering::Relaxed);
+                Record::Delivered { id: delivery.id, at, log: notification.as_ref().map(|n| n.log.clone()) }
+            }
+            Some(error) => {
+                self.counters.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(receiver = %delivery.receiver, tries, "a notification was not delivered: {error}");
+                Record::Failed { id: delivery.id, at, tries, error: error.clone() }
+            }
+        };
+        // The outbox is bounded; when it is full the row stays unfinished, and a restart sends it again.
+        if self.inputs.outbox.try_send(record).is_err() {
+            self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(notification) = notification else { return };
+        self.core.finished(&notification, error.is_none());
+        let firing = notification.alerts.iter().filter(|(_, fires)| *fires).count();
+        self.status.push(Attempt {
+            at,
+            receiver: delivery.receiver,
+            group_key: delivery.group_key,
+            reason: notification.reason,
+            firing,
+            resolved: notification.alerts.len() - firing,
+            tries,
+            error,
+        });
+    }
+
+    fn publish(&self) {
+        let now = self.clock.now();
+        let plan = self.core.plan();
+        let mut muted = HashMap::new();
+        let groups = (self.core.groups())
+            .map(|group| GroupStatus {
+                receiver: plan.receivers[plan.routes[group.route].receiver].name.clone(),
+                labels: group.labels.clone(),
+                alerts: (group.alerts.values())
+                    .map(|alert| {
+                        let quiet = *muted
+                            .entry(alert.labels.fingerprint())
+                            .or_insert_with(|| self.core.is_muted(&alert.labels, now));
+                        (alert.clone(), quiet)
+                    })
+                    .collect(),
+                next_flush: group.due,
+            })
+            .collect();
+        self.status.set_groups(groups);
+    }
+}
+
+async fn wait_until(wake: Option<tokio::time::Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes a delivery down before it is sent. An outbox that does not answer in time must not keep people asleep.
+async fn record(outbox: &mpsc::Sender<Record>, delivery: &Delivery, counters: &Counters) {
+    let (written, answer) = oneshot::channel();
+    let attempt = async {
+        outbox.send(Record::Due(delivery.clone(), written)).await.ok()?;
+        answer.await.ok()
+    };
+    if !matches!(tokio::time::timeout(RECORD_PATIENCE, attempt).await, Ok(Some(()))) {
+        counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Tries until the receiver takes it, refuses it for good, or patience ends. Returns the tries and the last error.
+async fn deliver(
+    webhook: &Webhook,
+    delivery: &Delivery,
+    patience: Duration,
+    counters: &Counters,
+) -> (u32, Option<String>) {
+    let give_up_at = tokio::time::Instant::now() + patience;
+    let (mut tries, mut pause) = (0, FIRST_PAUSE);
+    loop {
+        tries += 1;
+        let error = match webhook.send(&delivery.payload).await {
+            Ok(()) => return (tries, None),
+            Err(SendError::Final(error)) => return (tries, Some(error)),
+            Err(SendError::Recoverable(error)) => error,
+        };
+        let resume_at = tokio::time::Instant::now() + jittered(pause, tries, &delivery.id);
+        if resume_at >= give_up_at {
+            return (tries, Some(error));
+        }
+        counters.retried.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep_until(resume_at).await;
+        pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
+    }
+}
+
+/// Half to one and a half times the pause, different for each delivery, so that a receiver is not hit by all at once.
+fn jittered(pause: Duration, tries: u32, id: &str) -> Duration {
+    use std::hash::BuildHasher;
+    let hash = foldhash::fast::FixedState::default().hash_one((id, tries));
+    pause.mul_f64(0.5 + (hash % 1024) as f64 / 1024.0)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,356 @@
+//! The dispatcher against a real HTTP receiver, and hours of alerts in paused time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::clock::Clock;
+use crate::model::{AlertState, Labels};
+use crate::notify::{Config, Plan, parse_matchers};
+
+const START: Timestamp = Timestamp::from_millis(1_763_835_000_000);
+
+fn plan(yaml: &str) -> Arc<Plan> {
+    let (config, problems) = crate::yaml::decode::<Config>(yaml);
+    assert_eq!(problems, []);
+    match Plan::new(&config.expect("decodes")) {
+        Ok(plan) => Arc::new(plan),
+        Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+    }
+}
+
+fn plan_errors(yaml: &str) -> Vec<String> {
+    let (config, _) = crate::yaml::decode::<Config>(yaml);
+    Plan::new(&config.expect("decodes")).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+}
+
+fn alert(labels: &[(&str, &str)], at: Timestamp) -> Alert {
+    Alert {
+        labels: labels.iter().copied().collect(),
+        annotations: Labels::from_pairs([("summary", "it broke")]),
+        state: AlertState::Firing,
+        value: 1.0,
+        active_at: at,
+        fired_at: Some(at),
+        resolved_at: None,
+        keep_firing_since: None,
+        valid_until: at + Duration::from_secs(3600),
+        generator_url: "http://m/graph".into(),
+    }
+}
+
+fn resolved(mut alert: Alert, at: Timestamp) -> Alert {
+    alert.resolved_at = Some(at);
+    alert
+}
+
+fn at(seconds: u64) -> Timestamp {
+    START + Duration::from_secs(seconds)
+}
+
+/// Runs the pure core over time; every delivery succeeds unless `fails` says otherwise.
+fn flushes(core: &mut Core, until: Timestamp, fails: impl Fn(&Notification) -> bool) -> Vec<(u64, String)> {
+    let mut told = Vec::new();
+    while let Some(due) = core.next_due().filter(|due| *due <= until) {
+        for n in core.take_due(due) {
+            let names = |fires: bool| -> Vec<&str> {
+                n.alerts.iter().filter(|(_, f)| *f == fires).map(|(a, _)| a.labels.value("i")).collect()
+            };
+            let line =
+                format!("{} {} +[{}] -[{}]", n.receiver, n.reason, names(true).join(","), names(false).join(","));
+            told.push((due.since(START).as_secs(), line));
+            core.finished(&n, !fails(&n));
+        }
+    }
+    told
+}
+
+const ONE_RECEIVER: &str = "
+route: {receiver: ops, group_by: [alertname], group_wait: 10s, group_interval: 1m, repeat_interval: 1h}
+receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}]
+";
+
+#[test]
+fn waits_groups_repeats_and_tells_of_resolved() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    let b = alert(&[("alertname", "X"), ("i", "b")], at(5));
+    let keep = |mut alert: Alert| {
+        alert.valid_until = at(100_000);
+        alert
+    };
+    core.accept(vec![keep(a.clone())], at(0));
+    core.accept(vec![keep(b.clone())], at(5));
+    let told = flushes(&mut core, at(4000), |_| false);
+    assert_eq!(
+        told,
+        [(10, "ops first notification +[a,b] -[]".into()), (3670, "ops repeat interval elapsed +[a,b] -[]".into())]
+    );
+    core.accept(vec![resolved(a, at(4001))], at(4001));
+    assert_eq!(flushes(&mut core, at(4100), |_| false), [(4030, "ops some alerts resolved +[b] -[a]".into())]);
+    core.accept(vec![resolved(b, at(4101))], at(4101));
+    assert_eq!(flushes(&mut core, at(20_000), |_| false), [(4150, "ops all alerts resolved +[] -[b]".into())]);
+    assert_eq!(core.groups().count(), 0, "an empty group goes away");
+}
+
+#[test]
+fn a_failed_delivery_is_tried_at_the_next_interval_and_keeps_its_resolved_alerts() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    core.accept(vec![a.clone()], at(0));
+    assert_eq!(flushes(&mut core, at(75), |_| true).len(), 2, "the failure is not remembered as told");
+    assert_eq!(flushes(&mut core, at(130), |_| false), [(130, "ops first notification +[a] -[]".into())]);
+    core.accept(vec![resolved(a, at(150))], at(150));
+    assert_eq!(flushes(&mut core, at(195), |_| true), [(190, "ops all alerts resolved +[] -[a]".into())]);
+    assert_eq!(flushes(&mut core, at(255), |_| false), [(250, "ops all alerts resolved +[] -[a]".into())]);
+    assert_eq!(flushes(&mut core, at(9000), |_| false), []);
+}
+
+#[test]
+fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    a.valid_until = at(100);
+    core.accept(vec![a], at(0));
+    let told = flushes(&mut core, at(600), |_| false);
+    assert_eq!(told[1], (130, "ops all alerts resolved +[] -[a]".into()));
+}
+
+#[test]
+fn routes_as_alertmanager_does() {
+    let plan = plan(
+        "
+route:
+  receiver: root
+  routes:
+  - {receiver: db, matchers: ['service=~\"pg|redis\"'], continue: true}
+  - receiver: page
+    match: {severity: page}
+    routes: [{receiver: night, matchers: ['team!=\"day\"', 'team!=\"\"']}]
+  - {receiver: rest, match_re: {severity: 'w.*'}}
+receivers: [{name: root}, {name: db}, {name: page}, {name: night}, {name: rest}]
+",
+    );
+    let check = |labels: &[(&str, &str)], expect: &[&str]| {
+        let labels: Labels = labels.iter().copied().collect();
+        let names: Vec<&str> =
+            plan.routes_of(&labels).iter().map(|r| plan.receivers[plan.routes[*r].receiver].name.as_str()).collect();
+        assert_eq!(names, expect, "{labels}");
+    };
+    check(&[("severity", "page")], &["page"]);
+    check(&[("severity", "page"), ("team", "x")], &["night"]);
+    check(&[("severity", "page"), ("service", "pg")], &["db", "page"]);
+    check(&[("service", "pg")], &["db"]);
+    check(&[("severity", "warning")], &["rest"]);
+    check(&[("severity", "info")], &["root"]);
+    assert_eq!(plan.routes[2].key, r#"{}/{severity="page"}"#);
+}
+
+#[test]
+fn a_source_mutes_its_targets_but_not_itself() {
+    let mut core = Core::new(
+        plan(
+            "
+route: {receiver: ops, group_by: [...], group_wait: 0s}
+receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}]
+inhibit_rules: [{source_matchers: ['severity=\"page\"'], target_matchers: ['severity=~\"page|warn\"'], equal: [cluster]}]
+",
+        ),
+        vec![],
+    );
+    core.accept(
+        vec![
+            alert(&[("severity", "page"), ("cluster", "a"), ("i", "source")], at(0)),
+            alert(&[("severity", "warn"), ("cluster", "a"), ("i", "muted")], at(0)),
+            alert(&[("severity", "warn"), ("cluster", "b"), ("i", "other")], at(0)),
+        ],
+        at(0),
+    );
+    let mut told: Vec<String> = flushes(&mut core, at(1), |_| false).into_iter().map(|(_, line)| line).collect();
+    told.sort();
+    assert_eq!(told, ["ops first notification +[other] -[]", "ops first notification +[source] -[]"]);
+}
+
+#[test]
+fn a_silence_mutes_while_it_acts() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    core.set_silences(vec![Silence {
+        id: "1".into(),
+        matchers: parse_matchers("i=a").expect("valid"),
+        starts_at: at(0),
+        ends_at: at(100),
+        created_by: "me".into(),
+        comment: String::new(),
+    }]);
+    core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
+    assert_eq!(flushes(&mut core, at(200), |_| false), [(130, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn mistakes_in_the_tree_are_named_with_their_place() {
+    assert_eq!(
+        plan_errors(
+            "
+route: {matchers: [a=b], routes: [{receiver: nobody, group_by: [x, ...]}, {matchers: [oops]}, {repeat_interval: 0s}]}
+receivers: [{name: ops}, {name: ops}, {}, {name: w, webhook_configs: [{}, {url: 'ftp://x'}, {url: 'http://x', url_file: y}]}]
+"
+        ),
+        [
+            r#"receivers: the name "ops" is given twice"#,
+            "receivers[2]: the name is missing",
+            r#"receiver "w": webhook_configs[0]: one of url or url_file must be given"#,
+            r#"receiver "w": webhook_configs[1]: url: the scheme "ftp" is not http or https"#,
+            r#"receiver "w": webhook_configs[2]: at most one of url and url_file may be given"#,
+            "route: the root route must name a receiver",
+            "route: the root route must not have any matchers",
+            r#"route.routes[0]: undefined receiver "nobody"; known: ops, ops, , w"#,
+            "route.routes[0]: group_by: `...` means all labels and stands alone",
+            r#"route.routes[1]: bad matcher format: oops (write it like `severity="page"` or `service=~"cart|shop"`)"#,
+            "route.routes[2]: repeat_interval must be longer than 0s",
+        ]
+    );
+    let warned = plan("route: {receiver: a}\nreceivers: [{name: a, slack_configs: [{channel: x}]}]\n");
+    assert_eq!(warned.warnings, [r#"receiver "a": slack_configs is not supported: nobody is told that way"#]);
+}
+
+/// A receiver that answers with the given statuses in turn, then 200, and keeps what it got.
+async fn receiver(statuses: Vec<u16>) -> (String, Arc<Mutex<Vec<String>>>) {
+    let got = Arc::new(Mutex::new(Vec::new()));
+    let answers = Arc::new(Mutex::new(statuses));
+    let handler = |State((got, answers)): State<(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<u16>>>)>, body: String| async move {
+        got.lock().push(body);
+        let mut answers = answers.lock();
+        let status = if answers.is_empty() { 200 } else { answers.remove(0) };
+        StatusCode::from_u16(status).expect("valid status")
+    };
+    let app = Router::new().route("/hook", post(handler)).with_state((Arc::clone(&got), answers));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (format!("http://{address}/hook"), got)
+}
+
+struct Running {
+    alerts: mpsc::Sender<Vec<Alert>>,
+    outbox: mpsc::Receiver<Record>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+    clock: Clock,
+}
+
+fn start(url: &str, unfinished: Vec<Delivery>) -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let plan = plan(&format!(
+        "
+route: {{receiver: team.x, group_by: [alertname], group_wait: 0s, group_interval: 10s}}
+receivers: [{{name: team.x, webhook_configs: [{{url: '{url}', max_alerts: 1}}]}}]
+"
+    ));
+    let (alerts, alerts_in) = mpsc::channel(4);
+    let (outbox_out, outbox) = mpsc::channel(16);
+    let (_, plan) = watch::channel(plan);
+    let (_, silences) = watch::channel(vec![]);
+    let inputs = Inputs {
+        alerts: alerts_in,
+        plan,
+        silences,
+        outbox: outbox_out,
+        log: vec![],
+        unfinished,
+        external_url: "http://m".into(),
+    };
+    let (clock, shutdown) = (Clock::starting_at(at(60)), CancellationToken::new());
+    let task = tokio::spawn(Dispatcher::new(inputs, clock).run(shutdown.clone()));
+    Running { alerts, outbox, shutdown, task, clock }
+}
+
+#[tokio::test]
+async fn a_delivery_is_recorded_before_it_is_sent_and_survives_5xx() {
+    let (url, got) = receiver(vec![503]).await;
+    let mut running = start(&url, vec![]);
+    let pair = [("alertname", "X"), ("i", "a")];
+    running
+        .alerts
+        .send(vec![alert(&pair, at(0)), alert(&[("alertname", "X"), ("i", "b")], at(1))])
+        .await
+        .expect("runs");
+    let Some(Record::Due(delivery, written)) = running.outbox.recv().await else { panic!("not recorded first") };
+    assert!(got.lock().is_empty(), "sent before it was recorded");
+    assert!(running.clock.now() >= delivery.created_at);
+    written.send(()).expect("waits for the answer");
+    let Some(Record::Delivered { id, log, .. }) = running.outbox.recv().await else { panic!("not delivered") };
+    assert_eq!((id, log.map(|l| l.firing.len())), (delivery.id, Some(2)));
+    let bodies = got.lock().clone();
+    assert_eq!(bodies.len(), 2, "once refused with 503, once taken");
+    assert_eq!(
+        bodies[0],
+        concat!(
+            r#"{"receiver":"team\\.x","status":"firing","alerts":[{"status":"firing","labels":{"alertname":"X","i":"a"},"#,
+            r#""annotations":{"summary":"it broke"},"startsAt":"2025-11-22T18:10:00Z","endsAt":"0001-01-01T00:00:00Z","#,
+            r#""generatorURL":"http://m/graph","fingerprint":"2e5b6a1f7e5a0f0e"}],"notification_reason":"first notification","#,
+            r#""groupLabels":{"alertname":"X"},"commonLabels":{"alertname":"X","i":"a"},"commonAnnotations":{"summary":"it broke"},"#,
+            r#""externalURL":"http://m","version":"4","groupKey":"{}:{alertname=\"X\"}","truncatedAlerts":1}"#,
+            "\n"
+        )
+        .replace("2e5b6a1f7e5a0f0e", &format!("{:016x}", pair.iter().copied().collect::<Labels>().fingerprint()))
+    );
+    running.shutdown.cancel();
+    running.task.await.expect("ends");
+}
+
+#[tokio::test]
+async fn a_final_answer_is_not_repeated_and_the_outbox_learns_why() {
+    let (url, got) = receiver(vec![400]).await;
+    let mut running = start(&url, vec![]);
+    running.alerts.send(vec![alert(&[("alertname", "X")], at(0))]).await.expect("runs");
+    while let Some(record) = running.outbox.recv().await {
+        match record {
+            Record::Due(_, written) => written.send(()).expect("waits"),
+            Record::Failed { tries, error, .. } => {
+                assert_eq!((tries, error.contains("400")), (1, true), "{error}");
+                break;
+            }
+            Record::Delivered { .. } => panic!("delivered"),
+        }
+    }
+    assert_eq!(got.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn what_an_earlier_process_recorded_is_sent_again() {
+    let (url, got) = receiver(vec![]).await;
+    let delivery = Delivery {
+        id: "old-1".into(),
+        receiver: "team.x".into(),
+        integration: 0,
+        group_key: "{}:{}".into(),
+        payload: "{\"from\":\"before\"}\n".into(),
+        created_at: at(0),
+    };
+    let mut running = start(&url, vec![delivery]);
+    let Some(Record::Delivered { id, log: None, .. }) = running.outbox.recv().await else { panic!("not delivered") };
+    assert_eq!((id.as_str(), got.lock().as_slice()), ("old-1", &["{\"from\":\"before\"}\n".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn an_outbox_that_is_away_does_not_keep_people_asleep() {
+    let (url, got) = receiver(vec![]).await;
+    let running = start(&url, vec![]);
+    drop(running.outbox);
+    running.alerts.send(vec![alert(&[("alertname", "X")], at(0))]).await.expect("runs");
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while got.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("delivered without the outbox");
+}
