@@ -1,0 +1,291 @@
+//! Groups at work on paused time.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::*;
+use crate::model::{AlertState, Labels, Matcher, Timestamp, is_stale};
+use crate::rules::{Health, file};
+use crate::series::{self, Select, SeriesRef};
+
+const START_MS: i64 = 1_000_000_000;
+
+struct Rig {
+    head: Head,
+    clock: Clock,
+    sets: watch::Sender<Arc<RuleSet>>,
+    alerts: mpsc::Receiver<Vec<Alert>>,
+    transitions: mpsc::Receiver<AlertTransition>,
+    status: Status,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<()>,
+}
+
+fn set(text: &str) -> Arc<RuleSet> {
+    let parsed = file::parse("r.yml", text, Duration::from_secs(30));
+    assert_eq!(parsed.problems, []);
+    Arc::new(RuleSet {
+        groups: parsed.groups.into_iter().map(Arc::new).collect(),
+        external_url: "http://mesh:7070".to_owned(),
+        ..RuleSet::default()
+    })
+}
+
+impl Rig {
+    /// Runs `text` on `head`, from `start_ms` on.
+    fn start(text: &str, head: Head, start_ms: i64) -> Self {
+        let clock = Clock::starting_at(Timestamp::from_millis(start_ms));
+        let (sets, rule_sets) = watch::channel(set(text));
+        let (_, ready) = watch::channel(true);
+        let (alerts_in, alerts) = mpsc::channel(8);
+        let (transitions_in, transitions) = mpsc::channel(8);
+        let engine = Arc::new(promql::Engine::new(promql::Config::default()));
+        let (store, options) = (Arc::new(head.clone()), promql::QueryOptions::default());
+        let inputs = Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock };
+        let manager =
+            Manager::new(Config::default(), inputs, Outputs { alerts: alerts_in, transitions: transitions_in });
+        let (status, counters, shutdown) = (manager.status(), manager.counters(), CancellationToken::new());
+        let task = tokio::spawn(manager.run(shutdown.clone()));
+        Self { head, clock, sets, alerts, transitions, status, counters, shutdown, task }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+
+    fn write(&self, labels: &[(&str, &str)], value: f64) {
+        let series = self.head.intern(&Labels::from_pairs(labels.iter().copied())).unwrap();
+        self.head.append_at(self.clock.now(), &[(series, value)] as &[(SeriesRef, f64)]);
+    }
+
+    /// All samples of a metric, newest series last: `labels: value value …`, `-` for a stale marker.
+    async fn samples(&self, metric: &str) -> Vec<String> {
+        let name = Matcher::new(crate::model::MatchOp::Equal, "__name__", metric).unwrap();
+        let selection = self.head.select(Select::new(vec![name], Timestamp::MIN, Timestamp::MAX)).await.unwrap();
+        let mut lines: Vec<String> = (selection.series.iter())
+            .map(|series| {
+                let values = series.values.iter().map(|v| if is_stale(*v) { "-".to_owned() } else { v.to_string() });
+                format!("{}: {}", series.labels, values.collect::<Vec<_>>().join(" "))
+            })
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    fn alert_state(&self) -> Option<AlertState> {
+        let groups = self.status.groups();
+        groups.iter().flat_map(|group| &group.rules).find_map(|rule| rule.alerting.as_ref()).map(|a| a.state)
+    }
+}
+
+fn head() -> Head {
+    Head::new(series::Config::default())
+}
+
+async fn seconds(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+const DOWN: &str = "
+groups:
+- name: g
+  interval: 30s
+  rules:
+  - record: down
+    expr: up == 0
+  - alert: Down
+    expr: down == 0
+    for: 30s
+    labels: {severity: '{{ if eq $value 0.0 }}page{{ end }}'}
+    annotations: {summary: '{{ $labels.job }} is down since {{ $value }}'}
+";
+
+#[tokio::test(start_paused = true)]
+async fn tells_of_an_alert_from_pending_to_resolved() {
+    let mut rig = Rig::start(DOWN, head(), START_MS);
+    rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+    seconds(31).await;
+    assert_eq!(rig.alert_state(), Some(AlertState::Pending), "rule 2 sees what rule 1 wrote in the same evaluation");
+    assert!(rig.alerts.try_recv().is_err());
+    seconds(30).await;
+    let alert = rig.alerts.try_recv().unwrap().remove(0);
+    assert_eq!(alert.labels.to_string(), r#"{alertname="Down", job="a", severity="page"}"#);
+    assert_eq!(alert.annotations.value("summary"), "a is down since 0");
+    assert_eq!(alert.generator_url, "http://mesh:7070/graph?g0.expr=down+%3D%3D+0&g0.tab=1");
+    rig.write(&[("__name__", "up"), ("job", "a")], 1.0);
+    seconds(30).await;
+    assert_eq!(rig.alerts.try_recv().unwrap()[0].state, AlertState::Inactive);
+    let changes: Vec<(AlertState, AlertState)> =
+        std::iter::from_fn(|| rig.transitions.try_recv().ok()).map(|t| (t.from, t.to)).collect();
+    use AlertState::{Firing, Inactive, Pending};
+    assert_eq!(changes, [(Inactive, Pending), (Pending, Firing), (Firing, Inactive)]);
+    assert_eq!(rig.samples("down").await, [r#"down{job="a"}: 0 0 -"#]);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn evaluates_at_its_slots_whatever_the_time_of_the_start() {
+    let rig = Rig::start("groups: [{name: g, interval: 30s, rules: [{record: one, expr: 1}]}]", head(), START_MS + 7);
+    seconds(95).await;
+    let name = Matcher::new(crate::model::MatchOp::Equal, "__name__", "one").unwrap();
+    let selection = rig.head.select(Select::new(vec![name], Timestamp::MIN, Timestamp::MAX)).await.unwrap();
+    let times: Vec<i64> = selection.series[0].times.iter().map(|t| t.as_millis()).collect();
+    assert!(times.len() >= 3, "{times:?}");
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 30_000), "{times:?}");
+    let group = Group::new(set("groups: [{name: g, interval: 30s}]").groups[0].clone(), External::default(), false);
+    assert_eq!(times[0].rem_euclid(30_000), group.slot_offset().as_millis() as i64);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reload_keeps_what_it_does_not_change_and_ends_what_it_removes() {
+    let rig = Rig::start(DOWN, head(), START_MS);
+    rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+    seconds(31).await;
+    let since = rig.status.groups()[0].rules[1].alerting.as_ref().unwrap().alerts[0].active_at;
+    // The alert's rule stays as it is, the recording rule goes, a rule is added.
+    let changed = DOWN.replace("  - record: down\n    expr: up == 0\n", "  - record: two\n    expr: 2\n");
+    rig.sets.send(set(&changed)).unwrap();
+    seconds(30).await;
+    let groups = rig.status.groups();
+    let alerts = &groups[0].rules[1].alerting.as_ref().unwrap().alerts;
+    assert_eq!((alerts[0].active_at, alerts[0].state), (since, AlertState::Firing));
+    assert_eq!(rig.samples("down").await, [r#"down{job="a"}: 0 -"#], "ended by the group's next evaluation");
+    rig.sets.send(set("groups: []")).unwrap();
+    seconds(1).await;
+    assert!(rig.status.groups().is_empty());
+    assert_eq!(rig.samples("two").await, ["two: 2"]);
+    seconds(60).await;
+    assert_eq!(rig.samples("two").await, ["two: 2 -"], "ended two intervals later");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_rule_writes_nothing_and_stops_no_other() {
+    let text = "
+groups:
+- name: g
+  interval: 30s
+  limit: 1
+  rules:
+  - {record: same, expr: up, labels: {job: ''}}
+  - {record: many, expr: up}
+  - {alert: Same, expr: up, labels: {job: x}}
+  - {alert: Text, expr: vector(1), annotations: {a: '{{ .Nope }}', b: '{{ query \"up(\" }}'}}
+  - {record: fine, expr: 1}
+";
+    let mut rig = Rig::start(text, head(), START_MS);
+    rig.write(&[("__name__", "up"), ("job", "a")], 1.0);
+    rig.write(&[("__name__", "up"), ("job", "b")], 1.0);
+    seconds(31).await;
+    let groups = rig.status.groups();
+    let errors: Vec<Option<&str>> = groups[0].rules.iter().map(|rule| rule.last_error.as_deref()).collect();
+    assert_eq!(
+        errors,
+        [
+            Some("vector contains metrics with the same labelset after applying rule labels"),
+            Some("exceeded limit of 1 with 2 series"),
+            Some("vector contains metrics with the same labelset after applying alert labels"),
+            None,
+            None,
+        ]
+    );
+    assert_eq!((groups[0].rules[0].health, groups[0].rules[4].health), (Health::Err, Health::Ok));
+    assert_eq!((rig.samples("many").await.len(), rig.samples("fine").await.len()), (0, 1));
+    let alert = rig.alerts.try_recv().unwrap().remove(0);
+    assert_eq!(
+        alert.annotations.value("a"),
+        "<error expanding template: error executing template __alert_Text: template: __alert_Text:1:115: executing \
+         \"__alert_Text\" at <.Nope>: can't evaluate field Nope in type struct { Labels map[string]string; \
+         ExternalLabels map[string]string; ExternalURL string; Value interface {} }>"
+    );
+    assert!(alert.annotations.value("b").contains("at <query \"up(\">: error calling query: 1:"), "{alert:?}");
+    assert_eq!(rig.counters.template_failures.load(Relaxed), 2);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn texts_can_ask_queries() {
+    let text = r#"
+groups:
+- name: g
+  interval: 30s
+  rules:
+  - alert: A
+    expr: vector(3)
+    annotations:
+      a: '{{ range query "up" | sortByLabel "job" }}{{ .Labels.job }}={{ .Value }} {{ end }}{{ with query "nothing" }}x{{ else }}none{{ end }}'
+"#;
+    let mut rig = Rig::start(text, head(), START_MS);
+    rig.write(&[("__name__", "up"), ("job", "b")], 1.0);
+    rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+    seconds(31).await;
+    let alert = rig.alerts.try_recv().unwrap().remove(0);
+    assert_eq!(alert.annotations.value("a"), "a=0 b=1 none");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_receiver_holds_nothing_up_and_hears_of_the_alert_later() {
+    let mut rig = Rig::start("groups: [{name: g, interval: 5s, rules: [{alert: A, expr: up}]}]", head(), START_MS);
+    for job in 0..20 {
+        rig.write(&[("__name__", "up"), ("job", &job.to_string())], 1.0);
+        seconds(5).await;
+    }
+    assert_eq!(rig.status.groups()[0].rules[0].alerting.as_ref().unwrap().alerts.len(), 20);
+    assert!(rig.counters.alerts_not_taken.load(Relaxed) > 0);
+    let mut heard = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        while let Ok(alerts) = rig.alerts.try_recv() {
+            heard.extend(alerts.into_iter().map(|alert| alert.labels));
+        }
+        seconds(5).await;
+    }
+    assert_eq!(heard.len(), 20);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_up_the_time_that_an_alert_was_pending() {
+    let text = "groups: [{name: g, interval: 30s, rules: [{alert: A, expr: up == 0, for: 20m}]}]";
+    let rig = Rig::start(text, head(), START_MS);
+    let feed = |rig: &Rig| rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+    for _ in 0..18 {
+        feed(&rig);
+        seconds(60).await;
+    }
+    assert_eq!(rig.alert_state(), Some(AlertState::Pending));
+    let (head, now) = (rig.head.clone(), rig.clock.now().as_millis());
+    rig.stop().await;
+
+    seconds(300).await; // away for five minutes
+    let rig = Rig::start(text, head, now + 300_000);
+    let mut fired_after = None;
+    for minute in 0..25 {
+        feed(&rig);
+        seconds(60).await;
+        if fired_after.is_none() && rig.alert_state() == Some(AlertState::Firing) {
+            fired_after = Some(minute + 1);
+        }
+    }
+    // Two minutes were left, so the grace period of ten minutes counts, from the restore at the second evaluation.
+    assert_eq!(fired_after, Some(11));
+    let series = rig.samples("ALERTS_FOR_STATE").await;
+    assert_eq!(series.len(), 1);
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_slots_that_a_slow_evaluation_missed() {
+    let text = "groups: [{name: g, interval: 10s, rules: [{record: one, expr: 1}]}]";
+    let rig = Rig::start(text, head(), START_MS);
+    seconds(11).await;
+    // The whole process stands still: paused time jumps over 35 s without anyone polling.
+    tokio::time::advance(Duration::from_secs(35)).await;
+    seconds(1).await;
+    let missed = rig.status.groups()[0].iterations_missed;
+    assert!((2..=3).contains(&missed), "{missed}");
+    rig.stop().await;
+}

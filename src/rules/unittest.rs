@@ -1,0 +1,393 @@
+//! `rules test`: unit tests of rules in promtool's file format, with promtool's verdicts.
+//!
+//! In: test files. Out: [`TestReport`]. Reads files, nothing else: each test has a memory tier of its own, and its groups
+//! are evaluated by the very code that evaluates them in service. Knows no native histograms; a test that needs them fails
+//! and says so.
+
+mod compare;
+mod input;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use self::input::{Loader, parse_metric};
+use super::definition::RuleGroup;
+use super::group::{External, Group, Surroundings};
+use super::query::Querier;
+use super::template::go_duration;
+use super::{Config, Counters, Status, file, load};
+use crate::clock::Clock;
+use crate::model::{Labels, Timestamp};
+use crate::promql;
+use crate::series::{self, Head};
+use crate::units::PromDuration;
+use crate::yaml;
+
+/// Most evaluations of all groups in one test: a year of minutes.
+const EVALUATIONS_MAX: u64 = 530_000;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TestFile {
+    rule_files: Vec<String>,
+    evaluation_interval: PromDuration,
+    group_eval_order: Vec<String>,
+    tests: Vec<Test>,
+    fuzzy_compare: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Test {
+    interval: PromDuration,
+    input_series: Vec<InputSeries>,
+    alert_rule_test: Vec<AlertCase>,
+    promql_expr_test: Vec<ExprCase>,
+    external_labels: BTreeMap<String, String>,
+    external_url: String,
+    name: String,
+    start_timestamp: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InputSeries {
+    series: String,
+    values: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AlertCase {
+    eval_time: PromDuration,
+    alertname: String,
+    exp_alerts: Vec<ExpectedAlert>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ExpectedAlert {
+    exp_labels: BTreeMap<String, String>,
+    exp_annotations: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ExprCase {
+    expr: String,
+    eval_time: PromDuration,
+    exp_samples: Vec<ExpectedSample>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ExpectedSample {
+    labels: String,
+    value: f64,
+    histogram: String,
+}
+
+/// What became of all test files.
+#[derive(Debug, Default)]
+pub struct TestReport {
+    /// In the order given.
+    pub files: Vec<FileReport>,
+}
+
+/// What became of one test file.
+#[derive(Debug, Default)]
+pub struct FileReport {
+    /// Its path.
+    pub file: String,
+    /// How many tests it holds.
+    pub tests: usize,
+    /// What did not come out as expected; empty when all is well.
+    pub failures: Vec<String>,
+    /// What is odd about the file itself.
+    pub warnings: Vec<String>,
+}
+
+impl TestReport {
+    /// Whether every test came out as expected.
+    pub fn passed(&self) -> bool {
+        self.files.iter().all(|file| file.failures.is_empty())
+    }
+}
+
+/// As promtool prints it.
+impl fmt::Display for TestReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for FileReport { file, failures, warnings, .. } in &self.files {
+            writeln!(f, "Unit Testing:  {file}")?;
+            for warning in warnings {
+                writeln!(f, "  WARNING: {warning}")?;
+            }
+            match failures.is_empty() {
+                true => writeln!(f, "  SUCCESS")?,
+                false => writeln!(f, "  FAILED:")?,
+            }
+            for failure in failures {
+                writeln!(f, "{failure}\n")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs each test file.
+pub async fn run(files: &[PathBuf]) -> TestReport {
+    run_matching(files, None).await
+}
+
+/// Runs the tests whose name matches `only`; all without it.
+pub async fn run_matching(files: &[PathBuf], only: Option<&regex::Regex>) -> TestReport {
+    let mut report = TestReport::default();
+    for path in files {
+        report.files.push(run_file(path, only).await);
+    }
+    report
+}
+
+async fn run_file(path: &Path, only: Option<&regex::Regex>) -> FileReport {
+    let mut report = FileReport { file: path.display().to_string(), ..FileReport::default() };
+    let text = match load::read(path) {
+        Ok(text) => text,
+        Err(message) => {
+            report.failures.push(format!("{}: {message}", report.file));
+            return report;
+        }
+    };
+    let (file, problems) = yaml::decode::<TestFile>(&text);
+    report.failures.extend(problems.iter().map(|problem| format!("{}: {problem}", report.file)));
+    let Some(mut file) = file.filter(|_| problems.is_empty()) else { return report };
+    file.tests.retain(|test| only.is_none_or(|only| only.is_match(&test.name)));
+    report.tests = file.tests.len();
+    if file.evaluation_interval.is_zero() {
+        file.evaluation_interval = Duration::from_secs(60).into();
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = file.group_eval_order.iter().find(|name| !seen.insert(name.as_str())) {
+        report.failures.push(format!("group name repeated in evaluation order: {twice}"));
+        return report;
+    }
+    let groups = rule_groups(&file, path.parent().unwrap_or(Path::new("")), &mut report);
+    if !report.failures.is_empty() {
+        return report;
+    }
+    for test in &file.tests {
+        let mut bench = match Bench::new(&file, test, &groups) {
+            Ok(bench) => bench,
+            Err(message) => {
+                report.failures.push(message);
+                continue;
+            }
+        };
+        match bench.run_rules().await {
+            Ok(mut failures) => {
+                failures.extend(bench.run_expressions().await);
+                report.failures.extend(failures);
+            }
+            Err(failures) => report.failures.extend(failures),
+        }
+    }
+    report
+}
+
+/// The groups of all rule files, those named in `group_eval_order` in that order.
+fn rule_groups(file: &TestFile, folder: &Path, report: &mut FileReport) -> Vec<Arc<RuleGroup>> {
+    let mut groups = Vec::new();
+    for pattern in &file.rule_files {
+        let found = load::glob(&folder.join(pattern)).unwrap_or_default();
+        if found.is_empty() {
+            report.warnings.push(format!("no file match pattern {}", folder.join(pattern).display()));
+        }
+        for path in found {
+            let name = path.display().to_string();
+            match load::read(&path) {
+                Err(message) => report.failures.push(format!("{name}: {message}")),
+                Ok(text) => {
+                    let parsed = file::parse(&name, &text, file.evaluation_interval.get());
+                    report.failures.extend(parsed.problems.iter().map(ToString::to_string));
+                    groups.extend(parsed.groups.into_iter().map(Arc::new));
+                }
+            }
+        }
+    }
+    let order = |group: &Arc<RuleGroup>| file.group_eval_order.iter().position(|name| *name == group.name).unwrap_or(0);
+    groups.sort_by_key(order);
+    groups
+}
+
+/// One test with its own series, groups and clock.
+struct Bench<'a> {
+    file: &'a TestFile,
+    test: &'a Test,
+    start: Timestamp,
+    loader: Loader,
+    groups: Vec<Group>,
+    surroundings: Surroundings,
+}
+
+impl<'a> Bench<'a> {
+    fn new(file: &'a TestFile, test: &'a Test, groups: &[Arc<RuleGroup>]) -> Result<Self, String> {
+        let start = start_of(&test.start_timestamp)?;
+        let interval = if test.interval.is_zero() { file.evaluation_interval } else { test.interval };
+        let mut loader = Loader::default();
+        for InputSeries { series, values } in &test.input_series {
+            loader.add(series, values, start, interval.get())?;
+        }
+        if let Some(case) = test.alert_rule_test.iter().find(|case| case.alertname.is_empty()) {
+            let within = if test.name.is_empty() { String::new() } else { format!(" (in TestGroup {})", test.name) };
+            let at = case.eval_time;
+            return Err(format!(
+                "an item under alert_rule_test misses required attribute alertname at eval_time {at}{within}"
+            ));
+        }
+        let evaluations = last_time(test).as_millis() / file.evaluation_interval.get().as_millis().max(1);
+        if evaluations > u128::from(EVALUATIONS_MAX) {
+            return Err(format!("the test takes {evaluations} evaluations; the most are {EVALUATIONS_MAX}"));
+        }
+        let external = External { labels: Labels::from_pairs(&test.external_labels), url: test.external_url.clone() };
+        let groups = groups.iter().map(|group| Group::new(group.clone(), external.clone(), false)).collect();
+        let surroundings = surroundings(file.evaluation_interval.get());
+        Ok(Self { file, test, start, loader, groups, surroundings })
+    }
+
+    /// Evaluates the groups from the start to the last time that is asked about, and checks the alerts on the way.
+    async fn run_rules(&mut self) -> Result<Vec<String>, Vec<String>> {
+        let interval = self.file.evaluation_interval.get();
+        let end = self.start + last_time(self.test);
+        let mut failures = Vec::new();
+        let mut at = self.start;
+        while at <= end {
+            self.loader.append_until(&self.surroundings.head, at).map_err(|error| vec![error])?;
+            for group in &mut self.groups {
+                group.evaluate(&self.surroundings, at).await;
+            }
+            let errors: Vec<String> = (self.groups.iter())
+                .flat_map(Group::errors)
+                .map(|(rule, error)| format!("    rule: {rule}, time: {}, err: {error}", since_epoch(at)))
+                .collect();
+            if !errors.is_empty() {
+                failures.extend(errors);
+                return Err(failures);
+            }
+            for case in &self.test.alert_rule_test {
+                let asked = self.start + case.eval_time.get();
+                if asked >= at && asked < at + interval {
+                    failures.extend(self.check_alerts(case));
+                }
+            }
+            at = at + interval;
+        }
+        Ok(failures)
+    }
+
+    fn check_alerts(&self, case: &AlertCase) -> Option<String> {
+        let got: Vec<compare::Told> = (self.groups.iter())
+            .flat_map(|group| group.firing(&case.alertname))
+            .map(|alert| compare::Told { labels: alert.labels, annotations: alert.annotations })
+            .collect();
+        let expected = case.exp_alerts.iter().map(|alert| compare::Told {
+            labels: Labels::from_pairs(&alert.exp_labels).with(super::alerting::ALERT_NAME, &case.alertname),
+            annotations: Labels::from_pairs(&alert.exp_annotations),
+        });
+        let difference = compare::alerts(expected.collect(), got)?;
+        let name = if self.test.name.is_empty() { String::new() } else { format!("    name: {},\n", self.test.name) };
+        Some(format!("{name}    alertname: {}, time: {},\n{difference}", case.alertname, case.eval_time))
+    }
+
+    async fn run_expressions(&self) -> Vec<String> {
+        let Surroundings { engine, store, options, .. } = &self.surroundings;
+        let querier = Querier { engine, store: &**store, options };
+        let mut failures = Vec::new();
+        for case in &self.test.promql_expr_test {
+            let place = format!("    expr: {:?}, time: {},", case.expr, case.eval_time);
+            let result = querier.text(&case.expr, self.start + case.eval_time.get()).await;
+            let difference = result.map(|samples| {
+                let got = samples.into_iter().map(|sample| (sample.labels, sample.value)).collect();
+                expected_samples(case).map(|expected| compare::samples(expected, got, self.file.fuzzy_compare))
+            });
+            match difference {
+                Ok(Ok(None)) => {}
+                Ok(Ok(Some(difference))) => failures.push(format!("{place}\n{difference}")),
+                Ok(Err(error)) | Err(error) => failures.push(format!("{place} err: {error}")),
+            }
+        }
+        failures
+    }
+}
+
+fn expected_samples(case: &ExprCase) -> Result<Vec<(Labels, f64)>, String> {
+    case.exp_samples
+        .iter()
+        .map(|sample| {
+            if !sample.histogram.is_empty() {
+                return Err("native histograms are not known to meshscope".to_owned());
+            }
+            let labels =
+                parse_metric(&sample.labels).map_err(|error| format!("labels {:?}: {error}", sample.labels))?;
+            Ok((labels, sample.value))
+        })
+        .collect()
+}
+
+/// The last time that any case asks about, from the start.
+fn last_time(test: &Test) -> Duration {
+    let alerts = test.alert_rule_test.iter().map(|case| case.eval_time);
+    let expressions = test.promql_expr_test.iter().map(|case| case.eval_time);
+    alerts.chain(expressions).max().unwrap_or_default().get()
+}
+
+fn since_epoch(at: Timestamp) -> String {
+    go_duration(at.as_millis().saturating_mul(1_000_000))
+}
+
+/// RFC 3339, or seconds since the epoch; nothing is the epoch.
+fn start_of(text: &str) -> Result<Timestamp, String> {
+    if text.is_empty() {
+        return Ok(Timestamp::default());
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Ok(Timestamp::from_secs_f64(seconds));
+    }
+    chrono::DateTime::parse_from_rfc3339(text)
+        .map(|at| Timestamp::from(at.with_timezone(&chrono::Utc)))
+        .map_err(|error| format!("start_timestamp {text:?}: {error}; write RFC 3339 or seconds since the epoch"))
+}
+
+/// A memory tier that keeps everything, and nobody who is told.
+fn surroundings(evaluation_interval: Duration) -> Surroundings {
+    let forever = PromDuration::from(Duration::from_secs(100 * 365 * 86_400));
+    let head = Head::new(series::Config { memory_window: forever, ..series::Config::default() });
+    let (alerts, _) = mpsc::channel(1);
+    let (transitions, _) = mpsc::channel(1);
+    Surroundings {
+        config: Config::default(),
+        store: Arc::new(head.clone()),
+        head,
+        engine: Arc::new(engine(evaluation_interval)),
+        options: promql::QueryOptions::default(),
+        clock: Clock::starting_at(Timestamp::default()),
+        alerts,
+        transitions,
+        status: Status::default(),
+        counters: Arc::new(Counters::default()),
+    }
+}
+
+/// Subqueries without a step take the evaluation interval.
+fn engine(evaluation_interval: Duration) -> promql::Engine {
+    let _ = evaluation_interval;
+    promql::Engine::new(promql::Config::default())
+}
+
+#[cfg(test)]
+mod tests;
