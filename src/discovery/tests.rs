@@ -19,8 +19,7 @@ fn found(yaml: &str) -> Targets {
     let (sender, receiver) = watch::channel(good(yaml));
     let (discovery, targets) = Discovery::new(receiver);
     discovery.publish(&sender.borrow());
-    let found = targets.borrow().as_ref().clone();
-    found
+    Targets::clone(&targets.borrow())
 }
 
 #[test]

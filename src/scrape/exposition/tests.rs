@@ -107,7 +107,7 @@ fn names_line_text_and_reason_of_the_first_mistake() {
         assert!(error.line == line && error.reason.contains(reason), "{error}");
     };
     let text = |page: &str, line, reason| check(Format::Text, page.as_bytes(), line, reason);
-    text("ok 1\na\n", 2, "expected a value");
+    text("ok 1\na\n", 2, "a value after the series");
     text("ok 1\n\n# c\na one\n", 4, "invalid value `one`");
     text("a 1 2.5\n", 1, "invalid timestamp `2.5`");
     text("a 1 -5\n", 1, "invalid timestamp");

@@ -1,0 +1,169 @@
+//! Gets the page of a target: the request as Prometheus 3.5 makes it, the answer bounded in bytes.
+//!
+//! Invariant: never holds more than the body limit of what came over the wire, nor of what that unpacks to.
+
+use std::io::Read;
+
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+
+use super::exposition::{Format, ParseError};
+use crate::discovery::{Job, Protocol, Target};
+use crate::http_client::{self, Client};
+
+/// Why one scrape failed. Becomes `up == 0` and `lastError` in `/api/v1/targets`.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrapeError {
+    /// The HTTP client could not be made: a certificate or credential file.
+    #[error(transparent)]
+    Client(#[from] http_client::Error),
+    /// No connection, no answer, or the answer broke off.
+    #[error("Get \"{url}\": {reason}")]
+    Request {
+        /// The URL.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// The answer took too long.
+    #[error("Get \"{url}\": no complete answer within the scrape timeout of {timeout:?}")]
+    Timeout {
+        /// The URL.
+        url: String,
+        /// The timeout.
+        timeout: std::time::Duration,
+    },
+    /// Too many scrapes were under way.
+    #[error("no free scrape slot within the scrape timeout (scrape.concurrency is {concurrency})")]
+    Busy {
+        /// The limit.
+        concurrency: usize,
+    },
+    /// Not 200.
+    #[error("server returned HTTP status {0}")]
+    Status(reqwest::StatusCode),
+    /// A format that is not known, and no fallback.
+    #[error("{0} and no fallback_scrape_protocol specified for target")]
+    ContentType(String),
+    /// Neither plain nor gzip.
+    #[error("received unsupported Content-Encoding {0:?}")]
+    ContentEncoding(String),
+    /// Too long.
+    #[error("body exceeds {limit_bytes} bytes (body_size_limit)")]
+    BodyTooLarge {
+        /// The limit.
+        limit_bytes: u64,
+    },
+    /// Broken gzip.
+    #[error("decompress the body: {0}")]
+    Gzip(std::io::Error),
+    /// The page is not well formed.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// Too many samples.
+    #[error("sample_limit exceeded (number of samples: {found}, limit: {limit})")]
+    SampleLimit {
+        /// How many samples are left after relabelling.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A label limit.
+    #[error("{0}")]
+    LabelLimit(String),
+    /// Discovery forbids it.
+    #[error("{0}")]
+    Refused(String),
+    /// A defect of ours, not of the target.
+    #[error("reading the page failed unexpectedly, please report this with the page")]
+    Internal,
+}
+
+/// How to read what [`fetch`] got.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fetched {
+    pub format: Format,
+    pub gzip: bool,
+}
+
+/// Gets the page into `body`, still compressed. The caller bounds the time.
+pub(super) async fn fetch(client: &Client, target: &Target, body: &mut Vec<u8>) -> Result<Fetched, ScrapeError> {
+    body.clear();
+    let job = &target.job;
+    let request = client
+        .request(reqwest::Method::GET, &target.url)?
+        .header(ACCEPT, accept(&job.protocols))
+        .header(ACCEPT_ENCODING, if job.config.enable_compression { "gzip" } else { "identity" })
+        .header(USER_AGENT, concat!("meshscope/", env!("CARGO_PKG_VERSION")))
+        .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
+    let failed = |error: reqwest::Error| {
+        let reason = http_client::describe(&error);
+        ScrapeError::Request { url: target.url.clone(), reason }
+    };
+    let mut response = request.send().await.map_err(failed)?;
+    if response.status() != reqwest::StatusCode::OK {
+        return Err(ScrapeError::Status(response.status()));
+    }
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let format = format_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
+    let gzip = match header(CONTENT_ENCODING).unwrap_or("").trim() {
+        "" | "identity" => false,
+        encoding if encoding.eq_ignore_ascii_case("gzip") => true,
+        other => return Err(ScrapeError::ContentEncoding(other.to_owned())),
+    };
+    let limit_bytes = job.limits.body_bytes;
+    if response.content_length().is_some_and(|length| length > limit_bytes) {
+        return Err(ScrapeError::BodyTooLarge { limit_bytes });
+    }
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if (body.len() + chunk.len()) as u64 > limit_bytes {
+            return Err(ScrapeError::BodyTooLarge { limit_bytes });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Fetched { format, gzip })
+}
+
+/// Unpacks `body` into `page`, stopping at the limit.
+pub(super) fn gunzip(body: &[u8], page: &mut Vec<u8>, limit_bytes: u64) -> Result<(), ScrapeError> {
+    page.clear();
+    let mut decoder = flate2::bufread::MultiGzDecoder::new(body).take(limit_bytes.saturating_add(1));
+    decoder.read_to_end(page).map_err(ScrapeError::Gzip)?;
+    if page.len() as u64 > limit_bytes { Err(ScrapeError::BodyTooLarge { limit_bytes }) } else { Ok(()) }
+}
+
+/// The `Accept` header, weighted as Prometheus weights it.
+fn accept(protocols: &[Protocol]) -> String {
+    let mut header = String::new();
+    for (i, protocol) in protocols.iter().enumerate() {
+        header.push_str(&format!("{};q=0.{},", protocol.media_type(), 6_usize.saturating_sub(i)));
+    }
+    header + &format!("*/*;q=0.{}", 6_usize.saturating_sub(protocols.len()))
+}
+
+/// The format of a page by its Content-Type; the fallback where that is missing or unknown.
+fn format_of(content_type: &str, job: &Job) -> Result<Format, ScrapeError> {
+    let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+    match (media_type.as_str(), job.config.fallback_scrape_protocol) {
+        ("text/plain", _) => Ok(Format::Text),
+        ("application/openmetrics-text", _) => Ok(Format::OpenMetrics),
+        (_, Some(Protocol::Text0 | Protocol::Text1)) => Ok(Format::Text),
+        (_, Some(Protocol::OpenMetrics0 | Protocol::OpenMetrics1)) => Ok(Format::OpenMetrics),
+        ("", _) => Err(ScrapeError::ContentType("non-compliant scrape target sending blank Content-Type".to_owned())),
+        _ => Err(ScrapeError::ContentType(format!("received unsupported Content-Type {content_type:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_for_formats_as_prometheus_3_5_does() {
+        assert_eq!(
+            accept(&Protocol::DEFAULTS),
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,\
+             text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! The loop of one target: waits for its slot, fetches, has the page read, notes the outcome.
+//!
+//! Invariants: slots are fixed to absolute time, so a restart keeps the spread; a slot missed is counted, not made up
+//! for; on shutdown series are left as they are, only a target that is gone for good ends them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error};
+
+use super::fetch::{self, ScrapeError};
+use super::ingest::{Counts, Scrape, Sinks, TargetState, Workspace};
+use super::status::{Cell, Health};
+use super::{Config, Status};
+use crate::clock::Clock;
+use crate::discovery::{Target, TargetKey};
+use crate::http_client::Client;
+use crate::model::Timestamp;
+
+/// Bodies up to this size are read on the async runtime: at most about 200 µs when warm.
+const INLINE_BODY_BYTES: usize = 256 * 1024;
+/// The same for compressed ones, which unpack to about twenty times as much.
+const INLINE_GZIP_BYTES: usize = 16 * 1024;
+/// A larger workspace is given back to the system after use.
+const WORKSPACE_LIMIT_BYTES: usize = 8 << 20;
+/// How late a scrape may begin and still bear the time of its slot, if that is at most 1 % of its interval.
+const ALIGN_TOLERANCE: Duration = Duration::from_millis(2);
+
+/// What all loops share.
+pub(super) struct Shared {
+    pub config: Config,
+    pub clock: Clock,
+    pub sinks: Sinks,
+    pub status: Status,
+    pub permits: Semaphore,
+    pub workspaces: Mutex<Vec<Workspace>>,
+}
+
+/// A target with the client its job's requests go through; `None` once discovery no longer has it.
+pub(super) type Assigned = Option<(Arc<Target>, Arc<Client>)>;
+
+pub(super) struct TargetLoop {
+    pub shared: Arc<Shared>,
+    pub assigned: watch::Receiver<Assigned>,
+    pub cell: Arc<Cell>,
+    pub key: TargetKey,
+    state: Box<TargetState>,
+    last: Option<(Arc<Target>, Timestamp)>,
+}
+
+impl TargetLoop {
+    pub fn new(shared: Arc<Shared>, assigned: watch::Receiver<Assigned>, cell: Arc<Cell>, key: TargetKey) -> Self {
+        Self { shared, assigned, cell, key, state: Box::default(), last: None }
+    }
+
+    /// Scrapes until `shutdown` fires or the target has been gone for long enough.
+    pub async fn run(mut self, shutdown: CancellationToken) -> TargetKey {
+        loop {
+            let assigned = self.assigned.borrow_and_update().clone();
+            let Some((target, client)) = assigned else {
+                if self.wait_for_return(&shutdown).await {
+                    continue;
+                }
+                break;
+            };
+            let slot = self.next_slot(&target);
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                changed = self.assigned.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => break,
+                },
+                () = tokio::time::sleep_until(self.shared.clock.instant_of(slot)) => {}
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.scrape(target, &client, slot) => {}
+            }
+        }
+        self.state.release(&self.shared.sinks);
+        self.key
+    }
+
+    /// The next slot that this target was not scraped in.
+    fn next_slot(&self, target: &Target) -> Timestamp {
+        let slot = self.shared.clock.next_slot(target.interval, target.offset());
+        match &self.last {
+            Some((_, last)) if slot <= *last => slot + target.interval, // woken early in the slot just served
+            _ => slot,
+        }
+    }
+
+    fn count_missed(&self, target: &Target, slot: Timestamp) {
+        let Some((last_target, last)) = &self.last else { return };
+        let skipped = slot.since(*last).as_millis() / target.interval.as_millis().max(1);
+        if skipped > 1 && last_target.interval == target.interval {
+            self.shared.sinks.counters.missed_slots.fetch_add(skipped as u64 - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// One scrape, in the slot that has begun.
+    pub async fn scrape(&mut self, target: Arc<Target>, client: &Client, slot: Timestamp) {
+        if self.last.as_ref().is_some_and(|(last, _)| last.job != target.job) {
+            self.state.settings_changed();
+        }
+        self.count_missed(&target, slot);
+        let shared = Arc::clone(&self.shared);
+        let (started, now) = (Instant::now(), shared.clock.now());
+        let tolerance = ALIGN_TOLERANCE.min(target.interval / 100);
+        let at = if now.since(slot) <= tolerance { slot } else { now };
+        self.last = Some((Arc::clone(&target), slot.max(at)));
+        let mut work = shared.workspaces.lock().pop().unwrap_or_default();
+        work.body.clear();
+        let fetched = match tokio::time::timeout(target.timeout, shared.permits.acquire()).await {
+            Err(_) | Ok(Err(_)) => Err(ScrapeError::Busy { concurrency: shared.config.concurrency }),
+            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work)).await,
+        };
+        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started }, work).await;
+        if work.capacity_bytes() <= WORKSPACE_LIMIT_BYTES {
+            let mut pool = shared.workspaces.lock();
+            if pool.len() < shared.config.concurrency.min(16) {
+                pool.push(work);
+            }
+        }
+        if let Some(metadata) = self.state.changed_metadata() {
+            *self.cell.metadata.lock() = metadata;
+        }
+        self.note(&target, (at, started.elapsed()), counts, result);
+    }
+
+    async fn fetch(
+        &self,
+        target: &Target,
+        client: &Client,
+        (started, work): (Instant, &mut Workspace),
+    ) -> Result<fetch::Fetched, ScrapeError> {
+        if let Some(reason) = &target.refused {
+            return Err(ScrapeError::Refused(reason.clone()));
+        }
+        let left = target.timeout.saturating_sub(started.elapsed());
+        let timeout = || ScrapeError::Timeout { url: target.url.clone(), timeout: target.timeout };
+        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body))
+            .await
+            .unwrap_or_else(|_| Err(timeout()))
+    }
+
+    /// Reads the page here when it is small, on a thread for blocking work when it is not.
+    async fn ingest(
+        &mut self,
+        target: &Arc<Target>,
+        scrape: Scrape,
+        mut work: Workspace,
+    ) -> (Counts, Result<(), ScrapeError>, Workspace) {
+        let gzip = scrape.fetched.as_ref().is_ok_and(|fetched| fetched.gzip);
+        let limit = if gzip { INLINE_GZIP_BYTES } else { INLINE_BODY_BYTES };
+        if work.body.len() <= limit {
+            let (counts, result) = self.state.ingest(target, &self.shared.sinks, scrape, &mut work);
+            return (counts, result, work);
+        }
+        let (mut state, shared) = (std::mem::take(&mut self.state), Arc::clone(&self.shared));
+        let target = Arc::clone(target);
+        let reading = tokio::task::spawn_blocking(move || {
+            let (counts, result) = state.ingest(&target, &shared.sinks, scrape, &mut work);
+            (state, counts, result, work)
+        });
+        match reading.await {
+            Ok((state, counts, result, work)) => {
+                self.state = state;
+                (counts, result, work)
+            }
+            Err(panicked) => {
+                error!("reading a page panicked: {panicked}");
+                (Counts::default(), Err(ScrapeError::Internal), Workspace::default())
+            }
+        }
+    }
+
+    fn note(
+        &self,
+        target: &Arc<Target>,
+        (at, took): (Timestamp, Duration),
+        counts: Counts,
+        result: Result<(), ScrapeError>,
+    ) {
+        let counters = &self.shared.sinks.counters;
+        counters.scrapes.fetch_add(1, Ordering::Relaxed);
+        let mut status = self.cell.status.lock();
+        status.target = Arc::clone(target);
+        status.health = if result.is_ok() { Health::Up } else { Health::Down };
+        status.last_error = result.err().map(|error| error.to_string());
+        (status.last_scrape, status.last_duration) = (Some(at), took);
+        (status.samples_scraped, status.samples_kept) = (counts.scraped, counts.kept);
+        status.series_added = counts.added;
+        if let Some(reason) = &status.last_error {
+            counters.failures.fetch_add(1, Ordering::Relaxed);
+            debug!(target.url = %target.url, "scrape of `{}` failed: {reason}", target.url);
+        }
+    }
+
+    /// The target is gone. It may come back (a pod restarts, a file is rewritten) within two intervals and a bit; past
+    /// that its series end at the time of the first scrape it missed. True when it came back.
+    async fn wait_for_return(&mut self, shutdown: &CancellationToken) -> bool {
+        let Some((target, _)) = self.last.clone() else { return false };
+        let first_missed = self.next_slot(&target);
+        let until = first_missed + target.interval + target.interval / 10;
+        tokio::select! {
+            () = shutdown.cancelled() => return false,
+            changed = self.assigned.wait_for(Option::is_some) => return changed.is_ok(),
+            () = tokio::time::sleep_until(self.shared.clock.instant_of(until)) => {}
+        }
+        self.state.remove(&target, &self.shared.sinks, first_missed, &mut Workspace::default());
+        false
+    }
+}
