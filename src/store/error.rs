@@ -1,0 +1,115 @@
+//! Why the store could not do something, and whether trying again may help.
+
+use super::embedded::PrivateError;
+
+/// What went wrong with PostgreSQL.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The private server does not start.
+    #[error("start the private PostgreSQL: {0}")]
+    Private(#[from] PrivateError),
+    /// The address is not one.
+    #[error("storage.database_url is not a PostgreSQL address (postgres://user:password@host:5432/name): {0}")]
+    Address(#[source] sqlx::Error),
+    /// Nobody answers, or the login is refused.
+    #[error("connect to PostgreSQL at {place}: {source}")]
+    Connect {
+        /// Host or socket, and database; no password.
+        place: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server is too old.
+    #[error("PostgreSQL {found} is too old: meshscope needs version 15 or newer")]
+    ServerTooOld {
+        /// `server_version` as it says.
+        found: String,
+    },
+    /// A newer meshscope has been here.
+    #[error("the database has schema version {found}, this meshscope knows up to {known}: run the newer meshscope")]
+    SchemaTooNew {
+        /// Highest version applied in the database.
+        found: i64,
+        /// Highest version in this binary.
+        known: i64,
+    },
+    /// A migration could not be applied.
+    #[error("migrate the database: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error("{doing}: {source}")]
+    Query {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A stored row does not make sense.
+    #[error("stored {what} is damaged: {reason}")]
+    Damaged {
+        /// Which kind of row.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A chunk that a range query would not find.
+    #[error("a chunk of {labels} covers {hours} h; the most is {limit_hours} h")]
+    ChunkTooLong {
+        /// Which series.
+        labels: String,
+        /// How long it is.
+        hours: u64,
+        /// How long it may be.
+        limit_hours: u64,
+    },
+}
+
+impl StoreError {
+    /// For `map_err`: what was being done when a statement failed.
+    pub(crate) fn doing(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Query { doing, source }
+    }
+
+    /// Whether the same work may succeed later: the server is away, full, shutting down or busy. Otherwise the work itself
+    /// is at fault and will fail again.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } | Self::Query { source, .. } => is_temporary(source),
+            Self::Private(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// SQLSTATE classes 08 connection, 40 rollback, 53 resources, 55 lock, 57 operator, 58 system, 25 read-only standby.
+fn is_temporary(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lost_connection_is_temporary_and_a_missing_row_is_not() {
+        let check = |source: sqlx::Error, expect: bool| {
+            assert_eq!(StoreError::Query { doing: "test", source }.is_temporary(), expect);
+        };
+        check(sqlx::Error::PoolTimedOut, true);
+        check(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()), true);
+        check(sqlx::Error::RowNotFound, false);
+    }
+}

@@ -1,0 +1,100 @@
+//! The journal: every accepted sample, in order, until it is in a chunk.
+
+use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt;
+
+use super::ids::id_of;
+use super::{Store, StoreError, values};
+use crate::model::Timestamp;
+
+/// Samples to make durable, as `series` encodes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJournalEntry {
+    /// Earliest sample.
+    pub from: Timestamp,
+    /// Latest sample.
+    pub to: Timestamp,
+    /// How many.
+    pub sample_count: u64,
+    /// Whether it can be read without the entries before it. Trimming never parts an epoch from its start.
+    pub starts_epoch: bool,
+    /// The samples.
+    pub bytes: Vec<u8>,
+}
+
+/// A row of the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Its place in the order of writing.
+    pub seq: i64,
+    /// What was written.
+    pub entry: NewJournalEntry,
+}
+
+impl Store {
+    /// Appends entries in order, durably: the commit waits for the disk. One that is there already stays as it is.
+    ///
+    /// # Errors
+    /// When the server is away; then none is appended, or the acknowledgement was lost and a repeat is harmless.
+    pub async fn append_journal(&self, entries: &[NewJournalEntry]) -> Result<(), StoreError> {
+        let doing = "append to the journal";
+        let mut transaction = self.begin(doing).await?;
+        for entry in entries {
+            let insert = "INSERT INTO journal (content_id, from_at, to_at, sample_count, starts_epoch, bytes)
+                          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (content_id) DO NOTHING";
+            sqlx::query(insert)
+                .bind(id_of([&entry.bytes]))
+                .bind(values::time(entry.from))
+                .bind(values::time(entry.to))
+                .bind(i64::try_from(entry.sample_count).unwrap_or(i64::MAX))
+                .bind(entry.starts_epoch)
+                .bind(&entry.bytes)
+                .execute(&mut *transaction)
+                .await
+                .map_err(StoreError::doing(doing))?;
+        }
+        transaction.commit().await.map_err(StoreError::doing(doing))
+    }
+
+    /// Hands every entry after `seq` to `take`, in order, without holding them all in memory.
+    ///
+    /// # Errors
+    /// When the server is away, or what `take` returns.
+    pub async fn read_journal<E: From<StoreError>>(
+        &self,
+        after: i64,
+        mut take: impl FnMut(JournalEntry) -> Result<(), E>,
+    ) -> Result<(), E> {
+        type Row = (i64, DateTime<Utc>, DateTime<Utc>, i64, bool, Vec<u8>);
+        let query =
+            "SELECT seq, from_at, to_at, sample_count, starts_epoch, bytes FROM journal WHERE seq > $1 ORDER BY seq";
+        let mut rows = sqlx::query_as::<_, Row>(query).bind(after).fetch(self.pool());
+        while let Some(row) = rows.try_next().await.map_err(StoreError::doing("read the journal")).map_err(E::from)? {
+            let (seq, from, to, sample_count, starts_epoch, bytes) = row;
+            let sample_count = u64::try_from(sample_count).unwrap_or(0);
+            let (from, to) = (from.into(), to.into());
+            take(JournalEntry { seq, entry: NewJournalEntry { from, to, sample_count, starts_epoch, bytes } })?;
+        }
+        Ok(())
+    }
+
+    /// How many entries and how many bytes of samples the journal holds.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn journal_size(&self) -> Result<(u64, u64), StoreError> {
+        let query = "SELECT count(*), coalesce(sum(length(bytes)), 0)::bigint FROM journal";
+        let (rows, bytes): (i64, i64) =
+            sqlx::query_as(query).fetch_one(self.pool()).await.map_err(StoreError::doing("measure the journal"))?;
+        Ok((rows.unsigned_abs(), bytes.unsigned_abs()))
+    }
+
+    /// The place of the last entry, 0 in an empty journal.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn journal_end(&self) -> Result<i64, StoreError> {
+        let end = sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM journal").fetch_one(self.pool()).await;
+        end.map_err(StoreError::doing("read the journal's end"))
+    }
+}

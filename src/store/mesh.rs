@@ -1,0 +1,182 @@
+//! Every generation of the declared mesh resources, and findings over time: the change timeline.
+
+use chrono::{DateTime, Utc};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::ids::id_of;
+use super::{Store, StoreError, values};
+use crate::model::{Finding, Severity, Timestamp};
+
+/// One state that a resource had from some time on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceGeneration {
+    /// `cluster/kind/namespace/name`.
+    pub resource: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, when it has one.
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+    /// Since when.
+    pub seen_at: Timestamp,
+    /// As declared; `None`: deleted.
+    pub body: Option<String>,
+}
+
+/// A finding and when it held. Codes are text here: an older binary's codes may be unknown to this one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFinding {
+    /// `MSnnnn`.
+    pub code: String,
+    /// How bad.
+    pub severity: Severity,
+    /// What it is about.
+    pub subject: String,
+    /// Line in the file, when there is one.
+    pub line: Option<usize>,
+    /// What happens because of it.
+    pub message: String,
+    /// How to mend it.
+    pub fix: Option<String>,
+    /// When it was first seen.
+    pub first_seen_at: Timestamp,
+    /// When it was gone; `None`: it still holds.
+    pub gone_at: Option<Timestamp>,
+}
+
+impl Store {
+    /// Appends generations; one that says what the resource's newest stored one says is left out. Returns how many were
+    /// new.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn append_resources(&self, generations: &[ResourceGeneration]) -> Result<u64, StoreError> {
+        let doing = "append mesh resources";
+        let mut transaction = self.begin(doing).await?;
+        let mut new = 0;
+        for generation in generations {
+            let body = generation.body.as_deref().map(|body| values::text(body).into_owned());
+            let done = sqlx::query(include_str!("sql/append_resource.sql"))
+                .bind(values::text(&generation.resource).into_owned())
+                .bind(values::time(generation.seen_at))
+                .bind(values::text(&generation.kind).into_owned())
+                .bind(generation.namespace.as_deref().map(|text| values::text(text).into_owned()))
+                .bind(values::text(&generation.name).into_owned())
+                .bind(id_of(body.as_ref()))
+                .bind(body)
+                .execute(&mut *transaction)
+                .await;
+            new += done.map_err(StoreError::doing(doing))?.rows_affected();
+        }
+        transaction.commit().await.map_err(StoreError::doing(doing))?;
+        Ok(new)
+    }
+
+    /// Generations that began in `[from, to]`, newest first.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn resource_changes(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<ResourceGeneration>, StoreError> {
+        let query =
+            "SELECT * FROM mesh_resource WHERE seen_at BETWEEN $1 AND $2 ORDER BY seen_at DESC, resource LIMIT $3";
+        let rows = sqlx::query(query)
+            .bind(values::time(from))
+            .bind(values::time(to))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.pool())
+            .await;
+        Ok(rows.map_err(StoreError::doing("read mesh resources"))?.iter().map(generation_from).collect())
+    }
+
+    /// Records what holds at `at`: new findings are opened, those that are stored as open and not given are closed.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn record_findings(&self, at: Timestamp, findings: &[Finding]) -> Result<(), StoreError> {
+        let doing = "record findings";
+        let column = |pick: fn(&Finding) -> &str| {
+            findings.iter().map(|finding| values::text(pick(finding)).into_owned()).collect::<Vec<_>>()
+        };
+        let (codes, subjects, messages) = (column(|f| f.code), column(|f| &f.subject), column(|f| &f.message));
+        let mut transaction = self.begin(doing).await?;
+        sqlx::query(include_str!("sql/close_findings.sql"))
+            .bind(values::time(at))
+            .bind(&codes)
+            .bind(&subjects)
+            .bind(&messages)
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::doing(doing))?;
+        let lines: Vec<Option<i32>> =
+            findings.iter().map(|f| f.line.and_then(|line| i32::try_from(line).ok())).collect();
+        let fixes: Vec<Option<String>> =
+            findings.iter().map(|f| f.fix.as_deref().map(|fix| values::text(fix).into_owned())).collect();
+        sqlx::query(include_str!("sql/open_findings.sql"))
+            .bind(values::time(at))
+            .bind(&codes)
+            .bind(&subjects)
+            .bind(&messages)
+            .bind(column(|f| severity_name(f.severity)))
+            .bind(lines)
+            .bind(fixes)
+            .execute(&mut *transaction)
+            .await
+            .map_err(StoreError::doing(doing))?;
+        transaction.commit().await.map_err(StoreError::doing(doing))
+    }
+
+    /// Findings that held at some time in `[from, to]`, newest first.
+    ///
+    /// # Errors
+    /// When the server is away or a row is damaged.
+    pub async fn findings(&self, from: Timestamp, to: Timestamp) -> Result<Vec<StoredFinding>, StoreError> {
+        let query = "SELECT * FROM finding WHERE first_seen_at <= $2 AND (gone_at IS NULL OR gone_at >= $1)
+                     ORDER BY first_seen_at DESC, finding_id";
+        let rows = sqlx::query(query).bind(values::time(from)).bind(values::time(to)).fetch_all(self.pool()).await;
+        rows.map_err(StoreError::doing("read findings"))?.iter().map(finding_from).collect()
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+fn generation_from(row: &PgRow) -> ResourceGeneration {
+    ResourceGeneration {
+        resource: row.get("resource"),
+        kind: row.get("kind"),
+        namespace: row.get("namespace"),
+        name: row.get("name"),
+        seen_at: row.get::<DateTime<Utc>, _>("seen_at").into(),
+        body: row.get("body"),
+    }
+}
+
+fn finding_from(row: &PgRow) -> Result<StoredFinding, StoreError> {
+    let severity: String = row.get("severity");
+    let severity = [Severity::Info, Severity::Warning, Severity::Error]
+        .into_iter()
+        .find(|known| severity_name(*known) == severity)
+        .ok_or_else(|| StoreError::Damaged { what: "finding", reason: format!("unknown severity {severity:?}") })?;
+    Ok(StoredFinding {
+        code: row.get("code"),
+        severity,
+        subject: row.get("subject"),
+        line: row.get::<Option<i32>, _>("line").and_then(|line| usize::try_from(line).ok()),
+        message: row.get("message"),
+        fix: row.get("fix"),
+        first_seen_at: row.get::<DateTime<Utc>, _>("first_seen_at").into(),
+        gone_at: row.get::<Option<DateTime<Utc>>, _>("gone_at").map(Timestamp::from),
+    })
+}

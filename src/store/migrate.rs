@@ -1,0 +1,46 @@
+//! Brings the schema up to the version of this binary.
+//!
+//! Invariant: one migrator at a time (an advisory lock of the database), on a connection of its own: sqlx keeps the lock
+//! when a migration fails, and a pooled connection would carry it away.
+
+use sqlx::Connection;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+
+use super::StoreError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// `server_version_num` of version 15.
+const SERVER_VERSION_MIN: i32 = 150_000;
+
+pub(super) async fn migrate(options: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
+    let unreachable = |source| StoreError::Connect { place: place.to_owned(), source };
+    let mut connection = PgConnection::connect_with(options).await.map_err(unreachable)?;
+    let outcome = run(&mut connection).await;
+    // The lock goes with the connection, whatever happened.
+    let closed = connection.close().await;
+    outcome?;
+    closed.map_err(StoreError::doing("close the connection of the migration"))
+}
+
+async fn run(connection: &mut PgConnection) -> Result<(), StoreError> {
+    let version =
+        sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('server_version')");
+    let (number, found): (i32, String) =
+        version.fetch_one(&mut *connection).await.map_err(StoreError::doing("read the server's version"))?;
+    if number < SERVER_VERSION_MIN {
+        return Err(StoreError::ServerTooOld { found });
+    }
+    match MIGRATIONS.run_direct(None, connection, false).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(_)) => Err(StoreError::SchemaTooNew {
+            found: sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+                .fetch_one(connection)
+                .await
+                .map_err(StoreError::doing("read the schema's version"))?,
+            known: MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0),
+        }),
+        Err(error) => Err(StoreError::Migrate(error)),
+    }
+}

@@ -1,0 +1,179 @@
+//! The private server: first start, restart, kill -9, two starters, two migrators, a newer schema.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use meshscope::model::Timestamp;
+use meshscope::store::{Config, NewJournalEntry, PrivateConfig, PrivateError, PrivateServer, Store, StoreError};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
+
+use crate::postgres;
+
+fn config(name: &str) -> PrivateConfig {
+    PrivateConfig { path: Some(postgres::folder(name)), shared_buffers_mib: 16, ..PrivateConfig::from_environment() }
+}
+
+fn kill_9(pid: u32) {
+    let done = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("run kill");
+    assert!(done.success(), "kill -9 {pid}");
+}
+
+fn alive(pid: u32) -> bool {
+    // A zombie counts as gone.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+async fn connect_within(server: &PrivateServer, limit: Duration) -> PgConnection {
+    let start = Instant::now();
+    loop {
+        match PgConnection::connect_with(&server.connect_options()).await {
+            Ok(connection) => return connection,
+            Err(error) => assert!(start.elapsed() < limit, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn starts_keeps_its_data_over_a_restart_and_has_no_tcp_port() {
+    let config = config("restart");
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
+        .execute(&mut connection)
+        .await
+        .expect("write");
+    let setting = |name: &'static str| sqlx::query_scalar::<_, String>("SELECT current_setting($1)").bind(name);
+    for (name, value) in
+        [("listen_addresses", ""), ("fsync", "on"), ("synchronous_commit", "on"), ("data_checksums", "on")]
+    {
+        assert_eq!(setting(name).fetch_one(&mut connection).await.expect(name), value, "{name}");
+    }
+    connection.close().await.expect("close");
+    let pid = server.pid().expect("it runs");
+    server.stop().await;
+    assert!(server.pid().is_none() && !alive(pid));
+    drop(server);
+
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.expect("read");
+    assert_eq!(kept, 7);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_server_is_started_again_with_its_data() {
+    let server = PrivateServer::start(&config("kill")).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
+        .execute(&mut connection)
+        .await
+        .expect("write");
+    let first = server.pid().expect("it runs");
+    kill_9(first);
+    let start = Instant::now();
+    while server.pid().is_none_or(|pid| pid == first) {
+        assert!(start.elapsed() < Duration::from_secs(20), "not started again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut connection = connect_within(&server, Duration::from_secs(30)).await;
+    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.expect("read");
+    assert_eq!(kept, 7);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_starter_on_one_folder_is_refused() {
+    let config = config("race");
+    let (one, two) = tokio::join!(PrivateServer::start(&config), PrivateServer::start(&config));
+    let (server, refused) = match (one, two) {
+        (Ok(server), Err(error)) | (Err(error), Ok(server)) => (server, error),
+        (one, two) => panic!("one must win: {:?} {:?}", one.err(), two.err()),
+    };
+    assert!(matches!(refused, PrivateError::InUse { .. }), "{refused}");
+    server.stop().await;
+    drop(server);
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn says_what_to_install_and_shows_the_log_of_a_server_that_does_not_start() {
+    let missing = PrivateConfig { bin_dir: Some("/nonexistent".into()), ..config("missing") };
+    let error = PrivateServer::start(&missing).await.err().expect("no programs there");
+    assert!(matches!(error, PrivateError::NotServerPrograms { .. }), "{error}");
+
+    let too_many = PrivateConfig { connections_max: 1_000_000, ..config("refused") };
+    let error = PrivateServer::start(&too_many).await.err().expect("a setting out of range");
+    let PrivateError::NotReady { tail, .. } = error else { panic!("{error}") };
+    assert!(tail.contains("max_connections"), "{tail}");
+}
+
+#[tokio::test]
+async fn a_long_folder_name_gets_its_socket_elsewhere() {
+    let config = config(&"long".repeat(25));
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    let connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    connection.close().await.expect("close");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_store_without_an_address_runs_its_own_server() {
+    let config = Config { path: Some(postgres::folder("own")), ..Config::default() };
+    let store = postgres::connect(&config).await;
+    let at = Timestamp::from_millis(1_000);
+    let entry = NewJournalEntry { from: at, to: at, sample_count: 1, starts_epoch: true, bytes: vec![1] };
+    store.append_journal(&[entry]).await.expect("append");
+    store.close().await;
+    drop(store);
+    let store = postgres::connect(&config).await;
+    assert_eq!(store.journal_size().await.expect("measure"), (1, 1));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn two_migrators_at_once_and_a_third_later_agree() {
+    let config = postgres::empty_database().await;
+    let (one, two) = tokio::join!(Store::connect(&config), Store::connect(&config));
+    let (one, two) = (one.unwrap_or_else(|e| panic!("{e}")), two.unwrap_or_else(|e| panic!("{e}")));
+    postgres::connect(&config).await.close().await;
+    let mut connection = postgres::connection(&config).await;
+    let (count, distinct): (i64, i64) =
+        sqlx::query_as("SELECT count(*), count(DISTINCT version) FROM _sqlx_migrations")
+            .fetch_one(&mut connection)
+            .await
+            .expect("read");
+    assert!(count == distinct && count >= 6, "{count} {distinct}");
+    one.close().await;
+    two.close().await;
+}
+
+#[tokio::test]
+async fn refuses_a_newer_schema_and_names_its_version() {
+    let config = postgres::database().await;
+    let mut connection = postgres::connection(&config).await;
+    sqlx::raw_sql(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9001, 'of the future', true, '', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .expect("write");
+    let error = Store::connect(&config).await.err().expect("a newer schema");
+    assert!(matches!(error, StoreError::SchemaTooNew { found: 9001, known } if known >= 6), "{error}");
+    // The refusal must not leave the migration lock behind.
+    sqlx::raw_sql("DELETE FROM _sqlx_migrations WHERE version = 9001").execute(&mut connection).await.expect("write");
+    postgres::connect(&config).await.close().await;
+}
+
+#[tokio::test]
+async fn an_address_that_nobody_answers_is_named_without_its_password() {
+    let url = "postgres://u:secret-word@127.0.0.1:1/db".to_owned();
+    let config = Config { database_url: Some(url.into()), ..Config::default() };
+    let error = Store::connect(&config).await.err().expect("nobody there");
+    assert!(error.is_temporary() && matches!(error, StoreError::Connect { .. }), "{error}");
+    assert!(error.to_string().contains("127.0.0.1:1/db") && !error.to_string().contains("secret-word"), "{error}");
+}

@@ -1,0 +1,551 @@
+//! Every table: what is written is what is read, written twice is written once, and what is old goes.
+
+use std::time::Duration;
+
+use meshscope::model::span::{SpanBatch, TracePart};
+use meshscope::model::workload::{LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service};
+use meshscope::model::{
+    Alert, AlertState, AlertTransition, EdgeKey, EdgeMinute, Finding, Labels, MatchOp, Matcher, Severity, Timestamp,
+    Workload,
+};
+use meshscope::store::{
+    AlertQuery, Chunk, ChunkTier, NewJournalEntry, NewNotification, NotifyLogEntry, ResourceGeneration,
+    RetentionConfig, RollupTier, Silence, StoredAlert, TraceSearch,
+};
+
+use crate::postgres;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// 2026-01-15T10:00:00Z.
+fn noon() -> Timestamp {
+    Timestamp::from_millis(1_768_471_200_000)
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    Labels::from_pairs(pairs.iter().copied())
+}
+
+fn chunk(labels: Labels, from: Timestamp, seconds: u64, bytes: &[u8]) -> Chunk {
+    Chunk { labels, from, to: from + Duration::from_secs(seconds), sample_count: 10, bytes: bytes.to_vec() }
+}
+
+fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
+    Matcher::new(op, name, value).expect("a valid matcher")
+}
+
+pub fn edge_minute(minute: Timestamp, reporter: Reporter, source: &str, destination: &str) -> EdgeMinute {
+    let workload =
+        |name: &str| Workload { namespace: Some("shop".into()), name: Some(name.into()), ..Workload::default() };
+    EdgeMinute {
+        minute,
+        edge: EdgeKey {
+            mesh: MeshKind::Istio,
+            reporter,
+            protocol: Protocol::Http,
+            source: workload(source),
+            destination: workload(destination),
+            service: Service { name: Some(destination.into()), namespace: Some("shop".into()), host: None },
+            source_principal: None,
+            destination_principal: Some("spiffe://cluster.local/ns/shop/sa/x".into()),
+            security: Security::Unknown,
+        },
+        requests: vec![
+            (Outcome { code: "200".into(), grpc_status: "".into(), flags: "-".into() }, 90.0),
+            (Outcome { code: "503".into(), grpc_status: "".into(), flags: "UF,URX".into() }, 10.0),
+        ],
+        latency: LatencyHistogram {
+            bounds_ms: [5.0, 10.0, 25.0].into(),
+            counts: vec![50.0, 30.0, 15.0, 5.0],
+            sum_ms: 812.5,
+        },
+        request_bytes: 1000.0,
+        response_bytes: 2000.5,
+        connections_closed: 0.0,
+    }
+}
+
+#[tokio::test]
+async fn the_journal_keeps_order_and_is_trimmed_by_whole_epochs() {
+    let store = postgres::store().await;
+    let entry = |minute: u64, starts_epoch: bool| NewJournalEntry {
+        from: noon() + Duration::from_secs(minute * 60),
+        to: noon() + Duration::from_secs(minute * 60 + 59),
+        sample_count: minute,
+        starts_epoch,
+        bytes: vec![7; 10 + minute as usize],
+    };
+    let entries = [entry(0, true), entry(1, false), entry(2, true), entry(3, false), entry(4, true)];
+    store.append_journal(&entries[..2]).await.expect("append");
+    store.append_journal(&entries[1..]).await.expect("append, one for the second time");
+    let read = async || {
+        let mut read = Vec::new();
+        let take = |row: meshscope::store::JournalEntry| {
+            read.push((row.seq, row.entry));
+            Ok::<_, meshscope::store::StoreError>(())
+        };
+        store.read_journal(0, take).await.expect("read");
+        read
+    };
+    let all = read().await;
+    assert_eq!(all.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), entries);
+    assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
+
+    // The boundary lies in the second epoch: only the first goes.
+    let end = store.journal_end().await.expect("end");
+    let trimmed = store.close_window(Vec::new(), noon() + Duration::from_secs(180), end).await.expect("trim");
+    assert_eq!(trimmed, 2);
+    assert_eq!(read().await.len(), 3);
+    assert_eq!(store.chunked_until().await.expect("boundary"), Some(noon() + Duration::from_secs(180)));
+    // Entries after the cut stay, whatever their time.
+    let second_epoch = all[2].0;
+    assert_eq!(store.close_window(Vec::new(), noon() + HOUR, second_epoch).await.expect("trim"), 0);
+    // The boundary never goes back.
+    store.close_window(Vec::new(), noon(), 0).await.expect("trim");
+    assert_eq!(store.chunked_until().await.expect("boundary"), Some(noon() + HOUR));
+}
+
+#[tokio::test]
+async fn chunks_are_found_by_matchers_and_range_and_written_once() {
+    let store = postgres::store().await;
+    let (a, b) = (labels(&[("__name__", "up"), ("job", "a")]), labels(&[("__name__", "up"), ("job", "b\0\"\\é")]));
+    let bucket = |le: &str| labels(&[("__name__", "lat_bucket"), ("job", "a"), ("le", le)]);
+    let chunks = vec![
+        chunk(a.clone(), noon(), 7000, b"a1"),
+        chunk(a.clone(), noon() + HOUR * 2, 7000, b"a2"),
+        chunk(b.clone(), noon(), 7000, &[0; 5000]),
+        chunk(bucket("5"), noon(), 7000, b"le5"),
+        chunk(bucket("+Inf"), noon(), 7000, b"inf"),
+    ];
+    for _ in 0..2 {
+        store.write_chunks(ChunkTier::Raw, chunks.clone()).await.expect("write");
+    }
+    let select = async |matchers: Vec<Matcher>, from: Timestamp, to: Timestamp| {
+        let found = store.select_chunks(ChunkTier::Raw, &matchers, (from, to), usize::MAX).await.expect("select");
+        let mut found: Vec<(String, Vec<Vec<u8>>)> = (found.expect("no limit").into_iter())
+            .map(|s| (s.labels.to_string(), s.chunks.into_iter().map(|c| c.bytes).collect()))
+            .collect();
+        found.sort();
+        found
+    };
+    let name = |name: &str| matcher(MatchOp::Equal, "__name__", name);
+    let both = select(vec![name("up"), matcher(MatchOp::Equal, "job", "a")], noon(), noon() + HOUR * 4).await;
+    assert_eq!(both, [(a.to_string(), vec![b"a1".to_vec(), b"a2".to_vec()])]);
+    // The chunk that holds the moment, though it began before.
+    let moment = noon() + HOUR;
+    let one = select(vec![name("up"), matcher(MatchOp::NotEqual, "job", "x")], moment, moment).await;
+    assert_eq!(one.len(), 2);
+    assert_eq!(one[0].1, [b"a1".to_vec()]);
+    assert_eq!(one[1].1, [vec![0; 5000]], "NUL in a value is stored as U+FFFD: {}", one[1].0);
+    let le = select(
+        vec![matcher(MatchOp::Regex, "__name__", "lat.*"), matcher(MatchOp::Regex, "le", "5|10")],
+        moment,
+        moment,
+    )
+    .await;
+    assert_eq!(le, [(bucket("5").to_string(), vec![b"le5".to_vec()])]);
+    assert_eq!(select(vec![matcher(MatchOp::Equal, "le", ""), name("lat_bucket")], moment, moment).await, []);
+    assert_eq!(select(vec![name("up")], noon() - HOUR * 2, noon() - HOUR).await, []);
+    let limited =
+        store.select_chunks(ChunkTier::Raw, &[name("up")], (noon(), noon() + HOUR * 4), 29).await.expect("select");
+    assert!(limited.is_none(), "30 samples are over a limit of 29");
+    let mut series = store.stored_series(&[name("lat_bucket")], (moment, moment)).await.expect("series");
+    series.sort();
+    assert_eq!(series, [bucket("+Inf"), bucket("5")]);
+
+    let too_long = chunk(a, noon(), 90_000, b"");
+    assert!(!store.write_chunks(ChunkTier::Raw, vec![too_long]).await.expect_err("25 h").is_temporary());
+}
+
+#[tokio::test]
+async fn copy_and_unnest_store_the_same() {
+    let (few, many) = (postgres::store().await, postgres::store().await);
+    let chunks: Vec<Chunk> = (0..6000_u32)
+        .map(|i| {
+            let labels =
+                labels(&[("__name__", "m"), ("job", &format!("j{}\\\"{{}}é", i % 100)), ("le", &i.to_string())]);
+            chunk(labels, noon() + Duration::from_millis(u64::from(i)), u64::from(i), &i.to_be_bytes())
+        })
+        .collect();
+    for part in chunks.chunks(1000) {
+        few.write_chunks(ChunkTier::Raw, part.to_vec()).await.expect("write by UNNEST");
+    }
+    many.write_chunks(ChunkTier::Raw, chunks.clone()).await.expect("write by COPY");
+    many.write_chunks(ChunkTier::Raw, chunks).await.expect("write by COPY again, which merges");
+    let parts: Vec<SpanBatch> = vec![span_batch(0, 6000)];
+    for _ in 0..2 {
+        many.write_spans(parts.clone()).await.expect("write by COPY");
+    }
+    for part in span_batch(0, 6000).parts.chunks(4000) {
+        few.write_spans(vec![SpanBatch { parts: part.to_vec(), ..span_batch(0, 0) }]).await.expect("write by UNNEST");
+    }
+    let minutes: Vec<EdgeMinute> =
+        (0..6000).map(|i| edge_minute(noon(), Reporter::Source, &format!("s{i}"), "d\"{}\\")).collect();
+    for _ in 0..2 {
+        many.write_edges(minutes.clone()).await.expect("write by COPY");
+    }
+    for part in minutes.chunks(1000) {
+        few.write_edges(part.to_vec()).await.expect("write by UNNEST");
+    }
+    let all = async |store: &meshscope::store::Store| {
+        let name = [matcher(MatchOp::Equal, "__name__", "m")];
+        let chunks =
+            store.select_chunks(ChunkTier::Raw, &name, (noon(), noon() + DAY), usize::MAX).await.expect("select");
+        let mut chunks = chunks.expect("no limit");
+        chunks.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let mut edges = store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges");
+        edges.sort_by(|a, b| a.edge.cmp(&b.edge));
+        let search = TraceSearch { limit: 10_000, ..any_trace() };
+        let mut traces = store.search_traces(&search).await.expect("search");
+        traces.sort_by_key(|trace| trace.trace_id);
+        (chunks, edges, traces)
+    };
+    let (a, b) = (all(&few).await, all(&many).await);
+    assert_eq!((a.0.len(), a.1.len(), a.2.len()), (6000, 6000, 6000));
+    assert!(a.0 == b.0, "chunks differ");
+    assert!(a.1 == b.1, "edges differ");
+    assert!(a.2 == b.2, "traces differ");
+    assert_eq!(a.1.len(), minutes.len());
+    assert!(
+        minutes
+            .iter()
+            .all(|minute| a.1.binary_search_by(|m| m.edge.cmp(&minute.edge)).is_ok_and(|i| a.1[i] == *minute))
+    );
+}
+
+#[tokio::test]
+async fn a_minute_written_again_replaces_the_first() {
+    let store = postgres::store().await;
+    let mut minute = edge_minute(noon(), Reporter::Source, "web", "cart");
+    let tcp = EdgeMinute {
+        requests: Vec::new(),
+        latency: LatencyHistogram::default(),
+        connections_closed: 3.0,
+        ..edge_minute(noon(), Reporter::Destination, "web", "db")
+    };
+    store.write_edges(vec![minute.clone(), tcp.clone()]).await.expect("write");
+    minute.requests[0].1 = 120.0;
+    minute.latency.counts[0] = 80.0;
+    store.write_edges(vec![minute.clone()]).await.expect("write again");
+    let mut found = store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("read");
+    found.sort_by(|a, b| a.edge.cmp(&b.edge));
+    assert_eq!(found, [minute.clone(), tcp]);
+    assert_eq!(store.edges(RollupTier::Minutes, noon() - HOUR, noon()).await.expect("read"), []);
+    // Of one edge and minute given twice in one write, the sum.
+    let next = edge_minute(noon() + Duration::from_secs(60), Reporter::Source, "web", "cart");
+    store.write_edges(vec![next.clone(), next.clone()]).await.expect("write");
+    let from = next.minute;
+    let found = store.edges(RollupTier::Minutes, from, from + HOUR).await.expect("read");
+    assert_eq!((found.len(), found[0].requests[0].1, found[0].latency.sum_ms), (1, 180.0, 1625.0));
+}
+
+#[tokio::test]
+async fn hours_are_the_sums_of_their_minutes_and_rolled_once() {
+    let store = postgres::store().await;
+    let minutes: Vec<EdgeMinute> =
+        (0..90).map(|i| edge_minute(noon() + Duration::from_secs(60 * i), Reporter::Source, "web", "cart")).collect();
+    store.write_edges(minutes).await.expect("write");
+    let settle = Duration::from_secs(600);
+    assert_eq!(store.roll_hours(noon() + HOUR + settle, settle).await.expect("roll"), 1);
+    assert_eq!(store.roll_hours(noon() + HOUR + settle, settle).await.expect("roll again"), 0);
+    let hours = store.edges(RollupTier::Hours, noon(), noon() + HOUR * 3).await.expect("read");
+    assert_eq!(hours.len(), 1);
+    assert_eq!((hours[0].minute, hours[0].requests[1].1), (noon(), 600.0));
+    assert_eq!(hours[0].latency.counts, [3000.0, 1800.0, 900.0, 300.0]);
+    let totals = store.edge_totals(RollupTier::Minutes, noon(), noon() + HOUR * 2).await.expect("sum");
+    assert_eq!((totals.len(), totals[0].request_bytes), (1, 90_000.0));
+}
+
+fn span_batch(number: u32, traces: u32) -> SpanBatch {
+    let start_ns = noon().as_millis() as u64 * 1_000_000;
+    let part = |i: u32| TracePart {
+        trace_id: std::array::from_fn(|at| if at < 12 { 9 } else { i.to_be_bytes()[at - 12] }),
+        start_ns: start_ns + u64::from(i) * 1_000_001,
+        end_ns: start_ns + u64::from(i) * 2_000_001 + 5,
+        span_count: 3,
+        error_count: i % 2,
+        longest_ns: u64::from(i) * 1_000_000,
+        root_service: Some("front".into()),
+        root_name: None,
+        services: vec!["cart".into(), format!("s{}\"\\", i % 10).into()],
+        operations: vec!["GET /".into(), format!("op{i}").into()],
+        attribute_hashes: vec![i64::from(i), -5],
+    };
+    SpanBatch {
+        bytes: number.to_be_bytes().to_vec(),
+        from_ns: start_ns,
+        to_ns: start_ns + u64::from(traces) * 1_000_001,
+        span_count: traces * 3,
+        parts: (0..traces).map(part).collect(),
+    }
+}
+
+fn any_trace() -> TraceSearch {
+    TraceSearch {
+        from: noon() - HOUR,
+        to: noon() + HOUR,
+        service: None,
+        operation: None,
+        duration_ns_min: None,
+        duration_ns_max: None,
+        error_only: false,
+        attribute_hashes: Vec::new(),
+        limit: 20,
+    }
+}
+
+#[tokio::test]
+async fn traces_are_found_by_id_and_by_what_is_searchable() {
+    let store = postgres::store().await;
+    let batch = span_batch(1, 100);
+    // A second part of trace 7, in another batch, an hour later, with the root's operation and another service.
+    let late = TracePart {
+        start_ns: batch.parts[7].start_ns + 1_000,
+        end_ns: batch.parts[7].end_ns + 3_600_000_000_000,
+        root_name: Some("GET /late".into()),
+        services: vec!["late".into()],
+        operations: vec!["late op".into()],
+        ..batch.parts[7].clone()
+    };
+    let second = SpanBatch { bytes: vec![2], parts: vec![late.clone()], ..batch.clone() };
+    for _ in 0..2 {
+        store.write_spans(vec![batch.clone(), second.clone()]).await.expect("write");
+    }
+    assert_eq!(store.trace(late.trace_id).await.expect("read").len(), 2);
+    assert_eq!(store.trace(batch.parts[8].trace_id).await.expect("read"), std::slice::from_ref(&batch.bytes));
+    assert_eq!(store.trace([0; 16]).await.expect("read"), Vec::<Vec<u8>>::new());
+
+    let search = async |search: TraceSearch| store.search_traces(&search).await.expect("search");
+    let newest = search(any_trace()).await;
+    assert_eq!(newest.len(), 20);
+    assert_eq!((newest[0].trace_id, newest[19].trace_id), (batch.parts[99].trace_id, batch.parts[80].trace_id));
+    let whole = search(TraceSearch { service: Some("late".into()), ..any_trace() }).await;
+    assert_eq!(whole.len(), 1);
+    assert_eq!((whole[0].span_count, whole[0].error_count), (6, 2));
+    assert_eq!((whole[0].start_ns, whole[0].end_ns), (batch.parts[7].start_ns, late.end_ns));
+    assert_eq!((whole[0].root_service.as_deref(), whole[0].root_name.as_deref()), (Some("front"), Some("GET /late")));
+    assert_eq!(whole[0].services, ["cart".into(), "late".into(), "s7\"\\".into()]);
+    let count = async |wanted: TraceSearch| search(TraceSearch { limit: 1000, ..wanted }).await.len();
+    assert_eq!(count(TraceSearch { service: Some("s3\"\\".into()), ..any_trace() }).await, 10);
+    assert_eq!(count(TraceSearch { operation: Some("op42".into()), ..any_trace() }).await, 1);
+    assert_eq!(count(TraceSearch { error_only: true, ..any_trace() }).await, 50);
+    assert_eq!(count(TraceSearch { attribute_hashes: vec![-5, 33], ..any_trace() }).await, 1);
+    assert_eq!(count(TraceSearch { duration_ns_min: Some(3_600_000_000_000), ..any_trace() }).await, 1);
+    assert_eq!(count(TraceSearch { duration_ns_max: Some(10_000_005), ..any_trace() }).await, 10);
+    assert_eq!(count(TraceSearch { to: noon(), ..any_trace() }).await, 1);
+    let services = store.span_services(noon() - HOUR, noon() + HOUR).await.expect("services");
+    assert_eq!((services.len(), services[0].as_str()), (12, "cart"));
+    assert_eq!(store.span_operations("late", noon() - HOUR, noon() + HOUR).await.expect("operations"), ["late op"]);
+}
+
+#[tokio::test]
+async fn alert_history_and_state_come_back() {
+    let store = postgres::store().await;
+    let event = |seconds: u64, name: &str, to: AlertState| AlertTransition {
+        at: noon() + Duration::from_secs(seconds),
+        group: "rules.yaml;mesh".into(),
+        labels: labels(&[("alertname", name), ("service", "cart")]),
+        annotations: labels(&[("summary", "it \"burns\"")]),
+        from: AlertState::Pending,
+        to,
+        value: f64::INFINITY,
+    };
+    let events =
+        [event(0, "A", AlertState::Firing), event(60, "B", AlertState::Firing), event(120, "A", AlertState::Inactive)];
+    for _ in 0..2 {
+        store.append_alert_events(&events).await.expect("append");
+    }
+    let query = |matchers: Vec<Matcher>, limit: usize| AlertQuery { from: noon(), to: noon() + HOUR, matchers, limit };
+    let all = store.alert_events(&query(Vec::new(), 10)).await.expect("read");
+    assert_eq!(all, [events[2].clone(), events[1].clone(), events[0].clone()]);
+    let of_a = query(vec![Matcher::equal("alertname", "A"), Matcher::equal("service", "cart")], 1);
+    assert_eq!(store.alert_events(&of_a).await.expect("read"), [events[2].clone()]);
+
+    let alert = Alert {
+        labels: events[0].labels.clone(),
+        annotations: events[0].annotations.clone(),
+        state: AlertState::Firing,
+        value: 0.25,
+        active_at: noon(),
+        fired_at: Some(noon() + HOUR),
+        resolved_at: None,
+        keep_firing_since: Some(noon()),
+        valid_until: noon() + DAY,
+        generator_url: "/explore?q=up".into(),
+    };
+    let stored = StoredAlert { group: "g".into(), alert };
+    store.save_alerts(&[stored.clone(), stored.clone()]).await.expect("save");
+    assert_eq!(store.saved_alerts().await.expect("read"), std::slice::from_ref(&stored));
+    store.save_alerts(&[]).await.expect("save none");
+    assert_eq!(store.saved_alerts().await.expect("read"), []);
+}
+
+#[tokio::test]
+async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
+    let store = postgres::store().await;
+    let new = |key: &str| NewNotification {
+        dedup_key: key.into(),
+        receiver: "team".into(),
+        integration: "webhook[0]".into(),
+        group_key: "{}:{alertname=\"A\"}".into(),
+        payload: serde_json::json!({"alerts": [1, "x\0y"]}),
+        created_at: noon(),
+    };
+    let first = store.insert_notification(&new("a")).await.expect("insert");
+    let second = store.insert_notification(&new("b")).await.expect("insert");
+    assert_eq!(store.insert_notification(&new("a")).await.expect("insert again"), first);
+    let pending = async |at: Timestamp| {
+        let rows = store.pending_notifications(at, 10).await.expect("pending");
+        rows.into_iter().map(|row| (row.id, row.attempts)).collect::<Vec<_>>()
+    };
+    assert_eq!(pending(noon()).await, [(first, 0), (second, 0)]);
+    store.mark_failed(first, noon(), "500 from the webhook", Some(noon() + HOUR)).await.expect("mark");
+    store.mark_sent(second, noon()).await.expect("mark");
+    assert_eq!(pending(noon()).await, []);
+    assert_eq!(pending(noon() + HOUR).await, [(first, 1)]);
+    store.mark_failed(first, noon() + HOUR, "400", None).await.expect("mark");
+    assert_eq!(pending(noon() + DAY).await, []);
+    let rows = store.recent_notifications(10).await.expect("recent");
+    assert_eq!(
+        (rows[1].given_up_at, rows[1].attempts, rows[1].last_error.as_deref()),
+        (Some(noon() + HOUR), 2, Some("400"))
+    );
+    assert_eq!(rows[0].sent_at, Some(noon()));
+    assert_eq!(rows[0].notification.payload, serde_json::json!({"alerts": [1, "x\u{fffd}y"]}));
+
+    let entry = |seconds: u64, hashes: Vec<u64>| NotifyLogEntry {
+        group_key: "g".into(),
+        receiver: "team/webhook/0".into(),
+        sent_at: noon() + Duration::from_secs(seconds),
+        firing_hashes: hashes,
+        resolved_hashes: vec![u64::MAX],
+        expires_at: noon() + DAY,
+    };
+    store.write_notify_log(&entry(5, vec![1, 2])).await.expect("write");
+    store.write_notify_log(&entry(1, vec![])).await.expect("an older one changes nothing");
+    assert_eq!(store.notify_log().await.expect("read"), [entry(5, vec![1, 2])]);
+}
+
+#[tokio::test]
+async fn silences_come_back_with_their_matchers() {
+    let store = postgres::store().await;
+    let silence = |comment: &str, seconds: u64| Silence {
+        id: "7d8d".into(),
+        matchers: vec![
+            matcher(MatchOp::Equal, "service", "cart"),
+            matcher(MatchOp::NotRegex, "severity", "page|critical"),
+        ],
+        starts_at: noon(),
+        ends_at: noon() + HOUR,
+        created_by: "on-call".into(),
+        comment: comment.into(),
+        updated_at: noon() + Duration::from_secs(seconds),
+    };
+    store.write_silence(&silence("new", 9)).await.expect("write");
+    store.write_silence(&silence("old", 1)).await.expect("write an older one");
+    assert_eq!(store.silences().await.expect("read"), [silence("new", 9)]);
+}
+
+#[tokio::test]
+async fn generations_and_findings_make_a_timeline() {
+    let store = postgres::store().await;
+    let generation = |hours: u32, body: Option<&str>| ResourceGeneration {
+        resource: "/VirtualService/shop/cart".into(),
+        kind: "VirtualService".into(),
+        namespace: Some("shop".into()),
+        name: "cart".into(),
+        seen_at: noon() + HOUR * hours,
+        body: body.map(str::to_owned),
+    };
+    let seen = [
+        generation(0, Some("a")),
+        generation(1, Some("a")),
+        generation(2, None),
+        generation(3, None),
+        generation(4, Some("a")),
+    ];
+    assert_eq!(store.append_resources(&seen).await.expect("append"), 3);
+    assert_eq!(store.append_resources(&seen[4..]).await.expect("append again"), 0);
+    let changes = store.resource_changes(noon(), noon() + DAY, 10).await.expect("read");
+    assert_eq!(changes, [seen[4].clone(), seen[2].clone(), seen[0].clone()]);
+
+    let finding = |subject: &str| Finding {
+        code: "MS0101",
+        severity: Severity::Warning,
+        subject: subject.into(),
+        line: Some(3),
+        message: "no such host".into(),
+        fix: None,
+    };
+    store.record_findings(noon(), &[finding("a"), finding("b"), finding("a")]).await.expect("record");
+    store.record_findings(noon() + HOUR, &[finding("b")]).await.expect("record");
+    store.record_findings(noon() + HOUR * 2, &[finding("b"), finding("a")]).await.expect("record");
+    let held = store.findings(noon(), noon() + DAY).await.expect("read");
+    let times: Vec<_> = held.iter().map(|f| (f.subject.as_str(), f.first_seen_at, f.gone_at)).collect();
+    let expect = [("a", noon() + HOUR * 2, None), ("a", noon(), Some(noon() + HOUR)), ("b", noon(), None)];
+    assert_eq!(times, expect);
+    assert_eq!((held[0].severity, held[0].line), (Severity::Warning, Some(3)));
+    assert_eq!(store.findings(noon() + HOUR * 3, noon() + DAY).await.expect("read").len(), 2);
+}
+
+#[tokio::test]
+async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
+    let mut connection = postgres::connection(&config).await;
+    let up = labels(&[("__name__", "up"), ("job", "a")]);
+    let old = labels(&[("__name__", "gone"), ("job", "z")]);
+    // Before any partition is made rows go to the default one.
+    store
+        .write_chunks(
+            ChunkTier::Raw,
+            vec![chunk(up.clone(), noon(), 60, b"1"), chunk(up.clone(), noon() - DAY * 3, 60, b"2")],
+        )
+        .await
+        .expect("write");
+    store.write_chunks(ChunkTier::Raw, vec![chunk(old, noon() - DAY * 500, 60, b"3")]).await.expect("write");
+    store.write_edges(vec![edge_minute(noon(), Reporter::Source, "a", "b")]).await.expect("write");
+    store.write_spans(vec![span_batch(0, 5)]).await.expect("write");
+    let retention = RetentionConfig::default();
+    let (one, two) = tokio::join!(store.maintain(&retention, noon()), store.maintain(&retention, noon()));
+    let (one, two) = (one.expect("maintain"), two.expect("maintain at once"));
+    assert!(one.made + two.made >= 6 * 2, "{one:?} {two:?}");
+    let strays: i64 = sqlx::query_scalar(
+        "SELECT (SELECT count(*) FROM chunk_raw_other) + (SELECT count(*) FROM trace_part_other)
+                                               + (SELECT count(*) FROM edge_rollup_1m_other)",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .expect("count");
+    assert_eq!(strays, 0);
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT metric FROM series_labels").fetch_all(&mut connection).await.expect("read");
+    assert_eq!(names, ["up"], "a series whose chunks are all gone is forgotten");
+    let name = [Matcher::equal("__name__", "up")];
+    let chunks = async |store: &meshscope::store::Store| {
+        let found =
+            store.select_chunks(ChunkTier::Raw, &name, (noon() - DAY * 9, noon() + DAY), 100).await.expect("select");
+        found.expect("under the limit").first().map_or(0, |series| series.chunks.len())
+    };
+    assert_eq!(chunks(&store).await, 2);
+    assert_eq!(store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges").len(), 1);
+    assert_eq!(store.maintain(&retention, noon()).await.expect("maintain").made, 0);
+
+    let later = store.maintain(&retention, noon() + DAY * 6).await.expect("maintain");
+    assert!(later.dropped >= 5, "{later:?}");
+    assert_eq!(chunks(&store).await, 1);
+    assert_eq!(store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges").len(), 0);
+    assert_eq!(store.search_traces(&any_trace()).await.expect("search").len(), 0);
+    // What was forgotten is written anew when it comes back.
+    store
+        .write_chunks(
+            ChunkTier::Raw,
+            vec![chunk(labels(&[("__name__", "gone"), ("job", "z")]), noon() + DAY * 6, 60, b"4")],
+        )
+        .await
+        .expect("write");
+    let found =
+        store.stored_series(&[Matcher::equal("job", "z")], (noon() + DAY * 5, noon() + DAY * 7)).await.expect("series");
+    assert_eq!(found.len(), 1);
+}
