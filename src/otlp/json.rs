@@ -16,11 +16,11 @@ use serde::{Deserialize, Deserializer};
 
 /// Parses a body; the second part is what is odd about it.
 pub(super) fn parse(body: &[u8]) -> Result<(ExportTraceServiceRequest, Option<String>), serde_json::Error> {
-    let Request { resource_spans } = serde_json::from_slice(body)?;
+    let Object(Request { resource_spans }) = serde_json::from_slice(body)?;
     let warning = resource_spans.is_none().then(|| body.len() > 4).filter(|odd| *odd).map(|_| {
         "the request has no `resourceSpans` (OTLP/JSON field names are in lowerCamelCase), so it holds no spans".into()
     });
-    let resource_spans = resource_spans.unwrap_or_default().into_iter().map(Into::into).collect();
+    let resource_spans = all(resource_spans);
     Ok((ExportTraceServiceRequest { resource_spans }, warning))
 }
 
@@ -44,31 +44,35 @@ pub(super) fn from_any(value: AnyValueKind) -> serde_json::Value {
     }
 }
 
+/// Made of an object only: derived structs would take a list by position as well.
+struct Object<T>(T);
+type Many<T> = Option<Vec<Object<T>>>;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Request {
     #[serde(default)]
-    resource_spans: Option<Vec<ResourceSpans>>,
+    resource_spans: Many<ResourceSpans>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct ResourceSpans {
-    resource: Option<Resource>,
-    scope_spans: Option<Vec<ScopeSpans>>,
+    resource: Option<Object<Resource>>,
+    scope_spans: Many<ScopeSpans>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct Resource {
-    attributes: Option<Vec<KeyValue>>,
+    attributes: Many<KeyValue>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
 struct ScopeSpans {
-    scope: Option<Scope>,
-    spans: Option<Vec<Span>>,
+    scope: Option<Object<Scope>>,
+    spans: Many<Span>,
 }
 
 #[derive(Deserialize, Default)]
@@ -87,10 +91,10 @@ struct Span {
     kind: Option<Kind>,
     start_time_unix_nano: Option<Whole<u64>>,
     end_time_unix_nano: Option<Whole<u64>>,
-    attributes: Option<Vec<KeyValue>>,
-    events: Option<Vec<Event>>,
-    links: Option<Vec<Link>>,
-    status: Option<Status>,
+    attributes: Many<KeyValue>,
+    events: Many<Event>,
+    links: Many<Link>,
+    status: Option<Object<Status>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -98,7 +102,7 @@ struct Span {
 struct Event {
     time_unix_nano: Option<Whole<u64>>,
     name: Option<String>,
-    attributes: Option<Vec<KeyValue>>,
+    attributes: Many<KeyValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -106,7 +110,7 @@ struct Event {
 struct Link {
     trace_id: Option<Hex>,
     span_id: Option<Hex>,
-    attributes: Option<Vec<KeyValue>>,
+    attributes: Many<KeyValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -120,7 +124,7 @@ struct Status {
 #[serde(default)]
 struct KeyValue {
     key: Option<String>,
-    value: Option<AnyValue>,
+    value: Option<Object<AnyValue>>,
 }
 
 /// Exactly one field is set in a right value; when more are, the first here counts.
@@ -131,21 +135,21 @@ struct AnyValue {
     bool_value: Option<bool>,
     int_value: Option<Whole<i64>>,
     double_value: Option<Double>,
-    array_value: Option<Array>,
-    kvlist_value: Option<KeyValueList>,
+    array_value: Option<Object<Array>>,
+    kvlist_value: Option<Object<KeyValueList>>,
     bytes_value: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Array {
-    values: Option<Vec<AnyValue>>,
+    values: Many<AnyValue>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct KeyValueList {
-    values: Option<Vec<KeyValue>>,
+    values: Many<KeyValue>,
 }
 
 /// Bytes in hexadecimal.
@@ -159,22 +163,22 @@ struct StatusCode(i32);
 
 impl From<ResourceSpans> for proto::ResourceSpans {
     fn from(group: ResourceSpans) -> Self {
-        let resource = group.resource.map(|resource| ProtoResource {
-            attributes: pairs(resource.attributes),
+        let resource = group.resource.map(|Object(resource)| ProtoResource {
+            attributes: all(resource.attributes),
             ..ProtoResource::default()
         });
-        let scope_spans = group.scope_spans.unwrap_or_default().into_iter().map(Into::into).collect();
+        let scope_spans = all(group.scope_spans);
         Self { resource, scope_spans, schema_url: String::new() }
     }
 }
 
 impl From<ScopeSpans> for proto::ScopeSpans {
     fn from(group: ScopeSpans) -> Self {
-        let scope = group.scope.map(|scope| common::InstrumentationScope {
+        let scope = group.scope.map(|Object(scope)| common::InstrumentationScope {
             name: scope.name.unwrap_or_default(),
             ..common::InstrumentationScope::default()
         });
-        let spans = group.spans.unwrap_or_default().into_iter().map(Into::into).collect();
+        let spans = all(group.spans);
         Self { scope, spans, schema_url: String::new() }
     }
 }
@@ -189,10 +193,10 @@ impl From<Span> for proto::Span {
             kind: span.kind.map_or(0, |kind| kind.0),
             start_time_unix_nano: span.start_time_unix_nano.map_or(0, |time| time.0),
             end_time_unix_nano: span.end_time_unix_nano.map_or(0, |time| time.0),
-            attributes: pairs(span.attributes),
-            events: span.events.unwrap_or_default().into_iter().map(Into::into).collect(),
-            links: span.links.unwrap_or_default().into_iter().map(Into::into).collect(),
-            status: span.status.map(|status| proto::Status {
+            attributes: all(span.attributes),
+            events: all(span.events),
+            links: all(span.links),
+            status: span.status.map(|Object(status)| proto::Status {
                 message: status.message.unwrap_or_default(),
                 code: status.code.map_or(0, |code| code.0),
             }),
@@ -206,7 +210,7 @@ impl From<Event> for proto::span::Event {
         Self {
             time_unix_nano: event.time_unix_nano.map_or(0, |time| time.0),
             name: event.name.unwrap_or_default(),
-            attributes: pairs(event.attributes),
+            attributes: all(event.attributes),
             dropped_attributes_count: 0,
         }
     }
@@ -215,13 +219,13 @@ impl From<Event> for proto::span::Event {
 impl From<Link> for proto::span::Link {
     fn from(link: Link) -> Self {
         let (trace_id, span_id) = (bytes(link.trace_id), bytes(link.span_id));
-        Self { trace_id, span_id, attributes: pairs(link.attributes), ..Self::default() }
+        Self { trace_id, span_id, attributes: all(link.attributes), ..Self::default() }
     }
 }
 
 impl From<KeyValue> for common::KeyValue {
     fn from(pair: KeyValue) -> Self {
-        Self { key: pair.key.unwrap_or_default(), value: pair.value.map(Into::into), ..Self::default() }
+        Self { key: pair.key.unwrap_or_default(), value: pair.value.map(|Object(value)| value.into()), ..Self::default() }
     }
 }
 
@@ -229,18 +233,14 @@ impl From<AnyValue> for common::AnyValue {
     fn from(value: AnyValue) -> Self {
         let AnyValue { string_value, bool_value, int_value, double_value, array_value, kvlist_value, bytes_value } =
             value;
-        let list = |array: Array| common::ArrayValue {
-            values: array.values.unwrap_or_default().into_iter().map(Into::into).collect(),
-        };
         let value = string_value
             .map(AnyValueKind::StringValue)
             .or_else(|| bool_value.map(AnyValueKind::BoolValue))
             .or_else(|| int_value.map(|value| AnyValueKind::IntValue(value.0)))
             .or_else(|| double_value.map(|value| AnyValueKind::DoubleValue(value.0)))
-            .or_else(|| array_value.map(|array| AnyValueKind::ArrayValue(list(array))))
+            .or_else(|| array_value.map(|Object(array)| AnyValueKind::ArrayValue(common::ArrayValue { values: all(array.values) })))
             .or_else(|| {
-                let map = |map: KeyValueList| common::KeyValueList { values: pairs(map.values) };
-                kvlist_value.map(|value| AnyValueKind::KvlistValue(map(value)))
+                kvlist_value.map(|Object(map)| AnyValueKind::KvlistValue(common::KeyValueList { values: all(map.values) }))
             })
             // Bytes are shown as base64 in the end, so the text goes through as it is.
             .or_else(|| bytes_value.map(AnyValueKind::StringValue));
@@ -248,12 +248,28 @@ impl From<AnyValue> for common::AnyValue {
     }
 }
 
-fn pairs(pairs: Option<Vec<KeyValue>>) -> Vec<common::KeyValue> {
-    pairs.unwrap_or_default().into_iter().map(Into::into).collect()
+fn all<T: Into<P>, P>(items: Many<T>) -> Vec<P> {
+    items.unwrap_or_default().into_iter().map(|Object(item)| item.into()).collect()
 }
 
 fn bytes(hex: Option<Hex>) -> Vec<u8> {
     hex.map(|Hex(bytes)| bytes).unwrap_or_default()
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData))
+    }
 }
 
 impl<'de> Deserialize<'de> for Hex {
