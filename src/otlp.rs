@@ -1,1 +1,165 @@
-//! Receives OTLP over gRPC and HTTP and decodes it.
+//! Receives OTLP spans over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
+//!
+//! In: export requests from proxies, collectors and applications. Out: `Vec<model::Span>` chunks on a bounded channel;
+//! when it is full the client is told to retry. Invariant: a request is taken whole, refused whole with a retryable
+//! status, or taken with its bad spans counted in the partial success; memory is bounded by [`Config`] whatever arrives.
+//! Knows nothing of what spans mean. Logs and metrics are answered with "unimplemented".
+
+mod connections;
+mod counters;
+mod decode;
+mod grpc;
+mod http;
+mod intake;
+mod json;
+mod status;
+mod zipkin;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+pub use counters::{Counters, Rejection, Trim};
+pub use decode::{Decoded, Limits, Tally, decode_json, decode_protobuf};
+
+use crate::model::Span;
+use crate::units::{ByteSize, PromDuration};
+use connections::LimitedListener;
+use intake::Intake;
+
+/// Where to listen, and the limits of what is taken.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of the gRPC server. Default `127.0.0.1:4317`.
+    pub grpc_listen: SocketAddr,
+    /// Address of the HTTP server. Default `127.0.0.1:4318`.
+    pub http_listen: SocketAddr,
+    /// Largest request, measured both as received and after decompression. Default 16 MiB.
+    pub max_request_bytes: ByteSize,
+    /// Requests read and decoded at the same time, both servers together; more wait their turn. Default 16.
+    pub max_concurrent_requests: usize,
+    /// Open connections of each server; more wait in the kernel's accept queue. Default 1,024.
+    pub max_connections: usize,
+    /// Longest time a request may take to arrive and be decoded; then a retryable error. Default 10 s.
+    pub request_timeout: PromDuration,
+    /// What a client is told to wait when the queue is full. Default 1 s.
+    pub retry_after: PromDuration,
+    /// Limits of one request and one span.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 4317)),
+            http_listen: SocketAddr::from(([127, 0, 0, 1], 4318)),
+            max_request_bytes: ByteSize(16 << 20),
+            max_concurrent_requests: 16,
+            max_connections: 1024,
+            request_timeout: PromDuration::from(Duration::from_secs(10)),
+            retry_after: PromDuration::from(Duration::from_secs(1)),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Largest request as a number of bytes of this machine.
+    fn max_request(&self) -> usize {
+        usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// Why the receiver could not start or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// An address could not be bound.
+    #[error("listen for OTLP on {address} ({key}): is another collector running there?")]
+    Bind {
+        /// Which key of the configuration says so.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The gRPC server stopped by itself.
+    #[error("OTLP gRPC server")]
+    Grpc(#[source] tonic::transport::Error),
+    /// The HTTP server stopped by itself.
+    #[error("OTLP HTTP server")]
+    Http(#[source] std::io::Error),
+}
+
+/// Both servers, bound and not yet serving.
+pub struct Receiver {
+    config: Config,
+    grpc: TcpListener,
+    http: TcpListener,
+    grpc_address: SocketAddr,
+    http_address: SocketAddr,
+    intake: Intake,
+}
+
+impl Receiver {
+    /// Binds both addresses. Decoded spans go to `sink` in chunks of about a megabyte, so that the capacity of the
+    /// channel bounds the memory of the queue.
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn bind(config: Config, sink: mpsc::Sender<Vec<Span>>) -> Result<Self, ReceiverError> {
+        let (grpc, grpc_address) = listen("otlp.grpc_listen", config.grpc_listen).await?;
+        let (http, http_address) = listen("otlp.http_listen", config.http_listen).await?;
+        let intake = Intake::new(&config, sink);
+        Ok(Self { config, grpc, http, grpc_address, http_address, intake })
+    }
+
+    /// The address of the gRPC server, with the port the system chose when the configuration says 0.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// The address of the HTTP server.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// What was received, refused and cut so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.intake.counters)
+    }
+
+    /// Serves until `shutdown` fires, then finishes the requests under way and returns.
+    ///
+    /// # Errors
+    /// When a server stops by itself.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReceiverError> {
+        let Self { config, grpc, http, intake, .. } = self;
+        // One budget for both servers: what bounds memory is the number of bodies held at once.
+        let requests = Arc::new(Semaphore::new(config.max_concurrent_requests.max(1)));
+        let grpc = LimitedListener::new(grpc, config.max_connections);
+        let http = LimitedListener::new(http, config.max_connections);
+        let by_grpc = grpc::serve(&config, grpc, intake.clone(), Arc::clone(&requests), shutdown.clone());
+        let by_http = http::serve(&config, http, intake, requests, shutdown);
+        tokio::try_join!(by_grpc, by_http).map(|_| ())
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ReceiverError> {
+    let bind = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind.await.map_err(|source| ReceiverError::Bind { key, address, source })
+}

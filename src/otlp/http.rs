@@ -1,0 +1,272 @@
+//! The HTTP face: `/v1/traces` (protobuf and JSON) and `/api/v2/spans` (Zipkin v2 JSON).
+//!
+//! Statuses as the OTLP spec's "OTLP/HTTP Response" says: 400 is final, 429/502/503/504 are retried by clients.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use bytes::Bytes;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost::Message;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::Code;
+
+use super::connections::LimitedListener;
+use super::intake::{self, Intake};
+use super::status::Status;
+use super::{Config, Decoded, ReceiverError, decode, zipkin};
+
+const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+/// Largest window of a zstd frame, as a power of two: RFC 8878 asks decoders for 8 MiB.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
+#[derive(Clone)]
+struct Face {
+    intake: Intake,
+    max_request_bytes: usize,
+}
+
+/// Serves HTTP until `shutdown` fires.
+pub(super) async fn serve(
+    config: &Config,
+    listener: LimitedListener,
+    intake: Intake,
+    requests: Arc<Semaphore>,
+    shutdown: CancellationToken,
+) -> Result<(), ReceiverError> {
+    let face = Face { intake, max_request_bytes: config.max_request() };
+    let timeout = config.request_timeout.get();
+    let router = Router::new()
+        .route("/v1/traces", post(otlp_traces))
+        .route("/api/v2/spans", post(zipkin_spans))
+        .route("/v1/logs", post(async || unimplemented("logs")))
+        .route("/v1/metrics", post(async || unimplemented("metrics")))
+        .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
+        .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .with_state(face);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .map_err(ReceiverError::Http)
+}
+
+/// How a body is written; answers are written the same way.
+#[derive(Clone, Copy, PartialEq)]
+enum Encoding {
+    Protobuf,
+    Json,
+}
+
+#[derive(Debug)]
+enum Refusal {
+    Malformed(String),
+    TooLarge(usize),
+    Unsupported(String),
+    Retry(Duration),
+    Internal,
+}
+
+async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
+    face.intake.counters.http_requests.fetch_add(1, Relaxed);
+    let encoding = match content_type(request.headers()).as_str() {
+        PROTOBUF => Encoding::Protobuf,
+        JSON => Encoding::Json,
+        other => {
+            let message = format!("content type {other:?} is not supported: send {PROTOBUF} or {JSON}");
+            return face.refuse(Refusal::Unsupported(message), Encoding::Json);
+        }
+    };
+    let decode = move |body: &[u8], face: &Face| {
+        match encoding {
+            Encoding::Protobuf => decode::decode_protobuf(body, &face.intake.limits, intake::now()),
+            Encoding::Json => decode::decode_json(body, &face.intake.limits, intake::now()),
+        }
+        .map_err(|error| error.to_string())
+    };
+    let answered = face.receive(request, decode).await.and_then(|decoded| {
+        face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after))
+    });
+    match answered {
+        Err(refusal) => face.refuse(refusal, encoding),
+        Ok(response) => {
+            let body = match encoding {
+                Encoding::Protobuf => response.encode_to_vec(),
+                // An unset partial success is absent in the JSON mapping; the derived serializer would write null.
+                Encoding::Json => match &response.partial_success {
+                    None => b"{}".to_vec(),
+                    Some(partial) => serde_json::json!({ "partialSuccess": {
+                        "rejectedSpans": partial.rejected_spans.to_string(),
+                        "errorMessage": partial.error_message,
+                    }})
+                    .to_string()
+                    .into_bytes(),
+                },
+            };
+            (StatusCode::OK, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response()
+        }
+    }
+}
+
+async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
+    face.intake.counters.http_requests.fetch_add(1, Relaxed);
+    let content_type = content_type(request.headers());
+    if !matches!(content_type.as_str(), JSON | "") {
+        let message = format!("content type {content_type:?} is not supported: send Zipkin v2 spans as {JSON}");
+        return face.refuse(Refusal::Unsupported(message), Encoding::Json);
+    }
+    let decode = |body: &[u8], face: &Face| {
+        zipkin::decode(body, &face.intake.limits, intake::now()).map_err(|error| error.to_string())
+    };
+    let answered = face.receive(request, decode).await.and_then(|decoded| {
+        face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after))
+    });
+    match answered {
+        Err(refusal) => face.refuse(refusal, Encoding::Json),
+        Ok(_) => StatusCode::ACCEPTED.into_response(), // Zipkin's API has no partial success
+    }
+}
+
+fn unimplemented(signal: &str) -> Response {
+    let message = format!("meshscope takes traces over OTLP, not {signal}: remove this exporter");
+    let status = Status::new(Code::Unimplemented, &message, None);
+    (StatusCode::NOT_IMPLEMENTED, [(header::CONTENT_TYPE, JSON)], status.to_json()).into_response()
+}
+
+impl Encoding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Protobuf => PROTOBUF,
+            Self::Json => JSON,
+        }
+    }
+}
+
+impl Face {
+    /// Reads, decompresses and decodes the body, each within the limit.
+    async fn receive(
+        &self,
+        request: Request,
+        decode: impl FnOnce(&[u8], &Self) -> Result<Decoded, String> + Send + 'static,
+    ) -> Result<Decoded, Refusal> {
+        let compression = Compression::of(request.headers())?;
+        let body = self.read(request.into_body()).await?;
+        self.intake.counters.http_received_bytes.fetch_add(body.len() as u64, Relaxed);
+        let face = self.clone();
+        let work_bytes = if compression == Compression::None { body.len() } else { usize::MAX };
+        let work = move || {
+            let plain = compression.expand(body, face.max_request_bytes)?;
+            decode(&plain, &face).map_err(Refusal::Malformed)
+        };
+        intake::run_decode(work_bytes, work).await.unwrap_or(Err(Refusal::Internal))
+    }
+
+    async fn read(&self, body: Body) -> Result<Bytes, Refusal> {
+        match Limited::new(body, self.max_request_bytes).collect().await {
+            Ok(collected) => Ok(collected.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(Refusal::TooLarge(self.max_request_bytes)),
+            Err(error) => Err(Refusal::Malformed(format!("the request body broke off: {error}"))),
+        }
+    }
+
+    fn refuse(&self, refusal: Refusal, encoding: Encoding) -> Response {
+        let counters = &self.intake.counters;
+        let (http, code, message, retry_after) = match refusal {
+            Refusal::Malformed(message) => {
+                counters.malformed_requests.fetch_add(1, Relaxed);
+                (StatusCode::BAD_REQUEST, Code::InvalidArgument, message, None)
+            }
+            Refusal::TooLarge(limit) => {
+                counters.oversized_requests.fetch_add(1, Relaxed);
+                let message = format!(
+                    "the request exceeds {limit} bytes, as sent or decompressed: \
+                     send smaller batches or raise otlp.max_request_bytes"
+                );
+                (StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, message, None)
+            }
+            Refusal::Unsupported(message) => {
+                counters.unsupported_requests.fetch_add(1, Relaxed);
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, message, None)
+            }
+            Refusal::Retry(after) => {
+                let message = "the span queue is full, send again later".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message, Some(after))
+            }
+            Refusal::Internal => {
+                let message = "the request could not be decoded".to_owned();
+                (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message, None)
+            }
+        };
+        let status = Status::new(code, &message, retry_after);
+        let body = match encoding {
+            Encoding::Protobuf => status.encode_to_vec(),
+            Encoding::Json => status.to_json(),
+        };
+        let mut response = (http, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response();
+        if let Some(after) = retry_after {
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0); // whole seconds only, never zero
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
+        }
+        response
+    }
+}
+
+/// The media type in lower case, without its parameters; empty when absent.
+fn content_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let encoding = headers.get(header::CONTENT_ENCODING).map_or(Ok(""), |value| value.to_str());
+        match encoding.unwrap_or("?").trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Self::None),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "zstd" => Ok(Self::Zstd),
+            other => Err(Refusal::Unsupported(format!(
+                "content encoding {other:?} is not supported: send gzip, zstd or no compression"
+            ))),
+        }
+    }
+
+    /// The plain body; never more than `limit` bytes are produced.
+    fn expand(self, body: Bytes, limit: usize) -> Result<Bytes, Refusal> {
+        match self {
+            Self::None => Ok(body),
+            Self::Gzip => read_within(flate2::read::MultiGzDecoder::new(&*body), limit),
+            Self::Zstd => {
+                let malformed = |error: std::io::Error| Refusal::Malformed(format!("the zstd body is broken: {error}"));
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(&*body).map_err(malformed)?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(malformed)?;
+                read_within(decoder, limit)
+            }
+        }
+    }
+}
+
+fn read_within(reader: impl Read, limit: usize) -> Result<Bytes, Refusal> {
+    let mut plain = Vec::new();
+    let read = reader.take(limit as u64 + 1).read_to_end(&mut plain);
+    read.map_err(|error| Refusal::Malformed(format!("the compressed body is broken: {error}")))?;
+    if plain.len() > limit {
+        return Err(Refusal::TooLarge(limit));
+    }
+    Ok(plain.into())
+}

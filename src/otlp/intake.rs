@@ -1,0 +1,124 @@
+//! The one way from a decoded request to the queue, for all protocols.
+//!
+//! Invariant: all chunks of a request are queued, or none.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use tokio::sync::mpsc;
+
+use super::{Config, Counters, Decoded, Limits};
+use crate::model::{Span, Timestamp};
+
+/// Spans of one chunk at most: what becomes one stored batch.
+const CHUNK_SPANS: usize = 2048;
+/// Memory of one chunk at most (one span more than it), so that the capacity of the queue bounds its memory.
+const CHUNK_BYTES: usize = 1 << 20;
+/// Below this size a request is decoded where it is; above, on a blocking thread (CONVENTIONS §2.8: 500 µs of work).
+const INLINE_BYTES: usize = 32 << 10;
+
+/// The queue is full or closing: the client should come again after this time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) retry_after: Duration,
+}
+
+/// Takes decoded requests. Clones share it.
+#[derive(Clone)]
+pub(super) struct Intake {
+    sink: mpsc::Sender<Vec<Span>>,
+    pub(super) limits: Arc<Limits>,
+    pub(super) counters: Arc<Counters>,
+    retry_after: Duration,
+}
+
+impl Intake {
+    pub(super) fn new(config: &Config, sink: mpsc::Sender<Vec<Span>>) -> Self {
+        let (limits, counters) = (Arc::new(config.limits.clone()), Arc::default());
+        Self { sink, limits, counters, retry_after: config.retry_after.get() }
+    }
+
+    /// Queues the spans and says what the client should know.
+    pub(super) fn take(&self, decoded: Decoded) -> Result<ExportTraceServiceResponse, Refused> {
+        let Decoded { spans, tally, warning } = decoded;
+        let count = spans.len() as u64;
+        let chunks = chunked(spans, self.sink.max_capacity());
+        let Ok(places) = self.sink.try_reserve_many(chunks.len()) else {
+            self.counters.refused_requests.fetch_add(1, Relaxed);
+            self.counters.refused_spans.fetch_add(count, Relaxed);
+            return Err(Refused { retry_after: self.retry_after });
+        };
+        for (place, chunk) in places.zip(chunks) {
+            place.send(chunk);
+        }
+        self.counters.accepted_spans.fetch_add(count, Relaxed);
+        self.counters.add(&tally);
+        let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let rejected_spans = i64::try_from(tally.total_rejected()).unwrap_or(i64::MAX);
+        let partial_success =
+            (!error_message.is_empty()).then_some(ExportTracePartialSuccess { rejected_spans, error_message });
+        Ok(ExportTraceServiceResponse { partial_success })
+    }
+}
+
+/// Runs `decode` here or on a blocking thread, by the size of its input. `None` when it panicked, which is logged.
+pub(super) async fn run_decode<T: Send + 'static>(
+    size_bytes: usize,
+    decode: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    if size_bytes <= INLINE_BYTES {
+        return Some(decode());
+    }
+    match tokio::task::spawn_blocking(decode).await {
+        Ok(decoded) => Some(decoded),
+        Err(error) => {
+            tracing::error!(%error, "decoding an OTLP request failed");
+            None
+        }
+    }
+}
+
+/// The time now; spans are judged against it.
+pub(super) fn now() -> Timestamp {
+    Timestamp::from(chrono::Utc::now())
+}
+
+fn chunked(spans: Vec<Span>, most_chunks: usize) -> Vec<Vec<Span>> {
+    let total_bytes: usize = spans.iter().map(Span::memory_bytes).sum();
+    // A request that needs more chunks than the queue has places could never be taken: make its chunks larger.
+    let (chunk_spans, chunk_bytes) = if spans.len() / CHUNK_SPANS + total_bytes / CHUNK_BYTES + 1 > most_chunks {
+        (usize::MAX, total_bytes / most_chunks.max(1) + 1)
+    } else {
+        (CHUNK_SPANS, CHUNK_BYTES)
+    };
+    let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for span in spans {
+        bytes += span.memory_bytes();
+        chunk.push(span);
+        if chunk.len() >= chunk_spans || bytes >= chunk_bytes {
+            chunks.push(std::mem::take(&mut chunk));
+            bytes = 0;
+        }
+    }
+    if !chunk.is_empty() {
+        chunks.push(chunk);
+    }
+    chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::span;
+    use super::*;
+
+    #[test]
+    fn a_request_never_needs_more_chunks_than_the_queue_has_places() {
+        for (spans, places) in [(0, 1), (1, 1), (2048, 4), (5000, 4), (50_000, 1), (50_000, 3), (50_000, 100)] {
+            let chunks = chunked((0..spans).map(|i| span(i as u64 + 1)).collect(), places);
+            assert!(chunks.len() <= places, "{spans} spans in {} chunks of {places}", chunks.len());
+            assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), spans);
+        }
+    }
+}

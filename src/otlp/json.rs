@@ -1,0 +1,415 @@
+//! OTLP/JSON: the JSON mapping of protobuf with hexadecimal ids (OTLP spec, "JSON Protobuf Encoding").
+//!
+//! The derived mapping of `opentelemetry-proto` refuses what proto3 JSON allows (`null` fields, `arrayValue: {}`,
+//! `"NaN"`), so the shapes are read here. Unknown fields are ignored, as the spec demands; enum names are taken as well
+//! as numbers. Depth is bounded by serde_json's recursion limit.
+
+use std::fmt;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1 as common;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValueKind;
+use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
+use opentelemetry_proto::tonic::trace::v1 as proto;
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Parses a body; the second part is what is odd about it.
+pub(super) fn parse(body: &[u8]) -> Result<(ExportTraceServiceRequest, Option<String>), serde_json::Error> {
+    let Object(Request { resource_spans }) = serde_json::from_slice(body)?;
+    let warning = resource_spans.is_none().then(|| body.len() > 4).filter(|odd| *odd).map(|_| {
+        "the request has no `resourceSpans` (OTLP/JSON field names are in lowerCamelCase), so it holds no spans".into()
+    });
+    let resource_spans = all(resource_spans);
+    Ok((ExportTraceServiceRequest { resource_spans }, warning))
+}
+
+/// A list, map or bytes value as plain JSON, the way backends show it. Non-finite numbers become text.
+pub(super) fn from_any(value: AnyValueKind) -> serde_json::Value {
+    use serde_json::Value;
+    let plain = |value: Option<common::AnyValue>| value.and_then(|value| value.value).map_or(Value::Null, from_any);
+    match value {
+        AnyValueKind::StringValue(text) => Value::String(text),
+        AnyValueKind::BoolValue(value) => Value::Bool(value),
+        AnyValueKind::IntValue(value) => value.into(),
+        AnyValueKind::DoubleValue(value) => {
+            serde_json::Number::from_f64(value).map_or_else(|| Value::String(value.to_string()), Value::Number)
+        }
+        AnyValueKind::ArrayValue(list) => list.values.into_iter().map(|value| plain(Some(value))).collect(),
+        AnyValueKind::KvlistValue(map) => {
+            Value::Object(map.values.into_iter().map(|pair| (pair.key, plain(pair.value))).collect())
+        }
+        AnyValueKind::BytesValue(bytes) => Value::String(base64_encode(&bytes)),
+        AnyValueKind::StringValueStrindex(_) => Value::Null,
+    }
+}
+
+/// Made of an object only: derived structs would take a list by position as well.
+struct Object<T>(T);
+type Many<T> = Option<Vec<Object<T>>>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    #[serde(default)]
+    resource_spans: Many<ResourceSpans>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ResourceSpans {
+    resource: Option<Object<Resource>>,
+    scope_spans: Many<ScopeSpans>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Resource {
+    attributes: Many<KeyValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct ScopeSpans {
+    scope: Option<Object<Scope>>,
+    spans: Many<Span>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Scope {
+    name: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Span {
+    trace_id: Option<Hex>,
+    span_id: Option<Hex>,
+    parent_span_id: Option<Hex>,
+    name: Option<String>,
+    kind: Option<Kind>,
+    start_time_unix_nano: Option<Whole<u64>>,
+    end_time_unix_nano: Option<Whole<u64>>,
+    attributes: Many<KeyValue>,
+    events: Many<Event>,
+    links: Many<Link>,
+    status: Option<Object<Status>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Event {
+    time_unix_nano: Option<Whole<u64>>,
+    name: Option<String>,
+    attributes: Many<KeyValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Link {
+    trace_id: Option<Hex>,
+    span_id: Option<Hex>,
+    attributes: Many<KeyValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    message: Option<String>,
+    code: Option<StatusCode>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct KeyValue {
+    key: Option<String>,
+    value: Option<Object<AnyValue>>,
+}
+
+/// Exactly one field is set in a right value; when more are, the first here counts.
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct AnyValue {
+    string_value: Option<String>,
+    bool_value: Option<bool>,
+    int_value: Option<Whole<i64>>,
+    double_value: Option<Double>,
+    array_value: Option<Object<Array>>,
+    kvlist_value: Option<Object<KeyValueList>>,
+    bytes_value: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Array {
+    values: Many<AnyValue>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct KeyValueList {
+    values: Many<KeyValue>,
+}
+
+/// Bytes in hexadecimal.
+struct Hex(Vec<u8>);
+/// A whole number, or one in a text: 64-bit numbers are texts in proto3 JSON.
+struct Whole<T>(T);
+/// A number, or one in a text: `"NaN"`, `"Infinity"`, `"-Infinity"`.
+struct Double(f64);
+struct Kind(i32);
+struct StatusCode(i32);
+
+impl From<ResourceSpans> for proto::ResourceSpans {
+    fn from(group: ResourceSpans) -> Self {
+        let resource = group.resource.map(|Object(resource)| ProtoResource {
+            attributes: all(resource.attributes),
+            ..ProtoResource::default()
+        });
+        let scope_spans = all(group.scope_spans);
+        Self { resource, scope_spans, schema_url: String::new() }
+    }
+}
+
+impl From<ScopeSpans> for proto::ScopeSpans {
+    fn from(group: ScopeSpans) -> Self {
+        let scope = group.scope.map(|Object(scope)| common::InstrumentationScope {
+            name: scope.name.unwrap_or_default(),
+            ..common::InstrumentationScope::default()
+        });
+        let spans = all(group.spans);
+        Self { scope, spans, schema_url: String::new() }
+    }
+}
+
+impl From<Span> for proto::Span {
+    fn from(span: Span) -> Self {
+        Self {
+            trace_id: bytes(span.trace_id),
+            span_id: bytes(span.span_id),
+            parent_span_id: bytes(span.parent_span_id),
+            name: span.name.unwrap_or_default(),
+            kind: span.kind.map_or(0, |kind| kind.0),
+            start_time_unix_nano: span.start_time_unix_nano.map_or(0, |time| time.0),
+            end_time_unix_nano: span.end_time_unix_nano.map_or(0, |time| time.0),
+            attributes: all(span.attributes),
+            events: all(span.events),
+            links: all(span.links),
+            status: span.status.map(|Object(status)| proto::Status {
+                message: status.message.unwrap_or_default(),
+                code: status.code.map_or(0, |code| code.0),
+            }),
+            ..Self::default()
+        }
+    }
+}
+
+impl From<Event> for proto::span::Event {
+    fn from(event: Event) -> Self {
+        Self {
+            time_unix_nano: event.time_unix_nano.map_or(0, |time| time.0),
+            name: event.name.unwrap_or_default(),
+            attributes: all(event.attributes),
+            dropped_attributes_count: 0,
+        }
+    }
+}
+
+impl From<Link> for proto::span::Link {
+    fn from(link: Link) -> Self {
+        let (trace_id, span_id) = (bytes(link.trace_id), bytes(link.span_id));
+        Self { trace_id, span_id, attributes: all(link.attributes), ..Self::default() }
+    }
+}
+
+impl From<KeyValue> for common::KeyValue {
+    fn from(pair: KeyValue) -> Self {
+        Self { key: pair.key.unwrap_or_default(), value: pair.value.map(|Object(value)| value.into()), ..Self::default() }
+    }
+}
+
+impl From<AnyValue> for common::AnyValue {
+    fn from(value: AnyValue) -> Self {
+        let AnyValue { string_value, bool_value, int_value, double_value, array_value, kvlist_value, bytes_value } =
+            value;
+        let value = string_value
+            .map(AnyValueKind::StringValue)
+            .or_else(|| bool_value.map(AnyValueKind::BoolValue))
+            .or_else(|| int_value.map(|value| AnyValueKind::IntValue(value.0)))
+            .or_else(|| double_value.map(|value| AnyValueKind::DoubleValue(value.0)))
+            .or_else(|| array_value.map(|Object(array)| AnyValueKind::ArrayValue(common::ArrayValue { values: all(array.values) })))
+            .or_else(|| {
+                kvlist_value.map(|Object(map)| AnyValueKind::KvlistValue(common::KeyValueList { values: all(map.values) }))
+            })
+            // Bytes are shown as base64 in the end, so the text goes through as it is.
+            .or_else(|| bytes_value.map(AnyValueKind::StringValue));
+        Self { value }
+    }
+}
+
+fn all<T: Into<P>, P>(items: Many<T>) -> Vec<P> {
+    items.unwrap_or_default().into_iter().map(|Object(item)| item.into()).collect()
+}
+
+fn bytes(hex: Option<Hex>) -> Vec<u8> {
+    hex.map(|Hex(bytes)| bytes).unwrap_or_default()
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HexVisitor;
+        impl Visitor<'_> for HexVisitor {
+            type Value = Hex;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an id as hexadecimal text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Hex, E> {
+                let wrong = || E::custom(format_args!("{text:?} is not an id in hexadecimal"));
+                if !text.len().is_multiple_of(2) {
+                    return Err(wrong());
+                }
+                let digit = |byte: u8| char::from(byte).to_digit(16).ok_or_else(wrong);
+                let pairs = text.as_bytes().chunks_exact(2);
+                pairs.map(|pair| Ok((digit(pair[0])? << 4 | digit(pair[1])?) as u8)).collect::<Result<_, E>>().map(Hex)
+            }
+        }
+        deserializer.deserialize_str(HexVisitor)
+    }
+}
+
+impl<'de, T: TryFrom<i128> + std::str::FromStr> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct WholeVisitor<T>(std::marker::PhantomData<T>);
+        impl<T: TryFrom<i128> + std::str::FromStr> Visitor<'_> for WholeVisitor<T> {
+            type Value = Whole<T>;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a whole number of 64 bits, or one in a text")
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Whole<T>, E> {
+                let wrong = |_| E::custom(format_args!("{value} is out of range"));
+                T::try_from(i128::from(value)).map(Whole).map_err(wrong)
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Whole<T>, E> {
+                let wrong = |_| E::custom(format_args!("{value} is out of range"));
+                T::try_from(i128::from(value)).map(Whole).map_err(wrong)
+            }
+            // Printers that hold all numbers as doubles write 1.5e9 for a time.
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Whole<T>, E> {
+                let wrong = || E::custom(format_args!("{value} is not a whole number"));
+                if value.fract() != 0.0 || value.abs() > 1e19 {
+                    return Err(wrong());
+                }
+                T::try_from(value as i128).map(Whole).map_err(|_| wrong())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Whole<T>, E> {
+                let wrong = |_| E::custom(format_args!("{text:?} is not a whole number of 64 bits"));
+                text.parse().map(Whole).map_err(wrong)
+            }
+        }
+        deserializer.deserialize_any(WholeVisitor(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Double {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct DoubleVisitor;
+        impl Visitor<'_> for DoubleVisitor {
+            type Value = Double;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a number, or one in a text")
+            }
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Double, E> {
+                Ok(Double(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Double, E> {
+                Ok(Double(value as f64))
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Double, E> {
+                Ok(Double(value as f64))
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Double, E> {
+                text.parse().map(Double).map_err(|_| E::custom(format_args!("{text:?} is not a number")))
+            }
+        }
+        deserializer.deserialize_any(DoubleVisitor)
+    }
+}
+
+/// A number, or the name of the enum value; an unknown name or number is 0, as an unknown enum value is.
+fn enum_value<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    by_name: fn(&str) -> Option<i32>,
+) -> Result<i32, D::Error> {
+    struct EnumVisitor(fn(&str) -> Option<i32>);
+    impl Visitor<'_> for EnumVisitor {
+        type Value = i32;
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            f.write_str("the number of an enum value")
+        }
+        fn visit_u64<E: de::Error>(self, value: u64) -> Result<i32, E> {
+            Ok(i32::try_from(value).unwrap_or(0))
+        }
+        fn visit_i64<E: de::Error>(self, value: i64) -> Result<i32, E> {
+            Ok(i32::try_from(value).unwrap_or(0))
+        }
+        fn visit_str<E: de::Error>(self, name: &str) -> Result<i32, E> {
+            (self.0)(name).ok_or_else(|| E::custom(format_args!("{name:?} is not a value of this enum")))
+        }
+    }
+    deserializer.deserialize_any(EnumVisitor(by_name))
+}
+
+impl<'de> Deserialize<'de> for Kind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        enum_value(deserializer, |name| proto::span::SpanKind::from_str_name(name).map(|kind| kind as i32)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StatusCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        enum_value(deserializer, |name| proto::status::StatusCode::from_str_name(name).map(|code| code as i32))
+            .map(Self)
+    }
+}
+
+fn base64_encode(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let bits = (0..3).fold(0_u32, |bits, i| bits << 8 | u32::from(group.get(i).copied().unwrap_or(0)));
+        for place in 0..4 {
+            let digit = DIGITS[(bits >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= group.len() { char::from(digit) } else { '=' });
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_base64_with_padding() {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")] {
+            assert_eq!(base64_encode(bytes.as_bytes()), text);
+        }
+    }
+}

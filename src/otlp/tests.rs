@@ -1,0 +1,503 @@
+//! Tests of the receiver over real sockets, and of decoding.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::trace::v1 as proto;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::intake::now;
+use super::*;
+use crate::model::span::{AttributeValue, SpanKind, SpanStatus, hex};
+
+// === decoding ===
+
+fn json(body: &str) -> Decoded {
+    decode_json(body.as_bytes(), &Limits::default(), now()).unwrap()
+}
+
+fn with_span(fields: &str) -> String {
+    format!(r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{fields}}}]}}]}}]}}"#)
+}
+
+fn good_fields(id: u64) -> String {
+    format!(
+        r#""traceId":"{id:032x}","spanId":"{id:016x}","name":"op","startTimeUnixNano":"1000","endTimeUnixNano":"2000""#
+    )
+}
+
+/// A small span.
+pub(super) fn span(id: u64) -> Span {
+    json(&with_span(&good_fields(id))).spans.remove(0)
+}
+
+fn proto_span(id: u8) -> proto::Span {
+    proto::Span {
+        trace_id: vec![id; 16],
+        span_id: vec![id; 8],
+        name: "op".into(),
+        start_time_unix_nano: 1_000,
+        end_time_unix_nano: 3_000,
+        ..proto::Span::default()
+    }
+}
+
+fn request(spans: Vec<proto::Span>) -> ExportTraceServiceRequest {
+    let scope_spans = vec![proto::ScopeSpans { spans, ..proto::ScopeSpans::default() }];
+    ExportTraceServiceRequest {
+        resource_spans: vec![proto::ResourceSpans { scope_spans, ..proto::ResourceSpans::default() }],
+    }
+}
+
+#[test]
+fn rejects_bad_spans_by_reason_and_keeps_the_others() {
+    let good = proto_span(9);
+    let bad = |change: fn(&mut proto::Span)| {
+        let mut span = proto_span(1);
+        change(&mut span);
+        span
+    };
+    let spans = vec![
+        bad(|s| s.trace_id = vec![0; 16]),
+        bad(|s| s.trace_id = vec![1; 8]),
+        bad(|s| s.trace_id.clear()),
+        bad(|s| s.span_id = vec![0; 8]),
+        bad(|s| s.span_id = vec![1; 16]),
+        bad(|s| s.parent_span_id = vec![1; 7]),
+        bad(|s| s.start_time_unix_nano = 0),
+        bad(|s| s.start_time_unix_nano = u64::MAX),
+        good,
+    ];
+    let decoded = decode::spans(request(spans), &Limits::default(), now());
+    let rejected = Rejection::ALL.map(|reason| decoded.tally.rejected(reason));
+    assert_eq!(rejected, [3, 2, 1, 1, 1, 0]);
+    assert_eq!(decoded.spans.len(), 1);
+    assert!(decoded.tally.message().unwrap().contains("rejected 3 with a trace id that is not 16 non-zero bytes"));
+}
+
+#[test]
+fn mends_what_can_be_mended() {
+    let mut span = proto_span(1);
+    (span.end_time_unix_nano, span.parent_span_id) = (500, vec![0; 8]);
+    span.kind = 99;
+    let decoded = decode::spans(request(vec![span]), &Limits::default(), now());
+    let span = &decoded.spans[0];
+    assert_eq!((span.duration_ns, span.parent_id, span.kind), (0, None, SpanKind::Unspecified));
+    assert_eq!(&*span.service, "unknown_service");
+    assert_eq!(decoded.tally.trimmed(Trim::EndBeforeStart), 1);
+}
+
+#[test]
+fn cuts_what_is_beyond_the_limits() {
+    let limits = Limits {
+        spans_per_request: 2,
+        attributes_per_span: 3,
+        attribute_bytes_per_span: 40,
+        attribute_value_bytes: 10,
+        name_bytes: 4,
+        events_per_span: 1,
+        links_per_span: 1,
+        ..Limits::default()
+    };
+    let attribute = |key: &str, text: &str| format!(r#"{{"key":"{key}","value":{{"stringValue":"{text}"}}}}"#);
+    let many = [attribute("a", "ééééééé"), attribute("b", "x"), attribute("c", "y"), attribute("d", "z")].join(",");
+    let link = r#"{"traceId":"00000000000000000000000000000001","spanId":"0000000000000001"}"#;
+    let body = with_span(&format!(
+        r#"{},"kind":3,"name":"operation","attributes":[{many}],"events":[{{"name":"e"}},{{"name":"f"}}],"links":[{link},{link}]"#,
+        good_fields(1).replace(r#""name":"op","#, "")
+    ));
+    let decoded = decode_json(body.as_bytes(), &limits, now()).unwrap();
+    let span = &decoded.spans[0];
+    assert_eq!(span.attribute("a"), Some(&AttributeValue::String("ééééé".into())), "cut at a character");
+    assert_eq!((span.attributes.len(), span.events.len(), span.links.len(), &*span.name), (3, 1, 1, "oper"));
+    let trimmed = Trim::ALL.map(|what| decoded.tally.trimmed(what));
+    assert_eq!(trimmed, [0, 1, 2, 1, 1]); // unknown_service is ours and not cut
+    let three = decode::spans(request((1..4).map(proto_span).collect()), &limits, now());
+    assert_eq!((three.spans.len(), three.tally.rejected(Rejection::SpanLimit)), (2, 1));
+    let huge = attribute("k", &"v".repeat(10));
+    let body = with_span(&format!(r#"{},"attributes":[{}]"#, good_fields(1), vec![huge; 3].join(",")));
+    let small = Limits { attribute_bytes_per_span: 25, ..limits };
+    assert_eq!(decode_json(body.as_bytes(), &small, now()).unwrap().spans[0].attributes.len(), 2);
+}
+
+#[test]
+fn reads_every_form_of_json_value() {
+    let check = |value: &str, expect: AttributeValue| {
+        let body = with_span(&format!(r#"{},"attributes":[{{"key":"k","value":{value}}}]"#, good_fields(1)));
+        assert_eq!(json(&body).spans[0].attribute("k"), Some(&expect), "{value}");
+    };
+    let text = |text: &str| AttributeValue::String(text.into());
+    let plain = |text: &str| AttributeValue::Json(text.into());
+    check(r#"{"stringValue":"x"}"#, text("x"));
+    check(r#"{"boolValue":true}"#, AttributeValue::Bool(true));
+    check(r#"{"intValue":"-5"}"#, AttributeValue::Int(-5));
+    check(r#"{"intValue":7}"#, AttributeValue::Int(7));
+    check(r#"{"doubleValue":1.5}"#, AttributeValue::Double(1.5));
+    check(r#"{"doubleValue":"Infinity"}"#, AttributeValue::Double(f64::INFINITY));
+    check(r#"{"arrayValue":{}}"#, plain("[]"));
+    check(r#"{"arrayValue":{"values":[{"intValue":"1"},{"stringValue":"a"},{}]}}"#, plain(r#"[1,"a",null]"#));
+    check(r#"{"kvlistValue":{"values":[{"key":"a","value":{"doubleValue":"NaN"}}]}}"#, plain(r#"{"a":"NaN"}"#));
+    check(r#"{"bytesValue":"Zm9v"}"#, text("Zm9v"));
+    check("{}", text(""));
+    check("null", text(""));
+    check(r#"{"stringValue":null,"unknownValue":{"a":[1]}}"#, text(""));
+}
+
+#[test]
+fn reads_the_spec_in_its_variants() {
+    let body = with_span(
+        r#""traceId":"5B8EFFF798038103D269B633813FC60C","spanId":"eee19b7ec3c1b174","parentSpanId":null,"name":null,
+        "kind":"SPAN_KIND_SERVER","startTimeUnixNano":1544712660000000000,"endTimeUnixNano":"1544712661000000000",
+        "status":{"code":2,"message":"boom"},"droppedAttributesCount":0,"flags":257,"somethingNew":{"x":[1,2]}"#,
+    );
+    let span = &json(&body).spans[0];
+    assert_eq!(hex(&span.trace_id), "5b8efff798038103d269b633813fc60c");
+    assert_eq!((span.kind, span.status, &*span.status_message), (SpanKind::Server, SpanStatus::Error, "boom"));
+    assert_eq!((span.start_ns, span.duration_ns), (1_544_712_660_000_000_000, 1_000_000_000));
+    assert_eq!(json("{}"), Decoded::default());
+    assert!(json(r#"{"batches":[{}]}"#).warning.unwrap().contains("resourceSpans"));
+}
+
+#[test]
+fn malformed_json_is_refused_with_its_place() {
+    let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
+    let value = |fields: &str| with_span(&format!("{},{fields}", good_fields(1)));
+    for body in [
+        "",
+        "[]",
+        "null",
+        "{",
+        "\u{feff}{}",
+        r#"{"resourceSpans":{}}"#,
+        r#"{"resourceSpans":[1]}"#,
+        &deep,
+        &with_span(r#""traceId":"xyz""#),
+        &with_span(r#""traceId":"abc""#),
+        &with_span(r#""traceId":5"#),
+        &with_span(r#""startTimeUnixNano":"soon""#),
+        &with_span(r#""startTimeUnixNano":-1"#),
+        &with_span(r#""startTimeUnixNano":1.5"#),
+        &with_span(r#""kind":"SPAN_KIND_ODD""#),
+        &value(r#""attributes":{"a":"b"}"#),
+        &value(r#""attributes":[["k",["by position"]]]"#),
+        &value(r#""attributes":[{"key":"k","value":"bare"}]"#),
+        &value(r#""attributes":[{"key":"k","value":{"intValue":"99999999999999999999"}}]"#),
+    ] {
+        let error = decode_json(body.as_bytes(), &Limits::default(), now()).expect_err(body).to_string();
+        assert!(error.contains("line "), "{error}");
+    }
+}
+
+fn fixtures(folder: &str) -> Vec<PathBuf> {
+    let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/otlp")).join(folder);
+    let Ok(files) = std::fs::read_dir(&root) else {
+        eprintln!("fixtures absent: {}", root.display());
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn decodes_all_trace_fixtures() {
+    let mut decoded_files = 0;
+    for path in fixtures("traces").into_iter().chain(fixtures("traces-istio")) {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut body = std::fs::read(&path).unwrap();
+        if name.ends_with(".yaml") {
+            let value: serde_json::Value = serde_saphyr::from_str(std::str::from_utf8(&body).unwrap()).unwrap();
+            body = serde_json::to_vec(&value).unwrap();
+        }
+        let decoded = decode_json(&body, &Limits::default(), now()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if name.starts_with("tempo-") {
+            assert!(decoded.spans.is_empty() && decoded.warning.is_some(), "{name} is an answer of Tempo, not OTLP");
+            continue;
+        }
+        let in_file = String::from_utf8_lossy(&body).matches("\"spanId\"").count();
+        let links: usize = decoded.spans.iter().map(|span| span.links.len()).sum();
+        // Two fixtures have placeholder ids, which the specification calls invalid.
+        assert_eq!(decoded.spans.len() as u64 + links as u64 + decoded.tally.total_rejected(), in_file as u64, "{name}");
+        assert!(!decoded.spans.is_empty(), "{name}: {:?}", decoded.tally);
+        decoded_files += 1;
+    }
+    eprintln!("{decoded_files} fixtures decoded");
+}
+
+proptest::proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+        let _ = decode_protobuf(&bytes, &Limits::default(), now());
+        let _ = decode_json(&bytes, &Limits::default(), now());
+        let _ = zipkin::decode(&bytes, &Limits::default(), now());
+    }
+
+    #[test]
+    fn damaged_requests_never_panic_and_never_lose_count(at in 0_usize..400, byte in proptest::num::u8::ANY) {
+        let mut bytes = request((1..6).map(proto_span).collect()).encode_to_vec();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if let Ok(decoded) = decode_protobuf(&bytes, &Limits::default(), now()) {
+            let sent = ExportTraceServiceRequest::decode(&*bytes).unwrap();
+            let count: usize = sent.resource_spans.iter().flat_map(|r| &r.scope_spans).map(|s| s.spans.len()).sum();
+            assert_eq!(decoded.spans.len() as u64 + decoded.tally.total_rejected(), count as u64);
+        }
+    }
+}
+
+// === over sockets ===
+
+struct Running {
+    http: String,
+    grpc: String,
+    queue: mpsc::Receiver<Vec<Span>>,
+    counters: Arc<Counters>,
+    shutdown: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), ReceiverError>>,
+}
+
+async fn start(capacity: usize, change: fn(&mut Config)) -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut config = Config::default();
+    config.grpc_listen.set_port(0);
+    config.http_listen.set_port(0);
+    change(&mut config);
+    let (sink, queue) = mpsc::channel(capacity);
+    let receiver = Receiver::bind(config, sink).await.unwrap();
+    let (http, grpc) =
+        (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
+    let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
+    let task = tokio::spawn(receiver.run(shutdown.clone()));
+    Running { http, grpc, queue, counters, shutdown, task }
+}
+
+impl Running {
+    async fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> reqwest::Response {
+        let mut post = reqwest::Client::new().post(format!("{}{path}", self.http)).body(body);
+        for (name, value) in headers {
+            post = post.header(*name, *value);
+        }
+        post.send().await.unwrap()
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("stops in time").unwrap().unwrap();
+    }
+}
+
+const PROTO_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
+const JSON_TYPE: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn takes_http_in_every_encoding() {
+    let mut running = start(16, |_| {}).await;
+    let (protobuf, text) = (request(vec![proto_span(1)]).encode_to_vec(), with_span(&good_fields(1)).into_bytes());
+    let zstd = zstd::bulk::compress(&protobuf, 1).unwrap();
+    let cases: [(&[(&str, &str)], Vec<u8>, &[u8]); 6] = [
+        (&[PROTO_TYPE], protobuf.clone(), b""),
+        (&[PROTO_TYPE, ("content-encoding", "gzip")], gzip(&protobuf), b""),
+        (&[PROTO_TYPE, ("content-encoding", "zstd")], zstd, b""),
+        (&[PROTO_TYPE, ("content-encoding", "identity")], protobuf, b""),
+        (&[JSON_TYPE], text.clone(), b"{}"),
+        (&[JSON_TYPE, ("content-encoding", "gzip")], gzip(&text), b"{}"),
+    ];
+    for (headers, body, expect) in cases {
+        let response = running.post("/v1/traces", headers, body).await;
+        assert_eq!(response.status(), 200, "{headers:?}");
+        let media = headers[0].1.split(';').next().unwrap();
+        assert_eq!(response.headers()["content-type"], media);
+        assert_eq!(response.bytes().await.unwrap(), expect);
+        assert_eq!(running.queue.recv().await.unwrap().len(), 1);
+    }
+    assert_eq!(running.counters.accepted_spans.load(Relaxed), 6);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn refuses_bad_http_with_the_right_status() {
+    let running = start(16, |config| config.max_request_bytes = ByteSize(10_000)).await;
+    let good = request(vec![proto_span(1)]).encode_to_vec();
+    let half_gzip = gzip(&good)[..20].to_vec();
+    let bomb = gzip(&vec![0; 1_000_000]);
+    assert!(bomb.len() < 10_000, "the bomb is small on the wire");
+    let gz = ("content-encoding", "gzip");
+    let cases: [(&str, &[(&str, &str)], Vec<u8>, u16); 14] = [
+        ("/v1/traces", &[PROTO_TYPE], b"\xff\xff".to_vec(), 400),
+        ("/v1/traces", &[JSON_TYPE], b"{".to_vec(), 400),
+        ("/v1/traces", &[JSON_TYPE], br#"{"resourceSpans":5}"#.to_vec(), 400),
+        ("/v1/traces", &[PROTO_TYPE, gz], half_gzip, 400),
+        ("/v1/traces", &[PROTO_TYPE, gz], good.clone(), 400),
+        ("/v1/traces", &[PROTO_TYPE, ("content-encoding", "zstd")], good.clone(), 400),
+        ("/v1/traces", &[PROTO_TYPE], vec![0; 20_000], 413),
+        ("/v1/traces", &[PROTO_TYPE, gz], bomb, 413),
+        ("/v1/traces", &[("content-type", "text/plain")], good.clone(), 415),
+        ("/v1/traces", &[], good.clone(), 415),
+        ("/v1/traces", &[PROTO_TYPE, ("content-encoding", "br")], good, 415),
+        ("/v1/metrics", &[PROTO_TYPE], vec![], 501),
+        ("/v1/nothing", &[PROTO_TYPE], vec![], 404),
+        ("/api/v2/spans", &[JSON_TYPE], b"{}".to_vec(), 400),
+    ];
+    for (path, headers, body, expect) in cases {
+        let response = running.post(path, headers, body).await;
+        assert_eq!(response.status(), expect, "{path} {headers:?}");
+        let body = response.bytes().await.unwrap();
+        match headers.first() {
+            Some(&PROTO_TYPE) if path == "/v1/traces" => {
+                let status = status::Status::decode(body).unwrap();
+                assert!(status.code != 0 && !status.message.is_empty(), "{path} {headers:?}");
+            }
+            Some(&JSON_TYPE) => assert!(String::from_utf8_lossy(&body).contains("\"message\":"), "{path}"),
+            _ => {}
+        }
+    }
+    let get = reqwest::get(format!("{}/v1/traces", running.http)).await.unwrap();
+    assert_eq!(get.status(), 405);
+    let counted = [&running.counters.malformed_requests, &running.counters.oversized_requests];
+    assert_eq!(counted.map(|counter| counter.load(Relaxed)), [7, 2]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn reports_rejected_spans_as_partial_success() {
+    let mut running = start(16, |_| {}).await;
+    let mut zero = proto_span(1);
+    zero.trace_id = vec![0; 16];
+    let body = request(vec![zero, proto_span(2)]).encode_to_vec();
+    let response = running.post("/v1/traces", &[PROTO_TYPE], body).await;
+    assert_eq!(response.status(), 200);
+    let partial = ExportTraceServiceResponse::decode(response.bytes().await.unwrap()).unwrap().partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 1);
+    assert!(partial.error_message.contains("trace id"), "{}", partial.error_message);
+    assert_eq!(running.queue.recv().await.unwrap().len(), 1);
+    let all_bad = with_span(r#""traceId":"00","spanId":"00""#).into_bytes();
+    let text = running.post("/v1/traces", &[JSON_TYPE], all_bad).await.text().await.unwrap();
+    assert!(text.starts_with(r#"{"partialSuccess":{"errorMessage":"#), "{text}");
+    assert_eq!(running.counters.rejected_spans(Rejection::TraceId), 2);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_tells_clients_to_retry() {
+    let mut running = start(1, |_| {}).await;
+    let body = request(vec![proto_span(1)]);
+    let post = async |running: &Running| running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec()).await;
+    assert_eq!(post(&running).await.status(), 200);
+    let refused = post(&running).await;
+    assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
+    let mut client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
+    let error = client.export(body.clone()).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unavailable);
+    let status = status::Status::decode(error.details()).unwrap();
+    assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
+    let info = status::RetryInfo::decode(&*status.details[0].value).unwrap();
+    assert_eq!(info.retry_delay.map(|delay| delay.seconds), Some(1));
+    assert_eq!(running.counters.refused_spans.load(Relaxed), 2);
+    running.queue.recv().await.unwrap();
+    assert_eq!(post(&running).await.status(), 200, "room again");
+    drop(client);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn takes_grpc_compressed_or_not_and_refuses_what_is_too_large() {
+    use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+    let mut running = start(16, |config| config.max_request_bytes = ByteSize(100_000)).await;
+    let client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
+    for mut client in [client.clone(), client.clone().send_compressed(Gzip), client.clone().send_compressed(Zstd)] {
+        let response = client.export(request(vec![proto_span(1), proto_span(2)])).await.unwrap().into_inner();
+        assert_eq!(response.partial_success, None);
+        assert_eq!(running.queue.recv().await.unwrap().len(), 2);
+        let mut large = proto_span(3);
+        large.name = "x".repeat(200_000);
+        let error = client.export(request(vec![large])).await.unwrap_err();
+        assert_eq!(error.code(), tonic::Code::ResourceExhausted, "{error}");
+    }
+    let mut logs = LogsServiceClient::connect(running.grpc.clone()).await.unwrap();
+    let error = logs.export(ExportLogsServiceRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::Unimplemented);
+    assert!(error.message().contains("not logs"));
+    drop((client, logs));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takes_spans_of_the_opentelemetry_sdk() {
+    use opentelemetry::trace::{Span as _, SpanKind as SdkKind, Tracer, TracerProvider};
+    use opentelemetry_otlp::WithExportConfig;
+    let mut running = start(16, |_| {}).await;
+    let exporter =
+        opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(&running.grpc).build().unwrap();
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name("checkout").build();
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_resource(resource)
+        .build();
+    let mut sent = provider.tracer("lib").span_builder("pay").with_kind(SdkKind::Client).start(&provider.tracer("lib"));
+    sent.set_attribute(opentelemetry::KeyValue::new("amount", 12));
+    sent.add_event("retry", vec![]);
+    sent.end();
+    tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+    let span = running.queue.recv().await.unwrap().remove(0);
+    assert_eq!((&*span.service, &*span.name, &*span.scope, span.kind), ("checkout", "pay", "lib", SpanKind::Client));
+    assert_eq!(span.attribute("amount"), Some(&AttributeValue::Int(12)));
+    assert_eq!((span.events.len(), span.parent_id), (1, None));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn takes_zipkin_spans() {
+    let mut running = start(16, |_| {}).await;
+    let body = r#"[
+      {"traceId":"a1","id":"1","name":"get","kind":"CLIENT","timestamp":1700000000000000,"duration":250,
+       "localEndpoint":{"serviceName":"front"},"remoteEndpoint":{"ipv4":"10.0.0.9","port":80},"tags":{"http.status_code":"503","error":"true"}},
+      {"traceId":"a1","id":"1","kind":"SERVER","shared":true,"timestamp":1700000000000050,"duration":100,"localEndpoint":{"serviceName":"back"}},
+      {"traceId":"zz","id":"2","timestamp":1700000000000000},
+      {"traceId":"a1","id":"123456789012345678","timestamp":1700000000000000}
+    ]"#;
+    let response = running.post("/api/v2/spans", &[JSON_TYPE], body.into()).await;
+    assert_eq!(response.status(), 202);
+    let spans = running.queue.recv().await.unwrap();
+    let find = |service: &str| spans.iter().find(|span| &*span.service == service).unwrap();
+    let (client, server) = (find("front"), find("back"));
+    assert_eq!((client.kind, client.status, client.duration_ns), (SpanKind::Client, SpanStatus::Error, 250_000));
+    assert_eq!((server.kind, server.parent_id), (SpanKind::Server, Some(client.span_id)));
+    assert_ne!(server.span_id, client.span_id);
+    assert_eq!(hex(&client.trace_id), format!("{:032x}", 0xa1));
+    assert_eq!(spans.len(), 2);
+    assert_eq!(running.counters.rejected_spans(Rejection::TraceId), 1);
+    assert_eq!(running.counters.rejected_spans(Rejection::SpanId), 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_address_is_named_with_its_key() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = Config { http_listen: taken.local_addr().unwrap(), ..Config::default() };
+    let config = Config { grpc_listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
+    let error = Receiver::bind(config, mpsc::channel(1).0).await.err().unwrap();
+    assert!(matches!(&error, ReceiverError::Bind { key: "otlp.http_listen", .. }), "{error}");
+}
+
+#[test]
+fn reads_its_configuration_and_refuses_unknown_keys() {
+    let config: Config = serde_saphyr::from_str("grpc_listen: 0.0.0.0:14317\nlimits: {attributes_per_span: 5}").unwrap();
+    assert_eq!((config.grpc_listen.port(), config.limits.attributes_per_span), (14317, 5));
+    assert_eq!(config.http_listen, Config::default().http_listen);
+    assert!(serde_saphyr::from_str::<Config>("grpc_lisen: 1").is_err());
+}

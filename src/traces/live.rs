@@ -1,0 +1,166 @@
+//! The last spans in memory, so that a trace can be read before it reaches PostgreSQL, or while that is away.
+//!
+//! In: spans from the pipeline. Out: traces by id, recent traces by filter. Invariant: never more spans or bytes than
+//! the configuration allows, plus one span; the oldest received leaves first.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::batch::{IndexConfig, parts};
+use crate::model::Span;
+use crate::model::span::{AttributeValue, SpanStatus, TraceId, TracePart};
+
+/// The last spans. Clones share them.
+#[derive(Clone)]
+pub struct Live(Arc<Mutex<Ring>>);
+
+struct Ring {
+    span_limit: usize,
+    byte_limit: usize,
+    bytes: usize,
+    spans: VecDeque<Arc<Span>>,
+    by_trace: HashMap<TraceId, VecDeque<Arc<Span>>, foldhash::fast::RandomState>,
+}
+
+/// Which traces are wanted. A trace is, when one of its spans satisfies all conditions on spans.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Filter {
+    /// Service of the span.
+    pub service: Option<String>,
+    /// Operation of the span.
+    pub operation: Option<String>,
+    /// Attributes of the span or its resource, as text.
+    pub attributes: Vec<(String, String)>,
+    /// Only spans with an error.
+    pub errors_only: bool,
+    /// Shortest duration of the span, nanoseconds.
+    pub min_duration_ns: Option<u64>,
+    /// Longest duration of the span, nanoseconds.
+    pub max_duration_ns: Option<u64>,
+    /// Earliest start of the span, nanoseconds since the epoch.
+    pub from_ns: Option<u64>,
+    /// Latest start of the span.
+    pub to_ns: Option<u64>,
+    /// Most traces returned; 0 means 20.
+    pub limit: usize,
+}
+
+impl Filter {
+    /// Whether this span satisfies all conditions.
+    pub fn matches(&self, span: &Span) -> bool {
+        let has = |wanted: &Option<String>, text: &str| wanted.as_deref().is_none_or(|wanted| wanted == text);
+        has(&self.service, &span.service)
+            && has(&self.operation, &span.name)
+            && (!self.errors_only || span.status == SpanStatus::Error)
+            && self.min_duration_ns.is_none_or(|least| span.duration_ns >= least)
+            && self.max_duration_ns.is_none_or(|most| span.duration_ns <= most)
+            && self.from_ns.is_none_or(|from| span.start_ns >= from)
+            && self.to_ns.is_none_or(|to| span.start_ns <= to)
+            && self.attributes.iter().all(|(name, text)| has_attribute(span, name, text))
+    }
+}
+
+impl Live {
+    /// An empty ring of at most so many spans and bytes.
+    pub fn new(span_limit: usize, byte_limit: usize) -> Self {
+        let (spans, by_trace) = (VecDeque::new(), HashMap::default());
+        Self(Arc::new(Mutex::new(Ring { span_limit, byte_limit, bytes: 0, spans, by_trace })))
+    }
+
+    /// Adds spans; the oldest make room.
+    pub fn push(&self, spans: &[Span]) {
+        let spans: Vec<Arc<Span>> = spans.iter().cloned().map(Arc::new).collect();
+        let mut ring = self.0.lock();
+        for span in spans {
+            ring.bytes += span.memory_bytes();
+            ring.by_trace.entry(span.trace_id).or_default().push_back(Arc::clone(&span));
+            ring.spans.push_back(span);
+            while ring.spans.len() > ring.span_limit || ring.bytes > ring.byte_limit {
+                if !ring.drop_oldest() {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// The spans of a trace that are in memory, by start.
+    pub fn trace(&self, id: TraceId) -> Vec<Span> {
+        let found: Vec<Arc<Span>> =
+            self.0.lock().by_trace.get(&id).map(|spans| spans.iter().cloned().collect()).unwrap_or_default();
+        let mut spans: Vec<Span> = found.iter().map(|span| Span::clone(span)).collect();
+        spans.sort_by_key(|span| span.start_ns);
+        spans
+    }
+
+    /// The traces that satisfy the filter, latest start first, in the form the store indexes them (without hashes).
+    pub fn recent(&self, filter: &Filter) -> Vec<TracePart> {
+        // Only the references are copied under the lock: reading the spans may take a while.
+        let spans: Vec<Arc<Span>> = self.0.lock().spans.iter().cloned().collect();
+        let mut matching: HashMap<TraceId, u64, foldhash::fast::RandomState> = HashMap::default();
+        for span in spans.iter().filter(|span| filter.matches(span)) {
+            let start_ns = matching.entry(span.trace_id).or_insert(span.start_ns);
+            *start_ns = span.start_ns.min(*start_ns);
+        }
+        let mut newest: Vec<(u64, TraceId)> = matching.into_iter().map(|(id, start_ns)| (start_ns, id)).collect();
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.truncate(if filter.limit == 0 { 20 } else { filter.limit });
+        // An index list of one name that no attribute has: no hashes are needed here.
+        let without_hashes = IndexConfig { attributes: vec![String::new()], ..IndexConfig::default() };
+        let mut found: Vec<TracePart> =
+            newest.iter().flat_map(|(_, id)| parts(&self.trace(*id), &without_hashes)).collect();
+        found.sort_by(|a, b| b.start_ns.cmp(&a.start_ns).then(a.trace_id.cmp(&b.trace_id)));
+        found
+    }
+
+    /// Names of the services with spans in memory, sorted.
+    pub fn services(&self) -> Vec<Arc<str>> {
+        let ring = self.0.lock();
+        let mut services: BTreeSet<&Arc<str>> = BTreeSet::new();
+        for span in &ring.spans {
+            services.insert(&span.service);
+        }
+        services.into_iter().cloned().collect()
+    }
+
+    /// Names of the operations of a service with spans in memory, sorted.
+    pub fn operations(&self, service: &str) -> Vec<Arc<str>> {
+        let ring = self.0.lock();
+        let of_service = ring.spans.iter().filter(|span| &*span.service == service);
+        let operations: BTreeSet<&Arc<str>> = of_service.map(|span| &span.name).collect();
+        operations.into_iter().cloned().collect()
+    }
+
+    /// How many spans, and how many bytes of memory, are held.
+    pub fn size(&self) -> (usize, usize) {
+        let ring = self.0.lock();
+        (ring.spans.len(), ring.bytes)
+    }
+}
+
+impl Ring {
+    fn drop_oldest(&mut self) -> bool {
+        let Some(span) = self.spans.pop_front() else { return false };
+        self.bytes = self.bytes.saturating_sub(span.memory_bytes());
+        if let Some(trace) = self.by_trace.get_mut(&span.trace_id) {
+            // Spans of a trace stand in the order they came, so the oldest of all is the first of its trace.
+            trace.pop_front();
+            if trace.is_empty() {
+                self.by_trace.remove(&span.trace_id);
+            }
+        }
+        true
+    }
+}
+
+fn has_attribute(span: &Span, name: &str, text: &str) -> bool {
+    let is = |value: &AttributeValue| match value {
+        AttributeValue::String(value) | AttributeValue::Json(value) => &**value == text,
+        AttributeValue::Bool(value) => text == if *value { "true" } else { "false" },
+        AttributeValue::Int(value) => text.parse() == Ok(*value),
+        AttributeValue::Double(value) => text.parse() == Ok(*value),
+    };
+    let both = [&span.attributes, &span.resource.attributes];
+    both.into_iter().flatten().any(|(n, value)| &**n == name && is(value))
+}

@@ -1,0 +1,273 @@
+//! Finds both sides of each call: the client's span and the server's span.
+//!
+//! In: spans in any order, and the time. Out: [`Call`]s. Rules of Tempo's service-graph processor (mesh.md §3.11), and
+//! two for meshes: a proxy's client span that is the child of another client span is that one's server when no real
+//! server span comes (gateways emit only client spans, tempo#1418), and a proxy's client span without any other side
+//! calls the host of its upstream cluster. Invariant: at most `limit` sides wait, each at most `wait`.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::identity::{self, Side};
+use crate::model::span::{SpanId, SpanKind, TraceId};
+use crate::model::workload::Service;
+use crate::model::{Span, Timestamp, Workload};
+
+/// The caller of a request that has no caller in the traces, as Tempo names it.
+const USER: &str = "user";
+
+/// How two sides are connected; the `connection_type` label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Connection {
+    /// A call with a span on both sides.
+    Direct,
+    /// One side has no span and is known by name only.
+    VirtualNode,
+    /// Through a queue.
+    Messaging,
+    /// A call of a database.
+    Database,
+}
+
+impl Connection {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "",
+            Self::VirtualNode => "virtual_node",
+            Self::Messaging => "messaging_system",
+            Self::Database => "database",
+        }
+    }
+}
+
+/// A call with both sides known, by span or by name.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Call {
+    pub(super) client: Arc<str>,
+    pub(super) server: Arc<str>,
+    pub(super) connection: Connection,
+    pub(super) failed: bool,
+    /// The client's span; `None` for a virtual client.
+    pub(super) client_side: Option<Box<Side>>,
+    /// The server's span; `None` for a virtual server or a database.
+    pub(super) server_side: Option<Box<Side>>,
+    /// Who called, `Workload::default()` when unknown.
+    pub(super) source: Workload,
+    /// Who answered.
+    pub(super) destination: Workload,
+    /// What was asked for.
+    pub(super) called: Service,
+}
+
+type Key = (TraceId, SpanId);
+
+enum Half {
+    Client(Box<Side>),
+    Server(Box<Side>),
+}
+
+struct Waiting {
+    half: Half,
+    serial: u64,
+}
+
+/// Sides of calls that wait for their other side.
+pub(super) struct Pairing {
+    wait: Duration,
+    limit: usize,
+    serial: u64,
+    waiting: HashMap<Key, Waiting, foldhash::fast::RandomState>,
+    by_age: VecDeque<(Timestamp, u64, Key)>,
+    stand_ins: StandIns,
+    /// Sides that got no answer in time.
+    pub(super) expired: u64,
+    /// Sides that found no place.
+    pub(super) dropped: u64,
+}
+
+/// Proxies' client spans that may be the server of their parent, by the parent.
+///
+/// They live twice as long as a waiting side: their parent may come late, and is paired when it expires.
+#[derive(Default)]
+struct StandIns {
+    by_parent: HashMap<Key, Box<Side>, foldhash::fast::RandomState>,
+    by_age: VecDeque<(Timestamp, Key)>,
+}
+
+impl Pairing {
+    pub(super) fn new(wait: Duration, limit: usize) -> Self {
+        Self {
+            wait,
+            limit: limit.max(1),
+            serial: 0,
+            waiting: HashMap::default(),
+            by_age: VecDeque::new(),
+            stand_ins: StandIns::default(),
+            expired: 0,
+            dropped: 0,
+        }
+    }
+
+    /// Takes a span; a completed call goes to `calls`.
+    pub(super) fn observe(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
+        match span.kind {
+            SpanKind::Client | SpanKind::Producer => self.client(span, now, calls),
+            SpanKind::Server | SpanKind::Consumer => self.server(span, now, calls),
+            SpanKind::Internal | SpanKind::Unspecified => {}
+        }
+    }
+
+    /// Gives up on sides that wait for too long; calls that can be completed by name go to `calls`.
+    pub(super) fn expire(&mut self, now: Timestamp, calls: &mut Vec<Call>) {
+        while let Some((_, serial, key)) = self.by_age.pop_front_if(|(since, ..)| now.since(*since) >= self.wait) {
+            if self.waiting.get(&key).is_none_or(|waiting| waiting.serial != serial) {
+                continue; // paired in the meantime
+            }
+            let Some(Waiting { half: Half::Client(client), .. }) = self.waiting.remove(&key) else {
+                self.expired += 1;
+                continue;
+            };
+            match self.stand_ins.take(&key, &client) {
+                Some(server) => calls.push(Call::paired(client, server)),
+                None if client.peer.is_some() => calls.push(Call::of_client(client)),
+                None => self.expired += 1,
+            }
+        }
+        self.stand_ins.expire(now, 2 * self.wait);
+    }
+
+    /// Sides waiting now.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    fn client(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
+        let side = Box::new(identity::side(span));
+        if let Some(parent) = span.parent_id.filter(|_| span.kind == SpanKind::Client) {
+            self.stand_ins.add((span.trace_id, parent), &side, now, self.limit);
+        }
+        if side.database.is_some() {
+            return calls.push(Call::of_client(side));
+        }
+        let key = (span.trace_id, span.span_id);
+        match self.waiting.remove(&key) {
+            Some(Waiting { half: Half::Server(server), .. }) => calls.push(Call::paired(side, server)),
+            // The same span sent again: the first counts.
+            Some(first) => _ = self.waiting.insert(key, first),
+            None => self.wait(key, Half::Client(side), now),
+        }
+    }
+
+    fn server(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
+        let side = Box::new(identity::side(span));
+        let Some(parent) = span.parent_id else {
+            // Nothing above: no client span will come.
+            return calls.push(Call::of_server(side));
+        };
+        let key = (span.trace_id, parent);
+        match self.waiting.remove(&key) {
+            Some(Waiting { half: Half::Client(client), .. }) => calls.push(Call::paired(client, side)),
+            Some(first) => _ = self.waiting.insert(key, first),
+            None => self.wait(key, Half::Server(side), now),
+        }
+    }
+
+    fn wait(&mut self, key: Key, half: Half, now: Timestamp) {
+        if self.waiting.len() >= self.limit {
+            self.dropped += 1;
+            return;
+        }
+        self.serial += 1;
+        self.waiting.insert(key, Waiting { half, serial: self.serial });
+        self.by_age.push_back((now, self.serial, key));
+        if self.by_age.len() > 2 * self.limit {
+            // Most of these were paired long before they would expire.
+            let waiting = &self.waiting;
+            self.by_age.retain(|(_, serial, key)| waiting.get(key).is_some_and(|w| w.serial == *serial));
+        }
+    }
+}
+
+impl StandIns {
+    fn add(&mut self, key: Key, side: &Side, now: Timestamp, limit: usize) {
+        if self.by_parent.len() >= limit || self.by_parent.contains_key(&key) {
+            return;
+        }
+        self.by_parent.insert(key, Box::new(side.clone()));
+        self.by_age.push_back((now, key));
+    }
+
+    /// The stand-in for the server of that client, when one of both is a proxy that explains the missing span.
+    fn take(&mut self, key: &Key, client: &Side) -> Option<Box<Side>> {
+        let fits = self.by_parent.get(key).is_some_and(|server| {
+            (server.gateway || client.proxy)
+                && server.service != client.service
+                && server.workload != client.workload
+        });
+        if fits { self.by_parent.remove(key) } else { None }
+    }
+
+    fn expire(&mut self, now: Timestamp, after: Duration) {
+        while let Some((_, key)) = self.by_age.pop_front_if(|(since, _)| now.since(*since) >= after) {
+            self.by_parent.remove(&key);
+        }
+    }
+}
+
+impl Call {
+    fn paired(client: Box<Side>, server: Box<Side>) -> Self {
+        let connection = if client.messaging || server.messaging { Connection::Messaging } else { Connection::Direct };
+        let called = if client.called == Service::default() { &server.called } else { &client.called }.clone();
+        Self {
+            client: Arc::clone(&client.service),
+            server: Arc::clone(&server.service),
+            connection,
+            failed: client.failed || server.failed,
+            source: client.workload.clone(),
+            destination: server.workload.clone(),
+            called,
+            client_side: Some(client),
+            server_side: Some(server),
+        }
+    }
+
+    /// A call whose server is known by name only.
+    fn of_client(client: Box<Side>) -> Self {
+        let (connection, name) = match &client.database {
+            Some(name) => (Connection::Database, Some(Arc::clone(name))),
+            None => (Connection::VirtualNode, client.peer.clone()),
+        };
+        let server = name.unwrap_or_else(|| Arc::from("unknown"));
+        let called = match (&client.database, &client.called) {
+            (None, called) if called.name.is_some() => called.clone(),
+            (_, called) => Service { name: Some(Arc::clone(&server)), ..called.clone() },
+        };
+        Self {
+            client: Arc::clone(&client.service),
+            server,
+            connection,
+            failed: client.failed,
+            source: client.workload.clone(),
+            destination: client.peer_workload.clone().unwrap_or_default(),
+            called,
+            client_side: Some(client),
+            server_side: None,
+        }
+    }
+
+    /// A call whose client is known by name only, or not at all.
+    fn of_server(server: Box<Side>) -> Self {
+        Self {
+            client: server.peer.clone().unwrap_or_else(|| Arc::from(USER)),
+            server: Arc::clone(&server.service),
+            connection: Connection::VirtualNode,
+            failed: server.failed,
+            source: server.peer_workload.clone().unwrap_or_default(),
+            destination: server.workload.clone(),
+            called: server.called.clone(),
+            client_side: None,
+            server_side: Some(server),
+        }
+    }
+}

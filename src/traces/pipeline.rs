@@ -1,0 +1,247 @@
+//! The task that takes spans from the receiver and feeds everything made of them.
+//!
+//! In: chunks of spans, the clock. Out: batches, live spans, series, edges. Invariant: derived series go on while the
+//! store is away; when its batches pile up to the limit no more spans are taken, so the receiver's queue fills and
+//! clients are told to retry: nothing that was accepted is dropped.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::cumulative::Slot;
+use super::edges::{EDGES_BEFORE_FLUSH, Edges};
+use super::pairing::{Call, Pairing};
+use super::service_graph::ServiceGraph;
+use super::span_metrics::SpanMetrics;
+use super::{Config, Counters, Live, encode_batch};
+use crate::clock::Clock;
+use crate::model::span::SpanBatch;
+use crate::model::{Span, Timestamp};
+use crate::rollup::Rollup;
+use crate::series::Head;
+
+/// How often waiting sides of calls are looked at (Tempo: every 2 s).
+const SWEEP: Duration = Duration::from_secs(2);
+/// Spans looked at between two yields to other tasks: about 500 µs of work.
+const SPANS_PER_TURN: usize = 128;
+/// How long the store may take for the last batches at shutdown.
+const LAST_BATCHES: Duration = Duration::from_secs(5);
+
+/// Everything done with spans after they were received.
+pub struct Pipeline {
+    config: Config,
+    input: mpsc::Receiver<Vec<Span>>,
+    outputs: Outputs,
+    clock: Clock,
+    live: Live,
+    counters: Arc<Counters>,
+    derived: Derived,
+    gathered: Vec<Span>,
+    gathered_since: Option<Instant>,
+    outbox: VecDeque<SpanBatch>,
+}
+
+/// Where the results go.
+pub struct Outputs {
+    /// Derived series.
+    pub head: Head,
+    /// Calls, as edge minutes.
+    pub rollup: Rollup,
+    /// Batches for the store.
+    pub batches: mpsc::Sender<SpanBatch>,
+}
+
+/// What is counted from spans.
+struct Derived {
+    span_metrics: SpanMetrics,
+    service_graph: ServiceGraph,
+    pairing: Pairing,
+    edges: Edges,
+    calls: Vec<Call>,
+}
+
+impl Pipeline {
+    /// A pipeline that reads `input`. Nothing runs before [`Pipeline::run`].
+    pub fn new(config: Config, input: mpsc::Receiver<Vec<Span>>, outputs: Outputs, clock: Clock) -> Self {
+        let live_bytes = usize::try_from(config.live_bytes.0).unwrap_or(usize::MAX);
+        let derived = Derived {
+            span_metrics: SpanMetrics::new(config.span_metrics_series_limit),
+            service_graph: ServiceGraph::new(config.service_graph_series_limit),
+            pairing: Pairing::new(config.pair_wait.get(), config.pair_limit),
+            edges: Edges::default(),
+            calls: Vec::new(),
+        };
+        Self {
+            live: Live::new(config.live_spans, live_bytes),
+            config,
+            input,
+            outputs,
+            clock,
+            counters: Arc::default(),
+            derived,
+            gathered: Vec::new(),
+            gathered_since: None,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// The last spans, for reading.
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// What the pipeline counted so far.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Runs until `shutdown` fires or the receiver is gone; then takes what is queued, hands over the last batch, writes
+    /// the series a last time and ends them.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let every = self.config.metrics_interval.get().max(Duration::from_millis(100));
+        let mut sweep = interval(SWEEP);
+        let mut slot = self.clock.next_slot(every, Duration::ZERO);
+        let batches = self.outputs.batches.clone();
+        loop {
+            let room = self.outbox.len() < self.config.pending_batches.max(1);
+            let flush_at = self.gathered_since.map(|since| since + self.config.batch_delay.get());
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = sleep_until(self.clock.instant_of(slot)) => {
+                    self.write_series(Slot { at: slot, interval: every }).await;
+                    // A slot that was missed is left out: the next one holds its increments too.
+                    slot = self.clock.next_slot(every, Duration::ZERO).max(slot + every);
+                }
+                _ = sweep.tick() => self.sweep(),
+                place = batches.reserve(), if !self.outbox.is_empty() => {
+                    let Ok(place) = place else { break };
+                    if let Some(batch) = self.outbox.pop_front() {
+                        place.send(batch);
+                    }
+                }
+                () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if room && flush_at.is_some() => {
+                    self.make_batch().await;
+                }
+                spans = self.input.recv(), if room => match spans {
+                    Some(spans) => self.take(spans).await,
+                    None => break,
+                },
+            }
+            self.counters.pending_batches.store(self.outbox.len() as u64, Relaxed);
+        }
+        self.finish(every).await;
+    }
+
+    async fn finish(mut self, every: Duration) {
+        self.input.close();
+        while let Some(spans) = self.input.recv().await {
+            self.take(spans).await;
+        }
+        self.make_batch().await;
+        self.sweep();
+        let at = self.clock.now();
+        self.write_series(Slot { at, interval: every }).await;
+        let ended = at + Duration::from_millis(1);
+        self.derived.span_metrics.end(&self.outputs.head, ended);
+        self.derived.service_graph.end(&self.outputs.head, ended);
+        let (mut outbox, batches) = (std::mem::take(&mut self.outbox), self.outputs.batches.clone());
+        let hand_over = async {
+            while let Ok(place) = batches.reserve().await {
+                let Some(batch) = outbox.pop_front() else { break };
+                place.send(batch);
+            }
+        };
+        let _ = tokio::time::timeout(LAST_BATCHES, hand_over).await;
+        self.counters.lost_batches.fetch_add(outbox.len() as u64, Relaxed);
+        self.counters.pending_batches.store(0, Relaxed);
+    }
+
+    async fn take(&mut self, spans: Vec<Span>) {
+        self.counters.spans.fetch_add(spans.len() as u64, Relaxed);
+        for turn in spans.chunks(SPANS_PER_TURN) {
+            let now = self.clock.now();
+            self.live.push(turn);
+            for span in turn {
+                self.derived.span_metrics.observe(span, now);
+                self.derived.pairing.observe(span, now, &mut self.derived.calls);
+            }
+            self.count_calls(now);
+            tokio::task::yield_now().await;
+        }
+        for span in spans {
+            self.gathered_since.get_or_insert_with(Instant::now);
+            self.gathered.push(span);
+            if self.gathered.len() >= self.config.batch_spans.max(1) {
+                self.make_batch().await;
+            }
+        }
+    }
+
+    async fn make_batch(&mut self) {
+        self.gathered_since = None;
+        let (spans, index) = (std::mem::take(&mut self.gathered), self.config.index.clone());
+        // Compressing a full batch takes milliseconds.
+        let encoded = tokio::task::spawn_blocking(move || encode_batch(&spans, &index)).await;
+        match encoded {
+            Ok(Some(batch)) => {
+                self.counters.batches.fetch_add(1, Relaxed);
+                self.counters.batch_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
+                self.outbox.push_back(batch);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "encoding a batch of spans failed");
+                self.counters.lost_batches.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let now = self.clock.now();
+        self.derived.pairing.expire(now, &mut self.derived.calls);
+        self.count_calls(now);
+        self.flush_edges();
+    }
+
+    fn count_calls(&mut self, now: Timestamp) {
+        let max_age = self.config.edge_max_age.get();
+        let mut calls = std::mem::take(&mut self.derived.calls);
+        self.counters.pairs.fetch_add(calls.len() as u64, Relaxed);
+        for call in calls.drain(..) {
+            self.derived.service_graph.observe(&call, now);
+            self.derived.edges.observe(&call, now, max_age);
+            if self.derived.edges.len() >= EDGES_BEFORE_FLUSH {
+                self.flush_edges();
+            }
+        }
+        self.derived.calls = calls; // keeps its memory for the next turn
+        self.publish_counters();
+    }
+
+    fn flush_edges(&mut self) {
+        for edge in self.derived.edges.flush() {
+            self.outputs.rollup.add(edge);
+        }
+    }
+
+    fn publish_counters(&self) {
+        let Derived { span_metrics, service_graph, pairing, edges, .. } = &self.derived;
+        self.counters.span_metrics_dropped.store(span_metrics.dropped, Relaxed);
+        self.counters.service_graph_dropped.store(service_graph.dropped, Relaxed);
+        self.counters.expired_edges.store(pairing.expired, Relaxed);
+        self.counters.dropped_spans.store(pairing.dropped, Relaxed);
+        self.counters.edges_out_of_window.store(edges.out_of_window, Relaxed);
+    }
+
+    async fn write_series(&mut self, slot: Slot) {
+        let stale_after = self.config.stale_after.get();
+        let refused = self.derived.span_metrics.write(&self.outputs.head, slot, stale_after).await
+            + self.derived.service_graph.write(&self.outputs.head, slot, stale_after).await;
+        self.counters.refused_samples.fetch_add(refused, Relaxed);
+    }
+}
