@@ -14,6 +14,7 @@ pub mod find;
 pub mod flags;
 pub mod health;
 pub mod layout;
+mod nodes;
 mod resolve;
 mod sum;
 mod types;

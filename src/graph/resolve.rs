@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::model::workload::{EdgeKey, MeshKind, Protocol, Reporter, Service, Workload};
 
 use super::sum::{FastMap, Report};
-use super::types::NodeKind;
+use super::types::{NodeKind, View};
 
 /// One end of a report.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,15 +45,16 @@ pub(super) struct World {
     by_principal: FastMap<Arc<str>, BTreeSet<u32>>,
     answering: FastMap<Place, BTreeSet<u32>>,
     callers: FastMap<(u32, bool), BTreeSet<u32>>,
+    /// Versions of one app are one, so any of them can stand for what none of them answered.
+    apps_are_one: bool,
 }
 
 impl World {
     /// Learns all that is known of workloads.
-    pub(super) fn new(reports: &[Report<'_>]) -> Self {
-        let mut world = Self::default();
+    pub(super) fn new(reports: &[Report<'_>], view: View) -> Self {
+        let mut world = Self { apps_are_one: view == View::App, ..Self::default() };
         world.learn_workloads(reports.iter().filter(|report| report.key.mesh != MeshKind::Traces));
-        let known_by_proxies = world.workloads.len();
-        world.learn_span_workloads(reports, known_by_proxies);
+        world.learn_span_workloads(reports);
         world.learn_relations(reports);
         world
     }
@@ -83,7 +84,7 @@ impl World {
     }
 
     /// Endpoints of spans that no proxy report knows become workloads of their own.
-    fn learn_span_workloads(&mut self, reports: &[Report<'_>], known_by_proxies: usize) {
+    fn learn_span_workloads(&mut self, reports: &[Report<'_>]) {
         let mut new: BTreeSet<Workload> = BTreeSet::new();
         for report in reports.iter().filter(|report| report.key.mesh == MeshKind::Traces) {
             for workload in [&report.key.source, &report.key.destination] {
@@ -93,7 +94,6 @@ impl World {
                 }
             }
         }
-        debug_assert!(self.workloads.len() == known_by_proxies, "invariant: found against the proxies' workloads only");
         for workload in new {
             if self.find(&workload).is_none() {
                 self.add_workload(workload);
@@ -218,13 +218,25 @@ impl World {
         let Some(name) = key.service.name.as_ref().or(key.service.host.as_ref()) else {
             return End::Unknown(key.destination.cluster.clone());
         };
-        if let Some(ids) = self.answering.get(&(key.service.namespace.clone(), Arc::clone(name)))
-            && ids.len() == 1
-            && let Some(id) = ids.first()
+        let place = (key.service.namespace.clone(), Arc::clone(name));
+        if let Some(ids) = self.answering.get(&place)
+            && let Some(first) = ids.first()
+            && (ids.len() == 1 || (self.apps_are_one && self.are_one_app(ids)))
         {
-            return End::Workload(*id);
+            return End::Workload(*first);
         }
         End::Service(key.service.clone())
+    }
+}
+
+impl World {
+    fn are_one_app(&self, ids: &BTreeSet<u32>) -> bool {
+        let app = |id: &u32| {
+            let workload = &self.workloads[*id as usize];
+            (&workload.cluster, &workload.namespace, &workload.app)
+        };
+        let mut apps = ids.iter().map(app);
+        apps.next().is_some_and(|first| first.2.is_some() && apps.all(|other| other == first))
     }
 }
 
