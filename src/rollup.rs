@@ -2,44 +2,220 @@
 //!
 //! In: the counter samples of each scrape, as slot and value. Out: [`EdgeMinute`]s. Knows Istio's and Linkerd's labels,
 //! nothing of HTTP or PostgreSQL.
+//!
+//! Semantics, per series:
+//! - An increment is `value - last`, or `value` when the counter fell (it restarted), as in PromQL's `increase`.
+//! - The first sample of a series counts nothing, since nobody knows when it was zero; a series that appears on a target
+//!   scraped before did start at zero since that scrape: take its slot with [`Rollup::slot_since`].
+//! - A stale marker ends a run: it is no value and no reset. When the series comes back within [`MAX_GAP`] the
+//!   difference still counts, later it begins anew.
+//! - An increment between two scrapes is spread over the minutes between them in proportion to time. Its parts always
+//!   sum up to the whole; a single minute is exact when no scrape interval crosses its ends.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Deserialize;
+
+use crate::model::workload::{EdgeKey, Outcome};
 use crate::model::{EdgeMinute, Labels, Timestamp};
+use crate::units::PromDuration;
+
+mod accumulator;
+mod istio;
+mod linkerd;
+#[cfg(test)]
+mod tests;
+
+use accumulator::Accumulator;
+
+/// How long a series may be marked stale and still count what happened meanwhile (PromQL's lookback).
+pub const MAX_GAP: Duration = Duration::from_secs(300);
 
 /// Names one mesh series while its scraper knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotId(pub(crate) u32);
 
+/// Bounds of the accumulator's memory.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How long a finished minute stays in memory, for the live graph and for flushing again. Default 15m.
+    pub keep: PromDuration,
+    /// Edges (as one side reports them) at a time; series of further ones are not counted. Default 100000.
+    pub edge_limit: usize,
+    /// Different outcomes (code, gRPC status, flags) of one edge; further ones fold into `2xx`, `5xx`… Default 128.
+    pub outcome_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { keep: Duration::from_secs(15 * 60).into(), edge_limit: 100_000, outcome_limit: 128 }
+    }
+}
+
+/// What the accumulator did and refused, since start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Samples of slots observed, stale markers included.
+    pub samples: AtomicU64,
+    /// Counter resets seen.
+    pub resets: AtomicU64,
+    /// Samples that are no counter value: NaN, infinite, negative, or of a released slot.
+    pub samples_ignored: AtomicU64,
+    /// Series or minutes refused because `edge_limit` edges are held.
+    pub edges_refused: AtomicU64,
+    /// Outcomes folded into their class because an edge has `outcome_limit` of them.
+    pub outcomes_folded: AtomicU64,
+    /// Latency increments dropped because too many different bucket layouts exist.
+    pub histograms_refused: AtomicU64,
+    /// Increments, or parts of them, dropped because their minute is no longer (or not yet) held.
+    pub minutes_missed: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}
+
+/// How much the accumulator holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Edges, as one side reports them.
+    pub edges: usize,
+    /// Series that count.
+    pub slots: usize,
+    /// Minutes.
+    pub minutes: usize,
+}
+
 /// The accumulator of edge minutes. Clones share it.
-#[derive(Clone, Default)]
-pub struct Rollup;
+#[derive(Clone)]
+pub struct Rollup {
+    state: Arc<Mutex<Accumulator>>,
+    counters: Arc<Counters>,
+}
+
+impl Default for Rollup {
+    fn default() -> Self {
+        Self::new(Config::default())
+    }
+}
 
 impl Rollup {
+    /// An empty accumulator within `config`'s bounds.
+    pub fn new(config: Config) -> Self {
+        let counters = Arc::new(Counters::default());
+        Self { state: Arc::new(Mutex::new(Accumulator::new(config, Arc::clone(&counters)))), counters }
+    }
+
     /// The slot for a series that counts traffic of the mesh; `None` for any other series.
     ///
     /// Call once when a scrape first meets the series, and [`Rollup::release`] when it is gone.
     pub fn slot(&self, labels: &Labels) -> Option<SlotId> {
-        let _ = labels;
-        None
+        let counting = counting(labels)?;
+        self.state.lock().open(labels, counting, None)
+    }
+
+    /// As [`Rollup::slot`], for a series that was not there when its target was scraped at `zero_at`: it counted from
+    /// zero since then, so its first sample counts in full.
+    ///
+    /// Not for the first scrape of a target, nor for a series that was only missed (a cut page): that would count its
+    /// whole past at once.
+    pub fn slot_since(&self, labels: &Labels, zero_at: Timestamp) -> Option<SlotId> {
+        let counting = counting(labels)?;
+        self.state.lock().open(labels, counting, Some(zero_at))
     }
 
     /// Counts the increments since each slot's last sample. A stale marker ends a slot's run without a reset.
+    ///
+    /// Also moves the window of minutes held on to `at`, even with an empty batch.
     pub fn observe(&self, at: Timestamp, batch: &[(SlotId, f64)]) {
-        let _ = (at, batch);
+        self.state.lock().observe(at, batch);
     }
 
-    /// Forgets a slot.
+    /// Forgets a slot. What it counted stays.
     pub fn release(&self, slot: SlotId) {
-        let _ = slot;
+        self.state.lock().release(slot);
     }
 
-    /// Adds what was counted elsewhere (paired spans).
+    /// Adds what was counted elsewhere (paired spans, or minutes read back from the store at start).
+    ///
+    /// A minute outside the window held is counted as missed. Until the first `observe` or `advance`, the minutes given
+    /// here move the window.
     pub fn add(&self, minute: EdgeMinute) {
-        let _ = minute;
+        self.state.lock().add(minute);
     }
 
-    /// Everything counted in minutes at or after `from` that is still in memory, open minutes included.
-    pub fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
-        let _ = from;
-        Vec::new()
+    /// Moves the window of minutes on to `now` when no scrape does it (a process that is only sent spans).
+    pub fn advance(&self, now: Timestamp) {
+        self.state.lock().advance(now);
     }
+
+    /// Everything counted in minutes that start at or after `from` and are still in memory, open minutes included.
+    pub fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
+        self.state.lock().recent(from)
+    }
+
+    /// How much is held now.
+    pub fn size(&self) -> Size {
+        self.state.lock().size()
+    }
+
+    /// What was done and refused.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+/// What a series counts, and of which edge.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Counting {
+    edge: EdgeKey,
+    counted: Counted,
+}
+
+/// What one increment of a series is one more of.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Counted {
+    /// Requests that ended so, or connections opened.
+    Requests(Outcome),
+    /// Requests at or under so many milliseconds.
+    LatencyBucket(f64),
+    /// Milliseconds of latency.
+    LatencySum,
+    /// Bytes from caller to called.
+    RequestBytes,
+    /// Bytes from called to caller.
+    ResponseBytes,
+    /// gRPC messages from caller to called.
+    RequestMessages,
+    /// gRPC messages from called to caller.
+    ResponseMessages,
+    /// Connections closed, and how when that was a failure.
+    Closed(Option<Outcome>),
+}
+
+/// The one place that knows all meshes' series names.
+fn counting(labels: &Labels) -> Option<Counting> {
+    let name = labels.metric_name();
+    if let Some(rest) = name.strip_prefix("istio_") {
+        istio::counting(rest, labels)
+    } else {
+        linkerd::counting(name, labels)
+    }
+}
+
+/// A label's value, when it says something: Istio writes `unknown` for what it does not know.
+fn known(labels: &Labels, name: &str) -> Option<Arc<str>> {
+    labels.get(name).filter(|value| !value.is_empty() && *value != "unknown").map(Arc::from)
+}
+
+/// The upper bound a bucket series' `le` label gives.
+fn bucket_bound(labels: &Labels) -> Option<f64> {
+    let bound: f64 = labels.get("le")?.parse().ok()?;
+    (!bound.is_nan()).then_some(bound)
 }

@@ -121,6 +121,13 @@ impl MeshKind {
         }
     }
 
+    /// Whether its latency ends at the first byte of the response (Linkerd's `response_latency_ms`), not at the last.
+    ///
+    /// The two are never merged or compared without saying so.
+    pub fn latency_is_first_byte(self) -> bool {
+        self == Self::Linkerd
+    }
+
     /// The kind of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
@@ -194,6 +201,9 @@ pub struct Outcome {
     /// gRPC status as text, "" when not gRPC.
     pub grpc_status: Arc<str>,
     /// Envoy response flags as written (`UF,URX`), "-" or "" for none.
+    ///
+    /// Linkerd has no flags: its `error` label stands here, and `failure` or `success` when its own classification
+    /// (a ServiceProfile can change it) says other than the codes do.
     pub flags: Arc<str>,
 }
 
@@ -215,7 +225,10 @@ pub struct EdgeMinute {
     pub minute: Timestamp,
     /// Which edge, as which side saw it.
     pub edge: EdgeKey,
-    /// Requests by how they ended (connections opened, for TCP, under one empty outcome).
+    /// Requests by how they ended.
+    ///
+    /// For TCP: connections opened, under one empty outcome; an outcome with flags is not added to them, it says how
+    /// many of the opened connections were closed with that flag.
     pub requests: Vec<(Outcome, f64)>,
     /// Latency of the requests; empty for TCP.
     pub latency: LatencyHistogram,
@@ -223,6 +236,125 @@ pub struct EdgeMinute {
     pub request_bytes: f64,
     /// Bytes from called to caller.
     pub response_bytes: f64,
+    /// Messages from caller to called, for gRPC (streams carry many in one request).
+    pub request_messages: f64,
+    /// Messages from called to caller, for gRPC.
+    pub response_messages: f64,
     /// Connections closed, for TCP.
     pub connections_closed: f64,
+}
+
+impl EdgeMinute {
+    /// A minute of `edge` in which nothing happened.
+    pub fn empty(minute: Timestamp, edge: EdgeKey) -> Self {
+        Self {
+            minute,
+            edge,
+            requests: Vec::new(),
+            latency: LatencyHistogram::default(),
+            request_bytes: 0.0,
+            response_bytes: 0.0,
+            request_messages: 0.0,
+            response_messages: 0.0,
+            connections_closed: 0.0,
+        }
+    }
+}
+
+impl LatencyHistogram {
+    /// How many requests it holds.
+    pub fn total(&self) -> f64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds `other`. Where the bounds differ (Istio's may differ per pod), only the bounds both have are kept, so no
+    /// count is ever put in a bucket it may not belong to.
+    pub fn merge(&mut self, other: &Self) {
+        self.sum_ms += other.sum_ms;
+        if other.counts.is_empty() {
+            return;
+        }
+        if self.counts.is_empty() {
+            self.bounds_ms = Arc::clone(&other.bounds_ms);
+            self.counts.clone_from(&other.counts);
+        } else if self.bounds_ms == other.bounds_ms {
+            self.counts.iter_mut().zip(&other.counts).for_each(|(mine, theirs)| *mine += theirs);
+        } else {
+            let common: Vec<f64> = self.bounds_ms.iter().copied().filter(|b| other.bounds_ms.contains(b)).collect();
+            let theirs = other.coarsened(&common);
+            self.counts = self.coarsened(&common);
+            self.counts.iter_mut().zip(&theirs).for_each(|(mine, theirs)| *mine += theirs);
+            self.bounds_ms = common.into();
+        }
+    }
+
+    /// The counts by `bounds`, each of which is one of `bounds_ms`.
+    fn coarsened(&self, bounds: &[f64]) -> Vec<f64> {
+        let mut counts = vec![0.0; bounds.len() + 1];
+        for (i, count) in self.counts.iter().enumerate() {
+            let bound = self.bounds_ms.get(i).copied().unwrap_or(f64::INFINITY);
+            counts[bounds.partition_point(|b| *b < bound)] += count;
+        }
+        counts
+    }
+
+    /// The `q`-quantile in milliseconds, 0 ≤ q ≤ 1, as Prometheus' `histogram_quantile` of classic buckets has it:
+    /// linear within a bucket, the last finite bound when it lies beyond that, `None` when there is nothing to tell.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let total = self.total();
+        let last = *self.bounds_ms.last()?;
+        if total <= 0.0 || !(0.0..=1.0).contains(&q) {
+            return None;
+        }
+        let (rank, mut before) = (q * total, 0.0);
+        for (i, (upper, count)) in self.bounds_ms.iter().zip(&self.counts).enumerate() {
+            if before + count >= rank {
+                let lower = if i == 0 { 0.0 } else { self.bounds_ms[i - 1] };
+                if (i == 0 && *upper <= 0.0) || *count <= 0.0 {
+                    return Some(*upper);
+                }
+                return Some(lower + (upper - lower) * (rank - before) / count);
+            }
+            before += count;
+        }
+        Some(last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn histogram(bounds_ms: &[f64], counts: &[f64]) -> LatencyHistogram {
+        LatencyHistogram { bounds_ms: bounds_ms.into(), counts: counts.to_vec(), sum_ms: 1.0 }
+    }
+
+    #[test]
+    fn quantiles_interpolate_as_prometheus_does() {
+        let check = |bounds: &[f64], counts: &[f64], q: f64, expect: Option<f64>| {
+            assert_eq!(histogram(bounds, counts).quantile(q), expect, "{bounds:?} {counts:?} {q}");
+        };
+        check(&[10.0, 20.0], &[50.0, 50.0, 0.0], 0.5, Some(10.0));
+        check(&[10.0, 20.0], &[50.0, 50.0, 0.0], 0.75, Some(15.0));
+        check(&[10.0, 20.0], &[4.0, 0.0, 0.0], 0.5, Some(5.0));
+        check(&[10.0, 20.0], &[0.0, 0.0, 3.0], 0.5, Some(20.0));
+        check(&[10.0, 20.0], &[0.0, 0.0, 0.0], 0.5, None);
+        check(&[], &[7.0], 0.5, None);
+        check(&[], &[], 0.5, None);
+        check(&[1.0], &[1.0, 0.0], 1.5, None);
+    }
+
+    #[test]
+    fn merging_different_bounds_keeps_the_common_ones_and_every_request() {
+        let mut merged = histogram(&[1.0, 5.0, 10.0], &[1.0, 2.0, 3.0, 4.0]);
+        merged.merge(&histogram(&[2.0, 5.0], &[10.0, 20.0, 30.0]));
+        assert_eq!((&*merged.bounds_ms, merged.counts.as_slice()), ([5.0].as_slice(), [33.0, 37.0].as_slice()));
+        assert_eq!((merged.total(), merged.sum_ms), (70.0, 2.0));
+        merged.merge(&LatencyHistogram::default());
+        let mut empty = LatencyHistogram::default();
+        empty.merge(&merged);
+        assert_eq!(empty.counts, merged.counts);
+        empty.merge(&histogram(&[7.0], &[1.0, 1.0]));
+        assert_eq!((empty.bounds_ms.len(), empty.counts.as_slice()), (0, [72.0].as_slice()));
+    }
 }
