@@ -192,6 +192,14 @@ fn attributes(hop: &Hop, pods: &[Pod]) -> Vec<KeyValue> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
+    use opentelemetry_proto::tonic::{
+        collector::trace::v1::{
+            ExportTraceServiceRequest, ExportTraceServiceResponse,
+            trace_service_server::{TraceService, TraceServiceServer},
+        },
+        common::v1::any_value::Value,
+    };
+
     use super::*;
     use crate::demo::traffic::Simulation;
 
@@ -227,6 +235,53 @@ mod tests {
         }
         let traces = spans.iter().filter(|span| span.parent_span_id == SpanId::INVALID).count();
         assert!((45..160).contains(&traces), "about six traces a second, saw {traces} in 15 s");
+    }
+
+    /// An OTLP receiver that remembers `service.name` and the number of spans of each request.
+    #[derive(Clone, Default)]
+    struct Receiver(Arc<parking_lot::Mutex<Vec<(String, usize)>>>);
+
+    #[tonic::async_trait]
+    impl TraceService for Receiver {
+        async fn export(
+            &self,
+            request: tonic::Request<ExportTraceServiceRequest>,
+        ) -> Result<tonic::Response<ExportTraceServiceResponse>, tonic::Status> {
+            for part in request.into_inner().resource_spans {
+                let attributes = part.resource.map(|resource| resource.attributes).unwrap_or_default();
+                let name = attributes.into_iter().find(|pair| pair.key == "service.name").and_then(|pair| pair.value);
+                let count = part.scope_spans.iter().map(|scope| scope.spans.len()).sum();
+                let Some(Value::StringValue(name)) = name.and_then(|value| value.value) else { continue };
+                self.0.lock().push((name, count));
+            }
+            Ok(tonic::Response::new(ExportTraceServiceResponse::default()))
+        }
+    }
+
+    #[tokio::test]
+    async fn spans_arrive_by_service_over_grpc() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let receiver = Receiver::default();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let service = TraceServiceServer::new(receiver.clone());
+        let server =
+            tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+        let mut simulation = Simulation::new(3);
+        simulation.step(Duration::from_secs(5));
+        simulation.drain();
+        let batch = by_service(&simulation.take_hops(), simulation.pods(), SystemTime::now());
+        let expected: Vec<(String, usize)> = batch.iter().map(|(name, spans)| (name.clone(), spans.len())).collect();
+        let counters = Arc::new(Counters::default());
+        let (batches, waiting) = mpsc::channel(1);
+        batches.send(batch).await.unwrap();
+        drop(batches);
+        Sender::new(&endpoint, counters.clone()).unwrap().run(waiting).await;
+        assert!(expected.iter().any(|(name, _)| name == "frontend.shop"));
+        assert_eq!(*receiver.0.lock(), expected);
+        let sent = expected.iter().map(|(_, count)| *count as u64).sum();
+        assert_eq!((counters.sent.load(Ordering::Relaxed), counters.dropped.load(Ordering::Relaxed)), (sent, 0));
+        server.abort();
     }
 
     #[tokio::test]

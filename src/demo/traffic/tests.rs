@@ -1,4 +1,5 @@
 use super::*;
+use crate::demo::proxy::Reporter;
 
 /// A mesh that ran for `seconds` and has nothing under way any more.
 fn ran(seed: u64, seconds: u64) -> Simulation {
