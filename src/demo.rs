@@ -3,6 +3,8 @@
 //! In: where to send spans, where to keep files. Out: scrape pages over HTTP, spans over OTLP gRPC, a webhook receiver,
 //! and the text of a configuration that points at them. Nothing in meshscope knows that this mesh is simulated.
 
+use std::io::Write as _;
+
 pub mod configuration;
 pub mod incidents;
 pub mod page;
@@ -17,3 +19,9 @@ pub mod world;
 pub use configuration::configuration;
 pub use incidents::Script;
 pub use world::{Config, Error, World};
+
+/// Writes a line to the terminal. A reader that went away (`meshscope demo | head`) must not stop the mesh, as
+/// `println!` would by panicking, so a failed write is let go.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

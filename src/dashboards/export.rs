@@ -61,11 +61,11 @@ pub enum Error {
         /// As given.
         datasource: String,
     },
-    /// No namespace can have this name.
-    #[error("`{namespace}` cannot name a namespace: lower-case letters, digits and hyphens, 63 at most")]
-    BadNamespace {
+    /// Kubernetes would refuse the name.
+    #[error("`{name}` cannot name a kubernetes object: lower-case letters, digits and inner hyphens, 63 at most")]
+    BadName {
         /// As given.
-        namespace: String,
+        name: String,
     },
     /// The dashboard did not become JSON.
     #[error("dashboard `{name}` did not become json")]
@@ -97,7 +97,7 @@ pub fn export(export: &Export) -> Result<Vec<File>, Error> {
     if let Some(namespace) = namespace
         && !is_dns_label(namespace)
     {
-        return Err(Error::BadNamespace { namespace: namespace.clone() });
+        return Err(Error::BadName { name: namespace.clone() });
     }
     all()
         .into_iter()
@@ -122,7 +122,7 @@ pub fn export(export: &Export) -> Result<Vec<File>, Error> {
 
 fn with_datasource(mut dashboard: Dashboard, datasource: Option<&str>) -> Dashboard {
     if let (Some(datasource), Some(variable)) = (datasource, dashboard.templating.list.first_mut()) {
-        variable.current = Choice { text: datasource.to_owned(), value: datasource.to_owned(), selected: true };
+        variable.current = Some(Choice { text: datasource.to_owned(), value: datasource.to_owned(), selected: true });
     }
     dashboard
 }
@@ -139,7 +139,7 @@ fn config_map(name: &str, namespace: Option<&str>, json: &str) -> String {
 /// A rule file as a PrometheusRule object of the Prometheus operator.
 ///
 /// # Errors
-/// When the text has no top-level `groups:` or holds several documents, or `namespace` cannot be one.
+/// When the text has no top-level `groups:` or holds several documents, or a name cannot be one.
 pub fn prometheus_rule(name: &str, namespace: Option<&str>, rule_file: &str) -> Result<String, Error> {
     let documents = rule_file.lines().filter(|line| line.trim_end() == "---").count();
     if documents > 0 || !rule_file.lines().any(|line| line.trim_end() == "groups:") {
@@ -147,7 +147,7 @@ pub fn prometheus_rule(name: &str, namespace: Option<&str>, rule_file: &str) -> 
     }
     for label in [Some(name), namespace].into_iter().flatten() {
         if !is_dns_label(label) {
-            return Err(Error::BadNamespace { namespace: label.to_owned() });
+            return Err(Error::BadName { name: label.to_owned() });
         }
     }
     let namespace = namespace.map(|namespace| format!("  namespace: {namespace}\n")).unwrap_or_default();

@@ -82,8 +82,9 @@ pub struct Variable {
     /// What "All" means.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub all_value: Option<&'static str>,
-    /// Chosen at first.
-    pub current: Choice,
+    /// Chosen at first; without it Grafana takes its default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Choice>,
     /// The choices of a custom variable.
     pub options: Vec<Choice>,
 }
@@ -101,7 +102,7 @@ pub enum VariableKind {
 }
 
 /// A choice of a variable.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Choice {
     /// What the viewer reads.
     pub text: String,

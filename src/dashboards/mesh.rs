@@ -50,7 +50,7 @@ fn variables() -> Vec<Variable> {
         multi: true,
         include_all: true,
         all_value: Some(".*"),
-        current: Choice { text: "All".to_owned(), value: "$__all".to_owned(), selected: true },
+        current: Some(Choice { text: "All".to_owned(), value: "$__all".to_owned(), selected: true }),
         options: Vec::new(),
     };
     let views = [("client", "source|waypoint", true), ("server", "destination|waypoint", false)];
@@ -71,7 +71,7 @@ fn variables() -> Vec<Variable> {
             multi: false,
             include_all: false,
             all_value: None,
-            current: Choice::default(),
+            current: None,
             options: Vec::new(),
         },
         query(
@@ -98,7 +98,7 @@ fn variables() -> Vec<Variable> {
             multi: false,
             include_all: false,
             all_value: None,
-            current: options[0].clone(),
+            current: options.first().cloned(),
             options,
         },
     ]
@@ -218,19 +218,22 @@ fn signals() -> [Panel; 3] {
 
 fn causes() -> [Panel; 3] {
     [
-        lines(
-            (
-                "Response flags",
-                "Why proxies refused, lost or changed calls. UH: all hosts ejected. UO: circuit breaker limit. UF: connection failed. UC: upstream closed. UT: timeout. URX: retries used up. NR: no route. NC: no cluster. DC: caller hung up. DI, FI: fault injected.",
-            ),
-            ("reqps", at(12, 13, 12, 9)),
-            vec![target(
-                "A",
-                format!(
-                    r#"sum by (response_flags, destination_service_name) (rate(istio_requests_total{{{SELECTED}, response_flags!="-"}}[$__rate_interval])) > 0"#
+        when_empty(
+            "no flags: nothing was refused, lost or changed",
+            lines(
+                (
+                    "Response flags",
+                    "Why proxies refused, lost or changed calls. UH: all hosts ejected. UO: circuit breaker limit. UF: connection failed. UC: upstream closed. UT: timeout. URX: retries used up. NR: no route. NC: no cluster. DC: caller hung up. DI, FI: fault injected.",
                 ),
-                "{{response_flags}} {{destination_service_name}}",
-            )],
+                ("reqps", at(12, 13, 12, 9)),
+                vec![target(
+                    "A",
+                    format!(
+                        r#"sum by (response_flags, destination_service_name) (rate(istio_requests_total{{{SELECTED}, response_flags!="-"}}[$__rate_interval])) > 0"#
+                    ),
+                    "{{response_flags}} {{destination_service_name}}",
+                )],
+            ),
         ),
         whole_share(lines(
             (
@@ -244,16 +247,19 @@ fn causes() -> [Panel; 3] {
                 "{{destination_workload}}.{{destination_workload_namespace}}",
             )],
         )),
-        lines(
-            (
-                "TCP traffic",
-                "Bytes a second of TCP services. Istio names the directions from the service: received is what clients sent.",
+        when_empty(
+            "no TCP services are called",
+            lines(
+                (
+                    "TCP traffic",
+                    "Bytes a second of TCP services. Istio names the directions from the service: received is what clients sent.",
+                ),
+                ("Bps", at(12, 22, 12, 8)),
+                vec![
+                    target("A", bytes("istio_tcp_received_bytes_total"), "received {{destination_service_name}}"),
+                    target("B", bytes("istio_tcp_sent_bytes_total"), "sent {{destination_service_name}}"),
+                ],
             ),
-            ("Bps", at(12, 22, 12, 8)),
-            vec![
-                target("A", bytes("istio_tcp_received_bytes_total"), "received {{destination_service_name}}"),
-                target("B", bytes("istio_tcp_sent_bytes_total"), "sent {{destination_service_name}}"),
-            ],
         ),
     ]
 }
@@ -356,6 +362,12 @@ fn lines(
         }),
         transformations: Vec::new(),
     }
+}
+
+/// The same panel with other words when there is nothing to draw.
+fn when_empty(no_value: &'static str, panel: Panel) -> Panel {
+    let FieldConfig { defaults, overrides } = panel.field_config;
+    Panel { field_config: FieldConfig { defaults: Defaults { no_value, ..defaults }, overrides }, ..panel }
 }
 
 /// The same panel with an axis from nothing to all. Not for errors: a share of a thousandth would be invisible.

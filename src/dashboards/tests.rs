@@ -123,7 +123,7 @@ fn names_that_cannot_be_are_refused() {
     }
     for namespace in ["", "Upper", "a: b", "-a", &"x".repeat(64)] {
         let asked = Export { namespace: Some(namespace.to_owned()), ..Export::default() };
-        assert!(matches!(export(&asked), Err(Error::BadNamespace { .. })), "{namespace:?}");
+        assert!(matches!(export(&asked), Err(Error::BadName { .. })), "{namespace:?}");
     }
 }
 

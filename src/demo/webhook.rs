@@ -68,7 +68,7 @@ async fn receive(State(counters): State<Arc<Counters>>, body: Bytes) -> (StatusC
         Ok((text, firing)) => {
             counters.received.fetch_add(1, Ordering::Relaxed);
             counters.firing.fetch_add(u64::from(firing), Ordering::Relaxed);
-            println!("{text}");
+            super::say(&text);
             (StatusCode::OK, String::new())
         }
         Err(error) => {

@@ -231,10 +231,10 @@ impl Teller {
         }
         if let Some(ended) = self.current {
             let (next, wait) = Script::next(elapsed);
-            println!("[mesh] recovered: {} (next: {} in {} s)", ended.name, next.name, wait.as_secs());
+            super::say(&format!("[mesh] recovered: {} (next: {} in {} s)", ended.name, next.name, wait.as_secs()));
         }
         if let Some(incident) = now {
-            println!("[mesh] incident {}: {}", incident.name, incident.sentence);
+            super::say(&format!("[mesh] incident {}: {}", incident.name, incident.sentence));
         }
         let left_on = now.is_some_and(|incident| incident.kind == super::incidents::Kind::FaultInjection);
         let changed = if left_on { write(&self.fault_file, configuration::FAULT) } else { remove(&self.fault_file) };

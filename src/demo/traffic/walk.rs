@@ -81,7 +81,7 @@ impl Simulation {
                 let attempt =
                     Attempt { source, call, pod, subset, id, start_us, request_bytes, context: inner, effects };
                 let (outcome, pod, retries) = self.try_until(attempt);
-                let flags = if delayed && outcome.flags == "-" { "DI" } else { outcome.flags };
+                let flags = if delayed { with_delay(outcome.flags) } else { outcome.flags };
                 (Outcome { flags, ..outcome }, Some(pod), retries)
             }
         };
@@ -287,5 +287,14 @@ fn failure(service: &Service, code: u16) -> (u16, Option<u8>) {
     match service.protocol {
         Protocol::Grpc => (200, Some(if code == 500 { 13 } else { 14 })),
         Protocol::Http | Protocol::Tcp => (code, None),
+    }
+}
+
+/// The flags of a call that was delayed on purpose as well: Envoy joins them with commas.
+fn with_delay(flags: &'static str) -> &'static str {
+    match flags {
+        "UT" => "DI,UT",
+        "URX" => "DI,URX",
+        _ => "DI",
     }
 }
