@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod page;
 pub mod proxy;
 pub mod random;
+mod resources;
 pub mod spans;
 pub mod topology;
 pub mod traffic;

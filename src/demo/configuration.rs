@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use super::{topology::Pod, world::World};
+use super::{resources, topology::Pod, world::World};
 
 const PACK: &str = include_str!("../../alerts/istio.yaml");
 const GUIDE: &str = include_str!("../../alerts/examples/guide.yaml");
@@ -86,6 +86,7 @@ pub(super) fn files(world: &World) -> Vec<(PathBuf, String)> {
         (rules.join("istio.yaml"), PACK.to_owned()),
         (rules.join("guide.yaml"), rule_file(GUIDE)),
         (world.resources_directory().join("mesh.yaml"), RESOURCES.to_owned()),
+        (world.resources_directory().join("kubernetes.yaml"), resources::kubernetes()),
     ]
 }
 
