@@ -48,7 +48,7 @@ rule_files:
 - {demo_rules}
 - {pack}
 # The alert of the guide as it stands: it compares a counter that never falls, so it fires for ever after the first
-# failure. Compare it with the others on the page of the rules. It is routed to nobody.
+# failure. Compare it with the others on the page of the rules.
 - {guide}
 
 route:
@@ -58,9 +58,11 @@ route:
   group_interval: 15s
   repeat_interval: 1h
   routes:
+  # The shipped pack judges five minutes and waits five more, so it speaks when these short incidents are over. It is on
+  # the page of alerts; in a real mesh it goes to people.
   - receiver: nobody
     matchers:
-    - alertname = "HighErrorRate"
+    - alertname =~ "HighErrorRate|Istio.+"
 
 receivers:
 - name: terminal

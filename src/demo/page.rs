@@ -84,7 +84,7 @@ fn server(text: &mut String, proxy: &Proxy, uptime_seconds: f64) {
     single(text, "envoy_server_days_until_first_cert_expiring", "gauge", "", 0.0);
     single(text, "envoy_server_live", "gauge", "", 1.0);
     single(text, "envoy_server_memory_allocated", "gauge", "", memory);
-    single(text, "envoy_server_memory_heap_size", "gauge", "", memory * 1.4);
+    single(text, "envoy_server_memory_heap_size", "gauge", "", (memory * 1.4).round());
     single(text, "envoy_server_state", "gauge", "", 0.0);
     single(text, "envoy_server_uptime", "gauge", "", uptime_seconds.floor());
 }
