@@ -1,1 +1,28 @@
-//! A simulated mesh that serves real scrape pages, sends real spans and has real incidents.
+//! A simulated mesh: an ordinary outside world over real sockets, for `meshscope demo` and for tests.
+//!
+//! In: where to send spans, where to keep files. Out: scrape pages over HTTP, spans over OTLP gRPC, a webhook receiver,
+//! and the text of a configuration that points at them. Nothing in meshscope knows that this mesh is simulated.
+
+use std::io::Write as _;
+
+pub mod configuration;
+pub mod incidents;
+pub mod page;
+pub mod proxy;
+pub mod random;
+mod resources;
+pub mod spans;
+pub mod topology;
+pub mod traffic;
+pub mod webhook;
+pub mod world;
+
+pub use configuration::configuration;
+pub use incidents::Script;
+pub use world::{Config, Error, World};
+
+/// Writes a line to the terminal. A reader that went away (`meshscope demo | head`) must not stop the mesh, as
+/// `println!` would by panicking, so a failed write is let go.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
