@@ -9,6 +9,7 @@ mod cache;
 pub mod exposition;
 mod fetch;
 mod ingest;
+mod labels;
 mod metadata;
 mod run;
 mod status;
@@ -21,7 +22,7 @@ use serde::Deserialize;
 pub use fetch::ScrapeError;
 pub use metadata::MetricMetadata;
 pub use run::Scraper;
-pub use status::{Health, Status, TargetStatus};
+pub use status::{Health, Status, TargetMetadata, TargetStatus};
 
 /// How scraping is bounded.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -20,7 +20,6 @@ use crate::clock::Clock;
 use crate::discovery::{Defaults, Discovery, Jobs, Target, Targets, jobs};
 use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
-use crate::rollup::Rollup;
 use crate::series::{self, Head, Queryable, Select};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -134,7 +133,7 @@ impl Harness {
         let target = Arc::clone(&discover(parse_jobs(&yaml)).await.active[0]);
         let sinks = Sinks {
             head: Head::new(series::Config::default()),
-            rollup: Rollup::default(),
+            rollup: Default::default(),
             counters: Arc::default(),
             metadata: metadata::Shared::default(),
         };
@@ -203,7 +202,7 @@ async fn stored(head: &Head, zero_ms: i64) -> Vec<(String, String)> {
     found
 }
 
-fn pairs<'a>(stored: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(stored: &[(String, String)]) -> Vec<(&str, &str)> {
     stored.iter().map(|(name, samples)| (name.as_str(), samples.as_str())).collect()
 }
 
@@ -490,13 +489,13 @@ async fn follows_targets_and_stops_without_ending_series() {
     let only_one = discover(parse_jobs(&yaml(&format!("'{one}'")))).await;
     let (sender, targets) = watch::channel(Arc::clone(&both));
     let head = Head::new(series::Config::default());
-    let scraper = Scraper::new(Config::default(), Clock::system(), head.clone(), Rollup::default(), targets);
+    let scraper = Scraper::new(Config::default(), Clock::system(), head.clone(), Default::default(), targets);
     let (status, counters) = (scraper.status(), scraper.counters());
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(scraper.run(shutdown.clone()));
     let all_up = || async { status.targets().len() == 2 && status.targets().iter().all(|t| t.health == Health::Up) };
     eventually("both are up", all_up).await;
-    assert_eq!(status.metadata()[0].1[0].kind.as_str(), "counter");
+    assert_eq!(status.metadata()[0].metrics[0].kind.as_str(), "counter");
     let of = |address: String| {
         let head = head.clone();
         async move {
