@@ -8,7 +8,7 @@ mod labels;
 mod number;
 mod parser;
 
-pub use labels::parse_labels;
+pub use labels::{LabelPair, parse_labels};
 pub use number::{canonical_float, parse_float};
 pub use parser::Parser;
 

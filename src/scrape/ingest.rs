@@ -91,6 +91,7 @@ impl TargetState {
         work: &mut Workspace,
     ) -> (Counts, Result<(), ScrapeError>) {
         work.clear();
+        self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
         (self.counts, self.live_seen) = (Counts::default(), 0);
         let Scrape { at, fetched, started } = scrape;
         let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched), work));
@@ -105,7 +106,7 @@ impl TargetState {
         let seconds = started.elapsed().as_secs_f64();
         let up = if result.is_ok() { 1.0 } else { 0.0 };
         let report = [up, seconds, counts.scraped as f64, counts.kept as f64, counts.added as f64];
-        self.store(target, sinks, at, (report, work));
+        self.store(sinks, at, (report, work));
         for slot in self.cache.end_page(result.is_ok()) {
             sinks.rollup.release(slot);
         }
@@ -113,10 +114,10 @@ impl TargetState {
     }
 
     /// The target is gone: ends all its series at `at` and gives back what they held.
-    pub fn remove(&mut self, target: &Target, sinks: &Sinks, at: Timestamp, work: &mut Workspace) {
+    pub fn remove(&mut self, sinks: &Sinks, at: Timestamp, work: &mut Workspace) {
         work.clear();
         self.end_all(sinks, work);
-        self.store(target, sinks, at, ([stale_marker(); 5], work));
+        self.store(sinks, at, ([stale_marker(); 5], work));
         self.release(sinks);
     }
 
@@ -308,9 +309,9 @@ impl TargetState {
     }
 
     /// Everything in the workspace and the report goes to the memory tier and the rollup.
-    fn store(&mut self, target: &Target, sinks: &Sinks, at: Timestamp, (report, work): ([f64; 5], &mut Workspace)) {
+    fn store(&mut self, sinks: &Sinks, at: Timestamp, (report, work): ([f64; 5], &mut Workspace)) {
         let (samples, counters) = (work.batch.len(), &sinks.counters);
-        self.append_report(target, sinks, report, &mut work.batch);
+        self.append_report(sinks, report, &mut work.batch);
         let mut appended = sinks.head.append_at(at, &work.batch);
         for row in std::mem::take(&mut appended.vanished) {
             let (old, value) = work.batch[row];
@@ -344,14 +345,17 @@ impl TargetState {
         }
     }
 
-    fn append_report(&mut self, target: &Target, sinks: &Sinks, report: [f64; 5], batch: &mut Vec<(SeriesRef, f64)>) {
+    fn intern_reports(&mut self, target: &Target, sinks: &Sinks) {
         if self.reports.is_empty() {
             self.reports = REPORT_NAMES.iter().map(|name| (target.labels.with(METRIC_NAME, name), None)).collect();
         }
-        for ((labels, series), value) in self.reports.iter_mut().zip(report) {
-            if series.is_none() {
-                *series = sinks.head.intern(labels).ok();
-            }
+        for (labels, series) in self.reports.iter_mut().filter(|(_, series)| series.is_none()) {
+            *series = sinks.head.intern(labels).ok();
+        }
+    }
+
+    fn append_report(&self, sinks: &Sinks, report: [f64; 5], batch: &mut Vec<(SeriesRef, f64)>) {
+        for ((_, series), value) in self.reports.iter().zip(report) {
             match series {
                 Some(series) => batch.push((*series, value)),
                 None => drop(sinks.counters.series_limit.fetch_add(1, Ordering::Relaxed)),

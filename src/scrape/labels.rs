@@ -1,30 +1,33 @@
 //! The labels of a scraped series: joined with its target's, and within limits. Pure.
 
+use std::borrow::Cow;
+
+use super::exposition::LabelPair;
 use crate::discovery::Limits;
 use crate::model::Labels;
 
 /// Scraped labels with the target's: on a conflict the target's win and the scraped are renamed `exported_…`, or with
 /// `honor_labels` the scraped win, an empty one included.
-pub(super) fn join_labels(scraped: Vec<(String, String)>, target: &Labels, honor: bool) -> Labels {
+pub(super) fn join_labels(scraped: Vec<LabelPair<'_>>, target: &Labels, honor: bool) -> Labels {
     if honor {
         let free = |name: &str| !scraped.iter().any(|(n, _)| n == name);
         let own: Vec<(&str, &str)> = target.iter().filter(|(name, _)| free(name)).collect();
-        return scraped.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(own).collect();
+        return scraped.iter().map(|(n, v)| (&**n, &**v)).chain(own).collect();
     }
     let (mut conflicting, kept): (Vec<_>, Vec<_>) =
         scraped.into_iter().filter(|(_, value)| !value.is_empty()).partition(|(name, _)| target.get(name).is_some());
     if conflicting.is_empty() {
-        return kept.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(target.iter()).collect();
+        return kept.iter().map(|(n, v)| (&**n, &**v)).chain(target.iter()).collect();
     }
-    let own = target.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut labels: Vec<(String, String)> = kept.into_iter().chain(own).collect();
+    let own = target.iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)));
+    let mut labels: Vec<LabelPair<'_>> = kept.into_iter().chain(own).collect();
     conflicting.sort_by_key(|(name, _)| name.len()); // shorter first, as Prometheus resolves them
     for (name, value) in conflicting {
         let mut renamed = format!("exported_{name}");
-        while labels.iter().any(|(n, _)| *n == renamed) {
+        while labels.iter().any(|(n, _)| **n == renamed) {
             renamed.insert_str(0, "exported_");
         }
-        labels.push((renamed, value));
+        labels.push((Cow::Owned(renamed), value));
     }
     labels.into_iter().collect()
 }

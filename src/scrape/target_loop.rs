@@ -213,7 +213,7 @@ impl TargetLoop {
             changed = self.assigned.wait_for(Option::is_some) => return changed.is_ok(),
             () = tokio::time::sleep_until(self.shared.clock.instant_of(until)) => {}
         }
-        self.state.remove(&target, &self.shared.sinks, first_missed, &mut Workspace::default());
+        self.state.remove(&self.shared.sinks, first_missed, &mut Workspace::default());
         false
     }
 }

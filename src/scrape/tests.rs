@@ -466,6 +466,33 @@ async fn reads_pages_anew_when_the_rules_of_the_job_change() {
     assert_eq!(pairs(&harness.pages().await), [("a", "1@0 2@15"), ("b", "1@0 stale@15")]);
 }
 
+#[tokio::test]
+async fn interns_series_again_that_the_memory_tier_has_forgotten() {
+    let mut harness = Harness::new("  track_timestamps_staleness: true\n").await;
+    let page = format!("a 1\nb 1\nc 1 {START}\n");
+    harness.scrape_page(0, &page).await;
+    // Another memory tier knows none of the references.
+    Arc::get_mut(&mut harness.one.shared).unwrap().sinks.head = Head::new(series::Config::default());
+    harness.scrape_page(15, "a 2\nb 2\n").await;
+    harness.scrape_page(30, "a 3\nb 3\n").await;
+    assert_eq!(pairs(&harness.pages().await), [("a", "2@15 3@30"), ("b", "2@15 3@30"), ("c", "stale@15")]);
+    assert_eq!(harness.of("up").await, "1@15 1@30");
+}
+
+#[tokio::test]
+async fn keeps_scraping_when_the_memory_tier_is_full() {
+    let mut harness = Harness::new("").await;
+    let full = series::Config { series_limit: 8, ..series::Config::default() };
+    Arc::get_mut(&mut harness.one.shared).unwrap().sinks.head = Head::new(full);
+    for at in [0, 15] {
+        let status = harness.scrape_page(at, "a 1\nb 1\nc 1\nd 1\n").await;
+        assert_eq!((status.health, status.samples_kept), (Health::Up, 4));
+    }
+    assert_eq!(pairs(&harness.pages().await), [("a", "1@0 1@15"), ("b", "1@0 1@15"), ("c", "1@0 1@15")]);
+    assert_eq!(harness.of("up").await, "1@0 1@15");
+    assert_eq!(harness.counters().series_limit.load(Ordering::Relaxed), 2);
+}
+
 async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     for _ in 0..400 {
         if holds().await {
