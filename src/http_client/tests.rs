@@ -1,3 +1,4 @@
+//! Credentials, contradictions, missing files, and real TLS handshakes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::{Cache, Meaning};
-use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels};
+use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
 use super::fetch::{self, Fetched, ScrapeError};
 use super::labels::{check_limits, join_labels};
 use super::{Counters, MetricMetadata, metadata};
@@ -135,10 +135,15 @@ impl TargetState {
         (at, fetched): (Timestamp, Fetched),
         work: &mut Workspace,
     ) -> Result<(), ScrapeError> {
+        let limit_bytes = target.job.limits.body_bytes;
         if fetched.gzip {
-            fetch::gunzip(&work.body, &mut work.page, target.job.limits.body_bytes)?;
+            fetch::gunzip(&work.body, &mut work.page, limit_bytes)?;
         } else {
             std::mem::swap(&mut work.body, &mut work.page);
+        }
+        if fetched.protobuf {
+            let text = protobuf_to_text(&work.page, limit_bytes)?;
+            work.page = text.ok_or(ScrapeError::BodyTooLarge { limit_bytes })?.into_bytes();
         }
         let page = std::mem::take(&mut work.page);
         sinks.counters.page_bytes.fetch_add(page.len() as u64, Ordering::Relaxed);

@@ -240,6 +240,21 @@ async fn stores_pages_of_every_format() {
 }
 
 #[tokio::test]
+async fn reads_protobuf_when_it_is_asked_for() {
+    let mut harness = Harness::new("  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n").await;
+    // One family: name "b", gauge, one metric of value 2.
+    let body = b"\x12\x0a\x01b\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\0\x40".to_vec();
+    let content_type = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    *harness.reply.lock() = Reply { content_type, body, ..Reply::text("") };
+    let status = harness.scrape(0).await;
+    assert_eq!((status.last_error, pairs(&harness.pages().await)), (None, vec![("b", "2@0")]));
+    assert!(harness.headers.lock()["accept"].to_str().unwrap().starts_with("application/vnd.google.protobuf;"));
+    harness.reply.lock().body.pop();
+    let error = harness.scrape(15).await.last_error.unwrap_or_default();
+    assert!(error.contains("protobuf metric family"), "{error}");
+}
+
+#[tokio::test]
 async fn asks_as_prometheus_asks() {
     let mut harness = Harness::new("  basic_auth: {username: ann, password: s3}\n  scrape_timeout: 5s\n").await;
     harness.scrape_page(0, "a 1\n").await;

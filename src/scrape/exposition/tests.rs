@@ -1,3 +1,4 @@
+//! Both text formats: own cases, the fixtures, the differential and the no-panic properties.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
