@@ -14,6 +14,7 @@ mod metadata;
 mod run;
 mod status;
 mod target_loop;
+mod workspace;
 
 use std::sync::atomic::AtomicU64;
 

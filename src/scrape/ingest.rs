@@ -11,10 +11,11 @@ use super::cache::{Cache, Meaning};
 use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
 use super::fetch::{self, Fetched, ScrapeError};
 use super::labels::{check_limits, join_labels};
+use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
-use crate::rollup::{Rollup, SlotId};
+use crate::rollup::Rollup;
 use crate::series::{Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
@@ -36,20 +37,6 @@ pub(super) struct Sinks {
     pub rollup: Rollup,
     pub counters: Arc<Counters>,
     pub metadata: metadata::Shared,
-}
-
-/// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
-#[derive(Debug, Default)]
-pub(super) struct Workspace {
-    pub body: Vec<u8>,
-    page: Vec<u8>,
-    batch: Vec<(SeriesRef, f64)>,
-    /// The cache's index of each row of `batch`, and of each row of `timed` after those.
-    indices: Vec<u32>,
-    increments: Vec<(SlotId, f64)>,
-    timed: Vec<Row>,
-    timed_indices: Vec<u32>,
-    newly_live: Vec<u32>,
 }
 
 /// What one scrape counted.
@@ -196,8 +183,7 @@ impl TargetState {
         kind: MetricKind,
         work: &mut Workspace,
     ) -> Result<(), Admission> {
-        let Reader { target, sinks, at, limits } = reader;
-        let config = &target.job.config;
+        let Reader { sinks, limits, .. } = reader;
         self.counts.scraped += 1;
         if sample.exemplar.is_some() {
             sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
@@ -226,6 +212,14 @@ impl TargetState {
             }
             Meaning::Series(index) => index,
         };
+        self.take(reader, sample, index, work);
+        Ok(())
+    }
+
+    /// A sample of a known series goes into the workspace.
+    fn take(&mut self, reader: &Reader<'_>, sample: &Sample<'_>, index: u32, work: &mut Workspace) {
+        let Reader { target, sinks, at, .. } = reader;
+        let config = &target.job.config;
         self.counts.kept += 1;
         let own_time = sample.at.filter(|_| config.honor_timestamps);
         let page = self.cache.page();
@@ -234,7 +228,7 @@ impl TargetState {
         if own_time.is_none() || config.track_timestamps_staleness {
             if repeated && own_time.is_none() {
                 sinks.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                return Ok(()); // the first wins
+                return; // the first wins
             }
             if !repeated {
                 if series.live {
@@ -247,18 +241,17 @@ impl TargetState {
         if let Some(own_time) = own_time {
             if own_time > *at + AHEAD_LIMIT {
                 sinks.counters.too_far_ahead.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                return;
             }
             work.timed.push(Row { series: series.series, at: own_time, value: sample.value });
             work.timed_indices.push(index);
-            return Ok(());
+            return;
         }
         work.batch.push((series.series, sample.value));
         work.indices.push(index);
         if let Some(slot) = series.slot {
             work.increments.push((slot, sample.value));
         }
-        Ok(())
     }
 
     /// The cold path: what a key that was never seen stands for.
@@ -398,22 +391,4 @@ struct Reader<'a> {
 enum Admission {
     Malformed(String),
     Limit(String),
-}
-
-impl Workspace {
-    /// Empties all but the body.
-    fn clear(&mut self) {
-        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live } = self;
-        batch.clear();
-        indices.clear();
-        increments.clear();
-        timed.clear();
-        timed_indices.clear();
-        newly_live.clear();
-    }
-
-    /// Bytes it holds on to.
-    pub fn capacity_bytes(&self) -> usize {
-        self.body.capacity() + self.page.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
-    }
 }

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::fetch::{self, ScrapeError};
-use super::ingest::{Counts, Scrape, Sinks, TargetState, Workspace};
+use super::ingest::{Counts, Scrape, Sinks, TargetState};
 use super::status::{Cell, Health};
+use super::workspace::Workspace;
 use super::{Config, Status};
 use crate::clock::Clock;
 use crate::discovery::{Target, TargetKey};
