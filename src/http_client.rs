@@ -4,15 +4,17 @@
 //! A leaf: imports only `units`. Invariants: no client decompresses by itself (a reader bounds what it unpacks), no
 //! proxy is taken from the environment unless asked for, a secret never reaches a message.
 
+mod config;
 mod tls;
 
-use std::collections::BTreeMap;
+pub use config::{Authorization, BasicAuth, Config, HeaderValues, TlsConfig};
+pub(crate) use config::{with_http_client_keys, yes};
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::units::Secret;
@@ -21,113 +23,6 @@ use crate::units::Secret;
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a connection may take to be made; the caller's own deadline is usually shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How to make requests: the keys of Prometheus' `http_config`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
-    /// `Authorization` header of a given type.
-    pub authorization: Option<Authorization>,
-    /// User and password.
-    pub basic_auth: Option<BasicAuth>,
-    /// Old form of `authorization.credentials`.
-    pub bearer_token: Option<Secret>,
-    /// Old form of `authorization.credentials_file`.
-    pub bearer_token_file: Option<PathBuf>,
-    /// Certificates of both sides.
-    pub tls_config: TlsConfig,
-    /// Proxy for all requests; unset means none.
-    pub proxy_url: Option<String>,
-    /// Take the proxy from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`.
-    pub proxy_from_environment: bool,
-    /// Hosts that are reached without `proxy_url`, separated by commas.
-    pub no_proxy: Option<String>,
-    /// Follow redirects, at most ten.
-    pub follow_redirects: bool,
-    /// Offer HTTP/2 in the TLS handshake.
-    pub enable_http2: bool,
-    /// More headers; those that authentication sets are refused here.
-    pub http_headers: BTreeMap<String, HeaderValues>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            authorization: None,
-            basic_auth: None,
-            bearer_token: None,
-            bearer_token_file: None,
-            tls_config: TlsConfig::default(),
-            proxy_url: None,
-            proxy_from_environment: false,
-            no_proxy: None,
-            follow_redirects: true,
-            enable_http2: true,
-            http_headers: BTreeMap::new(),
-        }
-    }
-}
-
-/// The `authorization` block.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Authorization {
-    /// The scheme, `Bearer` unless given; `Basic` belongs into `basic_auth`.
-    #[serde(rename = "type")]
-    pub scheme: String,
-    /// The credentials themselves.
-    pub credentials: Option<Secret>,
-    /// A file that holds them, read at each request.
-    pub credentials_file: Option<PathBuf>,
-}
-
-impl Default for Authorization {
-    fn default() -> Self {
-        Self { scheme: "Bearer".to_owned(), credentials: None, credentials_file: None }
-    }
-}
-
-/// The `basic_auth` block.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct BasicAuth {
-    /// The user.
-    pub username: String,
-    /// A file that holds the user, read at each request.
-    pub username_file: Option<PathBuf>,
-    /// The password.
-    pub password: Option<Secret>,
-    /// A file that holds the password, read at each request.
-    pub password_file: Option<PathBuf>,
-}
-
-/// The `tls_config` block.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TlsConfig {
-    /// PEM bundle that alone is trusted; unset means the system's roots.
-    pub ca_file: Option<PathBuf>,
-    /// PEM chain of our own certificate; needs `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// PEM key of our own certificate.
-    pub key_file: Option<PathBuf>,
-    /// The name the server's certificate must bear, instead of the host of the URL; needs `ca_file`.
-    pub server_name: Option<String>,
-    /// Trust any certificate.
-    pub insecure_skip_verify: bool,
-}
-
-/// The values of one header.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct HeaderValues {
-    /// Values that may be shown.
-    pub values: Vec<String>,
-    /// Values that may not.
-    pub secrets: Vec<Secret>,
-    /// Files that hold values, read at each request.
-    pub files: Vec<PathBuf>,
-}
 
 /// Why a client could not be made or a request not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -211,78 +106,6 @@ impl Client {
         let client = build(&self.config)?;
         *built = Some(Built { client: client.clone(), modified, checked: Instant::now() });
         Ok(client)
-    }
-}
-
-impl TlsConfig {
-    fn modified(&self) -> Vec<Option<SystemTime>> {
-        let files = [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten();
-        files.map(|path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok()).collect()
-    }
-}
-
-impl Config {
-    /// Checks what can be checked without opening a file.
-    ///
-    /// # Errors
-    /// Names the keys that contradict each other or the value that is not valid.
-    pub fn validate(&self) -> Result<(), Error> {
-        let invalid = |message: &str| Err(Error::Invalid(message.to_owned()));
-        let ways = [
-            self.authorization.is_some(),
-            self.basic_auth.is_some(),
-            self.bearer_token.is_some() || self.bearer_token_file.is_some(),
-        ];
-        if ways.into_iter().filter(|used| *used).count() > 1 {
-            return invalid("at most one of basic_auth, authorization, bearer_token and bearer_token_file must be set");
-        }
-        if let Some(authorization) = &self.authorization {
-            if authorization.credentials.is_some() && authorization.credentials_file.is_some() {
-                return invalid("authorization: set credentials or credentials_file, not both");
-            }
-            if authorization.scheme.eq_ignore_ascii_case("basic") {
-                return invalid("authorization: type cannot be `Basic`, use basic_auth");
-            }
-        }
-        if let Some(basic) = &self.basic_auth
-            && (basic.password.is_some() && basic.password_file.is_some()
-                || !basic.username.is_empty() && basic.username_file.is_some())
-        {
-            return invalid("basic_auth: set each of user and password directly or by file, not both");
-        }
-        let tls = &self.tls_config;
-        if tls.cert_file.is_some() != tls.key_file.is_some() {
-            return invalid("tls_config: cert_file and key_file belong together");
-        }
-        if tls.server_name.is_some() && tls.ca_file.is_none() && !tls.insecure_skip_verify {
-            return invalid("tls_config: server_name needs ca_file, the roots the certificate is checked against");
-        }
-        if self.proxy_url.is_some() && self.proxy_from_environment {
-            return invalid("set proxy_url or proxy_from_environment, not both");
-        }
-        self.validate_headers()
-    }
-
-    fn validate_headers(&self) -> Result<(), Error> {
-        const OURS: [&str; 9] = [
-            "authorization",
-            "host",
-            "content-encoding",
-            "content-length",
-            "content-type",
-            "user-agent",
-            "connection",
-            "accept-encoding",
-            "x-prometheus-scrape-timeout-seconds",
-        ];
-        for (name, HeaderValues { values, .. }) in &self.http_headers {
-            if OURS.contains(&name.to_ascii_lowercase().as_str()) {
-                return Err(Error::Invalid(format!("http_headers: setting header `{name}` is not allowed")));
-            }
-            header_name(name)?;
-            values.iter().try_for_each(|value| header_value(name, value).map(|_| ()))?;
-        }
-        Ok(())
     }
 }
 
@@ -398,77 +221,6 @@ pub fn describe(error: &reqwest::Error) -> String {
     };
     format!("{what}: {cause}")
 }
-
-/// What a key that defaults to `true` needs of serde.
-pub(crate) fn yes() -> bool {
-    true
-}
-
-/// Declares a configuration struct whose own keys stand beside those of [`Config`], as in `scrape_configs`.
-///
-/// serde's `flatten` turns off `deny_unknown_fields` and loses the place of a mistake, so the keys are repeated here,
-/// once for all structs that need them; `http_client()` gives them back as one [`Config`].
-macro_rules! with_http_client_keys {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty,)* }) => {
-        $(#[$meta])*
-        pub struct $name {
-            $($(#[$field_meta])* pub $field: $type,)*
-            /// `Authorization` header of a given type.
-            #[serde(default)]
-            pub authorization: Option<$crate::http_client::Authorization>,
-            /// User and password.
-            #[serde(default)]
-            pub basic_auth: Option<$crate::http_client::BasicAuth>,
-            /// Old form of `authorization.credentials`.
-            #[serde(default)]
-            pub bearer_token: Option<$crate::units::Secret>,
-            /// Old form of `authorization.credentials_file`.
-            #[serde(default)]
-            pub bearer_token_file: Option<std::path::PathBuf>,
-            /// Certificates of both sides.
-            #[serde(default)]
-            pub tls_config: $crate::http_client::TlsConfig,
-            /// Proxy for all requests.
-            #[serde(default)]
-            pub proxy_url: Option<String>,
-            /// Take the proxy from the environment.
-            #[serde(default)]
-            pub proxy_from_environment: bool,
-            /// Hosts reached without the proxy.
-            #[serde(default)]
-            pub no_proxy: Option<String>,
-            /// Follow redirects. Default true.
-            #[serde(default = "crate::http_client::yes")]
-            pub follow_redirects: bool,
-            /// Offer HTTP/2 over TLS. Default true.
-            #[serde(default = "crate::http_client::yes")]
-            pub enable_http2: bool,
-            /// More headers.
-            #[serde(default)]
-            pub http_headers: std::collections::BTreeMap<String, $crate::http_client::HeaderValues>,
-        }
-
-        impl $name {
-            /// The keys of the HTTP client as one configuration.
-            pub fn http_client(&self) -> $crate::http_client::Config {
-                $crate::http_client::Config {
-                    authorization: self.authorization.clone(),
-                    basic_auth: self.basic_auth.clone(),
-                    bearer_token: self.bearer_token.clone(),
-                    bearer_token_file: self.bearer_token_file.clone(),
-                    tls_config: self.tls_config.clone(),
-                    proxy_url: self.proxy_url.clone(),
-                    proxy_from_environment: self.proxy_from_environment,
-                    no_proxy: self.no_proxy.clone(),
-                    follow_redirects: self.follow_redirects,
-                    enable_http2: self.enable_http2,
-                    http_headers: self.http_headers.clone(),
-                }
-            }
-        }
-    };
-}
-pub(crate) use with_http_client_keys;
 
 #[cfg(test)]
 mod tests;

@@ -9,10 +9,12 @@ mod cache;
 pub mod exposition;
 mod fetch;
 mod ingest;
+mod labels;
 mod metadata;
 mod run;
 mod status;
 mod target_loop;
+mod workspace;
 
 use std::sync::atomic::AtomicU64;
 
@@ -21,7 +23,7 @@ use serde::Deserialize;
 pub use fetch::ScrapeError;
 pub use metadata::MetricMetadata;
 pub use run::Scraper;
-pub use status::{Health, Status, TargetStatus};
+pub use status::{Health, Status, TargetMetadata, TargetStatus};
 
 /// How scraping is bounded.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -163,10 +163,6 @@ fn problems(config: &ScrapeConfig, defaults: &Defaults) -> Vec<String> {
     let offered = config.scrape_protocols.as_ref().unwrap_or(&defaults.scrape_protocols);
     check(offered.is_empty(), "scrape_protocols is empty");
     check((1..offered.len()).any(|i| offered[..i].contains(&offered[i])), "scrape_protocols names one format twice");
-    check(
-        offered.contains(&Protocol::Protobuf) || config.fallback_scrape_protocol == Some(Protocol::Protobuf),
-        "PrometheusProto is not supported by this version: remove it, every target also speaks a text format",
-    );
     for file in config.file_sd_configs.iter().flat_map(|sd| &sd.files) {
         if !super::file::is_pattern(file) {
             reasons.push(format!(

@@ -1,3 +1,4 @@
+//! Discovery over real files and sockets: labels, URLs, limits, last good lists, reload.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::super::{Defaults, ScrapeConfig, Target, jobs};

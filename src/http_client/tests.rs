@@ -1,4 +1,11 @@
+//! Credentials, contradictions, missing files, and real TLS handshakes.
 #![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
@@ -65,5 +72,58 @@ fn names_the_certificate_file_that_is_missing_or_wrong() {
     for extra in ["", ", server_name: mesh.local"] {
         let error = build(&config(&format!("tls_config: {{ca_file: {own}{extra}}}"))).expect_err("not PEM");
         assert!(matches!(&error, Error::NotPem { key: "tls_config.ca_file", .. }), "{error}");
+    }
+}
+
+const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http_client/testdata");
+
+/// A TLS server for the name `mesh.local` (made for tests, valid for a hundred years) that wants a certificate of its
+/// own CA from the client and answers 200 to each connection.
+fn serve_mutual_tls() -> String {
+    let certificates = |file: &str| -> Vec<CertificateDer<'static>> {
+        CertificateDer::pem_file_iter(format!("{TESTDATA}/{file}")).unwrap().map(Result::unwrap).collect()
+    };
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(certificates("ca.pem"));
+    let clients = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("{TESTDATA}/server.key")).unwrap();
+    let config = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(certificates("server.pem"), key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let connection = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, stream.unwrap());
+            if tls.read(&mut [0; 4096]).is_ok() {
+                let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn speaks_mutual_tls_and_checks_the_name_that_configuration_gives() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let address = serve_mutual_tls();
+    let own = format!("cert_file: {TESTDATA}/client.pem, key_file: {TESTDATA}/client.key");
+    let ca = format!("ca_file: {TESTDATA}/ca.pem");
+    for (tls, works) in [
+        (format!("{ca}, {own}, server_name: mesh.local"), true),
+        (format!("{ca}, {own}, server_name: other.local"), false),
+        (format!("{ca}, {own}"), false), // the certificate is not for 127.0.0.1
+        (format!("{own}, insecure_skip_verify: true"), true),
+        (own.clone(), false),                              // not one of the system's roots
+        (format!("{ca}, server_name: mesh.local"), false), // the server wants a certificate of ours
+    ] {
+        let client = Client::new(config(&format!("tls_config: {{{tls}}}")));
+        let request = client.request(reqwest::Method::GET, &format!("https://{address}/")).unwrap();
+        let answer = request.timeout(Duration::from_secs(10)).send().await;
+        assert_eq!(answer.is_ok(), works, "{tls}: {answer:?}");
     }
 }

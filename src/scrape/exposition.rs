@@ -7,10 +7,12 @@
 mod labels;
 mod number;
 mod parser;
+mod protobuf;
 
-pub use labels::parse_labels;
+pub use labels::{LabelPair, parse_labels};
 pub use number::{canonical_float, parse_float};
 pub use parser::Parser;
+pub use protobuf::protobuf_to_text;
 
 use crate::model::Timestamp;
 

@@ -82,6 +82,8 @@ pub enum ScrapeError {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fetched {
     pub format: Format,
+    /// To be rewritten as `format` first.
+    pub protobuf: bool,
     pub gzip: bool,
 }
 
@@ -104,7 +106,7 @@ pub(super) async fn fetch(client: &Client, target: &Target, body: &mut Vec<u8>) 
         return Err(ScrapeError::Status(response.status()));
     }
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let format = format_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
+    let (format, protobuf) = format_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
     let gzip = match header(CONTENT_ENCODING).unwrap_or("").trim() {
         "" | "identity" => false,
         encoding if encoding.eq_ignore_ascii_case("gzip") => true,
@@ -120,7 +122,7 @@ pub(super) async fn fetch(client: &Client, target: &Target, body: &mut Vec<u8>) 
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Fetched { format, gzip })
+    Ok(Fetched { format, protobuf, gzip })
 }
 
 /// Unpacks `body` into `page`, stopping at the limit.
@@ -140,15 +142,18 @@ fn accept(protocols: &[Protocol]) -> String {
     header + &format!("*/*;q=0.{}", 6_usize.saturating_sub(protocols.len()))
 }
 
-/// The format of a page by its Content-Type; the fallback where that is missing or unknown.
-fn format_of(content_type: &str, job: &Job) -> Result<Format, ScrapeError> {
+/// The format of a page by its Content-Type, the fallback where that is missing or unknown; and whether it is protobuf.
+fn format_of(content_type: &str, job: &Job) -> Result<(Format, bool), ScrapeError> {
     let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match (media_type.as_str(), job.config.fallback_scrape_protocol) {
-        ("text/plain", _) => Ok(Format::Text),
-        ("application/openmetrics-text", _) => Ok(Format::OpenMetrics),
-        (_, Some(Protocol::Text0 | Protocol::Text1)) => Ok(Format::Text),
-        (_, Some(Protocol::OpenMetrics0 | Protocol::OpenMetrics1)) => Ok(Format::OpenMetrics),
-        ("", _) => Err(ScrapeError::ContentType("non-compliant scrape target sending blank Content-Type".to_owned())),
+        ("text/plain", _) => Ok((Format::Text, false)),
+        ("application/openmetrics-text", _) => Ok((Format::OpenMetrics, false)),
+        ("application/vnd.google.protobuf", _) | (_, Some(Protocol::Protobuf)) => Ok((Format::Text, true)),
+        (_, Some(Protocol::Text0 | Protocol::Text1)) => Ok((Format::Text, false)),
+        (_, Some(Protocol::OpenMetrics0 | Protocol::OpenMetrics1)) => Ok((Format::OpenMetrics, false)),
+        ("", None) => {
+            Err(ScrapeError::ContentType("non-compliant scrape target sending blank Content-Type".to_owned()))
+        }
         _ => Err(ScrapeError::ContentType(format!("received unsupported Content-Type {content_type:?}"))),
     }
 }

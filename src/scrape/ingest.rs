@@ -8,12 +8,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::{Cache, Meaning};
-use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels};
+use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
 use super::fetch::{self, Fetched, ScrapeError};
+use super::labels::{check_limits, join_labels};
+use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
-use crate::rollup::{Rollup, SlotId};
+use crate::rollup::Rollup;
 use crate::series::{Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
@@ -35,20 +37,6 @@ pub(super) struct Sinks {
     pub rollup: Rollup,
     pub counters: Arc<Counters>,
     pub metadata: metadata::Shared,
-}
-
-/// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
-#[derive(Debug, Default)]
-pub(super) struct Workspace {
-    pub body: Vec<u8>,
-    page: Vec<u8>,
-    batch: Vec<(SeriesRef, f64)>,
-    /// The cache's index of each row of `batch`, and of each row of `timed` after those.
-    indices: Vec<u32>,
-    increments: Vec<(SlotId, f64)>,
-    timed: Vec<Row>,
-    timed_indices: Vec<u32>,
-    newly_live: Vec<u32>,
 }
 
 /// What one scrape counted.
@@ -90,6 +78,7 @@ impl TargetState {
         work: &mut Workspace,
     ) -> (Counts, Result<(), ScrapeError>) {
         work.clear();
+        self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
         (self.counts, self.live_seen) = (Counts::default(), 0);
         let Scrape { at, fetched, started } = scrape;
         let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched), work));
@@ -104,7 +93,7 @@ impl TargetState {
         let seconds = started.elapsed().as_secs_f64();
         let up = if result.is_ok() { 1.0 } else { 0.0 };
         let report = [up, seconds, counts.scraped as f64, counts.kept as f64, counts.added as f64];
-        self.store(target, sinks, at, (report, work));
+        self.store(sinks, at, (report, work));
         for slot in self.cache.end_page(result.is_ok()) {
             sinks.rollup.release(slot);
         }
@@ -112,10 +101,10 @@ impl TargetState {
     }
 
     /// The target is gone: ends all its series at `at` and gives back what they held.
-    pub fn remove(&mut self, target: &Target, sinks: &Sinks, at: Timestamp, work: &mut Workspace) {
+    pub fn remove(&mut self, sinks: &Sinks, at: Timestamp, work: &mut Workspace) {
         work.clear();
         self.end_all(sinks, work);
-        self.store(target, sinks, at, ([stale_marker(); 5], work));
+        self.store(sinks, at, ([stale_marker(); 5], work));
         self.release(sinks);
     }
 
@@ -133,10 +122,15 @@ impl TargetState {
         (at, fetched): (Timestamp, Fetched),
         work: &mut Workspace,
     ) -> Result<(), ScrapeError> {
+        let limit_bytes = target.job.limits.body_bytes;
         if fetched.gzip {
-            fetch::gunzip(&work.body, &mut work.page, target.job.limits.body_bytes)?;
+            fetch::gunzip(&work.body, &mut work.page, limit_bytes)?;
         } else {
             std::mem::swap(&mut work.body, &mut work.page);
+        }
+        if fetched.protobuf {
+            let text = protobuf_to_text(&work.page, limit_bytes)?;
+            work.page = text.ok_or(ScrapeError::BodyTooLarge { limit_bytes })?.into_bytes();
         }
         let page = std::mem::take(&mut work.page);
         sinks.counters.page_bytes.fetch_add(page.len() as u64, Ordering::Relaxed);
@@ -189,8 +183,7 @@ impl TargetState {
         kind: MetricKind,
         work: &mut Workspace,
     ) -> Result<(), Admission> {
-        let Reader { target, sinks, at, limits } = reader;
-        let config = &target.job.config;
+        let Reader { sinks, limits, .. } = reader;
         self.counts.scraped += 1;
         if sample.exemplar.is_some() {
             sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
@@ -219,6 +212,14 @@ impl TargetState {
             }
             Meaning::Series(index) => index,
         };
+        self.take(reader, sample, index, work);
+        Ok(())
+    }
+
+    /// A sample of a known series goes into the workspace.
+    fn take(&mut self, reader: &Reader<'_>, sample: &Sample<'_>, index: u32, work: &mut Workspace) {
+        let Reader { target, sinks, at, .. } = reader;
+        let config = &target.job.config;
         self.counts.kept += 1;
         let own_time = sample.at.filter(|_| config.honor_timestamps);
         let page = self.cache.page();
@@ -227,7 +228,7 @@ impl TargetState {
         if own_time.is_none() || config.track_timestamps_staleness {
             if repeated && own_time.is_none() {
                 sinks.counters.duplicates.fetch_add(1, Ordering::Relaxed);
-                return Ok(()); // the first wins
+                return; // the first wins
             }
             if !repeated {
                 if series.live {
@@ -240,18 +241,17 @@ impl TargetState {
         if let Some(own_time) = own_time {
             if own_time > *at + AHEAD_LIMIT {
                 sinks.counters.too_far_ahead.fetch_add(1, Ordering::Relaxed);
-                return Ok(());
+                return;
             }
             work.timed.push(Row { series: series.series, at: own_time, value: sample.value });
             work.timed_indices.push(index);
-            return Ok(());
+            return;
         }
         work.batch.push((series.series, sample.value));
         work.indices.push(index);
         if let Some(slot) = series.slot {
             work.increments.push((slot, sample.value));
         }
-        Ok(())
     }
 
     /// The cold path: what a key that was never seen stands for.
@@ -307,9 +307,9 @@ impl TargetState {
     }
 
     /// Everything in the workspace and the report goes to the memory tier and the rollup.
-    fn store(&mut self, target: &Target, sinks: &Sinks, at: Timestamp, (report, work): ([f64; 5], &mut Workspace)) {
+    fn store(&mut self, sinks: &Sinks, at: Timestamp, (report, work): ([f64; 5], &mut Workspace)) {
         let (samples, counters) = (work.batch.len(), &sinks.counters);
-        self.append_report(target, sinks, report, &mut work.batch);
+        self.append_report(sinks, report, &mut work.batch);
         let mut appended = sinks.head.append_at(at, &work.batch);
         for row in std::mem::take(&mut appended.vanished) {
             let (old, value) = work.batch[row];
@@ -343,14 +343,17 @@ impl TargetState {
         }
     }
 
-    fn append_report(&mut self, target: &Target, sinks: &Sinks, report: [f64; 5], batch: &mut Vec<(SeriesRef, f64)>) {
+    fn intern_reports(&mut self, target: &Target, sinks: &Sinks) {
         if self.reports.is_empty() {
             self.reports = REPORT_NAMES.iter().map(|name| (target.labels.with(METRIC_NAME, name), None)).collect();
         }
-        for ((labels, series), value) in self.reports.iter_mut().zip(report) {
-            if series.is_none() {
-                *series = sinks.head.intern(labels).ok();
-            }
+        for (labels, series) in self.reports.iter_mut().filter(|(_, series)| series.is_none()) {
+            *series = sinks.head.intern(labels).ok();
+        }
+    }
+
+    fn append_report(&self, sinks: &Sinks, report: [f64; 5], batch: &mut Vec<(SeriesRef, f64)>) {
+        for ((_, series), value) in self.reports.iter().zip(report) {
             match series {
                 Some(series) => batch.push((*series, value)),
                 None => drop(sinks.counters.series_limit.fetch_add(1, Ordering::Relaxed)),
@@ -388,73 +391,4 @@ struct Reader<'a> {
 enum Admission {
     Malformed(String),
     Limit(String),
-}
-
-impl Workspace {
-    /// Empties all but the body.
-    fn clear(&mut self) {
-        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live } = self;
-        batch.clear();
-        indices.clear();
-        increments.clear();
-        timed.clear();
-        timed_indices.clear();
-        newly_live.clear();
-    }
-
-    /// Bytes it holds on to.
-    pub fn capacity_bytes(&self) -> usize {
-        self.body.capacity() + self.page.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
-    }
-}
-
-/// Scraped labels with the target's: on a conflict the target's win and the scraped are renamed `exported_…`, or with
-/// `honor_labels` the scraped win, an empty one included.
-fn join_labels(scraped: Vec<(String, String)>, target: &Labels, honor: bool) -> Labels {
-    if honor {
-        let free = |name: &str| !scraped.iter().any(|(n, _)| n == name);
-        let own: Vec<(&str, &str)> = target.iter().filter(|(name, _)| free(name)).collect();
-        return scraped.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(own).collect();
-    }
-    let (mut conflicting, kept): (Vec<_>, Vec<_>) =
-        scraped.into_iter().filter(|(_, value)| !value.is_empty()).partition(|(name, _)| target.get(name).is_some());
-    if conflicting.is_empty() {
-        return kept.iter().map(|(n, v)| (n.as_str(), v.as_str())).chain(target.iter()).collect();
-    }
-    let own = target.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let mut labels: Vec<(String, String)> = kept.into_iter().chain(own).collect();
-    conflicting.sort_by_key(|(name, _)| name.len()); // shorter first, as Prometheus resolves them
-    for (name, value) in conflicting {
-        let mut renamed = format!("exported_{name}");
-        while labels.iter().any(|(n, _)| *n == renamed) {
-            renamed.insert_str(0, "exported_");
-        }
-        labels.push((renamed, value));
-    }
-    labels.into_iter().collect()
-}
-
-fn check_limits(labels: &Labels, limits: &Limits) -> Result<(), String> {
-    let metric: String = labels.metric_name().chars().take(50).collect();
-    let (count, limit) = (labels.len() as u64, limits.labels);
-    if limit > 0 && count > limit {
-        return Err(format!("label_limit exceeded (metric: {metric}, number of labels: {count}, limit: {limit})"));
-    }
-    if limits.label_name_bytes == 0 && limits.label_value_bytes == 0 {
-        return Ok(());
-    }
-    for (name, value) in labels {
-        let shown: String = name.chars().take(50).collect();
-        let over = |text: &str, limit: u64| limit > 0 && text.len() as u64 > limit;
-        let about = |which: &str, text: &str, limit: u64| {
-            format!("{which} exceeded (metric: {metric}, label name: {shown}, length: {}, limit: {limit})", text.len())
-        };
-        if over(name, limits.label_name_bytes) {
-            return Err(about("label_name_length_limit", name, limits.label_name_bytes));
-        }
-        if over(value, limits.label_value_bytes) {
-            return Err(about("label_value_length_limit", value, limits.label_value_bytes));
-        }
-    }
-    Ok(())
 }

@@ -71,6 +71,15 @@ impl TargetStatus {
     }
 }
 
+/// What one target says about its metrics.
+#[derive(Clone, Debug)]
+pub struct TargetMetadata {
+    /// The target.
+    pub target: Arc<Target>,
+    /// Its metrics, by name.
+    pub metrics: Arc<[Arc<MetricMetadata>]>,
+}
+
 /// One target as its loop writes it.
 #[derive(Debug)]
 pub(super) struct Cell {
@@ -106,10 +115,12 @@ impl Status {
     }
 
     /// The metadata of each active target, by metric name. Equal texts are shared.
-    pub fn metadata(&self) -> Vec<(Arc<Target>, Arc<[Arc<MetricMetadata>]>)> {
-        let cells = self.0.cells.read();
-        let read = |cell: &Arc<Cell>| (Arc::clone(&cell.status.lock().target), Arc::clone(&cell.metadata.lock()));
-        cells.values().map(read).collect()
+    pub fn metadata(&self) -> Vec<TargetMetadata> {
+        let read = |cell: &Arc<Cell>| TargetMetadata {
+            target: Arc::clone(&cell.status.lock().target),
+            metrics: Arc::clone(&cell.metadata.lock()),
+        };
+        self.0.cells.read().values().map(read).collect()
     }
 
     pub(super) fn set_discovered(&self, discovered: Arc<Targets>) {

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::fetch::{self, ScrapeError};
-use super::ingest::{Counts, Scrape, Sinks, TargetState, Workspace};
+use super::ingest::{Counts, Scrape, Sinks, TargetState};
 use super::status::{Cell, Health};
+use super::workspace::Workspace;
 use super::{Config, Status};
 use crate::clock::Clock;
 use crate::discovery::{Target, TargetKey};
@@ -213,7 +214,7 @@ impl TargetLoop {
             changed = self.assigned.wait_for(Option::is_some) => return changed.is_ok(),
             () = tokio::time::sleep_until(self.shared.clock.instant_of(until)) => {}
         }
-        self.state.remove(&target, &self.shared.sinks, first_missed, &mut Workspace::default());
+        self.state.remove(&self.shared.sinks, first_missed, &mut Workspace::default());
         false
     }
 }

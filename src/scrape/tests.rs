@@ -20,7 +20,6 @@ use crate::clock::Clock;
 use crate::discovery::{Defaults, Discovery, Jobs, Target, Targets, jobs};
 use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
-use crate::rollup::Rollup;
 use crate::series::{self, Head, Queryable, Select};
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -134,7 +133,7 @@ impl Harness {
         let target = Arc::clone(&discover(parse_jobs(&yaml)).await.active[0]);
         let sinks = Sinks {
             head: Head::new(series::Config::default()),
-            rollup: Rollup::default(),
+            rollup: Default::default(),
             counters: Arc::default(),
             metadata: metadata::Shared::default(),
         };
@@ -203,7 +202,7 @@ async fn stored(head: &Head, zero_ms: i64) -> Vec<(String, String)> {
     found
 }
 
-fn pairs<'a>(stored: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(stored: &[(String, String)]) -> Vec<(&str, &str)> {
     stored.iter().map(|(name, samples)| (name.as_str(), samples.as_str())).collect()
 }
 
@@ -238,6 +237,21 @@ async fn stores_pages_of_every_format() {
             assert_eq!(harness.counters().exemplars.load(Ordering::Relaxed), u64::from(content_type == OPENMETRICS));
         }
     }
+}
+
+#[tokio::test]
+async fn reads_protobuf_when_it_is_asked_for() {
+    let mut harness = Harness::new("  scrape_protocols: [PrometheusProto, PrometheusText0.0.4]\n").await;
+    // One family: name "b", gauge, one metric of value 2.
+    let body = b"\x12\x0a\x01b\x18\x01\x22\x0b\x12\x09\x09\0\0\0\0\0\0\0\x40".to_vec();
+    let content_type = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    *harness.reply.lock() = Reply { content_type, body, ..Reply::text("") };
+    let status = harness.scrape(0).await;
+    assert_eq!((status.last_error, pairs(&harness.pages().await)), (None, vec![("b", "2@0")]));
+    assert!(harness.headers.lock()["accept"].to_str().unwrap().starts_with("application/vnd.google.protobuf;"));
+    harness.reply.lock().body.pop();
+    let error = harness.scrape(15).await.last_error.unwrap_or_default();
+    assert!(error.contains("protobuf metric family"), "{error}");
 }
 
 #[tokio::test]
@@ -467,6 +481,33 @@ async fn reads_pages_anew_when_the_rules_of_the_job_change() {
     assert_eq!(pairs(&harness.pages().await), [("a", "1@0 2@15"), ("b", "1@0 stale@15")]);
 }
 
+#[tokio::test]
+async fn interns_series_again_that_the_memory_tier_has_forgotten() {
+    let mut harness = Harness::new("  track_timestamps_staleness: true\n").await;
+    let page = format!("a 1\nb 1\nc 1 {START}\n");
+    harness.scrape_page(0, &page).await;
+    // Another memory tier knows none of the references.
+    Arc::get_mut(&mut harness.one.shared).unwrap().sinks.head = Head::new(series::Config::default());
+    harness.scrape_page(15, "a 2\nb 2\n").await;
+    harness.scrape_page(30, "a 3\nb 3\n").await;
+    assert_eq!(pairs(&harness.pages().await), [("a", "2@15 3@30"), ("b", "2@15 3@30"), ("c", "stale@15")]);
+    assert_eq!(harness.of("up").await, "1@15 1@30");
+}
+
+#[tokio::test]
+async fn keeps_scraping_when_the_memory_tier_is_full() {
+    let mut harness = Harness::new("").await;
+    let full = series::Config { series_limit: 8, ..series::Config::default() };
+    Arc::get_mut(&mut harness.one.shared).unwrap().sinks.head = Head::new(full);
+    for at in [0, 15] {
+        let status = harness.scrape_page(at, "a 1\nb 1\nc 1\nd 1\n").await;
+        assert_eq!((status.health, status.samples_kept), (Health::Up, 4));
+    }
+    assert_eq!(pairs(&harness.pages().await), [("a", "1@0 1@15"), ("b", "1@0 1@15"), ("c", "1@0 1@15")]);
+    assert_eq!(harness.of("up").await, "1@0 1@15");
+    assert_eq!(harness.counters().series_limit.load(Ordering::Relaxed), 2);
+}
+
 async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
     for _ in 0..400 {
         if holds().await {
@@ -490,13 +531,13 @@ async fn follows_targets_and_stops_without_ending_series() {
     let only_one = discover(parse_jobs(&yaml(&format!("'{one}'")))).await;
     let (sender, targets) = watch::channel(Arc::clone(&both));
     let head = Head::new(series::Config::default());
-    let scraper = Scraper::new(Config::default(), Clock::system(), head.clone(), Rollup::default(), targets);
+    let scraper = Scraper::new(Config::default(), Clock::system(), head.clone(), Default::default(), targets);
     let (status, counters) = (scraper.status(), scraper.counters());
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(scraper.run(shutdown.clone()));
     let all_up = || async { status.targets().len() == 2 && status.targets().iter().all(|t| t.health == Health::Up) };
     eventually("both are up", all_up).await;
-    assert_eq!(status.metadata()[0].1[0].kind.as_str(), "counter");
+    assert_eq!(status.metadata()[0].metrics[0].kind.as_str(), "counter");
     let of = |address: String| {
         let head = head.clone();
         async move {

@@ -1,7 +1,12 @@
 //! The labels of one series key, read in full: the cold path, once for each series a target shows.
 
+use std::borrow::Cow;
+
 use super::MetricKind;
 use super::number::canonical_float;
+
+/// One label as written, its escapes decoded; borrowed from the page where it has none.
+pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
 /// Reads a key (`name{a="b"}`, `name`, `{"utf8.name", a="b"}`, or the braces of an exemplar) into label pairs, in the
 /// order written, `__name__` first where there is one. `le` and `quantile` get their one spelling when `kind` has them.
@@ -10,13 +15,13 @@ use super::number::canonical_float;
 ///
 /// # Errors
 /// Says what is wrong with the key: no name is not an error here, a label given twice is.
-pub fn parse_labels(key: &[u8], kind: MetricKind) -> Result<Vec<(String, String)>, String> {
+pub fn parse_labels(key: &[u8], kind: MetricKind) -> Result<Vec<LabelPair<'_>>, String> {
     let text = std::str::from_utf8(key).map_err(|_| "invalid UTF-8 in a label or name".to_owned())?;
     let mut cursor = Cursor { rest: text };
     let mut pairs = Vec::new();
     let name_length = text.bytes().take_while(|byte| is_name_byte(*byte)).count();
     if name_length > 0 {
-        pairs.push((crate::model::METRIC_NAME.to_owned(), text[..name_length].to_owned()));
+        pairs.push((Cow::Borrowed(crate::model::METRIC_NAME), Cow::Borrowed(&text[..name_length])));
         cursor.rest = text[name_length..].trim_start_matches([' ', '\t']);
     }
     if cursor.eat('{') {
@@ -36,12 +41,12 @@ pub fn parse_labels(key: &[u8], kind: MetricKind) -> Result<Vec<(String, String)
         _ => return Ok(pairs),
     };
     for (_, value) in pairs.iter_mut().filter(|(name, _)| name == bound) {
-        *value = canonical_float(value);
+        *value = Cow::Owned(canonical_float(value));
     }
     Ok(pairs)
 }
 
-fn braces(cursor: &mut Cursor<'_>, pairs: &mut Vec<(String, String)>) -> Result<(), String> {
+fn braces<'a>(cursor: &mut Cursor<'a>, pairs: &mut Vec<LabelPair<'a>>) -> Result<(), String> {
     loop {
         cursor.skip_blanks();
         if cursor.eat('}') {
@@ -54,7 +59,7 @@ fn braces(cursor: &mut Cursor<'_>, pairs: &mut Vec<(String, String)>) -> Result<
             if pairs.iter().any(|(label, _)| label == crate::model::METRIC_NAME) {
                 return Err(format!("metric name already set, then `{name}` again"));
             }
-            pairs.insert(0, (crate::model::METRIC_NAME.to_owned(), name));
+            pairs.insert(0, (Cow::Borrowed(crate::model::METRIC_NAME), name));
         } else {
             if !cursor.eat('=') {
                 return Err(format!("expected `=` after label `{name}`"));
@@ -73,7 +78,7 @@ struct Cursor<'a> {
     rest: &'a str,
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     fn eat(&mut self, wanted: char) -> bool {
         let rest = self.rest.strip_prefix(wanted);
         self.rest = rest.unwrap_or(self.rest);
@@ -84,38 +89,37 @@ impl Cursor<'_> {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
     }
 
-    fn label_name(&mut self) -> Result<String, String> {
+    fn label_name(&mut self) -> Result<Cow<'a, str>, String> {
         let length = self.rest.bytes().take_while(|byte| is_name_byte(*byte) && *byte != b':').count();
         if length == 0 || self.rest.as_bytes()[0].is_ascii_digit() {
             return Err(format!("expected a label name at `{}`", shortened(self.rest)));
         }
         let (name, rest) = self.rest.split_at(length);
         self.rest = rest;
-        Ok(name.to_owned())
+        Ok(Cow::Borrowed(name))
     }
 
     /// A string in quotes with `\\`, `\"` and `\n` decoded; other escapes stay as written.
-    fn quoted(&mut self) -> Result<String, String> {
+    fn quoted(&mut self) -> Result<Cow<'a, str>, String> {
         let Some(mut rest) = self.rest.strip_prefix('"') else {
             return Err(format!("expected a quoted text at `{}`", shortened(self.rest)));
         };
-        let mut text = String::new();
+        let mut decoded = String::new();
         loop {
-            let Some(at) = rest.find(['"', '\\']) else { return Err("text without closing quote".to_owned()) };
-            text.push_str(&rest[..at]);
-            let (special, after) = rest[at..].split_at(1);
-            rest = after;
-            if special == "\"" {
-                self.rest = rest;
-                return Ok(text);
+            let at = memchr::memchr2(b'"', b'\\', rest.as_bytes()).ok_or("text without closing quote")?;
+            let (plain, after) = (&rest[..at], &rest[at + 1..]);
+            if rest.as_bytes()[at] == b'"' {
+                self.rest = after;
+                return Ok(if decoded.is_empty() { Cow::Borrowed(plain) } else { Cow::Owned(decoded + plain) });
             }
-            let Some(escaped) = rest.chars().next() else { return Err("text without closing quote".to_owned()) };
+            decoded.push_str(plain);
+            let escaped = after.chars().next().ok_or("text without closing quote")?;
             match escaped {
-                'n' => text.push('\n'),
-                '"' | '\\' => text.push(escaped),
-                _ => text.extend(['\\', escaped]),
+                'n' => decoded.push('\n'),
+                '"' | '\\' => decoded.push(escaped),
+                _ => decoded.extend(['\\', escaped]),
             }
-            rest = &rest[escaped.len_utf8()..];
+            rest = &after[escaped.len_utf8()..];
         }
     }
 }

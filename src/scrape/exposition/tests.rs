@@ -1,3 +1,4 @@
+//! Both text formats: own cases, the fixtures, the differential and the no-panic properties.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -76,10 +77,7 @@ fn reads_openmetrics() {
     );
     let exemplar = sample.exemplar.unwrap();
     assert_eq!((exemplar.value, exemplar.at), (0.7, Some(Timestamp::from_millis(1_700_000_000_500))));
-    assert_eq!(
-        parse_labels(exemplar.labels, MetricKind::Unknown),
-        Ok(vec![("trace_id".to_owned(), "ab}c".to_owned())])
-    );
+    assert_eq!(parse_labels(exemplar.labels, MetricKind::Unknown), Ok(vec![("trace_id".into(), "ab}c".into())]));
     let Entry::Sample(created) = entries[4] else { panic!("{:?}", entries[4]) };
     assert_eq!((created.value, created.exemplar), (1.7e9, None));
     assert_eq!(samples(Format::OpenMetrics, "# EOF").len(), 0);
@@ -159,6 +157,8 @@ fn reads_the_pages_of_real_proxies() {
     let parsed: serde_json::Value = serde_json::from_str(&parsed).unwrap();
     let pages = parsed.as_object().unwrap();
     assert!(pages.len() >= 16);
+    // The Python client adds `_total` to the name of a counter that lacks it, and takes it off the metric's name.
+    let bare = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
     for (file, expect) in pages {
         let page = std::fs::read_to_string(format!("{folder}/{file}")).unwrap();
         let openmetrics = expect["openmetrics"].as_bool().unwrap();
@@ -167,9 +167,18 @@ fn reads_the_pages_of_real_proxies() {
         for (labels, ..) in samples(format, &page) {
             *by_name.entry(labels.value(METRIC_NAME).to_owned()).or_default() += 1;
         }
+        let kinds = expect["types"].as_object().unwrap();
+        for entry in Parser::new(format, page.as_bytes()) {
+            let Entry::Kind { name, kind } = entry.unwrap() else { continue };
+            let name = std::str::from_utf8(name).unwrap();
+            let theirs = kinds.get(name).or_else(|| kinds.get(&bare(name))).and_then(|kind| kind.as_str());
+            // What the Python client drops because no sample follows, or calls untyped, is as good as unknown.
+            assert!(
+                theirs.is_none_or(|theirs| theirs == kind.as_str() || theirs == "untyped"),
+                "{file}: {name} {theirs:?}"
+            );
+        }
         assert_eq!(by_name.values().sum::<u64>(), expect["samples"].as_u64().unwrap(), "{file}");
-        // The Python client adds `_total` to the name of a counter that lacks it; compare without it there.
-        let bare = |name: &str| name.strip_suffix("_total").unwrap_or(name).to_owned();
         let mut ours: BTreeMap<String, u64> = BTreeMap::new();
         by_name.iter().for_each(|(name, count)| *ours.entry(bare(name)).or_default() += count);
         let mut theirs: BTreeMap<String, u64> = BTreeMap::new();

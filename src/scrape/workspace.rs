@@ -1,0 +1,36 @@
+//! The buffers of a scrape.
+
+use crate::rollup::SlotId;
+use crate::series::{Row, SeriesRef};
+
+/// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    pub body: Vec<u8>,
+    pub page: Vec<u8>,
+    pub batch: Vec<(SeriesRef, f64)>,
+    /// The cache's index of each row of `batch`.
+    pub indices: Vec<u32>,
+    pub increments: Vec<(SlotId, f64)>,
+    pub timed: Vec<Row>,
+    pub timed_indices: Vec<u32>,
+    pub newly_live: Vec<u32>,
+}
+
+impl Workspace {
+    /// Empties all but the body.
+    pub fn clear(&mut self) {
+        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live } = self;
+        batch.clear();
+        indices.clear();
+        increments.clear();
+        timed.clear();
+        timed_indices.clear();
+        newly_live.clear();
+    }
+
+    /// Bytes it holds on to.
+    pub fn capacity_bytes(&self) -> usize {
+        self.body.capacity() + self.page.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
+    }
+}
