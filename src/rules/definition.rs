@@ -2,9 +2,11 @@
 //!
 //! In: nothing. Out: the types. Invariant: every expression and template in them parses.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alerting::{ALERTS, ALERTS_FOR_STATE};
 use super::expand::Text;
 use super::file::FileProblem;
 use crate::model::Labels;
@@ -92,6 +94,28 @@ impl RuleGroup {
         format!("{};{}", self.file, self.name)
     }
 
+    /// For each rule, whether it reads what another rule reads too, and nothing that the group itself writes: such rules
+    /// can share the samples that one of them has loaded.
+    pub fn sharing(&self) -> Vec<bool> {
+        let written: HashSet<&str> = (self.rules.iter())
+            .flat_map(|rule| match rule {
+                Rule::Alerting(_) => [ALERTS, ALERTS_FOR_STATE],
+                Rule::Recording(rule) => [rule.name.as_str(); 2],
+            })
+            .collect();
+        let read: Vec<Vec<promql::Selector>> = self.rules.iter().map(|rule| rule.expr().selectors()).collect();
+        let mut readers: HashMap<String, usize> = HashMap::new();
+        for selectors in &read {
+            let different: HashSet<String> = selectors.iter().map(|selector| format!("{selector:?}")).collect();
+            different.into_iter().for_each(|selector| *readers.entry(selector).or_default() += 1);
+        }
+        let foreign =
+            |selector: &promql::Selector| selector.name.as_deref().is_some_and(|name| !written.contains(name));
+        let shared =
+            |selector: &promql::Selector| readers.get(&format!("{selector:?}")).is_some_and(|count| *count > 1);
+        read.iter().map(|selectors| selectors.iter().all(foreign) && selectors.iter().any(shared)).collect()
+    }
+
     /// Whether nothing that matters to its evaluation differs.
     pub fn is_same(&self, other: &Self) -> bool {
         let Self { name, file, interval, query_offset, limit, rules } = self;
@@ -116,6 +140,14 @@ impl Rule {
         match self {
             Self::Alerting(rule) => &rule.query,
             Self::Recording(rule) => &rule.query,
+        }
+    }
+
+    /// What is evaluated.
+    pub fn expr(&self) -> &promql::Expr {
+        match self {
+            Self::Alerting(rule) => &rule.expr,
+            Self::Recording(rule) => &rule.expr,
         }
     }
 
@@ -161,4 +193,26 @@ impl AlertingRule {
 
 fn written(texts: &[(String, Text)]) -> Pairs {
     texts.iter().map(|(name, text)| (name.clone(), text.written().to_owned())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_share_only_what_the_group_does_not_write() {
+        let text = "
+groups:
+- name: g
+  rules:
+  - {record: a, expr: 'sum(rate(x[5m]))'}
+  - {record: b, expr: 'rate(x[5m]) / y'}
+  - {record: c, expr: 'rate(x[1m])'}
+  - {record: d, expr: 'rate(x[5m]) / a'}
+  - {record: e, expr: 'rate(x[5m]) / {job=\"j\"}'}
+  - {alert: F, expr: 'rate(x[5m]) unless ALERTS'}
+";
+        let parsed = super::super::file::parse("r.yml", text, Duration::from_secs(60));
+        assert_eq!(parsed.groups[0].sharing(), [true, true, false, false, false, false]);
+    }
 }

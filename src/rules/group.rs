@@ -17,7 +17,7 @@ use self::commit::Produced;
 use super::alerting::{ALERT_NAME, ALERTS_FOR_STATE, AlertingState, Change, Found, Restoring, Sending};
 use super::definition::{AlertingRule, Rule, RuleGroup};
 use super::expand::About;
-use super::query::Querier;
+use super::query::{Querier, vector};
 use super::status::{AlertingStatus, Counters, GroupStatus, Health, RuleStatus, Status};
 use super::template::graph_path;
 use super::{Config, recording};
@@ -25,6 +25,9 @@ use crate::clock::Clock;
 use crate::model::{Alert, AlertTransition, Labels, METRIC_NAME, MatchOp, Matcher, Sample, Timestamp};
 use crate::promql;
 use crate::series::{Head, Queryable, Select};
+
+/// Past this many loaded samples a group's evaluation lets go of those it keeps for its next rules.
+const SHARED_SAMPLES_MAX: usize = 5_000_000;
 
 /// What all groups work with.
 pub(super) struct Surroundings {
@@ -54,6 +57,8 @@ pub(super) struct Group {
     /// Whether the time from before a restart is still to be restored.
     pub restore_pending: bool,
     rules: Vec<RuleState>,
+    /// For each rule, whether it shares loaded samples with others.
+    sharing: Vec<bool>,
     /// Series of rules that are gone; the next evaluation ends them.
     stale: Vec<Labels>,
     tally: Tally,
@@ -77,7 +82,25 @@ struct RuleState {
     last_error: Option<String>,
     evaluation_time: Duration,
     last_evaluation: Option<Timestamp>,
+    warnings: Vec<String>,
     alerting: AlertingState,
+}
+
+/// Samples that the rules of one evaluation share.
+#[derive(Default)]
+struct Shared {
+    cache: Option<Arc<promql::SelectionCache>>,
+    loaded: usize,
+}
+
+impl Shared {
+    fn options(&mut self, share: bool, options: &promql::QueryOptions) -> promql::QueryOptions {
+        if self.loaded > SHARED_SAMPLES_MAX {
+            *self = Self::default();
+        }
+        let cache = share.then(|| self.cache.get_or_insert_with(promql::SelectionCache::new).clone());
+        promql::QueryOptions { cache, ..options.clone() }
+    }
 }
 
 impl Group {
@@ -85,8 +108,9 @@ impl Group {
     pub fn new(definition: Arc<RuleGroup>, external: External, restore: bool) -> Self {
         let rules = (0..definition.rules.len())
             .map(|_| RuleState { alerting: AlertingState::new(!restore), ..RuleState::default() });
-        let rules = rules.collect();
-        Self { definition, external, restore_pending: restore, rules, stale: Vec::new(), tally: Tally::default() }
+        let (rules, sharing) = (rules.collect(), definition.sharing());
+        let (stale, tally) = (Vec::new(), Tally::default());
+        Self { definition, external, restore_pending: restore, rules, sharing, stale, tally }
     }
 
     /// Takes over what the same rules of `old` have seen: same name and labels, first to first, second to second.
@@ -148,10 +172,11 @@ impl Group {
         self.tally.iterations += 1;
         surroundings.counters.iterations.fetch_add(1, Relaxed);
         let mut samples = 0;
+        let mut shared = Shared::default();
         for i in 0..self.rules.len() {
             let rule_started = tokio::time::Instant::now();
             let evaluated_at = surroundings.clock.now();
-            let result = self.evaluate_rule(i, surroundings, at).await;
+            let result = self.evaluate_rule(i, &mut shared, surroundings, at).await;
             self.tally.evaluations += 1;
             surroundings.counters.evaluations.fetch_add(1, Relaxed);
             let (rule, group) = (self.definition.rules[i].name(), self.definition.key());
@@ -186,17 +211,24 @@ impl Group {
         self.definition.query_offset.unwrap_or(surroundings.config.rule_query_offset.get())
     }
 
-    async fn evaluate_rule(&mut self, i: usize, surroundings: &Surroundings, at: Timestamp) -> Result<usize, String> {
+    async fn evaluate_rule(
+        &mut self,
+        i: usize,
+        shared: &mut Shared,
+        surroundings: &Surroundings,
+        at: Timestamp,
+    ) -> Result<usize, String> {
         let definition = self.definition.clone();
         let sample_at = at - self.query_offset(surroundings);
         let querier = querier(surroundings);
+        let options = shared.options(self.sharing[i], &surroundings.options);
+        let answer = Querier { options: &options, ..querier }.answer(definition.rules[i].expr(), sample_at).await?;
+        shared.loaded += answer.stats.samples_loaded;
+        self.rules[i].warnings = answer.warnings;
+        let result = vector(answer.value)?;
         let samples = match &definition.rules[i] {
-            Rule::Recording(rule) => {
-                let result = querier.rule(&rule.expr, sample_at).await?;
-                recording::samples(rule, result, definition.limit)?
-            }
+            Rule::Recording(rule) => recording::samples(rule, result, definition.limit)?,
             Rule::Alerting(rule) => {
-                let result = querier.rule(&rule.expr, sample_at).await?;
                 let found = self.expand(rule, result, &querier, surroundings, at).await?;
                 let state = &mut self.rules[i].alerting;
                 let changes = state.update(rule, found, at, definition.limit)?;
@@ -320,6 +352,7 @@ fn rule_status(rule: &Rule, state: &RuleState) -> RuleStatus {
         labels: rule.labels(),
         health: state.health,
         last_error: state.last_error.clone(),
+        warnings: state.warnings.clone(),
         evaluation_time: state.evaluation_time,
         last_evaluation: state.last_evaluation,
         alerting,

@@ -18,20 +18,12 @@ pub struct Querier<'a> {
 }
 
 impl Querier<'_> {
-    /// Evaluates a rule's expression.
+    /// Evaluates an expression to an instant vector.
     ///
     /// # Errors
     /// The engine's error text, or that the result is neither vector nor scalar.
     pub async fn rule(&self, expr: &promql::Expr, at: Timestamp) -> Result<Vec<promql::InstantSample>, String> {
-        let answer =
-            self.engine.instant(self.store, expr, at, self.options).await.map_err(|error| error.to_string())?;
-        match answer.value {
-            promql::Value::Vector(samples) => Ok(samples),
-            promql::Value::Scalar { at, value } => {
-                Ok(vec![promql::InstantSample { labels: Labels::empty(), at, value }])
-            }
-            _ => Err("rule result is not a vector or scalar".to_owned()),
-        }
+        vector(self.answer(expr, at).await?.value)
     }
 
     /// Evaluates a query that a template writes as text.
@@ -41,5 +33,27 @@ impl Querier<'_> {
     pub async fn text(&self, query: &str, at: Timestamp) -> Result<Vec<promql::InstantSample>, String> {
         let expr = promql::parse(query).map_err(|error| error.to_string())?;
         self.rule(&expr, at).await
+    }
+
+    /// Evaluates an expression, with what it cost and what the asker should know.
+    ///
+    /// # Errors
+    /// The engine's error text.
+    pub async fn answer(&self, expr: &promql::Expr, at: Timestamp) -> Result<promql::Answer, String> {
+        self.engine.instant(self.store, expr, at, self.options).await.map_err(|error| error.to_string())
+    }
+}
+
+/// The result of a rule's expression.
+///
+/// # Errors
+/// When it is neither vector nor scalar.
+pub fn vector(value: promql::Value) -> Result<Vec<promql::InstantSample>, String> {
+    match value {
+        promql::Value::Vector(samples) => Ok(samples),
+        promql::Value::Scalar { at, value } => Ok(vec![promql::InstantSample { labels: Labels::empty(), at, value }]),
+        promql::Value::Matrix(_) | promql::Value::String { .. } => {
+            Err("rule result is not a vector or scalar".to_owned())
+        }
     }
 }

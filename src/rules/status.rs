@@ -50,6 +50,8 @@ pub struct RuleStatus {
     pub health: Health,
     /// The error of the last evaluation.
     pub last_error: Option<String>,
+    /// What the engine or a store had to say about the last evaluation.
+    pub warnings: Vec<String>,
     /// How long the last evaluation took.
     pub evaluation_time: Duration,
     /// When it was last evaluated.

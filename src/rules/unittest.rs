@@ -385,8 +385,8 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
 
 /// Subqueries without a step take the evaluation interval.
 fn engine(evaluation_interval: Duration) -> promql::Engine {
-    let _ = evaluation_interval;
-    promql::Engine::new(promql::Config::default())
+    let default_subquery_step = evaluation_interval.into();
+    promql::Engine::new(promql::Config { default_subquery_step, ..promql::Config::default() })
 }
 
 #[cfg(test)]
