@@ -13,6 +13,7 @@ mod http;
 mod intake;
 mod json;
 mod status;
+mod wire;
 mod zipkin;
 
 #[cfg(test)]
@@ -28,7 +29,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::{Counters, Rejection, Trim};
-pub use decode::{Decoded, Limits, Tally, decode_json, decode_protobuf};
+pub use decode::{DecodeError, Decoded, Limits, Tally, decode_json, decode_protobuf};
+pub use json::JsonError;
 
 use crate::model::Span;
 use crate::units::{ByteSize, PromDuration};
@@ -45,9 +47,10 @@ pub struct Config {
     pub http_listen: SocketAddr,
     /// Largest request, measured both as received and after decompression. Default 16 MiB.
     pub max_request_bytes: ByteSize,
-    /// Requests read and decoded at the same time, both servers together; more wait their turn. Default 16.
+    /// Requests read and decoded at the same time, both servers together; more wait their turn. Default 8.
     pub max_concurrent_requests: usize,
-    /// Open connections of each server; more wait in the kernel's accept queue. Default 1,024.
+    /// Open connections of each server; more wait in the kernel's accept queue. Every proxy of a mesh keeps some open.
+    /// Default 8,192.
     pub max_connections: usize,
     /// Longest time a request may take to arrive and be decoded; then a retryable error. Default 10 s.
     pub request_timeout: PromDuration,
@@ -63,8 +66,8 @@ impl Default for Config {
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 4317)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 4318)),
             max_request_bytes: ByteSize(16 << 20),
-            max_concurrent_requests: 16,
-            max_connections: 1024,
+            max_concurrent_requests: 8,
+            max_connections: 8192,
             request_timeout: PromDuration::from(Duration::from_secs(10)),
             retry_after: PromDuration::from(Duration::from_secs(1)),
             limits: Limits::default(),
@@ -139,7 +142,7 @@ impl Receiver {
         Arc::clone(&self.intake.counters)
     }
 
-    /// Serves until `shutdown` fires, then finishes the requests under way and returns.
+    /// Serves until `shutdown` fires, then finishes the requests under way, for at most `request_timeout`, and returns.
     ///
     /// # Errors
     /// When a server stops by itself.
@@ -150,8 +153,16 @@ impl Receiver {
         let grpc = LimitedListener::new(grpc, config.max_connections);
         let http = LimitedListener::new(http, config.max_connections);
         let by_grpc = grpc::serve(&config, grpc, intake.clone(), Arc::clone(&requests), shutdown.clone());
-        let by_http = http::serve(&config, http, intake, requests, shutdown);
-        tokio::try_join!(by_grpc, by_http).map(|_| ())
+        let by_http = http::serve(&config, http, intake, requests, shutdown.clone());
+        // A client that never finishes its request must not hold the process.
+        let cut_off = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(config.request_timeout.get()).await;
+        };
+        tokio::select! {
+            served = async { tokio::try_join!(by_grpc, by_http) } => served.map(|_| ()),
+            () = cut_off => Ok(()),
+        }
     }
 }
 

@@ -112,6 +112,8 @@ pub struct Counters {
     pub pairs: AtomicU64,
     /// Sides of calls whose other side did not come in time (Tempo: `traces_service_graph_expired_edges`).
     pub expired_edges: AtomicU64,
+    /// Sides of calls waiting for their other side now (a gauge).
+    pub waiting_sides: AtomicU64,
     /// Sides of calls that found no place to wait (Tempo: `traces_service_graph_dropped_spans_total`).
     pub dropped_spans: AtomicU64,
     /// Calls that began too long ago, or in the future, for the mesh graph.

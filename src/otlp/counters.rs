@@ -19,12 +19,21 @@ pub enum Rejection {
     FutureStart,
     /// Beyond `limits.spans_per_request`.
     SpanLimit,
+    /// Larger than `limits.span_bytes`.
+    TooLarge,
 }
 
 impl Rejection {
     /// All reasons, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::TraceId, Self::SpanId, Self::ParentId, Self::StartTime, Self::FutureStart, Self::SpanLimit];
+    pub const ALL: [Self; 7] = [
+        Self::TraceId,
+        Self::SpanId,
+        Self::ParentId,
+        Self::StartTime,
+        Self::FutureStart,
+        Self::SpanLimit,
+        Self::TooLarge,
+    ];
 
     /// Value of the `reason` label.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Rejection {
             Self::StartTime => "no_start_time",
             Self::FutureStart => "start_in_future",
             Self::SpanLimit => "too_many_spans",
+            Self::TooLarge => "span_too_large",
         }
     }
 
@@ -47,6 +57,7 @@ impl Rejection {
             Self::StartTime => "without a start time",
             Self::FutureStart => "with a start time in the future (is it in nanoseconds?)",
             Self::SpanLimit => "beyond the limit of spans in one request (otlp.limits.spans_per_request)",
+            Self::TooLarge => "beyond the limit of bytes of one span (otlp.limits.span_bytes)",
         }
     }
 }
@@ -85,13 +96,13 @@ impl Trim {
 /// Counters of the receiver, read by `telemetry`.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Trace export requests over gRPC that could be parsed.
+    /// Trace export requests over gRPC that came whole.
     pub grpc_requests: AtomicU64,
     /// Requests over HTTP, good and bad.
     pub http_requests: AtomicU64,
     /// Bytes of HTTP bodies as received.
     pub http_received_bytes: AtomicU64,
-    /// Requests over HTTP answered 400.
+    /// Requests answered 400 over HTTP or `INVALID_ARGUMENT` over gRPC.
     pub malformed_requests: AtomicU64,
     /// Requests over HTTP answered 413.
     pub oversized_requests: AtomicU64,

@@ -7,15 +7,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1 as proto_resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 use serde::Deserialize;
 
 use super::counters::{Rejection, Trim};
-use super::json;
+use super::{json, wire};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
 
@@ -28,6 +28,8 @@ const SHARED_TEXT_BYTES: usize = 96;
 pub struct Limits {
     /// Spans of one request; further ones are rejected. Default 50,000.
     pub spans_per_request: usize,
+    /// Bytes of one span (or resource) as received; larger ones are rejected. Default 1 MiB.
+    pub span_bytes: usize,
     /// Attributes of one span, event, link or resource; further ones are dropped. Default 128.
     pub attributes_per_span: usize,
     /// Bytes of names and values of the attributes of one span (its events and links included) or one resource; further
@@ -50,6 +52,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             spans_per_request: 50_000,
+            span_bytes: 1 << 20,
             attributes_per_span: 128,
             attribute_bytes_per_span: 64 << 10,
             attribute_value_bytes: 4 << 10,
@@ -94,7 +97,7 @@ impl Tally {
         (!parts.is_empty()).then(|| format!("spans: {}", parts.join(", ")))
     }
 
-    pub(super) fn reject(&mut self, reason: Rejection) {
+    fn reject(&mut self, reason: Rejection) {
         self.rejected[reason as usize] += 1;
     }
 
@@ -122,7 +125,7 @@ pub enum DecodeError {
     Protobuf(#[from] prost::DecodeError),
     /// Not OTLP/JSON. The message has line and column.
     #[error("not an ExportTraceServiceRequest in OTLP/JSON: {0}")]
-    Json(#[source] serde_json::Error),
+    Json(#[from] json::JsonError),
 }
 
 /// Decodes a protobuf body.
@@ -130,7 +133,34 @@ pub enum DecodeError {
 /// # Errors
 /// When the body is not an `ExportTraceServiceRequest`.
 pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Decoded, DecodeError> {
-    Ok(spans(ExportTraceServiceRequest::decode(body)?, limits, now))
+    let mut decoder = Decoder::new(limits, now);
+    for group in wire::messages(body, 1) {
+        let group = group?;
+        let mut resource = proto_resource::Resource::default();
+        for part in wire::messages(group, 1) {
+            let part = part?;
+            if decoder.fits(part.len()) {
+                resource.merge(part)?;
+            }
+        }
+        let origin = decoder.origin(resource.attributes);
+        for group in wire::messages(group, 2) {
+            let group = group?;
+            let mut scope = InstrumentationScope::default();
+            for part in wire::messages(group, 1) {
+                let part = part?;
+                if decoder.fits(part.len()) {
+                    scope.merge(part)?;
+                }
+            }
+            let origin = decoder.scoped(&origin, scope.name);
+            for span in wire::messages(group, 2) {
+                let span = span?;
+                decoder.push(&origin, span.len(), || proto::Span::decode(span))?;
+            }
+        }
+    }
+    Ok(decoder.finish(None))
 }
 
 /// Decodes an OTLP/JSON body.
@@ -138,38 +168,21 @@ pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<D
 /// # Errors
 /// When the body is not OTLP/JSON.
 pub fn decode_json(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Decoded, DecodeError> {
-    let (request, warning) = json::parse(body).map_err(DecodeError::Json)?;
-    Ok(Decoded { warning, ..spans(request, limits, now) })
-}
-
-/// Checks and converts a parsed request.
-pub(super) fn spans(request: ExportTraceServiceRequest, limits: &Limits, now: Timestamp) -> Decoded {
     let mut decoder = Decoder::new(limits, now);
-    for group in request.resource_spans {
-        let attributes = group.resource.map(|resource| resource.attributes).unwrap_or_default();
-        let mut budget = limits.attribute_bytes_per_span;
-        let resource = Arc::new(Resource { attributes: decoder.attributes(attributes, &mut budget) });
-        let service = decoder.service(&resource);
-        for group in group.scope_spans {
-            let scope = decoder.name(group.scope.map(|scope| scope.name).unwrap_or_default());
-            for span in group.spans {
-                let origin = Origin { resource: &resource, service: &service, scope: &scope };
-                if let Err(reason) = decoder.span(span, &origin) {
-                    decoder.tally.reject(reason);
-                }
-            }
-        }
-    }
-    Decoded { spans: decoder.spans, tally: decoder.tally, warning: None }
+    let warning = json::read(body, &mut decoder)?;
+    Ok(decoder.finish(warning))
 }
 
-struct Origin<'a> {
-    resource: &'a Arc<Resource>,
-    service: &'a Arc<str>,
-    scope: &'a Arc<str>,
+/// What spans have in common: made once for each resource and scope of a request.
+#[derive(Clone)]
+pub(super) struct Origin {
+    resource: Arc<Resource>,
+    service: Arc<str>,
+    scope: Arc<str>,
 }
 
-struct Decoder<'a> {
+/// Checks and converts spans one by one.
+pub(super) struct Decoder<'a> {
     limits: &'a Limits,
     latest_start_ns: u64,
     texts: HashSet<Arc<str>, foldhash::fast::RandomState>,
@@ -178,7 +191,7 @@ struct Decoder<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(limits: &'a Limits, now: Timestamp) -> Self {
+    pub(super) fn new(limits: &'a Limits, now: Timestamp) -> Self {
         let latest_ms = u64::try_from((now + limits.max_future.get()).as_millis()).unwrap_or(0);
         Self {
             limits,
@@ -189,7 +202,50 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    fn span(&mut self, span: proto::Span, origin: &Origin<'_>) -> Result<(), Rejection> {
+    /// Whether a resource or scope of that size is read at all; when not, it counts as cut attributes.
+    pub(super) fn fits(&mut self, size_bytes: usize) -> bool {
+        let fits = size_bytes <= self.limits.span_bytes;
+        self.tally.trim(Trim::Attributes, usize::from(!fits));
+        fits
+    }
+
+    /// The origin of the spans of a resource.
+    pub(super) fn origin(&mut self, attributes: Vec<KeyValue>) -> Origin {
+        let mut budget = self.limits.attribute_bytes_per_span;
+        let resource = Arc::new(Resource { attributes: self.attributes(attributes, &mut budget) });
+        let service = self.service(&resource);
+        Origin { resource, service, scope: self.share("") }
+    }
+
+    /// The same, for the spans of a scope.
+    pub(super) fn scoped(&mut self, origin: &Origin, scope: String) -> Origin {
+        Origin { scope: self.name(scope), ..origin.clone() }
+    }
+
+    /// Takes a span of that size; it is decoded only when it is within the limits.
+    pub(super) fn push<E>(
+        &mut self,
+        origin: &Origin,
+        size_bytes: usize,
+        decode: impl FnOnce() -> Result<proto::Span, E>,
+    ) -> Result<(), E> {
+        let taken = match () {
+            () if self.spans.len() >= self.limits.spans_per_request => Err(Rejection::SpanLimit),
+            () if size_bytes > self.limits.span_bytes => Err(Rejection::TooLarge),
+            () => self.span(decode()?, origin),
+        };
+        if let Err(reason) = taken {
+            self.tally.reject(reason);
+        }
+        Ok(())
+    }
+
+    /// The decoded request.
+    pub(super) fn finish(self, warning: Option<String>) -> Decoded {
+        Decoded { spans: self.spans, tally: self.tally, warning }
+    }
+
+    fn span(&mut self, span: proto::Span, origin: &Origin) -> Result<(), Rejection> {
         let trace_id = non_zero(&span.trace_id).ok_or(Rejection::TraceId)?;
         let span_id: SpanId = non_zero(&span.span_id).ok_or(Rejection::SpanId)?;
         let parent_id = match span.parent_span_id.len() {
@@ -201,7 +257,6 @@ impl<'a> Decoder<'a> {
         match span.start_time_unix_nano {
             0 => return Err(Rejection::StartTime),
             start_ns if start_ns > self.latest_start_ns => return Err(Rejection::FutureStart),
-            _ if self.spans.len() >= self.limits.spans_per_request => return Err(Rejection::SpanLimit),
             _ => {}
         }
         let duration_ns = span.end_time_unix_nano.checked_sub(span.start_time_unix_nano).unwrap_or_else(|| {
@@ -215,15 +270,15 @@ impl<'a> Decoder<'a> {
             span_id,
             parent_id,
             kind: kind(span.kind),
-            service: Arc::clone(origin.service),
+            service: Arc::clone(&origin.service),
             name: self.name(span.name),
             start_ns: span.start_time_unix_nano,
             duration_ns,
             status,
             status_message,
             attributes: self.attributes(span.attributes, &mut budget),
-            resource: Arc::clone(origin.resource),
-            scope: Arc::clone(origin.scope),
+            resource: Arc::clone(&origin.resource),
+            scope: Arc::clone(&origin.scope),
             events: self.events(span.events, &mut budget),
             links: self.links(span.links, &mut budget),
         };
@@ -293,9 +348,7 @@ impl<'a> Decoder<'a> {
     fn value(&mut self, value: Option<AnyValue>) -> Option<AttributeValue> {
         Some(match value.and_then(|value| value.value) {
             None => AttributeValue::String(self.share("")),
-            Some(Value::StringValue(text)) => {
-                AttributeValue::String(self.cut(text, self.limits.attribute_value_bytes))
-            }
+            Some(Value::StringValue(text)) => AttributeValue::String(self.cut(text, self.limits.attribute_value_bytes)),
             Some(Value::BoolValue(value)) => AttributeValue::Bool(value),
             Some(Value::IntValue(value)) => AttributeValue::Int(value),
             Some(Value::DoubleValue(value)) => AttributeValue::Double(value),

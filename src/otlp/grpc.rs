@@ -1,17 +1,20 @@
 //! The gRPC face: `TraceService`, and clear refusals for logs and metrics.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +29,8 @@ use super::{Config, ReceiverError, decode};
 /// Streams of one connection at once; the OpenTelemetry SDKs use one, proxies a few.
 const STREAMS_PER_CONNECTION: u32 = 64;
 /// Flow-control windows: with [`Config::max_connections`] they bound what can wait unread.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+const STREAM_WINDOW_BYTES: u32 = 64 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
 
 /// Serves gRPC until `shutdown` fires.
 pub(super) async fn serve(
@@ -37,11 +40,7 @@ pub(super) async fn serve(
     requests: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) -> Result<(), ReceiverError> {
-    let limit = config.max_request();
-    let traces = TraceServiceServer::new(Traces(intake))
-        .accept_compressed(Gzip)
-        .accept_compressed(Zstd)
-        .max_decoding_message_size(limit);
+    let traces = TraceServer { intake, max_request_bytes: config.max_request() };
     // These two decode before they refuse, so they take a small message only; a larger one is refused for its size.
     let logs = LogsServiceServer::new(Unimplemented).accept_compressed(Gzip).accept_compressed(Zstd);
     let metrics = MetricsServiceServer::new(Unimplemented).accept_compressed(Gzip).accept_compressed(Zstd);
@@ -72,25 +71,103 @@ fn final_when_too_large<B>(mut response: http::Response<B>) -> http::Response<B>
     response
 }
 
-struct Traces(Intake);
+/// `TraceService` by hand: the generated server decodes a request whole, which takes up to a hundred times its bytes
+/// (see [`super::wire`]).
+#[derive(Clone)]
+struct TraceServer {
+    intake: Intake,
+    max_request_bytes: usize,
+}
 
-#[tonic::async_trait]
-impl TraceService for Traces {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, tonic::Status> {
-        let Self(intake) = self;
-        intake.counters.grpc_requests.fetch_add(1, Relaxed);
-        let (request, limits) = (request.into_inner(), Arc::clone(&intake.limits));
-        let decoded =
-            intake::run_decode(request.encoded_len(), move || decode::spans(request, &limits, intake::now())).await;
-        let decoded = decoded.ok_or_else(|| tonic::Status::internal("the request could not be decoded"))?;
-        intake.take(decoded).map(Response::new).map_err(|refused| {
-            let message = "the span queue is full, send again later";
-            Status::new(Code::Unavailable, message, Some(refused.retry_after)).into_grpc()
+impl tonic::server::NamedService for TraceServer {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl tower::Service<http::Request<tonic::body::Body>> for TraceServer {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let Self { intake, max_request_bytes } = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != "/opentelemetry.proto.collector.trace.v1.TraceService/Export" {
+                return Ok(tonic::Status::unimplemented("TraceService has the one method Export").into_http());
+            }
+            let mut grpc = tonic::server::Grpc::new(RawCodec)
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .max_decoding_message_size(max_request_bytes);
+            Ok(grpc.unary(Export(intake), request).await)
         })
     }
+}
+
+/// Messages come in as bytes.
+struct RawCodec;
+
+impl tonic::codec::Codec for RawCodec {
+    type Encode = ExportTraceServiceResponse;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl tonic::codec::Encoder for RawCodec {
+    type Item = ExportTraceServiceResponse;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, item: Self::Item, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        item.encode(out).map_err(|error| tonic::Status::internal(error.to_string()))
+    }
+}
+
+impl tonic::codec::Decoder for RawCodec {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, message: &mut tonic::codec::DecodeBuf<'_>) -> Result<Option<Bytes>, tonic::Status> {
+        Ok(Some(message.copy_to_bytes(message.remaining())))
+    }
+}
+
+struct Export(Intake);
+
+impl tonic::server::UnaryService<Bytes> for Export {
+    type Response = ExportTraceServiceResponse;
+    type Future = BoxFuture<'static, Result<Response<ExportTraceServiceResponse>, tonic::Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        Box::pin(export(self.0.clone(), request.into_inner()))
+    }
+}
+
+async fn export(intake: Intake, body: Bytes) -> Result<Response<ExportTraceServiceResponse>, tonic::Status> {
+    intake.counters.grpc_requests.fetch_add(1, Relaxed);
+    let (limits, size_bytes) = (Arc::clone(&intake.limits), body.len());
+    let decode = move || decode::decode_protobuf(&body, &limits, intake::now());
+    let decoded = intake::run_decode(size_bytes, decode).await;
+    let decoded = decoded.ok_or_else(|| tonic::Status::internal("the request could not be decoded"))?;
+    let decoded = decoded.map_err(|error| {
+        intake.counters.malformed_requests.fetch_add(1, Relaxed);
+        tonic::Status::invalid_argument(error.to_string())
+    })?;
+    intake.take(decoded).map(Response::new).map_err(|refused| {
+        let message = "the span queue is full, send again later";
+        Status::new(Code::Unavailable, message, Some(refused.retry_after)).into_grpc()
+    })
 }
 
 struct Unimplemented;

@@ -54,10 +54,7 @@ pub(super) async fn serve(
         .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .with_state(face);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
-        .map_err(ReceiverError::Http)
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.map_err(ReceiverError::Http)
 }
 
 /// How a body is written; answers are written the same way.
@@ -93,9 +90,10 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
         }
         .map_err(|error| error.to_string())
     };
-    let answered = face.receive(request, decode).await.and_then(|decoded| {
-        face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after))
-    });
+    let answered = face
+        .receive(request, decode)
+        .await
+        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after)));
     match answered {
         Err(refusal) => face.refuse(refusal, encoding),
         Ok(response) => {
@@ -127,9 +125,10 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
     let decode = |body: &[u8], face: &Face| {
         zipkin::decode(body, &face.intake.limits, intake::now()).map_err(|error| error.to_string())
     };
-    let answered = face.receive(request, decode).await.and_then(|decoded| {
-        face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after))
-    });
+    let answered = face
+        .receive(request, decode)
+        .await
+        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after)));
     match answered {
         Err(refusal) => face.refuse(refusal, Encoding::Json),
         Ok(_) => StatusCode::ACCEPTED.into_response(), // Zipkin's API has no partial success

@@ -6,22 +6,81 @@
 
 use std::fmt;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1 as common;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as AnyValueKind;
-use opentelemetry_proto::tonic::resource::v1::Resource as ProtoResource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-/// Parses a body; the second part is what is odd about it.
-pub(super) fn parse(body: &[u8]) -> Result<(ExportTraceServiceRequest, Option<String>), serde_json::Error> {
-    let Object(Request { resource_spans }) = serde_json::from_slice(body)?;
-    let warning = resource_spans.is_none().then(|| body.len() > 4).filter(|odd| *odd).map(|_| {
-        "the request has no `resourceSpans` (OTLP/JSON field names are in lowerCamelCase), so it holds no spans".into()
-    });
-    let resource_spans = all(resource_spans);
-    Ok((ExportTraceServiceRequest { resource_spans }, warning))
+use super::decode::Decoder;
+
+/// Where and why a body is not OTLP/JSON.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason} at line {line} column {column}")]
+pub struct JsonError {
+    /// What was expected and what stands there.
+    pub reason: String,
+    /// Line of the body, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+}
+
+/// Gives the spans of a body to the decoder; returns what is odd about the body.
+///
+/// Lists are split before their items are read, so that no more than one span is held in its decoded form.
+pub(super) fn read(body: &[u8], decoder: &mut Decoder<'_>) -> Result<Option<String>, JsonError> {
+    let whole = std::str::from_utf8(body).map_err(|error| JsonError {
+        reason: "the body is not UTF-8".to_owned(),
+        line: 1 + body[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count(),
+        column: error.valid_up_to()
+            - body[..error.valid_up_to()].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1),
+    })?;
+    let Request { resource_spans } = part(whole, whole)?;
+    let Some(resource_spans) = resource_spans else {
+        let odd = whole.trim().len() > 2; // anything but {}
+        let warning = "the request has no `resourceSpans` (field names are in lowerCamelCase), so it holds no spans";
+        return Ok(odd.then(|| warning.to_owned()));
+    };
+    for group in list(whole, resource_spans)? {
+        let ResourceSpans { resource, scope_spans } = part(whole, group.get())?;
+        let resource = match resource {
+            Some(resource) if decoder.fits(resource.get().len()) => part::<Resource>(whole, resource.get())?,
+            _ => Resource::default(),
+        };
+        let origin = decoder.origin(all(resource.attributes));
+        for group in scope_spans.map_or(Ok(Vec::new()), |groups| list(whole, groups))? {
+            let ScopeSpans { scope, spans } = part(whole, group.get())?;
+            let origin = decoder.scoped(&origin, scope.and_then(|Object(scope)| scope.name).unwrap_or_default());
+            for span in spans.map_or(Ok(Vec::new()), |spans| list(whole, spans))? {
+                let text = span.get();
+                decoder.push(&origin, text.len(), || part::<Span>(whole, text).map(Into::into))?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// An object that is a part of `whole`, with errors placed in the whole.
+fn part<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, JsonError> {
+    serde_json::from_str(text).map(|Object(value)| value).map_err(|error| placed(whole, text, &error))
+}
+
+/// The items of a list that is a part of `whole`.
+fn list<'a>(whole: &str, raw: &'a RawValue) -> Result<Vec<&'a RawValue>, JsonError> {
+    serde_json::from_str(raw.get()).map_err(|error| placed(whole, raw.get(), &error))
+}
+
+fn placed(whole: &str, text: &str, error: &serde_json::Error) -> JsonError {
+    let before = &whole[..(text.as_ptr().addr() - whole.as_ptr().addr()).min(whole.len())];
+    let in_line = if error.line() > 1 { 0 } else { before.len() - before.rfind('\n').map_or(0, |at| at + 1) };
+    let (message, lines_before) = (error.to_string(), before.matches('\n').count());
+    JsonError {
+        reason: message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason).to_owned(),
+        line: lines_before + error.line(),
+        column: in_line + error.column(),
+    }
 }
 
 /// A list, map or bytes value as plain JSON, the way backends show it. Non-finite numbers become text.
@@ -50,16 +109,18 @@ type Many<T> = Option<Vec<Object<T>>>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
-    #[serde(default)]
-    resource_spans: Many<ResourceSpans>,
+struct Request<'a> {
+    #[serde(borrow, default)]
+    resource_spans: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ResourceSpans {
-    resource: Option<Object<Resource>>,
-    scope_spans: Many<ScopeSpans>,
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ResourceSpans<'a> {
+    #[serde(borrow, default)]
+    resource: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    scope_spans: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -68,11 +129,12 @@ struct Resource {
     attributes: Many<KeyValue>,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct ScopeSpans {
+#[derive(Deserialize)]
+struct ScopeSpans<'a> {
+    #[serde(default)]
     scope: Option<Object<Scope>>,
-    spans: Many<Span>,
+    #[serde(borrow, default)]
+    spans: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize, Default)]
@@ -161,28 +223,6 @@ struct Double(f64);
 struct Kind(i32);
 struct StatusCode(i32);
 
-impl From<ResourceSpans> for proto::ResourceSpans {
-    fn from(group: ResourceSpans) -> Self {
-        let resource = group.resource.map(|Object(resource)| ProtoResource {
-            attributes: all(resource.attributes),
-            ..ProtoResource::default()
-        });
-        let scope_spans = all(group.scope_spans);
-        Self { resource, scope_spans, schema_url: String::new() }
-    }
-}
-
-impl From<ScopeSpans> for proto::ScopeSpans {
-    fn from(group: ScopeSpans) -> Self {
-        let scope = group.scope.map(|Object(scope)| common::InstrumentationScope {
-            name: scope.name.unwrap_or_default(),
-            ..common::InstrumentationScope::default()
-        });
-        let spans = all(group.spans);
-        Self { scope, spans, schema_url: String::new() }
-    }
-}
-
 impl From<Span> for proto::Span {
     fn from(span: Span) -> Self {
         Self {
@@ -225,7 +265,11 @@ impl From<Link> for proto::span::Link {
 
 impl From<KeyValue> for common::KeyValue {
     fn from(pair: KeyValue) -> Self {
-        Self { key: pair.key.unwrap_or_default(), value: pair.value.map(|Object(value)| value.into()), ..Self::default() }
+        Self {
+            key: pair.key.unwrap_or_default(),
+            value: pair.value.map(|Object(value)| value.into()),
+            ..Self::default()
+        }
     }
 }
 
@@ -238,9 +282,13 @@ impl From<AnyValue> for common::AnyValue {
             .or_else(|| bool_value.map(AnyValueKind::BoolValue))
             .or_else(|| int_value.map(|value| AnyValueKind::IntValue(value.0)))
             .or_else(|| double_value.map(|value| AnyValueKind::DoubleValue(value.0)))
-            .or_else(|| array_value.map(|Object(array)| AnyValueKind::ArrayValue(common::ArrayValue { values: all(array.values) })))
             .or_else(|| {
-                kvlist_value.map(|Object(map)| AnyValueKind::KvlistValue(common::KeyValueList { values: all(map.values) }))
+                array_value
+                    .map(|Object(array)| AnyValueKind::ArrayValue(common::ArrayValue { values: all(array.values) }))
+            })
+            .or_else(|| {
+                kvlist_value
+                    .map(|Object(map)| AnyValueKind::KvlistValue(common::KeyValueList { values: all(map.values) }))
             })
             // Bytes are shown as base64 in the end, so the text goes through as it is.
             .or_else(|| bytes_value.map(AnyValueKind::StringValue));
@@ -353,10 +401,7 @@ impl<'de> Deserialize<'de> for Double {
 }
 
 /// A number, or the name of the enum value; an unknown name or number is 0, as an unknown enum value is.
-fn enum_value<'de, D: Deserializer<'de>>(
-    deserializer: D,
-    by_name: fn(&str) -> Option<i32>,
-) -> Result<i32, D::Error> {
+fn enum_value<'de, D: Deserializer<'de>>(deserializer: D, by_name: fn(&str) -> Option<i32>) -> Result<i32, D::Error> {
     struct EnumVisitor(fn(&str) -> Option<i32>);
     impl Visitor<'_> for EnumVisitor {
         type Value = i32;

@@ -58,6 +58,10 @@ fn request(spans: Vec<proto::Span>) -> ExportTraceServiceRequest {
     }
 }
 
+fn proto_decoded(spans: Vec<proto::Span>, limits: &Limits) -> Decoded {
+    decode_protobuf(&request(spans).encode_to_vec(), limits, now()).unwrap()
+}
+
 #[test]
 fn rejects_bad_spans_by_reason_and_keeps_the_others() {
     let good = proto_span(9);
@@ -77,9 +81,9 @@ fn rejects_bad_spans_by_reason_and_keeps_the_others() {
         bad(|s| s.start_time_unix_nano = u64::MAX),
         good,
     ];
-    let decoded = decode::spans(request(spans), &Limits::default(), now());
+    let decoded = proto_decoded(spans, &Limits::default());
     let rejected = Rejection::ALL.map(|reason| decoded.tally.rejected(reason));
-    assert_eq!(rejected, [3, 2, 1, 1, 1, 0]);
+    assert_eq!(rejected, [3, 2, 1, 1, 1, 0, 0]);
     assert_eq!(decoded.spans.len(), 1);
     assert!(decoded.tally.message().unwrap().contains("rejected 3 with a trace id that is not 16 non-zero bytes"));
 }
@@ -89,7 +93,7 @@ fn mends_what_can_be_mended() {
     let mut span = proto_span(1);
     (span.end_time_unix_nano, span.parent_span_id) = (500, vec![0; 8]);
     span.kind = 99;
-    let decoded = decode::spans(request(vec![span]), &Limits::default(), now());
+    let decoded = proto_decoded(vec![span], &Limits::default());
     let span = &decoded.spans[0];
     assert_eq!((span.duration_ns, span.parent_id, span.kind), (0, None, SpanKind::Unspecified));
     assert_eq!(&*span.service, "unknown_service");
@@ -121,7 +125,7 @@ fn cuts_what_is_beyond_the_limits() {
     assert_eq!((span.attributes.len(), span.events.len(), span.links.len(), &*span.name), (3, 1, 1, "oper"));
     let trimmed = Trim::ALL.map(|what| decoded.tally.trimmed(what));
     assert_eq!(trimmed, [0, 1, 2, 1, 1]); // unknown_service is ours and not cut
-    let three = decode::spans(request((1..4).map(proto_span).collect()), &limits, now());
+    let three = proto_decoded((1..4).map(proto_span).collect(), &limits);
     assert_eq!((three.spans.len(), three.tally.rejected(Rejection::SpanLimit)), (2, 1));
     let huge = attribute("k", &"v".repeat(10));
     let body = with_span(&format!(r#"{},"attributes":[{}]"#, good_fields(1), vec![huge; 3].join(",")));
@@ -169,8 +173,9 @@ fn reads_the_spec_in_its_variants() {
 
 #[test]
 fn malformed_json_is_refused_with_its_place() {
-    let deep = format!(r#"{{"x":{}1{}}}"#, "[".repeat(5000), "]".repeat(5000));
     let value = |fields: &str| with_span(&format!("{},{fields}", good_fields(1)));
+    let (open, close) = (r#"{"arrayValue":{"values":["#.repeat(200), "]}}".repeat(200));
+    let deep = value(&format!(r#""attributes":[{{"key":"k","value":{open}{close}}}]"#));
     for body in [
         "",
         "[]",
@@ -195,6 +200,50 @@ fn malformed_json_is_refused_with_its_place() {
         let error = decode_json(body.as_bytes(), &Limits::default(), now()).expect_err(body).to_string();
         assert!(error.contains("line "), "{error}");
     }
+}
+
+#[test]
+fn errors_are_placed_in_the_whole_body() {
+    let check = |body: &str, line: usize, column: usize| match decode_json(body.as_bytes(), &Limits::default(), now()) {
+        Err(DecodeError::Json(error)) => assert_eq!((error.line, error.column), (line, column), "{error}: {body}"),
+        other => panic!("{body}: {other:?}"),
+    };
+    check("{\n \"resourceSpans\": 5}", 2, 19);
+    check("{\n \"resourceSpans\": [\n {},\n {\"scopeSpans\": [{\"spans\": [{\n\"kind\": []}]}]}]}", 5, 10);
+    check("{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"kind\":{}}]}]}]}", 1, 53);
+}
+
+#[test]
+fn tiny_messages_do_not_become_large() {
+    // Two bytes each on the wire; decoded whole, the spans alone would take 300 bytes each.
+    let empty_spans = [0x12, 0].repeat(100_000);
+    let mut scope = vec![0x12];
+    prost::encoding::encode_varint(empty_spans.len() as u64, &mut scope);
+    scope.extend(empty_spans);
+    let mut body = vec![0x0a];
+    prost::encoding::encode_varint(scope.len() as u64, &mut body);
+    body.extend(scope);
+    body.extend([0x0a, 0].repeat(100_000));
+    let decoded = decode_protobuf(&body, &Limits::default(), now()).unwrap();
+    assert_eq!((decoded.spans.capacity(), decoded.tally.rejected(Rejection::TraceId)), (0, 100_000));
+    let mut large = proto_span(1);
+    large.name = "x".repeat(2 << 20);
+    let decoded = proto_decoded(vec![large, proto_span(2)], &Limits::default());
+    assert_eq!((decoded.spans.len(), decoded.tally.rejected(Rejection::TooLarge)), (1, 1));
+    let json = with_span(&format!(r#"{},"name":"{}""#, good_fields(1), "x".repeat(2 << 20)));
+    let decoded = decode_json(json.as_bytes(), &Limits::default(), now()).unwrap();
+    assert_eq!((decoded.spans.len(), decoded.tally.rejected(Rejection::TooLarge)), (0, 1));
+}
+
+#[test]
+fn a_resource_after_its_spans_is_theirs_too() {
+    let body = format!(
+        r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{}}}],"scope":{{"name":"lib"}}}}],
+        "resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"late"}}}}]}}}}]}}"#,
+        good_fields(1)
+    );
+    let span = &json(&body).spans[0];
+    assert_eq!((&*span.service, &*span.scope), ("late", "lib"));
 }
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
@@ -226,7 +275,11 @@ fn decodes_all_trace_fixtures() {
         let in_file = String::from_utf8_lossy(&body).matches("\"spanId\"").count();
         let links: usize = decoded.spans.iter().map(|span| span.links.len()).sum();
         // Two fixtures have placeholder ids, which the specification calls invalid.
-        assert_eq!(decoded.spans.len() as u64 + links as u64 + decoded.tally.total_rejected(), in_file as u64, "{name}");
+        assert_eq!(
+            decoded.spans.len() as u64 + links as u64 + decoded.tally.total_rejected(),
+            in_file as u64,
+            "{name}"
+        );
         assert!(!decoded.spans.is_empty(), "{name}: {:?}", decoded.tally);
         decoded_files += 1;
     }
@@ -273,8 +326,7 @@ async fn start(capacity: usize, change: fn(&mut Config)) -> Running {
     change(&mut config);
     let (sink, queue) = mpsc::channel(capacity);
     let receiver = Receiver::bind(config, sink).await.unwrap();
-    let (http, grpc) =
-        (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
+    let (http, grpc) = (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
     let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
     let task = tokio::spawn(receiver.run(shutdown.clone()));
     Running { http, grpc, queue, counters, shutdown, task }
@@ -295,6 +347,7 @@ impl Running {
     }
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
 const PROTO_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON_TYPE: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 
@@ -309,7 +362,7 @@ async fn takes_http_in_every_encoding() {
     let mut running = start(16, |_| {}).await;
     let (protobuf, text) = (request(vec![proto_span(1)]).encode_to_vec(), with_span(&good_fields(1)).into_bytes());
     let zstd = zstd::bulk::compress(&protobuf, 1).unwrap();
-    let cases: [(&[(&str, &str)], Vec<u8>, &[u8]); 6] = [
+    let cases: [(Headers<'_>, Vec<u8>, &[u8]); 6] = [
         (&[PROTO_TYPE], protobuf.clone(), b""),
         (&[PROTO_TYPE, ("content-encoding", "gzip")], gzip(&protobuf), b""),
         (&[PROTO_TYPE, ("content-encoding", "zstd")], zstd, b""),
@@ -337,7 +390,7 @@ async fn refuses_bad_http_with_the_right_status() {
     let bomb = gzip(&vec![0; 1_000_000]);
     assert!(bomb.len() < 10_000, "the bomb is small on the wire");
     let gz = ("content-encoding", "gzip");
-    let cases: [(&str, &[(&str, &str)], Vec<u8>, u16); 14] = [
+    let cases: [(&str, Headers<'_>, Vec<u8>, u16); 14] = [
         ("/v1/traces", &[PROTO_TYPE], b"\xff\xff".to_vec(), 400),
         ("/v1/traces", &[JSON_TYPE], b"{".to_vec(), 400),
         ("/v1/traces", &[JSON_TYPE], br#"{"resourceSpans":5}"#.to_vec(), 400),
@@ -496,7 +549,8 @@ async fn a_taken_address_is_named_with_its_key() {
 
 #[test]
 fn reads_its_configuration_and_refuses_unknown_keys() {
-    let config: Config = serde_saphyr::from_str("grpc_listen: 0.0.0.0:14317\nlimits: {attributes_per_span: 5}").unwrap();
+    let config: Config =
+        serde_saphyr::from_str("grpc_listen: 0.0.0.0:14317\nlimits: {attributes_per_span: 5}").unwrap();
     assert_eq!((config.grpc_listen.port(), config.limits.attributes_per_span), (14317, 5));
     assert_eq!(config.http_listen, Config::default().http_listen);
     assert!(serde_saphyr::from_str::<Config>("grpc_lisen: 1").is_err());

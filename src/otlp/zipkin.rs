@@ -1,18 +1,17 @@
 //! Zipkin v2 JSON spans (<https://zipkin.io/zipkin-api/>, `POST /api/v2/spans`), as Istio's Zipkin provider sends them.
 //!
-//! Spans become an OTLP request and go through the same checks. Kinds, the error tag and the shared span of the server
+//! Spans become OTLP spans and go through the same checks. Kinds, the error tag and the shared span of the server
 //! side are mapped as the OpenTelemetry specification's Zipkin translation has it.
 
 use std::collections::BTreeMap;
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::decode::{Decoded, Limits, spans};
+use super::decode::{Decoded, Decoder, Limits};
 use crate::model::Timestamp;
 use crate::model::span::trace_id_from_hex;
 
@@ -59,21 +58,21 @@ struct Annotation {
 
 /// Decodes a body into spans.
 pub(super) fn decode(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Decoded, ZipkinError> {
-    let received: Vec<ZipkinSpan> = serde_json::from_slice(body)?;
-    let mut by_service: BTreeMap<Option<String>, Vec<proto::Span>> = BTreeMap::new();
-    for span in received {
-        let service = span.local_endpoint.as_ref().and_then(|endpoint| endpoint.service_name.clone());
-        by_service.entry(service).or_default().push(span.into());
+    let received: Vec<&RawValue> = serde_json::from_slice(body)?;
+    let (mut decoder, mut origins) = (Decoder::new(limits, now), BTreeMap::new());
+    for raw in received {
+        let size_bytes = raw.get().len();
+        // The service is a part of the span itself, which is not read when it is too large.
+        let span: Option<ZipkinSpan> =
+            if size_bytes <= limits.span_bytes { serde_json::from_str(raw.get())? } else { None };
+        let endpoint = span.as_ref().and_then(|span| span.local_endpoint.as_ref());
+        let service = endpoint.and_then(|endpoint| endpoint.service_name.clone());
+        let origin = origins.entry(service).or_insert_with_key(|service: &Option<String>| {
+            decoder.origin(service.iter().map(|name| text("service.name", name.clone())).collect())
+        });
+        decoder.push(origin, size_bytes, || Ok::<_, ZipkinError>(span.map(Into::into).unwrap_or_default()))?;
     }
-    let resource_spans = by_service.into_iter().map(|(service, spans)| {
-        let attributes = service.map(|name| text("service.name", name)).into_iter().collect();
-        proto::ResourceSpans {
-            resource: Some(Resource { attributes, ..Resource::default() }),
-            scope_spans: vec![proto::ScopeSpans { spans, ..proto::ScopeSpans::default() }],
-            schema_url: String::new(),
-        }
-    });
-    Ok(spans(ExportTraceServiceRequest { resource_spans: resource_spans.collect() }, limits, now))
+    Ok(decoder.finish(None))
 }
 
 impl From<ZipkinSpan> for proto::Span {

@@ -261,9 +261,8 @@ impl Reader<'_> {
             Ok(SpanEvent { at_ns, name: self.text()?, attributes: self.attributes()? })
         });
         let events = events.collect::<Result<_, BatchError>>()?;
-        let links = (0..self.count(25)?).map(|_| {
-            Ok(SpanLink { trace_id: self.take()?, span_id: self.take()?, attributes: self.attributes()? })
-        });
+        let links = (0..self.count(25)?)
+            .map(|_| Ok(SpanLink { trace_id: self.take()?, span_id: self.take()?, attributes: self.attributes()? }));
         let links = links.collect::<Result<_, BatchError>>()?;
         Ok(Span {
             trace_id,

@@ -109,12 +109,7 @@ impl<K: Hash + Eq> Registry<K> {
     }
 
     /// The group of that key, made when there is room; `None` when the series limit is reached.
-    pub(super) fn group(
-        &mut self,
-        key: K,
-        now: Timestamp,
-        labels: impl FnOnce(&K) -> Labels,
-    ) -> Option<&mut Group> {
+    pub(super) fn group(&mut self, key: K, now: Timestamp, labels: impl FnOnce(&K) -> Labels) -> Option<&mut Group> {
         let width = self.layout.0.len();
         let full = (self.groups.len() + 1) * width > self.series_limit;
         let group = match self.groups.entry(key) {

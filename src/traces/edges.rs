@@ -19,8 +19,25 @@ const CLOCK_SKEW: Duration = Duration::from_secs(300);
 /// The buckets of Istio's histograms, so that edges of both kinds can be read side by side (mesh.md §3.1).
 static BOUNDS_MS: LazyLock<Arc<[f64]>> = LazyLock::new(|| {
     let bounds = [
-        0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10_000.0, 30_000.0, 60_000.0,
-        300_000.0, 600_000.0, 1_800_000.0, 3_600_000.0,
+        0.5,
+        1.0,
+        5.0,
+        10.0,
+        25.0,
+        50.0,
+        100.0,
+        250.0,
+        500.0,
+        1000.0,
+        2500.0,
+        5000.0,
+        10_000.0,
+        30_000.0,
+        60_000.0,
+        300_000.0,
+        600_000.0,
+        1_800_000.0,
+        3_600_000.0,
     ];
     Arc::from(bounds)
 });

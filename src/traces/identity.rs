@@ -92,17 +92,15 @@ pub(super) fn side(span: &Span) -> Side {
     let gateway = node.as_ref().is_some_and(|node| matches!(node.role, "router" | "waypoint"));
     let waypoint = node.as_ref().is_some_and(|node| node.role == "waypoint");
     let own = known.workload(span, node.as_ref());
-    let caller = known.source.workload().filter(|_| waypoint);
-    let callee = known.destination.workload().filter(|_| waypoint);
-    // A waypoint's server span stands for the workload behind it, and knows the caller, who has no proxy of its own.
-    let (workload, peer_workload, peer_remote) = match span.kind {
-        SpanKind::Server => (callee.unwrap_or(own), caller, &known.source),
-        _ => (own, callee, &known.destination),
-    };
+    // A waypoint's server span stands for the workload behind it, and knows the caller, who has no proxy of its own. Its
+    // client span is the other half of the same hop: alone it is no call.
+    let stands_in = waypoint && span.kind == SpanKind::Server;
+    let workload = known.destination.workload().filter(|_| stands_in).unwrap_or(own);
+    let peer_workload = known.source.workload().filter(|_| stands_in);
     let outbound = known.upstream_cluster.and_then(called_service).filter(|_| span.kind == SpanKind::Client);
     let peer = (known.peer_service.or(known.db_name).or(known.db_system).map(Arc::from))
-        .or_else(|| peer_workload.as_ref().and_then(|_| peer_remote.service_name()))
-        .or_else(|| outbound.as_ref().filter(|_| known.proxy).and_then(service_label));
+        .or_else(|| peer_workload.as_ref().and_then(|_| known.source.service_name()))
+        .or_else(|| outbound.as_ref().filter(|_| known.proxy && !waypoint).and_then(service_label));
     Side {
         service: Arc::clone(&span.service),
         start_ns: span.start_ns,
@@ -153,7 +151,7 @@ fn workload_of_pod(pod: &str) -> &str {
     }
     match rest.rsplit_once('-') {
         Some((name, template_hash)) if random(template_hash, 6..=10) => name, // replica set of a deployment
-        _ => rest,                                                           // daemon set, job
+        _ => rest,                                                            // daemon set, job
     }
 }
 
@@ -249,7 +247,10 @@ impl<'a> Known<'a> {
             "istio.destination_cluster_id" => &mut self.destination.cluster,
             "istio.destination_canonical_service" => &mut self.destination.canonical_service,
             "istio.destination_canonical_revision" => &mut self.destination.canonical_revision,
-            "k8s.deployment.name" | "k8s.statefulset.name" | "k8s.daemonset.name" | "k8s.cronjob.name"
+            "k8s.deployment.name"
+            | "k8s.statefulset.name"
+            | "k8s.daemonset.name"
+            | "k8s.cronjob.name"
             | "k8s.job.name" => &mut self.deployment,
             "k8s.pod.name" => &mut self.pod,
             "k8s.namespace.name" => &mut self.namespace,

@@ -86,7 +86,7 @@ pub(super) struct Pairing {
     pub(super) dropped: u64,
 }
 
-/// Proxies' client spans that may be the server of their parent, by the parent.
+/// Client spans that may be the server of their parent, by the parent.
 ///
 /// They live twice as long as a waiting side: their parent may come late, and is paired when it expires.
 #[derive(Default)]
@@ -144,7 +144,9 @@ impl Pairing {
 
     fn client(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
         let side = Box::new(identity::side(span));
-        if let Some(parent) = span.parent_id.filter(|_| span.kind == SpanKind::Client) {
+        // A sidecar's client span is the caller's own; only a gateway's, or one behind a gateway, can be the called side.
+        let may_stand_in = span.kind == SpanKind::Client && (side.gateway || !side.proxy);
+        if let Some(parent) = span.parent_id.filter(|_| may_stand_in) {
             self.stand_ins.add((span.trace_id, parent), &side, now, self.limit);
         }
         if side.database.is_some() {
@@ -201,9 +203,7 @@ impl StandIns {
     /// The stand-in for the server of that client, when one of both is a proxy that explains the missing span.
     fn take(&mut self, key: &Key, client: &Side) -> Option<Box<Side>> {
         let fits = self.by_parent.get(key).is_some_and(|server| {
-            (server.gateway || client.proxy)
-                && server.service != client.service
-                && server.workload != client.workload
+            (server.gateway || client.proxy) && server.service != client.service && server.workload != client.workload
         });
         if fits { self.by_parent.remove(key) } else { None }
     }
@@ -249,7 +249,7 @@ impl Call {
             connection,
             failed: client.failed,
             source: client.workload.clone(),
-            destination: client.peer_workload.clone().unwrap_or_default(),
+            destination: Workload::default(),
             called,
             client_side: Some(client),
             server_side: None,
@@ -258,12 +258,14 @@ impl Call {
 
     /// A call whose client is known by name only, or not at all.
     fn of_server(server: Box<Side>) -> Self {
+        let named = || Some(Workload { name: Some(server.peer.clone()?), ..Workload::default() });
+        let source = server.peer_workload.clone().or_else(named);
         Self {
             client: server.peer.clone().unwrap_or_else(|| Arc::from(USER)),
             server: Arc::clone(&server.service),
             connection: Connection::VirtualNode,
             failed: server.failed,
-            source: server.peer_workload.clone().unwrap_or_default(),
+            source: source.unwrap_or_default(),
             destination: server.workload.clone(),
             called: server.called.clone(),
             client_side: None,

@@ -233,6 +233,7 @@ impl Pipeline {
         let Derived { span_metrics, service_graph, pairing, edges, .. } = &self.derived;
         self.counters.span_metrics_dropped.store(span_metrics.dropped, Relaxed);
         self.counters.service_graph_dropped.store(service_graph.dropped, Relaxed);
+        self.counters.waiting_sides.store(pairing.len() as u64, Relaxed);
         self.counters.expired_edges.store(pairing.expired, Relaxed);
         self.counters.dropped_spans.store(pairing.dropped, Relaxed);
         self.counters.edges_out_of_window.store(edges.out_of_window, Relaxed);

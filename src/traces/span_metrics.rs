@@ -36,11 +36,8 @@ impl SpanMetrics {
         let mut layout = Layout::default();
         let calls = layout.counter("traces_spanmetrics_calls_total");
         let size = layout.counter("traces_spanmetrics_size_total");
-        let names = [
-            "traces_spanmetrics_latency_bucket",
-            "traces_spanmetrics_latency_sum",
-            "traces_spanmetrics_latency_count",
-        ];
+        let names =
+            ["traces_spanmetrics_latency_bucket", "traces_spanmetrics_latency_sum", "traces_spanmetrics_latency_count"];
         let latency = layout.histogram(names, BOUNDS);
         let mut info = Layout::default();
         let target_info = info.gauge("traces_target_info");
@@ -125,5 +122,9 @@ fn target_labels(span: &Span) -> Labels {
 fn label_name(name: &str) -> String {
     let clean: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     // Names that begin with two underscores belong to Prometheus; names may not begin with a digit.
-    if clean.starts_with("__") || clean.starts_with(|c: char| c.is_ascii_digit()) { format!("key_{clean}") } else { clean }
+    if clean.starts_with("__") || clean.starts_with(|c: char| c.is_ascii_digit()) {
+        format!("key_{clean}")
+    } else {
+        clean
+    }
 }
