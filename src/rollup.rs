@@ -157,7 +157,9 @@ impl Rollup {
 
     /// Everything counted in minutes that start at or after `from` and are still in memory, open minutes included.
     pub fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
-        self.state.lock().recent(from)
+        let minutes = self.state.lock().minutes_from(from);
+        // Minute by minute, so that scrapes need not wait for all of them.
+        minutes.into_iter().flat_map(|minute| self.state.lock().edges_of(minute)).collect()
     }
 
     /// How much is held now.
@@ -212,6 +214,12 @@ fn counting(labels: &Labels) -> Option<Counting> {
 /// A label's value, when it says something: Istio writes `unknown` for what it does not know.
 fn known(labels: &Labels, name: &str) -> Option<Arc<str>> {
     labels.get(name).filter(|value| !value.is_empty() && *value != "unknown").map(Arc::from)
+}
+
+/// Whether a host, with or without a port, is a bare address: one edge for each would be one for each client's whim.
+fn is_address(host: &str) -> bool {
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _port)| bare);
+    [host, bare.trim_matches(['[', ']'])].iter().any(|text| text.parse::<std::net::IpAddr>().is_ok())
 }
 
 /// The upper bound a bucket series' `le` label gives.

@@ -3,6 +3,8 @@
 //! In: what a series counts, its samples in time order. Out: [`EdgeMinute`]s.
 //! Invariant: an edge is held exactly while a slot or a minute refers to it; every table is bounded by [`Config`].
 
+mod tables;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,6 @@ use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
 use super::{Config, Counted, Counters, Counting, MAX_GAP, Size, SlotId};
 
 const MINUTE_MS: i64 = 60_000;
-/// Different sets of bucket bounds in the whole mesh; Istio has one, and one for each `statsHistogramBuckets`.
-const LAYOUT_LIMIT: usize = 256;
 /// How far ahead of the newest scrape a minute of spans may lie.
 const AHEAD_MS: i64 = 2 * MINUTE_MS;
 const VACANT: u32 = u32::MAX;
@@ -305,19 +305,18 @@ impl Accumulator {
         self.drop_unused_edge(edge);
     }
 
-    /// See [`super::Rollup::recent`].
-    pub(super) fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
-        let mut recent = Vec::new();
-        for (minute, cells) in self.minutes.range(from.as_millis()..) {
-            let mut ids: Vec<u32> = cells.keys().copied().collect();
-            ids.sort_unstable();
-            for id in ids {
-                if let Some(edge) = &self.edges[id as usize] {
-                    recent.push(self.edge_minute(*minute, edge, &cells[&id]));
-                }
-            }
-        }
-        recent
+    /// The minutes held that start at or after `from`.
+    pub(super) fn minutes_from(&self, from: Timestamp) -> Vec<i64> {
+        self.minutes.range(from.as_millis()..).map(|(minute, _)| *minute).collect()
+    }
+
+    /// What was counted in one minute; nothing when it is gone.
+    pub(super) fn edges_of(&self, minute: i64) -> Vec<EdgeMinute> {
+        let Some(cells) = self.minutes.get(&minute) else { return Vec::new() };
+        let mut ids: Vec<u32> = cells.keys().copied().collect();
+        ids.sort_unstable();
+        let held = |id: u32| self.edges[id as usize].as_ref().map(|edge| self.edge_minute(minute, edge, &cells[&id]));
+        ids.into_iter().filter_map(held).collect()
     }
 
     fn edge_minute(&self, minute: i64, edge: &Edge, cell: &Cell) -> EdgeMinute {
@@ -400,122 +399,6 @@ impl Accumulator {
     }
 }
 
-// === edges, outcomes, bucket layouts ===
-
-impl Accumulator {
-    fn edge(&mut self, key: EdgeKey) -> Option<u32> {
-        if let Some(id) = self.edge_ids.get(&key) {
-            return Some(*id);
-        }
-        if self.edge_ids.len() >= self.config.edge_limit {
-            Counters::add(&self.counters.edges_refused, 1);
-            return None;
-        }
-        let key = Arc::new(key);
-        let edge = Edge { key: Arc::clone(&key), outcomes: Vec::new(), slots: 0, minutes: 0 };
-        let id = self.free_edges.pop().unwrap_or_else(|| {
-            self.edges.push(None);
-            self.edges.len() as u32 - 1
-        });
-        self.edges[id as usize] = Some(edge);
-        self.edge_ids.insert(key, id);
-        Some(id)
-    }
-
-    fn drop_unused_edge(&mut self, id: u32) {
-        let place = &mut self.edges[id as usize];
-        if place.as_ref().is_some_and(|edge| edge.slots == 0 && edge.minutes == 0)
-            && let Some(edge) = place.take()
-        {
-            self.edge_ids.remove(&edge.key);
-            self.free_edges.push(id);
-        }
-    }
-
-    fn outcome(&mut self, edge: u32, outcome: Outcome) -> u16 {
-        let Some(edge) = &mut self.edges[edge as usize] else { return 0 };
-        if let Some(at) = edge.outcomes.iter().position(|known| *known == outcome) {
-            return at as u16;
-        }
-        let limit = self.config.outcome_limit.clamp(1, usize::from(u16::MAX) - 16);
-        let outcome = if edge.outcomes.len() < limit {
-            outcome
-        } else {
-            Counters::add(&self.counters.outcomes_folded, 1);
-            class_of(&outcome)
-        };
-        edge.outcomes.iter().position(|known| *known == outcome).unwrap_or_else(|| {
-            edge.outcomes.push(outcome);
-            edge.outcomes.len() - 1
-        }) as u16
-    }
-
-    fn join_group(&mut self, labels: &Labels, bound: f64, slot: u32) -> u32 {
-        let histogram = labels.without(&["le"]);
-        let key = (histogram.fingerprint(), histogram.table_hash());
-        let id = *self.group_ids.entry(key).or_insert_with(|| {
-            self.free_groups.pop().unwrap_or_else(|| {
-                self.groups.push(Group::default());
-                self.groups.len() as u32 - 1
-            })
-        });
-        let group = &mut self.groups[id as usize];
-        group.key = key;
-        let at = group.members.partition_point(|(member, _)| *member < bound);
-        group.members.insert(at, (bound, slot));
-        id
-    }
-
-    fn leave_group(&mut self, id: u32, slot: u32) {
-        let group = &mut self.groups[id as usize];
-        group.members.retain(|(_, member)| *member != slot);
-        if group.members.is_empty() {
-            self.group_ids.remove(&group.key);
-            self.groups[id as usize] = Group::default();
-            self.free_groups.push(id);
-        } else {
-            self.place_members(id);
-        }
-    }
-
-    /// Tells each slot of a histogram which bucket it is, after one came or went.
-    fn place_members(&mut self, id: u32) {
-        let group = &mut self.groups[id as usize];
-        (group.layout, group.refused) = (None, false);
-        let (mut position, mut previous) = (0_u16, None);
-        for (bound, slot) in &group.members {
-            position += u16::from(previous.is_some_and(|previous| previous != *bound));
-            previous = Some(*bound);
-            self.slots[*slot as usize].what = What::Bucket { group: id, position };
-        }
-    }
-
-    fn layout_of(&mut self, id: u32) -> Option<u16> {
-        let group = &self.groups[id as usize];
-        if group.layout.is_some() || group.refused {
-            return group.layout;
-        }
-        let mut bounds: Vec<f64> = group.members.iter().map(|(bound, _)| *bound).filter(|b| b.is_finite()).collect();
-        bounds.dedup();
-        let layout = self.layout(&bounds);
-        let group = &mut self.groups[id as usize];
-        (group.layout, group.refused) = (layout, layout.is_none());
-        layout
-    }
-
-    fn layout(&mut self, bounds: &[f64]) -> Option<u16> {
-        if let Some(at) = self.layouts.iter().position(|layout| **layout == *bounds) {
-            return Some(at as u16);
-        }
-        if self.layouts.len() >= LAYOUT_LIMIT || bounds.len() >= 1024 {
-            Counters::add(&self.counters.histograms_refused, 1);
-            return None;
-        }
-        self.layouts.push(bounds.into());
-        Some(self.layouts.len() as u16 - 1)
-    }
-}
-
 impl Slot {
     /// Remembers that the run has ended: the time is kept, below zero.
     fn mark_ended(&mut self) {
@@ -557,21 +440,6 @@ impl Cell {
         });
         &mut self.latency[at].1
     }
-}
-
-/// `404` → `4xx`: keeps what matters for errors when an edge has too many outcomes.
-fn class_of(outcome: &Outcome) -> Outcome {
-    let class = |digit: char| Arc::from(format!("{digit}xx"));
-    let code = match outcome.code.chars().next() {
-        Some(digit @ '1'..='5') if outcome.code.len() == 3 => class(digit),
-        Some('0') => "0".into(),
-        _ => "".into(),
-    };
-    let grpc_status = match &*outcome.grpc_status {
-        "" | "0" => Arc::clone(&outcome.grpc_status),
-        _ => "2".into(), // UNKNOWN: some error
-    };
-    Outcome { code, grpc_status, flags: "-".into() }
 }
 
 fn minute_of(at_ms: i64) -> i64 {

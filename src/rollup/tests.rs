@@ -283,6 +283,21 @@ fn unknown_is_none_and_special_clusters_keep_their_names() {
     assert_eq!(counting(&istio_series("istio_request_duration_milliseconds_bucket", &[("le", "x")])), None);
 }
 
+#[test]
+fn bare_addresses_make_no_edges_of_their_own() {
+    let service = |pairs: &[(&str, &str)]| {
+        let more = [("direction", "outbound"), ("peer", "dst"), ("tls", "no_identity"), ("deployment", "cart")];
+        counting(&series("tcp_open_total", &[&more, pairs].concat())).unwrap().edge.service.host
+    };
+    assert_eq!(service(&[("target_addr", "10.1.2.3:5432")]).as_deref(), Some("*:5432"));
+    assert_eq!(service(&[("target_addr", "[::1]:6379")]).as_deref(), Some("*:6379"));
+    assert_eq!(service(&[("authority", "api.example.com:443")]).as_deref(), Some("api.example.com:443"));
+    for address in ["10.1.2.3", "10.1.2.3:80", "::1"] {
+        let labels = istio_series("istio_requests_total", &[("destination_service", address)]);
+        assert_eq!(counting(&labels).unwrap().edge.service.host, None, "{address}");
+    }
+}
+
 // === the fixture pages ===
 
 /// Reads `name{label="value",…} number` lines, enough for the fixtures.
