@@ -276,6 +276,37 @@ fn no_edge_adds_both_sides_and_layers_stay_apart() {
 }
 
 #[test]
+fn a_sidecar_that_calls_through_a_waypoint_is_counted_once() {
+    let edge_of = |reporter| key(reporter, Protocol::Http, "a/x", "a/y", "y.a");
+    let minutes = [
+        minute(FROM, edge_of(Reporter::Source), &[("200", "-", 90.0), ("503", "UF", 10.0)]),
+        minute(FROM, edge_of(Reporter::Waypoint), &[("200", "-", 90.0), ("503", "UF", 10.0)]),
+        minute(FROM, edge_of(Reporter::Destination), &[("200", "-", 180.0)]),
+    ];
+    let graph = build(&minutes, &options(View::Workload));
+    let only = edge(&graph, "workload:/a/x>workload:/a/y");
+    assert_eq!((only.reporter, only.requests.as_ref().unwrap().count), (Reporter::Source, 100.0));
+    assert_eq!(only.retry_amplification, Some(2.0));
+    assert_eq!(only.reporters, [Reporter::Source, Reporter::Destination, Reporter::Waypoint]);
+}
+
+#[test]
+fn a_range_that_starts_within_a_minute_counts_that_minute_and_its_time() {
+    let minutes = [minute(FROM, key(Reporter::Source, Protocol::Http, "a/x", "a/y", "y.a"), &[("200", "-", 60.0)])];
+    let (from, to) = (Timestamp::from_millis(FROM + 30_000), Timestamp::from_millis(FROM + 60_000));
+    assert_eq!(build(&minutes, &GraphOptions::new(from, to)).totals.rate, 1.0);
+}
+
+#[test]
+fn passthrough_names_the_hosts_that_were_meant() {
+    let mut passed = key(Reporter::Source, Protocol::Http, "a/x", "", "PassthroughCluster");
+    passed.service.host = text("api.example.com");
+    let graph = build(&[minute(FROM, passed, &[("200", "-", 60.0)])], &options(View::Workload));
+    assert_eq!(graph.edges[0].services, [("api.example.com".into(), None)]);
+    assert_eq!(graph.nodes[0].kind, NodeKind::Passthrough);
+}
+
+#[test]
 fn idle_edges_show_only_when_asked_for() {
     let hidden = build(&shop(), &options(View::Workload));
     assert_eq!((hidden.idle_hidden, hidden.totals.idle_edges), (1, 0));
@@ -411,7 +442,8 @@ fn check_layout(graph: &ServiceGraph) -> layout::Layout {
     }
     for path in &drawn.edges {
         assert!(path.points.len() >= 2 && path.curves().count() == path.points.len() - 1);
-        assert!(path.points.iter().all(|p| p.x.is_finite() && p.y.is_finite()));
+        let inside = |p: &layout::Point| p.x >= 0.0 && p.y >= -0.01 && p.x <= drawn.width && p.y <= drawn.height;
+        assert!(path.points.iter().all(inside), "{path:?}");
     }
     drawn
 }
@@ -525,6 +557,8 @@ fn focus_and_blast_radius_walk_the_edges() {
     let near = walk::focus(&graph, "workload:/shop/web-v1", 1);
     assert_eq!((near.nodes.len(), near.edges.len()), (4, 3));
     assert!(walk::focus(&graph, "workload:/shop/none", 3).nodes.is_empty());
+    let system = walk::touching(&graph, &["istio-system"]);
+    assert_eq!((system.nodes.len(), system.edges.len()), (2, 1));
 }
 
 #[test]
@@ -542,7 +576,7 @@ fn expressions_find_nodes_and_edges() {
     check("name = cart*", 1, 6);
     check("name = 'cart*'", 1, 6);
     check("namespace = amb", 2, 1);
-    check("p99 > 0.5s or p99 <= 500ms", 0, 9);
+    check("p99 > 0.5s or p99 <= 500ms", 0, 8); // all with a request layer
     check("not (p99 > 0.5s or p99 <= 500ms)", 0, 0);
     check("flag = UF or flag = UH", 0, 2);
     check("source = web* AND target = cart*", 0, 1);
