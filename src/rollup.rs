@@ -132,7 +132,8 @@ impl Rollup {
 
     /// Counts the increments since each slot's last sample. A stale marker ends a slot's run without a reset.
     ///
-    /// Also moves the window of minutes held on to `at`, even with an empty batch.
+    /// `at` is the time of the scrape. It moves the window of minutes held; a time outside the window does not (see
+    /// [`Rollup::advance`]), and what would fall there is counted as missed.
     pub fn observe(&self, at: Timestamp, batch: &[(SlotId, f64)]) {
         self.state.lock().observe(at, batch);
     }
@@ -150,7 +151,9 @@ impl Rollup {
         self.state.lock().add(minute);
     }
 
-    /// Moves the window of minutes on to `now` when no scrape does it (a process that is only sent spans).
+    /// Moves the window of minutes to end `now`, backwards too. Samples move it on as well, but only within it: call this
+    /// every few seconds with the clock's time, so that a clock that was set and a process that is only sent spans are
+    /// followed.
     pub fn advance(&self, now: Timestamp) {
         self.state.lock().advance(now);
     }

@@ -51,7 +51,9 @@ type Pairs<'a, 'r> = BTreeMap<(End, End, Layer), Vec<&'r Report<'a>>>;
 fn pairs<'a, 'r>(reports: &'r [Report<'a>], world: &World) -> Pairs<'a, 'r> {
     let mut pairs: Pairs<'a, 'r> = BTreeMap::new();
     for report in reports {
-        let layer = if report.key.protocol == Protocol::Tcp { Layer::Connections } else { Layer::Requests };
+        // A span of a database or queue is a call with an outcome and a latency, whatever carries it.
+        let connections = report.key.protocol == Protocol::Tcp && report.key.reporter != Reporter::Trace;
+        let layer = if connections { Layer::Connections } else { Layer::Requests };
         if let Some((source, destination)) = world.ends(report.key) {
             pairs.entry((source, destination, layer)).or_default().push(report);
         }

@@ -380,6 +380,26 @@ fn spans_join_the_workloads_proxies_know_and_only_fill_gaps() {
 }
 
 #[test]
+fn a_spans_database_is_the_workload_its_name_means_or_a_host() {
+    let span = |peer: &str| {
+        let mut edge = key(Reporter::Trace, Protocol::Tcp, "shop/cart-v1", "", "");
+        edge.service.name = text(peer);
+        minute(FROM, edge, &[("", "", 57.0), ("0", "", 3.0)])
+    };
+    let proxy =
+        minute(FROM, key(Reporter::Source, Protocol::Tcp, "shop/cart-v1", "shop/postgres", ""), &[("", "", 6.0)]);
+    for peer in ["postgres", "postgres.shop", "postgres.shop.svc.cluster.local:5432"] {
+        let graph = build(&[proxy.clone(), span(peer)], &options(View::Workload));
+        let [only] = graph.edges.as_slice() else { panic!("{}", digest(&graph)) };
+        let (requests, connections) = (only.requests.as_ref().unwrap(), only.connections.as_ref().unwrap());
+        assert_eq!((requests.count, requests.errors, connections.opened), (60.0, 3.0, 6.0));
+        assert_eq!((only.evidence, only.protocol), (Evidence::Both, Protocol::Tcp));
+    }
+    let graph = build(&[proxy, span("redis.eu.example.com:6379")], &options(View::Workload));
+    assert_eq!(graph.node("host://redis.eu.example.com%3A6379").unwrap().kind, NodeKind::Database);
+}
+
+#[test]
 fn an_empty_mesh_says_why() {
     let graph = build(&[], &options(View::App));
     assert!(graph.empty_because.as_deref().unwrap().starts_with("no traffic of a mesh"));
