@@ -267,7 +267,7 @@ impl<'a> EdgeDraft<'a> {
                 .and_then(|(client, server)| diagnose::retry_amplification(client, server)),
             disagreement: has_client
                 .and_then(|client| diagnose::disagreement(client, self.server.as_ref(), server_reports, hangups)),
-            health: health::judge(tally, p95, &options.thresholds),
+            health: or_unjudged(health::judge(tally, p95, &options.thresholds), !idle),
             requests,
             mtls,
             reporters: self.reporters.into_iter().collect(),
@@ -277,6 +277,15 @@ impl<'a> EdgeDraft<'a> {
             destination_principals: self.destination_principals.into_iter().collect(),
         }
     }
+}
+
+/// Traffic that gives nothing to judge is not idle.
+fn or_unjudged(health: Health, busy: bool) -> Health {
+    if health.status > Status::Idle || !busy {
+        return health;
+    }
+    let reason = "only long-lived connections or requests with an injected fault, which are not judged".to_owned();
+    Health { status: Status::Healthy, reason }
 }
 
 fn requests(traffic: &Traffic<'_>, hangups_are_errors: bool, seconds: f64) -> Requests {
@@ -386,7 +395,8 @@ fn judged(mut node: Node, inbound: &Tally, outbound: &Tally, options: &GraphOpti
     if status > health.status {
         health = Health { status, reason: format!("outbound: {}", called.reason) };
     }
-    node.health = health;
+    let busy = [&node.inbound, &node.outbound].iter().any(|side| side.rate + side.bytes_per_second > 0.0);
+    node.health = or_unjudged(health, busy);
     node
 }
 

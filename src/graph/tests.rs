@@ -400,6 +400,29 @@ fn a_spans_database_is_the_workload_its_name_means_or_a_host() {
 }
 
 #[test]
+fn traffic_that_cannot_be_judged_is_not_idle() {
+    let faults = minute(FROM, key(Reporter::Source, Protocol::Http, "a/x", "a/y", "y.a"), &[("503", "FI", 90.0)]);
+    let mut stream = minute(FROM, key(Reporter::Source, Protocol::Tcp, "a/x", "a/z", "z.a"), &[]);
+    stream.request_bytes = 5000.0;
+    let graph = build(&[faults, stream], &options(View::Workload));
+    assert_eq!((graph.edges.len(), graph.totals.idle_edges, graph.totals.error_ratio), (2, 0, None));
+    for health in graph.edges.iter().map(|edge| &edge.health).chain(graph.nodes.iter().map(|node| &node.health)) {
+        assert_eq!(health.status, Status::Healthy, "{health}");
+    }
+    assert_eq!(graph.edges[0].requests.as_ref().unwrap().injected, 90.0);
+}
+
+#[test]
+fn the_configuration_is_read_over_its_defaults() {
+    let read = |text: &str| serde_json::from_str::<Config>(text);
+    assert_eq!(read("{}").unwrap(), Config::default());
+    let config = read(r#"{"health": {"min_requests": 5, "client_error": {"degraded": 20, "failure": 50}}}"#).unwrap();
+    let expect = health::Tolerance { degraded: 20.0, failure: Some(50.0) };
+    assert_eq!((config.health.min_requests, config.health.client_error), (5.0, expect));
+    assert!(read(r#"{"health": {"min_request": 5}}"#).is_err());
+}
+
+#[test]
 fn an_empty_mesh_says_why() {
     let graph = build(&[], &options(View::App));
     assert!(graph.empty_because.as_deref().unwrap().starts_with("no traffic of a mesh"));

@@ -311,6 +311,14 @@ fn bare_addresses_make_no_edges_of_their_own() {
     }
 }
 
+#[test]
+fn the_configuration_is_read_over_its_defaults() {
+    assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+    let config: Config = serde_json::from_str(r#"{"keep": "30m", "edge_limit": 7}"#).unwrap();
+    assert_eq!((config.keep.as_millis(), config.edge_limit, config.outcome_limit), (1_800_000, 7, 128));
+    assert!(serde_json::from_str::<Config>(r#"{"keeps": "30m"}"#).is_err());
+}
+
 // === the fixture pages ===
 
 /// Reads `name{label="value",…} number` lines, enough for the fixtures.
