@@ -132,7 +132,8 @@ impl Rollup {
 
     /// Counts the increments since each slot's last sample. A stale marker ends a slot's run without a reset.
     ///
-    /// Also moves the window of minutes held on to `at`, even with an empty batch.
+    /// `at` is the time of the scrape. It moves the window of minutes held; a time outside the window does not (see
+    /// [`Rollup::advance`]), and what would fall there is counted as missed.
     pub fn observe(&self, at: Timestamp, batch: &[(SlotId, f64)]) {
         self.state.lock().observe(at, batch);
     }
@@ -150,14 +151,18 @@ impl Rollup {
         self.state.lock().add(minute);
     }
 
-    /// Moves the window of minutes on to `now` when no scrape does it (a process that is only sent spans).
+    /// Moves the window of minutes to end `now`, backwards too. Samples move it on as well, but only within it: call this
+    /// every few seconds with the clock's time, so that a clock that was set and a process that is only sent spans are
+    /// followed.
     pub fn advance(&self, now: Timestamp) {
         self.state.lock().advance(now);
     }
 
     /// Everything counted in minutes that start at or after `from` and are still in memory, open minutes included.
     pub fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
-        self.state.lock().recent(from)
+        let minutes = self.state.lock().minutes_from(from);
+        // Minute by minute, so that scrapes need not wait for all of them.
+        minutes.into_iter().flat_map(|minute| self.state.lock().edges_of(minute)).collect()
     }
 
     /// How much is held now.
@@ -212,6 +217,12 @@ fn counting(labels: &Labels) -> Option<Counting> {
 /// A label's value, when it says something: Istio writes `unknown` for what it does not know.
 fn known(labels: &Labels, name: &str) -> Option<Arc<str>> {
     labels.get(name).filter(|value| !value.is_empty() && *value != "unknown").map(Arc::from)
+}
+
+/// Whether a host, with or without a port, is a bare address: one edge for each would be one for each client's whim.
+fn is_address(host: &str) -> bool {
+    let bare = host.rsplit_once(':').map_or(host, |(bare, _port)| bare);
+    [host, bare.trim_matches(['[', ']'])].iter().any(|text| text.parse::<std::net::IpAddr>().is_ok())
 }
 
 /// The upper bound a bucket series' `le` label gives.

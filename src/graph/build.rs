@@ -4,15 +4,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::EdgeMinute;
 use crate::model::workload::{MeshKind, Protocol, Reporter, Security, Service};
+use crate::model::{EdgeMinute, Timestamp};
 
 use super::diagnose;
 use super::flags;
 use super::health::{self, Health, Status, Tally};
 use super::nodes::{identity_node, new_node, service_node, workload_node};
-use super::resolve::{End, World};
+use super::resolve::{End, World, special};
 use super::sum::{FastMap, Report, Traffic, reports};
 use super::types::{
     Connections, Edge, Evidence, GraphOptions, MutualTls, MutualTlsEvidence, Node, NodeKind, NodeTraffic, Requests,
@@ -24,7 +25,7 @@ const RANKED: [Reporter; 4] = [Reporter::Source, Reporter::Waypoint, Reporter::D
 
 /// Builds the service graph of `options.from..options.to`.
 pub fn build(minutes: &[EdgeMinute], options: &GraphOptions) -> ServiceGraph {
-    let reports = reports(minutes, options.from, options.to);
+    let reports = reports(minutes, first_minute(options), options.to);
     let world = World::new(&reports, options.view);
     let mut draft =
         Draft { world: &world, options, nodes: Vec::new(), node_ids: FastMap::default(), edges: BTreeMap::new() };
@@ -32,6 +33,11 @@ pub fn build(minutes: &[EdgeMinute], options: &GraphOptions) -> ServiceGraph {
         draft.add_pair(source, destination, *layer, members);
     }
     draft.finish()
+}
+
+/// A minute counts whole or not at all, so the range is widened to where its first minute starts.
+fn first_minute(options: &GraphOptions) -> Timestamp {
+    options.from.floor_to(Duration::from_secs(60))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,7 +51,9 @@ type Pairs<'a, 'r> = BTreeMap<(End, End, Layer), Vec<&'r Report<'a>>>;
 fn pairs<'a, 'r>(reports: &'r [Report<'a>], world: &World) -> Pairs<'a, 'r> {
     let mut pairs: Pairs<'a, 'r> = BTreeMap::new();
     for report in reports {
-        let layer = if report.key.protocol == Protocol::Tcp { Layer::Connections } else { Layer::Requests };
+        // A span of a database or queue is a call with an outcome and a latency, whatever carries it.
+        let connections = report.key.protocol == Protocol::Tcp && report.key.reporter != Reporter::Trace;
+        let layer = if connections { Layer::Connections } else { Layer::Requests };
         if let Some((source, destination)) = world.ends(report.key) {
             pairs.entry((source, destination, layer)).or_default().push(report);
         }
@@ -97,7 +105,7 @@ impl<'a> Draft<'a, '_> {
         for report in members {
             let to = self.node(destination, Some(&report.key.service));
             let edge = self.edges.entry((from, to)).or_default();
-            edge.add_evidence(report, layer);
+            edge.add_evidence(report, layer, counting);
             if report.key.reporter == counting {
                 let traffic = &report.traffic;
                 let protocol = traffic.protocol(report.key.protocol);
@@ -113,7 +121,7 @@ impl<'a> Draft<'a, '_> {
 
     fn finish(self) -> ServiceGraph {
         let Self { options, nodes, edges, .. } = self;
-        let seconds = options.to.since(options.from).as_secs_f64().max(0.001);
+        let seconds = options.to.since(first_minute(options)).as_secs_f64().max(0.001);
         let any_report = !edges.is_empty();
         // Whether a called node reports anything: then its silence on one edge says something.
         let mut reporting = vec![false; nodes.len()];
@@ -166,14 +174,17 @@ impl<'a> Draft<'a, '_> {
 }
 
 impl<'a> EdgeDraft<'a> {
-    fn add_evidence(&mut self, report: &Report<'a>, layer: Layer) {
+    fn add_evidence(&mut self, report: &Report<'a>, layer: Layer, counting: Reporter) {
         let Report { key, traffic } = report;
         self.reporters.insert(key.reporter);
         self.meshes.insert(key.mesh);
         self.source_principals.extend(key.source_principal.clone());
         self.destination_principals.extend(key.destination_principal.clone());
-        if let Some(name) = key.service.name.as_ref().or(key.service.host.as_ref()) {
-            self.services.insert((Arc::clone(name), key.service.namespace.clone()));
+        let Service { name, namespace, host } = &key.service;
+        // Of a passthrough the host says more than its name does.
+        let named = name.as_ref().filter(|name| special(name).is_none()).or(host.as_ref()).or(name.as_ref());
+        if let Some(name) = named {
+            self.services.insert((Arc::clone(name), namespace.clone()));
         }
         let weight = if layer == Layer::Requests { traffic.requests() } else { traffic.opened() };
         let tls = &mut self.reported_tls[usize::from(layer == Layer::Connections)];
@@ -188,9 +199,10 @@ impl<'a> EdgeDraft<'a> {
         }
         if layer == Layer::Requests {
             let side = match key.reporter {
-                Reporter::Source | Reporter::Waypoint => &mut self.client,
                 Reporter::Destination => &mut self.server,
-                Reporter::Trace => return,
+                // A sidecar that calls through a waypoint: both are clients, one counts.
+                Reporter::Source | Reporter::Waypoint if key.reporter == counting => &mut self.client,
+                _ => return,
             };
             match side {
                 Some(sum) => sum.add(traffic),
@@ -255,7 +267,7 @@ impl<'a> EdgeDraft<'a> {
                 .and_then(|(client, server)| diagnose::retry_amplification(client, server)),
             disagreement: has_client
                 .and_then(|client| diagnose::disagreement(client, self.server.as_ref(), server_reports, hangups)),
-            health: health::judge(tally, p95, &options.thresholds),
+            health: or_unjudged(health::judge(tally, p95, &options.thresholds), !idle),
             requests,
             mtls,
             reporters: self.reporters.into_iter().collect(),
@@ -265,6 +277,15 @@ impl<'a> EdgeDraft<'a> {
             destination_principals: self.destination_principals.into_iter().collect(),
         }
     }
+}
+
+/// Traffic that gives nothing to judge is not idle.
+fn or_unjudged(health: Health, busy: bool) -> Health {
+    if health.status > Status::Idle || !busy {
+        return health;
+    }
+    let reason = "only long-lived connections or requests with an injected fault, which are not judged".to_owned();
+    Health { status: Status::Healthy, reason }
 }
 
 fn requests(traffic: &Traffic<'_>, hangups_are_errors: bool, seconds: f64) -> Requests {
@@ -374,7 +395,8 @@ fn judged(mut node: Node, inbound: &Tally, outbound: &Tally, options: &GraphOpti
     if status > health.status {
         health = Health { status, reason: format!("outbound: {}", called.reason) };
     }
-    node.health = health;
+    let busy = [&node.inbound, &node.outbound].iter().any(|side| side.rate + side.bytes_per_second > 0.0);
+    node.health = or_unjudged(health, busy);
     node
 }
 

@@ -121,9 +121,11 @@ pub fn class_of(outcome: &Outcome, hangups_are_errors: bool) -> Class {
     match code.bytes().next() {
         Some(b'5') => Class::ServerError,
         Some(b'4') => Class::ClientError,
-        None | Some(b'0' | b'-') if !hangups_are_errors && split(flags).eq(["DC"]) => Class::ClientError,
-        None | Some(b'0' | b'-') => Class::NoResponse,
+        Some(b'0' | b'-') if !hangups_are_errors && split(flags).eq(["DC"]) => Class::ClientError,
+        Some(b'0' | b'-') => Class::NoResponse,
         _ if !matches!(&**grpc_status, "" | "0") => Class::GrpcError,
+        // No code at all: a span of no HTTP call, or the label was taken off. Then only the flags can tell.
+        None if is_never_sent(outcome) => Class::NoResponse,
         _ => Class::Success,
     }
 }
@@ -159,6 +161,9 @@ mod tests {
         check("0", "", "DC", Class::ClientError);
         check("0", "", "DC,UT", Class::NoResponse);
         check("-", "", "", Class::NoResponse);
+        check("", "", "", Class::Success);
+        check("", "", "UH", Class::NoResponse);
+        check("", "13", "", Class::GrpcError);
         check("404", "", "failure", Class::ServerError);
         check("500", "", "success", Class::Success);
         check("é", "", "", Class::Success);

@@ -218,6 +218,11 @@ impl World {
         let Some(name) = key.service.name.as_ref().or(key.service.host.as_ref()) else {
             return End::Unknown(key.destination.cluster.clone());
         };
+        if key.mesh == MeshKind::Traces
+            && let Some(id) = self.named_in_span(name, &key.service)
+        {
+            return End::Workload(id);
+        }
         let place = (key.service.namespace.clone(), Arc::clone(name));
         if let Some(ids) = self.answering.get(&place)
             && let Some(first) = ids.first()
@@ -230,6 +235,19 @@ impl World {
 }
 
 impl World {
+    /// The workload that a span's peer name means: `postgres`, `postgres.shop`, `postgres.shop.svc.cluster.local:5432`.
+    fn named_in_span(&self, name: &str, service: &Service) -> Option<u32> {
+        let host = name.rsplit_once(':').map_or(name, |(host, _port)| host);
+        let mut parts = host.split('.');
+        let (first, second, third) = (parts.next()?, parts.next(), parts.next());
+        let namespace = match (second, third) {
+            (None, _) => service.namespace.clone(),
+            (Some(namespace), None | Some("svc")) => Some(Arc::from(namespace)),
+            _ => return None, // a host outside
+        };
+        self.find(&Workload { namespace, name: Some(first.into()), ..Workload::default() })
+    }
+
     fn are_one_app(&self, ids: &BTreeSet<u32>) -> bool {
         let app = |id: &u32| {
             let workload = &self.workloads[*id as usize];

@@ -276,6 +276,37 @@ fn no_edge_adds_both_sides_and_layers_stay_apart() {
 }
 
 #[test]
+fn a_sidecar_that_calls_through_a_waypoint_is_counted_once() {
+    let edge_of = |reporter| key(reporter, Protocol::Http, "a/x", "a/y", "y.a");
+    let minutes = [
+        minute(FROM, edge_of(Reporter::Source), &[("200", "-", 90.0), ("503", "UF", 10.0)]),
+        minute(FROM, edge_of(Reporter::Waypoint), &[("200", "-", 90.0), ("503", "UF", 10.0)]),
+        minute(FROM, edge_of(Reporter::Destination), &[("200", "-", 180.0)]),
+    ];
+    let graph = build(&minutes, &options(View::Workload));
+    let only = edge(&graph, "workload:/a/x>workload:/a/y");
+    assert_eq!((only.reporter, only.requests.as_ref().unwrap().count), (Reporter::Source, 100.0));
+    assert_eq!(only.retry_amplification, Some(2.0));
+    assert_eq!(only.reporters, [Reporter::Source, Reporter::Destination, Reporter::Waypoint]);
+}
+
+#[test]
+fn a_range_that_starts_within_a_minute_counts_that_minute_and_its_time() {
+    let minutes = [minute(FROM, key(Reporter::Source, Protocol::Http, "a/x", "a/y", "y.a"), &[("200", "-", 60.0)])];
+    let (from, to) = (Timestamp::from_millis(FROM + 30_000), Timestamp::from_millis(FROM + 60_000));
+    assert_eq!(build(&minutes, &GraphOptions::new(from, to)).totals.rate, 1.0);
+}
+
+#[test]
+fn passthrough_names_the_hosts_that_were_meant() {
+    let mut passed = key(Reporter::Source, Protocol::Http, "a/x", "", "PassthroughCluster");
+    passed.service.host = text("api.example.com");
+    let graph = build(&[minute(FROM, passed, &[("200", "-", 60.0)])], &options(View::Workload));
+    assert_eq!(graph.edges[0].services, [("api.example.com".into(), None)]);
+    assert_eq!(graph.nodes[0].kind, NodeKind::Passthrough);
+}
+
+#[test]
 fn idle_edges_show_only_when_asked_for() {
     let hidden = build(&shop(), &options(View::Workload));
     assert_eq!((hidden.idle_hidden, hidden.totals.idle_edges), (1, 0));
@@ -349,6 +380,49 @@ fn spans_join_the_workloads_proxies_know_and_only_fill_gaps() {
 }
 
 #[test]
+fn a_spans_database_is_the_workload_its_name_means_or_a_host() {
+    let span = |peer: &str| {
+        let mut edge = key(Reporter::Trace, Protocol::Tcp, "shop/cart-v1", "", "");
+        edge.service.name = text(peer);
+        minute(FROM, edge, &[("", "", 57.0), ("0", "", 3.0)])
+    };
+    let proxy =
+        minute(FROM, key(Reporter::Source, Protocol::Tcp, "shop/cart-v1", "shop/postgres", ""), &[("", "", 6.0)]);
+    for peer in ["postgres", "postgres.shop", "postgres.shop.svc.cluster.local:5432"] {
+        let graph = build(&[proxy.clone(), span(peer)], &options(View::Workload));
+        let [only] = graph.edges.as_slice() else { panic!("{}", digest(&graph)) };
+        let (requests, connections) = (only.requests.as_ref().unwrap(), only.connections.as_ref().unwrap());
+        assert_eq!((requests.count, requests.errors, connections.opened), (60.0, 3.0, 6.0));
+        assert_eq!((only.evidence, only.protocol), (Evidence::Both, Protocol::Tcp));
+    }
+    let graph = build(&[proxy, span("redis.eu.example.com:6379")], &options(View::Workload));
+    assert_eq!(graph.node("host://redis.eu.example.com%3A6379").unwrap().kind, NodeKind::Database);
+}
+
+#[test]
+fn traffic_that_cannot_be_judged_is_not_idle() {
+    let faults = minute(FROM, key(Reporter::Source, Protocol::Http, "a/x", "a/y", "y.a"), &[("503", "FI", 90.0)]);
+    let mut stream = minute(FROM, key(Reporter::Source, Protocol::Tcp, "a/x", "a/z", "z.a"), &[]);
+    stream.request_bytes = 5000.0;
+    let graph = build(&[faults, stream], &options(View::Workload));
+    assert_eq!((graph.edges.len(), graph.totals.idle_edges, graph.totals.error_ratio), (2, 0, None));
+    for health in graph.edges.iter().map(|edge| &edge.health).chain(graph.nodes.iter().map(|node| &node.health)) {
+        assert_eq!(health.status, Status::Healthy, "{health}");
+    }
+    assert_eq!(graph.edges[0].requests.as_ref().unwrap().injected, 90.0);
+}
+
+#[test]
+fn the_configuration_is_read_over_its_defaults() {
+    let read = |text: &str| serde_json::from_str::<Config>(text);
+    assert_eq!(read("{}").unwrap(), Config::default());
+    let config = read(r#"{"health": {"min_requests": 5, "client_error": {"degraded": 20, "failure": 50}}}"#).unwrap();
+    let expect = health::Tolerance { degraded: 20.0, failure: Some(50.0) };
+    assert_eq!((config.health.min_requests, config.health.client_error), (5.0, expect));
+    assert!(read(r#"{"health": {"min_request": 5}}"#).is_err());
+}
+
+#[test]
 fn an_empty_mesh_says_why() {
     let graph = build(&[], &options(View::App));
     assert!(graph.empty_because.as_deref().unwrap().starts_with("no traffic of a mesh"));
@@ -411,7 +485,8 @@ fn check_layout(graph: &ServiceGraph) -> layout::Layout {
     }
     for path in &drawn.edges {
         assert!(path.points.len() >= 2 && path.curves().count() == path.points.len() - 1);
-        assert!(path.points.iter().all(|p| p.x.is_finite() && p.y.is_finite()));
+        let inside = |p: &layout::Point| p.x >= 0.0 && p.y >= -0.01 && p.x <= drawn.width && p.y <= drawn.height;
+        assert!(path.points.iter().all(inside), "{path:?}");
     }
     drawn
 }
@@ -525,6 +600,8 @@ fn focus_and_blast_radius_walk_the_edges() {
     let near = walk::focus(&graph, "workload:/shop/web-v1", 1);
     assert_eq!((near.nodes.len(), near.edges.len()), (4, 3));
     assert!(walk::focus(&graph, "workload:/shop/none", 3).nodes.is_empty());
+    let system = walk::touching(&graph, &["istio-system"]);
+    assert_eq!((system.nodes.len(), system.edges.len()), (2, 1));
 }
 
 #[test]
@@ -542,7 +619,7 @@ fn expressions_find_nodes_and_edges() {
     check("name = cart*", 1, 6);
     check("name = 'cart*'", 1, 6);
     check("namespace = amb", 2, 1);
-    check("p99 > 0.5s or p99 <= 500ms", 0, 9);
+    check("p99 > 0.5s or p99 <= 500ms", 0, 8); // all with a request layer
     check("not (p99 > 0.5s or p99 <= 500ms)", 0, 0);
     check("flag = UF or flag = UH", 0, 2);
     check("source = web* AND target = cart*", 0, 1);

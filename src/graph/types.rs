@@ -57,7 +57,8 @@ impl View {
 pub struct GraphOptions {
     /// What a node stands for.
     pub view: View,
-    /// Start of the range. Minutes before it only say which edges are idle: pass some to see those.
+    /// Start of the range, moved back to the start of its minute (for rows of hours: give the start of an hour).
+    /// Minutes before it only say which edges are idle: pass some to see those.
     pub from: Timestamp,
     /// End of the range, exclusive. Rates are per second of `to - from`.
     pub to: Timestamp,

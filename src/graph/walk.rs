@@ -70,3 +70,14 @@ pub fn keep(graph: &ServiceGraph, ids: &BTreeSet<Arc<str>>) -> ServiceGraph {
         empty_because: graph.empty_because.clone(),
     }
 }
+
+/// The graph of the edges that start or end in one of the namespaces.
+pub fn touching(graph: &ServiceGraph, namespaces: &[&str]) -> ServiceGraph {
+    let inside = |id: &str| {
+        let namespace = graph.node(id).and_then(|node| node.namespace.as_deref());
+        namespace.is_some_and(|namespace| namespaces.contains(&namespace))
+    };
+    let edges: Vec<_> = graph.edges.iter().filter(|edge| inside(&edge.source) || inside(&edge.target)).collect();
+    let ids = edges.iter().flat_map(|edge| [Arc::clone(&edge.source), Arc::clone(&edge.target)]).collect();
+    ServiceGraph { edges: edges.into_iter().cloned().collect(), ..keep(graph, &ids) }
+}

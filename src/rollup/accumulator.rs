@@ -17,6 +17,8 @@ use super::{Config, Counted, Counters, Counting, MAX_GAP, Size, SlotId};
 const MINUTE_MS: i64 = 60_000;
 /// How far ahead of the newest scrape a minute of spans may lie.
 const AHEAD_MS: i64 = 2 * MINUTE_MS;
+/// So many batches in a row outside the window mean that the clock was set, should nobody call `advance`.
+const STRAYS_BELIEVED: u32 = 32;
 const VACANT: u32 = u32::MAX;
 const NEVER: i64 = i64::MIN;
 
@@ -38,6 +40,8 @@ pub(super) struct Accumulator {
     minutes: BTreeMap<i64, FastMap<u32, Cell>>,
     /// The minute the window ends in, once a scrape has said.
     now: Option<i64>,
+    /// Batches in a row whose time lies outside the window.
+    strays: u32,
 }
 
 /// One series: 32 bytes, since there is one for each bucket of each histogram.
@@ -113,6 +117,7 @@ impl Accumulator {
             layouts: Vec::new(),
             minutes: BTreeMap::new(),
             now: None,
+            strays: 0,
         }
     }
 
@@ -164,7 +169,7 @@ impl Accumulator {
 
     /// Counts one scrape's samples.
     pub(super) fn observe(&mut self, at: Timestamp, batch: &[(SlotId, f64)]) {
-        self.advance(at);
+        self.follow(at);
         let at = at.as_millis();
         let (mut resets, mut ignored) = (0, 0);
         for &(SlotId(id), value) in batch {
@@ -200,7 +205,7 @@ impl Accumulator {
         // A sample on the boundary ends the minute before it.
         let last_minute = minute_of(if from < to { to - 1 } else { to });
         let first_minute = if from < to { minute_of(from) } else { last_minute };
-        if first_minute == last_minute {
+        if first_minute == last_minute || self.is_outside(last_minute) {
             self.count(last_minute, edge, what, increment);
             return;
         }
@@ -252,7 +257,7 @@ impl Accumulator {
 
     /// The cell of an edge in a minute that is held.
     fn cell(&mut self, minute: i64, edge: u32) -> Option<&mut Cell> {
-        if self.oldest_held().is_some_and(|oldest| minute < oldest) {
+        if self.is_outside(minute) {
             Counters::add(&self.counters.minutes_missed, 1);
             return None;
         }
@@ -268,16 +273,13 @@ impl Accumulator {
     /// Adds a minute counted elsewhere.
     pub(super) fn add(&mut self, given: EdgeMinute) {
         let minute = minute_of(given.minute.as_millis());
-        match self.now {
-            Some(now) if minute > now + AHEAD_MS => {
-                Counters::add(&self.counters.minutes_missed, 1);
-                return;
-            }
-            Some(_) => {}
-            None => {
-                let newest = self.minutes.last_key_value().map_or(minute, |(newest, _)| minute.max(*newest));
-                self.drop_outside(newest);
-            }
+        if self.now.is_none() {
+            let newest = self.minutes.last_key_value().map_or(minute, |(newest, _)| minute.max(*newest));
+            self.drop_outside(newest);
+        }
+        if self.is_outside(minute) {
+            Counters::add(&self.counters.minutes_missed, 1);
+            return;
         }
         let Some(edge) = self.edge(given.edge) else { return };
         let outcomes: Vec<(u16, f64)> =
@@ -305,19 +307,18 @@ impl Accumulator {
         self.drop_unused_edge(edge);
     }
 
-    /// See [`super::Rollup::recent`].
-    pub(super) fn recent(&self, from: Timestamp) -> Vec<EdgeMinute> {
-        let mut recent = Vec::new();
-        for (minute, cells) in self.minutes.range(from.as_millis()..) {
-            let mut ids: Vec<u32> = cells.keys().copied().collect();
-            ids.sort_unstable();
-            for id in ids {
-                if let Some(edge) = &self.edges[id as usize] {
-                    recent.push(self.edge_minute(*minute, edge, &cells[&id]));
-                }
-            }
-        }
-        recent
+    /// The minutes held that start at or after `from`.
+    pub(super) fn minutes_from(&self, from: Timestamp) -> Vec<i64> {
+        self.minutes.range(from.as_millis()..).map(|(minute, _)| *minute).collect()
+    }
+
+    /// What was counted in one minute; nothing when it is gone.
+    pub(super) fn edges_of(&self, minute: i64) -> Vec<EdgeMinute> {
+        let Some(cells) = self.minutes.get(&minute) else { return Vec::new() };
+        let mut ids: Vec<u32> = cells.keys().copied().collect();
+        ids.sort_unstable();
+        let held = |id: u32| self.edges[id as usize].as_ref().map(|edge| self.edge_minute(minute, edge, &cells[&id]));
+        ids.into_iter().filter_map(held).collect()
     }
 
     fn edge_minute(&self, minute: i64, edge: &Edge, cell: &Cell) -> EdgeMinute {
@@ -363,16 +364,24 @@ impl Accumulator {
 // === the window of minutes ===
 
 impl Accumulator {
-    /// Moves the window to end at `at`. A clock that stepped back further than the window starts it again.
-    pub(super) fn advance(&mut self, at: Timestamp) {
-        let minute = minute_of(at.as_millis());
-        let keep_ms = self.keep_ms();
-        match self.now {
-            Some(now) if minute <= now && minute >= now - keep_ms => {}
-            _ => {
-                self.now = Some(minute);
-                self.drop_outside(minute);
-            }
+    /// Moves the window to end at `now`, which a clock says: backwards too.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        let minute = minute_of(now.as_millis());
+        self.strays = 0;
+        if self.now.is_none_or(|now| minute > now || minute < now - self.keep_ms()) {
+            self.now = Some(minute);
+            self.drop_outside(minute);
+        }
+    }
+
+    /// Moves the window on with the samples. A time far outside it is not believed at once: one page with timestamps
+    /// of its own must not end the minutes of all others.
+    fn follow(&mut self, at: Timestamp) {
+        let (minute, keep_ms) = (minute_of(at.as_millis()), self.keep_ms());
+        let near = self.now.is_none_or(|now| (now - keep_ms..=now + keep_ms).contains(&minute));
+        self.strays = if near { 0 } else { self.strays + 1 };
+        if self.strays >= STRAYS_BELIEVED || (near && self.now.is_none_or(|now| minute > now)) {
+            self.advance(at);
         }
     }
 
@@ -383,6 +392,10 @@ impl Accumulator {
     fn oldest_held(&self) -> Option<i64> {
         let newest = self.now.or_else(|| self.minutes.last_key_value().map(|(minute, _)| *minute))?;
         Some(minute_of(newest - self.keep_ms()))
+    }
+
+    fn is_outside(&self, minute: i64) -> bool {
+        self.oldest_held().is_some_and(|oldest| minute < oldest) || self.now.is_some_and(|now| minute > now + AHEAD_MS)
     }
 
     fn drop_outside(&mut self, newest: i64) {

@@ -6,7 +6,7 @@
 use crate::model::Labels;
 use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
 
-use super::{Counted, Counting, bucket_bound, known};
+use super::{Counted, Counting, bucket_bound, is_address, known};
 
 /// What the series `istio_<name>` counts; `None` for series that count no traffic of an edge.
 pub(super) fn counting(name: &str, labels: &Labels) -> Option<Counting> {
@@ -50,7 +50,8 @@ fn edge(labels: &Labels, tcp: bool) -> Option<EdgeKey> {
         service: Service {
             name: known(labels, "destination_service_name"),
             namespace: known(labels, "destination_service_namespace"),
-            host: known(labels, "destination_service"),
+            // Of a passthrough it may be the address dialled.
+            host: known(labels, "destination_service").filter(|host| !is_address(host)),
         },
         source_principal: known(labels, "source_principal"),
         destination_principal: known(labels, "destination_principal"),

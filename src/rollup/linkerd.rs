@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::model::Labels;
 use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
 
-use super::{Counted, Counting, bucket_bound, known};
+use super::{Counted, Counting, bucket_bound, is_address, known};
 
 /// Kinds that own pods, in the order a pod's owner is looked for; viz names jobs `k8s_job`.
 const OWNERS: [&str; 9] = [
@@ -135,7 +135,14 @@ fn namespace_of_identity(identity: &str) -> Option<Arc<str>> {
 /// A service of the cluster by its DNS name, else the authority as a host.
 fn from_authority(authority: &Arc<str>) -> Service {
     let service = in_cluster(authority);
-    if service.name.is_some() { service } else { Service { host: Some(Arc::clone(authority)), ..Service::default() } }
+    if service.name.is_some() {
+        return service;
+    }
+    let host = match authority.rsplit_once(':') {
+        Some((_, port)) if is_address(authority) => Arc::from(format!("*:{port}")), // the port says what it may be
+        _ => Arc::clone(authority),
+    };
+    Service { host: Some(host), ..Service::default() }
 }
 
 /// A service of the cluster by its DNS name; nothing for any other authority, which is the caller's free text.

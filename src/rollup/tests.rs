@@ -166,6 +166,7 @@ fn minutes_edges_and_outcomes_are_bounded_and_what_is_refused_is_counted() {
     rollup.release(second);
     rollup.release(second); // twice is harmless
     assert_eq!(rollup.size(), Size { edges: 1, slots: 0, minutes: 1 }); // the minute still needs the first edge
+    rollup.advance(at(400));
     rollup.observe(at(400), &[(second, 5.0)]);
     assert_eq!(rollup.size(), Size { edges: 0, slots: 0, minutes: 0 });
     let counters = rollup.counters();
@@ -196,15 +197,27 @@ fn minutes_added_join_what_was_scraped_and_cannot_move_the_window() {
 }
 
 #[test]
-fn a_clock_that_steps_back_far_starts_a_new_window() {
+fn only_a_clock_moves_the_window_far() {
     let rollup = Rollup::default();
-    let slot = rollup.slot(&istio_series("istio_requests_total", &[])).unwrap();
-    rollup.observe(at(1_000_000), &[(slot, 1.0)]);
-    rollup.observe(at(1_000_010), &[(slot, 2.0)]);
-    rollup.observe(at(100), &[(slot, 5.0)]);
-    rollup.observe(at(110), &[(slot, 6.0)]);
+    let slot = |code: &str| rollup.slot(&istio_series("istio_requests_total", &[("response_code", code)])).unwrap();
+    let (good, stray) = (slot("200"), slot("500"));
+    rollup.observe(at(1_000_000), &[(good, 1.0), (stray, 1.0)]);
+    for elsewhere in [0, 9_000_000_000, 2_000_000] {
+        rollup.observe(at(elsewhere), &[(stray, 5.0 + elsewhere as f64)]);
+    }
+    rollup.observe(at(1_000_010), &[(good, 2.0)]);
+    assert_eq!(total(&rollup.recent(at(0))), 1.0);
+    assert_eq!(rollup.counters().minutes_missed.load(Ordering::Relaxed), 3);
+    rollup.advance(at(100));
+    rollup.observe(at(100), &[(good, 5.0)]);
+    rollup.observe(at(110), &[(good, 6.0)]);
     assert_eq!(total(&rollup.recent(at(0))), 4.0);
     assert_eq!(rollup.size().minutes, 1);
+    // Without a caller of `advance`, persistence convinces.
+    for second in 0..40 {
+        rollup.observe(at(5_000_000 + second), &[(good, 10.0 + second as f64)]);
+    }
+    assert_eq!(total(&rollup.recent(at(5_000_000 - 60))), 9.0);
 }
 
 #[test]
@@ -281,6 +294,29 @@ fn unknown_is_none_and_special_clusters_keep_their_names() {
         assert_eq!(counting(&istio_series(name, &[("le", "1")])), None, "{name}");
     }
     assert_eq!(counting(&istio_series("istio_request_duration_milliseconds_bucket", &[("le", "x")])), None);
+}
+
+#[test]
+fn bare_addresses_make_no_edges_of_their_own() {
+    let service = |pairs: &[(&str, &str)]| {
+        let more = [("direction", "outbound"), ("peer", "dst"), ("tls", "no_identity"), ("deployment", "cart")];
+        counting(&series("tcp_open_total", &[&more, pairs].concat())).unwrap().edge.service.host
+    };
+    assert_eq!(service(&[("target_addr", "10.1.2.3:5432")]).as_deref(), Some("*:5432"));
+    assert_eq!(service(&[("target_addr", "[::1]:6379")]).as_deref(), Some("*:6379"));
+    assert_eq!(service(&[("authority", "api.example.com:443")]).as_deref(), Some("api.example.com:443"));
+    for address in ["10.1.2.3", "10.1.2.3:80", "::1"] {
+        let labels = istio_series("istio_requests_total", &[("destination_service", address)]);
+        assert_eq!(counting(&labels).unwrap().edge.service.host, None, "{address}");
+    }
+}
+
+#[test]
+fn the_configuration_is_read_over_its_defaults() {
+    assert_eq!(serde_json::from_str::<Config>("{}").unwrap(), Config::default());
+    let config: Config = serde_json::from_str(r#"{"keep": "30m", "edge_limit": 7}"#).unwrap();
+    assert_eq!((config.keep.as_millis(), config.edge_limit, config.outcome_limit), (1_800_000, 7, 128));
+    assert!(serde_json::from_str::<Config>(r#"{"keeps": "30m"}"#).is_err());
 }
 
 // === the fixture pages ===

@@ -7,6 +7,8 @@ use super::{Component, Options, Placed, Point, Vertex};
 
 const PASSES: usize = 8;
 const BEND_HEIGHT: f64 = 6.0;
+/// How far an edge of a node to itself rises above it; less than half of any gap between rows.
+const LOOP_HEIGHT: f64 = 6.0;
 /// Straight long edges read best, so bends pull harder than nodes.
 const BEND_WEIGHT: f64 = 3.0;
 
@@ -34,11 +36,14 @@ pub(super) fn place(ranked: &Ranked, part: &Component, vertices: &[Vertex], opti
     let half = |slot: usize| ranked.slots[slot].vertex.map_or(0.0, |vertex| vertices[vertex].width / 2.0);
     let ports = ports(ranked, &centre, &height);
     for (walk, (start, end)) in ranked.walks.iter().zip(ports) {
-        let mut points: Vec<Point> = walk.slots.iter().map(|slot| centre[*slot]).collect();
         let (first, last) = (walk.slots[0], walk.slots[walk.slots.len() - 1]);
-        let tail = points.len() - 1;
-        points[0] = Point { x: points[0].x + half(first), y: points[0].y + start };
-        points[tail] = Point { x: points[tail].x - half(last), y: points[tail].y + end };
+        let mut points = vec![Point { x: centre[first].x + half(first), y: centre[first].y + start }];
+        for slot in &walk.slots[1..walk.slots.len() - 1] {
+            // Level across the whole column, so that a bend never cuts the corner of a node.
+            let (left, column_width) = columns[rank_of[*slot]];
+            points.extend([left, left + column_width].map(|x| Point { x, y: y[*slot] }));
+        }
+        points.push(Point { x: centre[last].x - half(last), y: centre[last].y + end });
         if walk.reversed {
             points.reverse();
         }
@@ -46,8 +51,7 @@ pub(super) fn place(ranked: &Ranked, part: &Component, vertices: &[Vertex], opti
     }
     for (edge, slot) in &ranked.loops {
         let (Point { x, y }, reach, up) = (centre[*slot], half(*slot), vertices[part.vertices[*slot]].height / 2.0);
-        let above = y - up - options.row_gap / 2.0;
-        let points = [(x + reach, y), (x + reach + 10.0, above), (x + reach - 20.0, above), (x + reach - 20.0, y - up)];
+        let points = [(x + reach - 28.0, y - up), (x + reach - 14.0, y - up - LOOP_HEIGHT), (x + reach - 2.0, y - up)];
         placed.paths.push((*edge, points.map(|(x, y)| Point { x, y }).to_vec()));
     }
     placed
@@ -65,8 +69,7 @@ fn columns(ranked: &Ranked, vertices: &[Vertex], options: &Options) -> (Vec<(f64
         x += width + options.rank_gap + (links as f64 * 0.5).min(options.rank_gap);
     }
     let width = columns.last().map_or(0.0, |(left, width)| left + width);
-    // Room for a loop on the last column.
-    (columns, width + if ranked.loops.is_empty() { 0.0 } else { 12.0 })
+    (columns, width)
 }
 
 /// The y of each slot's centre.
@@ -101,8 +104,9 @@ fn centres(ranked: &Ranked, height: &impl Fn(usize) -> f64, options: &Options) -
             level_rank(ranked, at, &gaps[at], &mut y, pass);
         }
     }
+    let room = if ranked.loops.is_empty() { 0.0 } else { LOOP_HEIGHT };
     let top = (0..y.len()).map(|slot| y[slot] - height(slot) / 2.0).fold(f64::INFINITY, f64::min);
-    y.iter_mut().for_each(|y| *y -= top);
+    y.iter_mut().for_each(|y| *y += room - top);
     y
 }
 

@@ -2,6 +2,8 @@
 //!
 //! In: one connected part. Out: [`Ranked`], whose links all join neighbouring ranks.
 
+use std::collections::BTreeSet;
+
 use super::{Component, Vertex};
 
 /// Dummies in one part; past it the longest edges run straight, under the nodes.
@@ -84,25 +86,30 @@ fn acyclic_order(n: usize, edges: &[(usize, usize, usize)], entrance: impl Fn(us
     }
     let (mut out, mut inward): (Vec<usize>, Vec<usize>) =
         (calls.iter().map(Vec::len).collect(), called.iter().map(Vec::len).collect());
-    let (mut first, mut last, mut left) = (Vec::with_capacity(n), Vec::new(), vec![true; n]);
-    for _ in 0..n {
-        let open = (0..n).filter(|v| left[*v]);
-        // Smallest key wins: a sink, then a source, then by surplus of calls.
-        let Some(v) = open.min_by_key(|v| match (out[*v], inward[*v]) {
-            (0, _) => (0, 0, *v),
-            (_, 0) => (1, 0, *v),
-            (out, inward) => (2 + isize::from(!entrance(*v)), inward as isize - out as isize, *v),
-        }) else {
-            break;
-        };
-        left[v] = false;
-        if out[v] == 0 {
+    // The smallest key goes next: a sink, then a source, then by surplus of calls.
+    let key = |v: usize, out: usize, inward: usize| match (out, inward) {
+        (0, _) => (0, 0, v),
+        (_, 0) => (1, 0, v),
+        _ => (2 + isize::from(!entrance(v)), inward as isize - out as isize, v),
+    };
+    let mut open: BTreeSet<(isize, isize, usize)> = (0..n).map(|v| key(v, out[v], inward[v])).collect();
+    let (mut first, mut last, mut done) = (Vec::with_capacity(n), Vec::new(), vec![false; n]);
+    while let Some((class, _, v)) = open.pop_first() {
+        done[v] = true;
+        if class == 0 {
             last.push(v)
         } else {
             first.push(v)
         }
-        calls[v].iter().for_each(|to| inward[*to] = inward[*to].saturating_sub(1));
-        called[v].iter().for_each(|from| out[*from] = out[*from].saturating_sub(1));
+        for (other, called_by_v) in calls[v].iter().map(|to| (*to, true)).chain(called[v].iter().map(|v| (*v, false))) {
+            if done[other] {
+                continue;
+            }
+            open.remove(&key(other, out[other], inward[other]));
+            let degree = if called_by_v { &mut inward[other] } else { &mut out[other] };
+            *degree = degree.saturating_sub(1);
+            open.insert(key(other, out[other], inward[other]));
+        }
     }
     let mut position = vec![0; n];
     for (at, v) in first.iter().chain(last.iter().rev()).enumerate() {
