@@ -83,23 +83,28 @@ async fn receive(State(counters): State<Arc<Counters>>, body: Bytes) -> (StatusC
 /// The notification as text, and whether it is firing.
 fn describe(body: &[u8]) -> Result<(String, bool), serde_json::Error> {
     let message: Message = serde_json::from_slice(body)?;
-    let Message { status, receiver, alerts, truncated_alerts, group_labels } = message;
+    let Message { status, receiver, mut alerts, truncated_alerts, group_labels } = message;
     let firing = status == "firing";
-    let count = alerts.len() as u64 + truncated_alerts;
+    // Alertmanager keeps resolved alerts in a group that fires again; those that fire come first.
+    alerts.sort_by_key(|alert| alert.status != "firing");
+    let still = alerts.iter().filter(|alert| alert.status == "firing").count();
     let name = group_labels
         .get("alertname")
         .or_else(|| alerts.first().and_then(|alert| alert.labels.get("alertname")))
         .map_or("alerts", String::as_str);
-    let mut text = format!(
-        "[{receiver}] {} {name}: {count} alert{}",
-        if firing { "FIRING" } else { "RESOLVED" },
-        if count == 1 { "" } else { "s" }
-    );
+    let mut text =
+        format!("[{}] {} {}:", one_line(&receiver), if firing { "FIRING" } else { "RESOLVED" }, one_line(name));
+    let counts =
+        [(still as u64, "firing"), ((alerts.len() - still) as u64, "resolved"), (truncated_alerts, "truncated")];
+    let counts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!(" {count} {what}")).collect();
+    text.push_str(&counts.join(","));
+    let count = alerts.len() as u64 + truncated_alerts;
     for alert in alerts.iter().take(ALERTS_SHOWN) {
         let words = alert.annotations.get("summary").or_else(|| alert.annotations.get("description"));
         let words = words.cloned().unwrap_or_else(|| labels(&alert.labels));
         // A String takes any text: the result carries nothing.
-        let _ = write!(text, "\n    {} {}", alert.status, one_line(&words));
+        let _ = write!(text, "\n    {} {}", one_line(&alert.status), one_line(&words));
     }
     if count > ALERTS_SHOWN as u64 {
         let _ = write!(text, "\n    and {} more", count - ALERTS_SHOWN as u64);
@@ -132,7 +137,7 @@ mod tests {
     fn prints_a_notification_in_two_lines_without_control_characters() {
         let (text, firing) = describe(BODY.as_bytes()).unwrap();
         assert!(firing);
-        assert_eq!(text, "[terminal] FIRING CatalogErrors: 1 alert\n    firing catalog fails [31m 34% of calls");
+        assert_eq!(text, "[terminal] FIRING CatalogErrors: 1 firing\n    firing catalog fails [31m 34% of calls");
     }
 
     #[test]
@@ -144,8 +149,17 @@ mod tests {
         );
         let (text, firing) = describe(body.as_bytes()).unwrap();
         assert!(!firing);
-        assert!(text.starts_with("[r] RESOLVED alerts: 9 alerts\n    resolved service=a\n"), "{text}");
+        assert!(text.starts_with("[r] RESOLVED alerts: 6 resolved, 3 truncated\n    resolved service=a\n"), "{text}");
         assert!(text.ends_with("and 5 more"), "{text}");
+    }
+
+    #[test]
+    fn alerts_that_fire_come_first() {
+        let body = r#"{"status":"firing","receiver":"r","alerts":[{"status":"resolved","labels":{"service":"a"}},
+            {"status":"firing","labels":{"service":"b"}}]}"#;
+        let (text, _) = describe(body.as_bytes()).unwrap();
+        let expected = "[r] FIRING alerts: 1 firing, 1 resolved\n    firing service=b\n    resolved service=a";
+        assert_eq!(text, expected);
     }
 
     #[tokio::test]
