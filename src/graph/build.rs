@@ -17,7 +17,7 @@ use super::resolve::{End, World, special};
 use super::sum::{FastMap, Report, Traffic, reports};
 use super::types::{
     Connections, Edge, Evidence, GraphOptions, MutualTls, MutualTlsEvidence, Node, NodeKind, NodeTraffic, Requests,
-    ServiceGraph, Totals,
+    ServiceGraph, Totals, View,
 };
 
 /// The reporters in the order in which they count: the client's, then the server's, then spans.
@@ -27,8 +27,14 @@ const RANKED: [Reporter; 4] = [Reporter::Source, Reporter::Waypoint, Reporter::D
 pub fn build(minutes: &[EdgeMinute], options: &GraphOptions) -> ServiceGraph {
     let reports = reports(minutes, first_minute(options), options.to);
     let world = World::new(&reports, options.view);
-    let mut draft =
-        Draft { world: &world, options, nodes: Vec::new(), node_ids: FastMap::default(), edges: BTreeMap::new() };
+    let mut draft = Draft {
+        world: &world,
+        options,
+        nodes: Vec::new(),
+        node_ids: FastMap::default(),
+        workload_nodes: vec![None; world.workloads.len()],
+        edges: BTreeMap::new(),
+    };
     for ((source, destination, layer), members) in &pairs(&reports, &world) {
         draft.add_pair(source, destination, *layer, members);
     }
@@ -50,11 +56,11 @@ type Pairs<'a, 'r> = BTreeMap<(End, End, Layer), Vec<&'r Report<'a>>>;
 
 fn pairs<'a, 'r>(reports: &'r [Report<'a>], world: &World) -> Pairs<'a, 'r> {
     let mut pairs: Pairs<'a, 'r> = BTreeMap::new();
-    for report in reports {
+    for (at, report) in reports.iter().enumerate() {
         // A span of a database or queue is a call with an outcome and a latency, whatever carries it.
         let connections = report.key.protocol == Protocol::Tcp && report.key.reporter != Reporter::Trace;
         let layer = if connections { Layer::Connections } else { Layer::Requests };
-        if let Some((source, destination)) = world.ends(report.key) {
+        if let Some((source, destination)) = world.ends(at, report.key) {
             pairs.entry((source, destination, layer)).or_default().push(report);
         }
     }
@@ -95,6 +101,8 @@ struct Draft<'a, 'w> {
     options: &'w GraphOptions,
     nodes: Vec<Node>,
     node_ids: FastMap<Arc<str>, usize>,
+    /// Nodes of workloads already asked for.
+    workload_nodes: Vec<Option<usize>>,
     edges: BTreeMap<(usize, usize), EdgeDraft<'a>>,
 }
 
@@ -152,6 +160,22 @@ impl<'a> Draft<'a, '_> {
     // === nodes ===
 
     fn node(&mut self, end: &End, called: Option<&Service>) -> usize {
+        // Only the service view names one workload differently by how it was called.
+        let same_always = match end {
+            End::Workload(id) if self.options.view != View::Service => Some(*id as usize),
+            _ => None,
+        };
+        if let Some(at) = same_always.and_then(|id| self.workload_nodes[id]) {
+            return at;
+        }
+        let at = self.new_or_known(end, called);
+        if let Some(id) = same_always {
+            self.workload_nodes[id] = Some(at);
+        }
+        at
+    }
+
+    fn new_or_known(&mut self, end: &End, called: Option<&Service>) -> usize {
         let node = match end {
             End::Workload(id) => workload_node(self.world, *id as usize, called, self.options.view),
             End::Identity(principal) => identity_node(principal),

@@ -45,6 +45,8 @@ pub(super) struct World {
     by_principal: FastMap<Arc<str>, BTreeSet<u32>>,
     answering: FastMap<Place, BTreeSet<u32>>,
     callers: FastMap<(u32, bool), BTreeSet<u32>>,
+    /// Source and destination of each report, found once: finding is what costs.
+    named: Vec<(Option<u32>, Option<u32>)>,
     /// Versions of one app are one, so any of them can stand for what none of them answered.
     apps_are_one: bool,
 }
@@ -144,8 +146,9 @@ impl World {
 
     fn learn_relations(&mut self, reports: &[Report<'_>]) {
         let mut answered: FastMap<u32, BTreeMap<Service, f64>> = FastMap::default();
-        for Report { key, traffic } in reports {
-            let (source, destination) = (self.named(&key.source), self.named(&key.destination));
+        self.named = reports.iter().map(|r| (self.named(&r.key.source), self.named(&r.key.destination))).collect();
+        let named = std::mem::take(&mut self.named);
+        for (Report { key, traffic }, (source, destination)) in reports.iter().zip(named.iter().copied()) {
             for (principal, id) in [(&key.source_principal, source), (&key.destination_principal, destination)] {
                 if let (Some(principal), Some(id)) = (principal, id) {
                     self.by_principal.entry(Arc::clone(principal)).or_default().insert(id);
@@ -164,6 +167,7 @@ impl World {
                 *answered.entry(destination).or_default().entry(service).or_default() += traffic.requests();
             }
         }
+        self.named = named;
         for (id, services) in answered {
             // The first of equals in name order, so that an idle mesh has the same graph.
             let mut best: Option<(Service, f64)> = None;
@@ -180,10 +184,11 @@ impl World {
         (workload.name.is_some() || workload.app.is_some()).then(|| self.find(workload)).flatten()
     }
 
-    /// The two ends of a report.
-    pub(super) fn ends(&self, key: &EdgeKey) -> Ends {
-        let destination = self.destination(key);
-        let source = match (self.named(&key.source), &key.source_principal) {
+    /// The two ends of the report at that place.
+    pub(super) fn ends(&self, at: usize, key: &EdgeKey) -> Ends {
+        let (source, destination) = self.named[at];
+        let destination = destination.map_or_else(|| self.unanswered(key), End::Workload);
+        let source = match (source, &key.source_principal) {
             (Some(id), _) => End::Workload(id),
             (None, Some(principal)) => self.identified(key, principal, &destination)?,
             (None, None) => End::Unknown(key.source.cluster.clone()),
@@ -211,10 +216,8 @@ impl World {
         }
     }
 
-    fn destination(&self, key: &EdgeKey) -> End {
-        if let Some(id) = self.named(&key.destination) {
-            return End::Workload(id);
-        }
+    /// What was called where no workload is named.
+    fn unanswered(&self, key: &EdgeKey) -> End {
         let Some(name) = key.service.name.as_ref().or(key.service.host.as_ref()) else {
             return End::Unknown(key.destination.cluster.clone());
         };
