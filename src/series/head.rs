@@ -1,32 +1,49 @@
 //! The memory tier: series by label set, appended to by scrapes and rules, read by queries.
+//!
+//! In: label sets and samples. Out: references, selections, journal batches, closed chunks. Invariants: a query never
+//! holds a lock while it reads samples; an append takes the lock of one group, and of the index only for what is new.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
-use super::{QueryError, Queryable, Select, Selection, SeriesSamples};
-use crate::model::{Labels, Matcher, Timestamp};
+use super::group::Group;
+use super::index::Index;
+use super::journal::{Journal, JournalBatch};
+use super::replay::Replayer;
+use crate::model::{Labels, Timestamp};
+use crate::units::{ByteSize, PromDuration};
+
+/// Rows that wait this long after the last one are packed at garbage collection: their target is gone or slow.
+const IDLE: Duration = Duration::from_secs(5 * 60);
 
 /// Limits of the memory tier.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// How long samples stay in memory. Default 3 h.
-    pub memory_window: crate::units::PromDuration,
+    pub memory_window: PromDuration,
     /// How far behind the newest sample of its series a sample may be. Default 0: only newer ones.
-    pub out_of_order_window: crate::units::PromDuration,
+    pub out_of_order_window: PromDuration,
     /// Most series in memory; past it new series are refused and counted. Default 2 million.
     pub series_limit: usize,
+    /// Most bytes of samples that wait to be written to the journal in PostgreSQL; past it the oldest are dropped and
+    /// counted. Default 256MiB; 0 keeps no journal.
+    pub journal_limit_bytes: ByteSize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        let hours = |h: u64| crate::units::PromDuration::from(Duration::from_secs(h * 3600));
-        Self { memory_window: hours(3), out_of_order_window: hours(0), series_limit: 2_000_000 }
+        let hours = |h: u64| PromDuration::from(Duration::from_secs(h * 3600));
+        Self {
+            memory_window: hours(3),
+            out_of_order_window: hours(0),
+            series_limit: 2_000_000,
+            journal_limit_bytes: ByteSize(256 << 20),
+        }
     }
 }
 
@@ -71,106 +88,174 @@ pub struct Appended {
     pub vanished: Vec<usize>,
 }
 
+/// What the memory tier has counted since it was made.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Samples stored.
+    pub samples_accepted: AtomicU64,
+    /// Samples that were there already, with the same value.
+    pub samples_duplicate: AtomicU64,
+    /// Samples refused because another value was there for their time.
+    pub samples_conflicting: AtomicU64,
+    /// Samples refused because they were too old.
+    pub samples_out_of_order: AtomicU64,
+    /// Samples dropped because they left the memory window.
+    pub samples_expired: AtomicU64,
+    /// Series made.
+    pub series_created: AtomicU64,
+    /// Series forgotten because they had no samples any more.
+    pub series_removed: AtomicU64,
+    /// New series refused because of the limit.
+    pub series_refused: AtomicU64,
+    /// Journal batches dropped because PostgreSQL did not take them in time.
+    pub journal_dropped_batches: AtomicU64,
+    /// Samples in those batches.
+    pub journal_dropped_samples: AtomicU64,
+}
+
 /// The memory tier. Clones share it.
 #[derive(Clone)]
-pub struct Head(Arc<RwLock<Inner>>);
+pub struct Head(pub(super) Arc<Shared>);
 
-#[derive(Default)]
-struct Inner {
-    config: Config,
-    by_labels: HashMap<Labels, usize>,
-    series: Vec<(Labels, Vec<Timestamp>, Vec<f64>)>,
+/// What clones of a [`Head`] share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) index: RwLock<Index>,
+    pub(super) groups: Mutex<Vec<Arc<Group>>>,
+    pub(super) next_group: AtomicU64,
+    pub(super) journal: Journal,
+    pub(super) replayer: Mutex<Replayer>,
+    pub(super) counters: Counters,
+    /// From when on all samples are here; [`Timestamp::MAX`] before the first.
+    pub(super) complete_from: AtomicI64,
+    /// Up to where samples are in chunks; [`Timestamp::MIN`] before the first cut.
+    pub(super) chunked_until: AtomicI64,
+    pub(super) max_time: AtomicI64,
 }
 
 impl Head {
     /// An empty memory tier.
     pub fn new(config: Config) -> Self {
-        Self(Arc::new(RwLock::new(Inner { config, ..Inner::default() })))
+        let limit_bytes = usize::try_from(config.journal_limit_bytes.0).unwrap_or(usize::MAX);
+        Self(Arc::new(Shared {
+            config,
+            index: RwLock::new(Index::new()),
+            groups: Mutex::default(),
+            next_group: AtomicU64::new(0),
+            journal: Journal::new(limit_bytes),
+            replayer: Mutex::default(),
+            counters: Counters::default(),
+            complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
+            chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
+            max_time: AtomicI64::new(Timestamp::MIN.as_millis()),
+        }))
     }
 
     /// Finds or makes the series of that label set.
     ///
+    /// A series that gets no sample is forgotten at the second garbage collection after this.
+    ///
     /// # Errors
     /// When a new series would pass the limit.
     pub fn intern(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
-        let mut inner = self.0.write();
-        if let Some(&at) = inner.by_labels.get(labels) {
-            return Ok(SeriesRef(at as u64));
+        if let Some(found) = self.0.index.read().find(labels) {
+            return Ok(SeriesRef(found));
         }
-        let at = inner.series.len();
-        if at >= inner.config.series_limit {
-            return Err(AppendError::SeriesLimit { limit: inner.config.series_limit });
+        let mut index = self.0.index.write();
+        let limit = self.0.config.series_limit;
+        if index.len() >= limit {
+            if let Some(found) = index.find(labels) {
+                return Ok(SeriesRef(found));
+            }
+            self.0.counters.series_refused.fetch_add(1, Relaxed);
+            return Err(AppendError::SeriesLimit { limit });
         }
-        inner.series.push((labels.clone(), Vec::new(), Vec::new()));
-        inner.by_labels.insert(labels.clone(), at);
-        Ok(SeriesRef(at as u64))
+        let (reference, is_new) = index.intern(labels);
+        self.0.counters.series_created.fetch_add(u64::from(is_new), Relaxed);
+        Ok(SeriesRef(reference))
     }
 
     /// The label set of a living series.
     pub fn labels(&self, series: SeriesRef) -> Option<Labels> {
-        self.0.read().series.get(series.0 as usize).map(|(labels, ..)| labels.clone())
+        self.0.index.read().labels(series.0)
     }
 
     /// Appends samples that share one time: a scrape, an evaluation.
+    ///
+    /// Cheapest when the same series come in the same order each time.
     pub fn append_at(&self, at: Timestamp, batch: &[(SeriesRef, f64)]) -> Appended {
-        let rows: Vec<Row> = batch.iter().map(|&(series, value)| Row { series, at, value }).collect();
-        self.append(&rows)
+        self.0.append_live(at.as_millis(), batch)
     }
 
-    /// Appends samples at their own times.
+    /// Appends samples at their own times, of each series the older before the newer.
     pub fn append(&self, rows: &[Row]) -> Appended {
-        let mut inner = self.0.write();
         let mut appended = Appended::default();
-        for (i, row) in rows.iter().enumerate() {
-            let Some((_, times, values)) = inner.series.get_mut(row.series.0 as usize) else {
-                appended.vanished.push(i);
-                continue;
-            };
-            match times.last() {
-                Some(&last) if last == row.at => {
-                    let same = values.last().is_some_and(|v| v.to_bits() == row.value.to_bits());
-                    *(if same { &mut appended.duplicates } else { &mut appended.conflicting }) += 1;
-                }
-                Some(&last) if last > row.at => appended.out_of_order += 1,
-                _ => {
-                    times.push(row.at);
-                    values.push(row.value);
-                    appended.accepted += 1;
-                }
-            }
+        let mut order: Vec<usize> = (0..rows.len()).collect();
+        order.sort_by_key(|i| rows[*i].at); // stable: equal times stay in the order given
+        for same_time in order.chunk_by(|a, b| rows[*a].at == rows[*b].at) {
+            let batch: Vec<(SeriesRef, f64)> = same_time.iter().map(|i| (rows[*i].series, rows[*i].value)).collect();
+            let part = self.append_at(rows[same_time[0]].at, &batch);
+            appended.accepted += part.accepted;
+            appended.duplicates += part.duplicates;
+            appended.conflicting += part.conflicting;
+            appended.out_of_order += part.out_of_order;
+            appended.vanished.extend(part.vanished.into_iter().map(|i| same_time[i]));
         }
+        appended.vanished.sort_unstable();
         appended
     }
-}
 
-impl Queryable for Head {
-    fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
-        let mut selection = Selection::default();
-        for (labels, times, values) in &self.0.read().series {
-            if select.matchers.iter().all(|m| m.matches_labels(labels)) {
-                let range = times.partition_point(|t| *t < select.from)..times.partition_point(|t| *t <= select.to);
-                if !range.is_empty() {
-                    let (times, values) = (times[range.clone()].into(), values[range].to_vec());
-                    selection.series.push(SeriesSamples { labels: labels.clone(), times, values });
-                }
+    /// Drops samples older than the memory window before `now`, and series without samples. Call it each minute or so.
+    ///
+    /// Samples go in blocks of up to 128 times, so some older ones stay a while.
+    pub fn collect_garbage(&self, now: Timestamp) {
+        let shared = &self.0;
+        let horizon = now - shared.config.memory_window.get();
+        if shared.complete_from.load(Relaxed) < horizon.as_millis() {
+            shared.complete_from.store(horizon.as_millis(), Relaxed);
+        }
+        let groups = shared.groups.lock().clone();
+        let (mut expired, mut removed) = (0, 0);
+        for group in &groups {
+            let mut state = group.lock();
+            let collected = state.collect(horizon.as_millis(), (now - IDLE).as_millis());
+            expired += collected.dropped;
+            if collected.emptied.is_empty() {
+                continue;
+            }
+            let mut index = shared.index.write();
+            for (slot, reference) in collected.emptied {
+                state.vacate(slot);
+                removed += u64::from(index.vacate(reference, group.id(), slot));
             }
         }
-        Box::pin(async move { Ok(selection) })
+        shared.groups.lock().retain(|group| !group.lock().is_deserted());
+        removed += shared.index.write().remove_unused() as u64;
+        shared.counters.samples_expired.fetch_add(expired, Relaxed);
+        shared.counters.series_removed.fetch_add(removed, Relaxed);
     }
 
-    fn series(
-        &self,
-        any_of: Vec<Vec<Matcher>>,
-        from: Timestamp,
-        to: Timestamp,
-    ) -> BoxFuture<'_, Result<Vec<Labels>, QueryError>> {
-        let found: Vec<Labels> = (self.0.read().series.iter())
-            .filter(|(_, times, _)| times.iter().any(|t| *t >= from && *t <= to))
-            .filter(|(labels, ..)| {
-                any_of.is_empty() || any_of.iter().any(|all| all.iter().all(|m| m.matches_labels(labels)))
-            })
-            .map(|(labels, ..)| labels.clone())
-            .collect();
-        Box::pin(async move { Ok(found) })
+    /// From when on memory holds every sample: before it only PostgreSQL does. [`Timestamp::MAX`] before the first sample.
+    pub fn complete_from(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.complete_from.load(Relaxed))
+    }
+
+    /// Takes the oldest journal batch, `None` when nothing was appended since.
+    ///
+    /// Whoever takes it owns it: write it, or offer it again with [`Head::return_journal`]. One taker at a time, in order.
+    pub fn drain_journal(&self) -> Option<JournalBatch> {
+        self.0.journal.drain()
+    }
+
+    /// Puts a batch that could not be written back in front of the others.
+    ///
+    /// When several are held, return the newest first. Past the limit the oldest is dropped and counted.
+    pub fn return_journal(&self, batch: JournalBatch) {
+        self.0.journal.give_back(batch, &self.0.counters);
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 }

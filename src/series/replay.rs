@@ -1,0 +1,185 @@
+//! Reads journal batches back into the memory tier at start.
+//!
+//! In: the bytes of [`super::JournalBatch`]es, oldest first. Out: samples in memory. What is there already is skipped, so
+//! a batch may be read twice; nothing is journaled again. A damaged batch, or one whose epoch did not start here, is
+//! refused as a whole and harms no later epoch.
+
+use std::collections::HashMap;
+
+use super::bits::{Malformed, Reader};
+use super::frame::ABSENT;
+use super::head::{Head, SeriesRef};
+use super::index::BUCKET;
+use super::journal::{BITS, BLOCK, MAGIC, MEMBER, MISSING, RAW_LIMIT_BYTES, ROW, SAME, WHOLE};
+use crate::model::{Labels, METRIC_NAME, Timestamp};
+
+/// Most slots of one row; the writer keeps well below it.
+const WIDTH_LIMIT: usize = 1 << 20;
+
+/// Why a journal batch cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// Not a journal batch, or of another version.
+    #[error("not a journal batch of this version of meshscope (it starts with {0:02x?}, not `MSJ1`)")]
+    Unknown(Vec<u8>),
+    /// Cut short or overwritten. Samples before the damage may have been restored.
+    #[error("the journal batch is damaged")]
+    Damaged,
+    /// A batch before it, back to the one that starts its epoch, was not read.
+    #[error("journal batch {sequence} of epoch {epoch} continues a batch that is missing")]
+    Gap {
+        /// Which epoch.
+        epoch: u64,
+        /// Which batch of the epoch, from 0.
+        sequence: u64,
+    },
+}
+
+impl From<Malformed> for ReplayError {
+    fn from(_: Malformed) -> Self {
+        Self::Damaged
+    }
+}
+
+/// What the batches of the epoch so far have said.
+#[derive(Default)]
+pub(super) struct Replayer {
+    /// Journal, epoch and sequence of the last batch.
+    position: Option<(u64, u64, u64)>,
+    blocks: HashMap<u64, Labels>,
+    groups: HashMap<u32, Members>,
+}
+
+#[derive(Default)]
+struct Members {
+    series: Vec<Option<SeriesRef>>,
+    previous: Vec<u64>,
+}
+
+impl Head {
+    /// Restores the samples of one journal batch; how many were not in memory yet.
+    ///
+    /// Give the batches in the order in which they were drained, before anything else is appended. Series past the limit
+    /// are left out.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or continue a batch that was not read: skip to the next with `starts_epoch`.
+    pub fn replay(&self, bytes: &[u8]) -> Result<usize, ReplayError> {
+        let mut reader = Reader::new(bytes);
+        let magic = reader.take(MAGIC.len()).map_err(|_| ReplayError::Unknown(bytes.to_vec()))?;
+        if magic != MAGIC {
+            return Err(ReplayError::Unknown(magic.to_vec()));
+        }
+        let (journal, epoch, sequence) = (reader.word()?, reader.varint()?, reader.varint()?);
+        let mut replayer = self.0.replayer.lock();
+        match replayer.position {
+            _ if sequence == 0 => *replayer = Replayer::default(),
+            Some(last) if last == (journal, epoch, sequence) => return Ok(0),
+            Some(last) if (last.0, last.1, last.2 + 1) == (journal, epoch, sequence) => {}
+            _ => return Err(ReplayError::Gap { epoch, sequence }),
+        }
+        replayer.position = None; // until all of it is read: what follows a damaged batch cannot be read
+        let raw_length = reader.count(RAW_LIMIT_BYTES)?;
+        let raw = zstd::bulk::decompress(reader.rest(), raw_length).map_err(|_| ReplayError::Damaged)?;
+        if raw.len() != raw_length {
+            return Err(ReplayError::Damaged);
+        }
+        let restored = replayer.read(self, &raw)?;
+        replayer.position = Some((journal, epoch, sequence));
+        Ok(restored)
+    }
+
+    /// Frees what replaying had to remember. Call it after the last batch.
+    pub fn finish_replay(&self) {
+        *self.0.replayer.lock() = Replayer::default();
+    }
+}
+
+impl Replayer {
+    fn read(&mut self, head: &Head, raw: &[u8]) -> Result<usize, ReplayError> {
+        let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
+        let mut batch = Vec::new();
+        while !reader.is_empty() {
+            match reader.byte()? {
+                BLOCK => self.read_block(&mut reader)?,
+                MEMBER => self.read_member(head, &mut reader)?,
+                ROW => {
+                    at = self.read_row(&mut reader, at, &mut batch)?;
+                    restored += head.0.append_restored(at, &batch).accepted;
+                }
+                _ => return Err(ReplayError::Damaged),
+            }
+        }
+        Ok(restored)
+    }
+
+    fn read_block(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let serial = reader.varint()?;
+        let count = reader.count(reader.rest().len())?;
+        let pairs: Result<Vec<(&str, &str)>, Malformed> =
+            (0..count).map(|_| Ok((reader.text()?, reader.text()?))).collect();
+        self.blocks.insert(serial, Labels::from_pairs(pairs?));
+        Ok(())
+    }
+
+    fn read_member(&mut self, head: &Head, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+        let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
+        let slot = reader.count(WIDTH_LIMIT)?;
+        let block = self.blocks.get(&reader.varint()?).ok_or(Malformed)?;
+        let (metric, bucket) = (reader.text()?, reader.text()?);
+        let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
+        let members = self.groups.entry(group).or_default();
+        members.resize(slot + 1);
+        members.series[slot] = head.intern(&labels).ok();
+        members.previous[slot] = 0;
+        Ok(())
+    }
+
+    /// Reads one row into `batch`; its time.
+    fn read_row(
+        &mut self,
+        reader: &mut Reader<'_>,
+        last_at: i64,
+        batch: &mut Vec<(SeriesRef, f64)>,
+    ) -> Result<i64, Malformed> {
+        batch.clear();
+        let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
+        let members = self.groups.get_mut(&group).ok_or(Malformed)?;
+        let at = last_at.checked_add(reader.signed()?).ok_or(Malformed)?;
+        if at < Timestamp::MIN.as_millis() || at > Timestamp::MAX.as_millis() {
+            return Err(Malformed);
+        }
+        let width = reader.count(WIDTH_LIMIT)?;
+        members.resize(width);
+        let mut slot = 0;
+        while slot < width {
+            let head = reader.varint()?;
+            let length = usize::try_from(head >> 2).ok().filter(|n| *n < width - slot).ok_or(Malformed)? + 1;
+            for slot in slot..slot + length {
+                let previous = members.previous[slot];
+                let bits = match head & 3 {
+                    SAME => previous,
+                    MISSING => ABSENT,
+                    WHOLE => ((f64::from_bits(previous) as i64).wrapping_add(reader.signed()?) as f64).to_bits(),
+                    BITS => previous ^ reader.word()?,
+                    _ => return Err(Malformed),
+                };
+                if bits != ABSENT {
+                    members.previous[slot] = bits;
+                    batch.extend(members.series[slot].map(|series| (series, f64::from_bits(bits))));
+                }
+            }
+            slot += length;
+        }
+        Ok(at)
+    }
+}
+
+impl Members {
+    fn resize(&mut self, width: usize) {
+        if self.series.len() < width {
+            self.series.resize(width, None);
+            self.previous.resize(width, 0);
+        }
+    }
+}
