@@ -1,1 +1,49 @@
-//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox.
+//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, maintenance; restore at start.
+//!
+//! In: the memory tier, the rollup, and channels of span batches and alert transitions. Out: rows. Each part is one task
+//! with `run(self, shutdown)`: it writes at its own pace, tries again with growing pauses while PostgreSQL is away, makes
+//! one last pass when `shutdown` fires, and says how it fares in its [`PartStatus`].
+//!
+//! Invariant: what a part holds while PostgreSQL is away is bounded. The journal is bounded by `series`; a queue that is
+//! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
+
+mod chunks;
+mod history;
+mod journal;
+mod maintenance;
+mod queue;
+mod restore;
+mod rollups;
+mod status;
+
+pub use chunks::ChunkPersist;
+pub use history::History;
+pub use journal::JournalPersist;
+pub use maintenance::Maintenance;
+pub use queue::{AlertPersist, SpanPersist};
+pub use restore::{RestoreProgress, Restored, restore};
+pub use rollups::RollupPersist;
+pub use status::{PartState, PartStatus};
+
+use std::time::Duration;
+
+use crate::store::StoreError;
+
+/// How long one write may take before it counts as failed: a server that neither answers nor refuses must not hold a part
+/// for ever.
+const WRITE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a part's last pass may take after shutdown.
+const LAST_PASS_LIMIT: Duration = Duration::from_secs(10);
+
+/// Waits for `work`, but not for ever.
+async fn limited<T>(
+    limit: Duration,
+    doing: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let late = || {
+        let error = std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+        StoreError::Query { doing, source: error.into() }
+    };
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}

@@ -21,9 +21,10 @@ mod partitions;
 mod silences;
 mod spans;
 mod values;
+mod writer;
 
 pub use alerts::{AlertQuery, StoredAlert};
-pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, StoredChunk, StoredSeries};
+pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ClosingWindow, StoredChunk, StoredSeries};
 pub use edges::RollupTier;
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
@@ -34,6 +35,7 @@ pub use outbox::{NewNotification, NotifyLogEntry, StoredNotification};
 pub use partitions::{Maintained, RetentionConfig};
 pub use silences::Silence;
 pub use spans::{TraceSearch, TraceSummary};
+pub use writer::WriterLease;
 
 use std::path::PathBuf;
 use std::sync::Arc;

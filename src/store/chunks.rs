@@ -4,11 +4,14 @@
 //! together, so that a crash neither loses nor doubles a sample.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
+use sqlx::{Postgres, Transaction};
+use tokio::sync::OwnedMutexGuard;
 
 use super::bulk::{Column, Insert, OnConflict};
 use super::ids::id_of;
@@ -82,26 +85,28 @@ impl Store {
     /// # Errors
     /// When the server is away, or a chunk covers more than [`CHUNK_SPAN_MAX`].
     pub async fn write_chunks(&self, tier: ChunkTier, chunks: Vec<Chunk>) -> Result<(), StoreError> {
-        self.write_chunks_and(tier, chunks, None).await.map(drop)
+        let doing = "write chunks";
+        let _catalogue = self.0.ids.catalogue.lock().await;
+        let mut transaction = self.begin_relaxed(doing).await?;
+        let written = self.write_chunk_rows(&mut transaction, tier, chunks).await?;
+        transaction.commit().await.map_err(StoreError::doing(doing))?;
+        self.remember(written);
+        Ok(())
     }
 
-    /// Writes the raw chunks of everything before `until`, remembers that boundary, and trims the journal's whole
-    /// epochs up to `journal_end` that lie before it; returns how many entries were trimmed.
-    ///
-    /// `journal_end` must be read before the chunks are cut: a later entry may hold a late sample that they lack.
+    /// Begins to close a window: its chunks are written a part at a time, and count only once all are there.
     ///
     /// # Errors
-    /// When the server is away; then nothing has happened.
-    pub async fn close_window(
-        &self,
-        chunks: Vec<Chunk>,
-        until: Timestamp,
-        journal_end: i64,
-    ) -> Result<u64, StoreError> {
-        self.write_chunks_and(ChunkTier::Raw, chunks, Some((until, journal_end))).await
+    /// When the server is away.
+    pub async fn close_window(&self) -> Result<ClosingWindow, StoreError> {
+        // Read before any chunk is cut: a later entry may hold a late sample that the chunks lack.
+        let journal_end = self.journal_end().await?;
+        let catalogue = Arc::clone(&self.0.ids.catalogue).lock_owned().await;
+        let transaction = self.begin_relaxed("write chunks").await?;
+        Ok(ClosingWindow { store: self.clone(), transaction, written: Vec::new(), journal_end, _catalogue: catalogue })
     }
 
-    /// The boundary of the last [`Store::close_window`].
+    /// The boundary of the last [`ClosingWindow::finish`].
     ///
     /// # Errors
     /// When the server is away.
@@ -109,28 +114,16 @@ impl Store {
         self.progress("chunked_until").await
     }
 
-    async fn write_chunks_and(
+    async fn write_chunk_rows(
         &self,
+        connection: &mut PgConnection,
         tier: ChunkTier,
         chunks: Vec<Chunk>,
-        boundary: Option<(Timestamp, i64)>,
-    ) -> Result<u64, StoreError> {
-        let doing = "write chunks";
+    ) -> Result<WrittenSeries, StoreError> {
         check_spans(&chunks)?;
-        let _catalogue = self.0.ids.catalogue.lock().await;
-        let mut transaction = self.begin_relaxed(doing).await?;
-        let (ids, written) = self.write_series(&mut transaction, &chunks).await?;
-        insert_chunks(&mut transaction, tier, &ids, chunks).await?;
-        let mut trimmed = 0;
-        if let Some((until, journal_end)) = boundary {
-            set_progress(&mut transaction, "chunked_until", until).await?;
-            let trim = sqlx::query(include_str!("sql/trim_journal.sql"));
-            let done = trim.bind(journal_end).bind(values::time(until)).execute(&mut *transaction).await;
-            trimmed = done.map_err(StoreError::doing("trim the journal"))?.rows_affected();
-        }
-        transaction.commit().await.map_err(StoreError::doing(doing))?;
-        self.remember(written);
-        Ok(trimmed)
+        let (ids, written) = self.write_series(connection, &chunks).await?;
+        insert_chunks(connection, tier, &ids, chunks).await?;
+        Ok(written)
     }
 
     /// Inserts the series that are not known to be stored; returns the id of each chunk's series.
@@ -303,11 +296,46 @@ impl Store {
     }
 }
 
-/// Moves the boundary on, never back.
+/// A window whose chunks are being written. Dropped before [`ClosingWindow::finish`], nothing has happened.
+pub struct ClosingWindow {
+    store: Store,
+    transaction: Transaction<'static, Postgres>,
+    written: Vec<WrittenSeries>,
+    journal_end: i64,
+    _catalogue: OwnedMutexGuard<()>,
+}
+
+impl ClosingWindow {
+    /// Writes some of the window's chunks.
+    ///
+    /// # Errors
+    /// When the server is away, or a chunk covers more than [`CHUNK_SPAN_MAX`]; then the whole window must be begun again.
+    pub async fn write(&mut self, chunks: Vec<Chunk>) -> Result<(), StoreError> {
+        let written = self.store.write_chunk_rows(&mut self.transaction, ChunkTier::Raw, chunks).await?;
+        self.written.push(written);
+        Ok(())
+    }
+
+    /// Commits: all chunks before `until` are stored, that boundary is remembered, and the journal's whole epochs before
+    /// it are trimmed. Returns how many entries were trimmed.
+    ///
+    /// # Errors
+    /// When the server is away; then nothing has happened, or only the acknowledgement was lost.
+    pub async fn finish(mut self, until: Timestamp) -> Result<u64, StoreError> {
+        set_progress(&mut self.transaction, "chunked_until", until).await?;
+        let trim = sqlx::query(include_str!("sql/trim_journal.sql")).bind(self.journal_end).bind(values::time(until));
+        let done = trim.execute(&mut *self.transaction).await;
+        let trimmed = done.map_err(StoreError::doing("trim the journal"))?.rows_affected();
+        self.transaction.commit().await.map_err(StoreError::doing("write chunks"))?;
+        self.written.into_iter().for_each(|written| self.store.remember(written));
+        Ok(trimmed)
+    }
+}
+
+/// Moves the boundary on, never back; unless it lies over a day ahead, where only a wrong clock can have put it.
 pub(super) async fn set_progress(connection: &mut PgConnection, name: &str, at: Timestamp) -> Result<(), StoreError> {
-    let upsert = "INSERT INTO progress (name, at) VALUES ($1, $2)
-                  ON CONFLICT (name) DO UPDATE SET at = greatest(progress.at, excluded.at)";
-    let done = sqlx::query(upsert).bind(name).bind(values::time(at)).execute(connection).await;
+    let upsert = sqlx::query(include_str!("sql/set_progress.sql"));
+    let done = upsert.bind(name).bind(values::time(at)).execute(connection).await;
     done.map(drop).map_err(StoreError::doing("write progress"))
 }
 

@@ -94,7 +94,8 @@ impl Store {
             .await
             .map_err(StoreError::doing("find the first edge minute"))?;
         let Some(first) = first else { return Ok(0) };
-        let rolled = self.progress("rolled_hours_until").await?.unwrap_or(Timestamp::MIN);
+        // A boundary in the future is of a clock that was wrong: everything is rolled again.
+        let rolled = self.progress("rolled_hours_until").await?.filter(|until| *until <= now).unwrap_or(Timestamp::MIN);
         let mut hour = Timestamp::from(first).floor_to(HOUR).max(rolled);
         let mut rolled_hours = 0;
         while hour < end {

@@ -169,8 +169,7 @@ pub struct PrivateServer {
     options: PgConnectOptions,
     supervisor: Supervisor,
     path: PathBuf,
-    // Released by the system when the file is closed, after the server has stopped.
-    _lock: File,
+    lock: File,
 }
 
 impl PrivateServer {
@@ -197,7 +196,7 @@ impl PrivateServer {
         let supervisor = Supervisor::start(command).map_err(io_error("start a thread for", &data))?;
         let options =
             PgConnectOptions::new_without_pgpass().socket(&socket_dir).username("postgres").database(DATABASE);
-        let server = Self { options, supervisor, path, _lock: lock };
+        let server = Self { options, supervisor, path, lock };
         match server.wait_until_ready(config.start_timeout, &log, log_start).await {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -241,6 +240,10 @@ impl PrivateServer {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             if self.pid().is_none() {
+                // Closing the file is not enough: a child that another thread is just spawning has a copy until its exec.
+                if let Err(error) = self.lock.unlock() {
+                    tracing::warn!("unlock {}: {error}", self.path.display());
+                }
                 return;
             }
             tracing::warn!("private PostgreSQL still runs {limit:?} after {signal:?}");

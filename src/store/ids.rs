@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::sync::Arc;
 
 use chrono::NaiveDate;
 use md5::{Digest, Md5};
@@ -36,7 +37,7 @@ pub(super) struct KnownIds {
     pub(super) outcomes: Known<i64, ()>,
     pub(super) layouts: Known<i64, ()>,
     /// Held while series are written and while those without chunks are deleted: neither may see the other half done.
-    pub(super) catalogue: tokio::sync::Mutex<()>,
+    pub(super) catalogue: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A bounded memory of ids.

@@ -1,7 +1,6 @@
 //! The journal: every accepted sample, in order, until it is in a chunk.
 
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt;
 
 use super::ids::id_of;
 use super::{Store, StoreError, values};
@@ -56,26 +55,26 @@ impl Store {
         transaction.commit().await.map_err(StoreError::doing(doing))
     }
 
-    /// Hands every entry after `seq` to `take`, in order, without holding them all in memory.
+    /// The entries after the place `after` (0: all), in order, at most `limit`.
     ///
     /// # Errors
-    /// When the server is away, or what `take` returns.
-    pub async fn read_journal<E: From<StoreError>>(
-        &self,
-        after: i64,
-        mut take: impl FnMut(JournalEntry) -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// When the server is away.
+    pub async fn journal_page(&self, after: i64, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
         type Row = (i64, DateTime<Utc>, DateTime<Utc>, i64, bool, Vec<u8>);
-        let query =
-            "SELECT seq, from_at, to_at, sample_count, starts_epoch, bytes FROM journal WHERE seq > $1 ORDER BY seq";
-        let mut rows = sqlx::query_as::<_, Row>(query).bind(after).fetch(self.pool());
-        while let Some(row) = rows.try_next().await.map_err(StoreError::doing("read the journal")).map_err(E::from)? {
-            let (seq, from, to, sample_count, starts_epoch, bytes) = row;
-            let sample_count = u64::try_from(sample_count).unwrap_or(0);
+        let query = "SELECT seq, from_at, to_at, sample_count, starts_epoch, bytes FROM journal
+                     WHERE seq > $1 ORDER BY seq LIMIT $2";
+        let rows: Vec<Row> = sqlx::query_as(query)
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(self.pool())
+            .await
+            .map_err(StoreError::doing("read the journal"))?;
+        let entry = |(seq, from, to, sample_count, starts_epoch, bytes): Row| {
             let (from, to) = (from.into(), to.into());
-            take(JournalEntry { seq, entry: NewJournalEntry { from, to, sample_count, starts_epoch, bytes } })?;
-        }
-        Ok(())
+            let sample_count = sample_count.unsigned_abs();
+            JournalEntry { seq, entry: NewJournalEntry { from, to, sample_count, starts_epoch, bytes } }
+        };
+        Ok(rows.into_iter().map(entry).collect())
     }
 
     /// How many entries and how many bytes of samples the journal holds.

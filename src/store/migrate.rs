@@ -3,6 +3,8 @@
 //! Invariant: one migrator at a time (an advisory lock of the database), on a connection of its own: sqlx keeps the lock
 //! when a migration fails, and a pooled connection would carry it away.
 
+use std::time::Duration;
+
 use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -11,12 +13,16 @@ use super::StoreError;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// How long the first connection may take: a host that drops packets never refuses.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// `server_version_num` of version 15.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
 pub(super) async fn migrate(options: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
     let unreachable = |source| StoreError::Connect { place: place.to_owned(), source };
-    let mut connection = PgConnection::connect_with(options).await.map_err(unreachable)?;
+    let connecting = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options));
+    let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, format!("no answer within {CONNECT_LIMIT:?}"));
+    let mut connection = connecting.await.unwrap_or_else(|_| Err(late().into())).map_err(unreachable)?;
     let outcome = run(&mut connection).await;
     // The lock goes with the connection, whatever happened.
     let closed = connection.close().await;

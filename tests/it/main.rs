@@ -1,6 +1,7 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
 mod postgres;
+mod store_persist;
 mod store_private_server;
 mod store_tables;
 mod store_views;

@@ -177,3 +177,77 @@ async fn an_address_that_nobody_answers_is_named_without_its_password() {
     assert!(error.is_temporary() && matches!(error, StoreError::Connect { .. }), "{error}");
     assert!(error.to_string().contains("127.0.0.1:1/db") && !error.to_string().contains("secret-word"), "{error}");
 }
+
+#[tokio::test]
+async fn one_meshscope_writes_and_the_next_takes_over() {
+    let config = postgres::database().await;
+    let (one, two) = (postgres::connect(&config).await, postgres::connect(&config).await);
+    let mut lease = one.try_become_writer().await.expect("ask").expect("nobody writes");
+    assert!(two.try_become_writer().await.expect("ask").is_none());
+    lease.still_held().await.expect("held");
+    lease.release().await.expect("release");
+    let start = Instant::now();
+    let mut lease = loop {
+        match two.try_become_writer().await.expect("ask") {
+            Some(lease) => break lease,
+            None => assert!(start.elapsed() < Duration::from_secs(10), "the lock is not let go"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    };
+    // The server ends the session: the lease notices.
+    let mut connection = postgres::connection(&config).await;
+    sqlx::raw_sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+        .execute(&mut connection)
+        .await
+        .expect("terminate");
+    assert!(lease.still_held().await.is_err());
+    assert!(one.try_become_writer().await.expect("ask").is_some());
+}
+
+/// Set in the process that [`a_server_ends_with_its_killed_owner_and_the_next_owner_finds_the_data`] starts and kills.
+const OWNER_FOLDER: &str = "MESHSCOPE_IT_OWNER_FOLDER";
+
+/// The other process of the next test: owns a server until it is killed. Without the variable there is nothing to do.
+#[tokio::test]
+async fn owner_of_a_server_until_it_is_killed() {
+    let Some(folder) = std::env::var_os(OWNER_FOLDER) else { return };
+    let config = PrivateConfig { path: Some(folder.clone().into()), ..config("") };
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
+        .execute(&mut connection)
+        .await
+        .expect("write");
+    let ready = std::path::Path::new(&folder).join("ready");
+    std::fs::write(&ready, server.pid().expect("it runs").to_string()).expect("write");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test]
+async fn a_server_ends_with_its_killed_owner_and_the_next_owner_finds_the_data() {
+    let config = config("owner");
+    let folder = config.path.clone().expect("it has a folder");
+    let mut owner = Command::new(std::env::current_exe().expect("our own path"))
+        .args(["store_private_server::owner_of_a_server_until_it_is_killed", "--exact"])
+        .env(OWNER_FOLDER, &folder)
+        .spawn()
+        .expect("start this program again");
+    let start = Instant::now();
+    let first: u32 = loop {
+        match std::fs::read_to_string(folder.join("ready")).ok().and_then(|pid| pid.parse().ok()) {
+            Some(pid) => break pid,
+            None => assert!(start.elapsed() < Duration::from_secs(60), "the other process is not ready"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let refused = PrivateServer::start(&config).await.err().expect("the owner lives");
+    assert!(matches!(refused, PrivateError::InUse { .. }), "{refused}");
+    owner.kill().expect("kill -9");
+    owner.wait().expect("reap");
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    assert!(!alive(first), "the first server is left over");
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.expect("read");
+    assert_eq!(kept, 7);
+    server.stop().await;
+}

@@ -80,30 +80,56 @@ async fn the_journal_keeps_order_and_is_trimmed_by_whole_epochs() {
     store.append_journal(&entries[..2]).await.expect("append");
     store.append_journal(&entries[1..]).await.expect("append, one for the second time");
     let read = async || {
-        let mut read = Vec::new();
-        let take = |row: meshscope::store::JournalEntry| {
-            read.push((row.seq, row.entry));
-            Ok::<_, meshscope::store::StoreError>(())
-        };
-        store.read_journal(0, take).await.expect("read");
-        read
+        let (mut read, mut after) = (Vec::new(), 0);
+        loop {
+            let page = store.journal_page(after, 2).await.expect("read");
+            let Some(last) = page.last() else { return read };
+            after = last.seq;
+            read.extend(page.into_iter().map(|row| (row.seq, row.entry)));
+        }
     };
     let all = read().await;
     assert_eq!(all.iter().map(|(_, e)| e.clone()).collect::<Vec<_>>(), entries);
     assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
 
     // The boundary lies in the second epoch: only the first goes.
-    let end = store.journal_end().await.expect("end");
-    let trimmed = store.close_window(Vec::new(), noon() + Duration::from_secs(180), end).await.expect("trim");
-    assert_eq!(trimmed, 2);
+    let close =
+        async |until: Timestamp| store.close_window().await.expect("begin").finish(until).await.expect("finish");
+    let minutes = |n: u64| noon() + Duration::from_secs(n * 60);
+    assert_eq!(close(minutes(3)).await, 2);
     assert_eq!(read().await.len(), 3);
-    assert_eq!(store.chunked_until().await.expect("boundary"), Some(noon() + Duration::from_secs(180)));
-    // Entries after the cut stay, whatever their time.
-    let second_epoch = all[2].0;
-    assert_eq!(store.close_window(Vec::new(), noon() + HOUR, second_epoch).await.expect("trim"), 0);
+    assert_eq!(store.chunked_until().await.expect("boundary"), Some(minutes(3)));
+    // An entry that comes after the cut stays, whatever its time, and with it the epoch that it belongs to.
+    let window = store.close_window().await.expect("begin");
+    let late = NewJournalEntry { bytes: vec![1], ..entry(1, false) };
+    store.append_journal(&[late]).await.expect("append");
+    assert_eq!(window.finish(minutes(10)).await.expect("finish"), 2);
+    assert_eq!(read().await.iter().map(|(_, e)| e.sample_count).collect::<Vec<_>>(), [4, 1]);
     // The boundary never goes back.
-    store.close_window(Vec::new(), noon(), 0).await.expect("trim");
-    assert_eq!(store.chunked_until().await.expect("boundary"), Some(noon() + HOUR));
+    close(noon()).await;
+    assert_eq!(store.chunked_until().await.expect("boundary"), Some(minutes(10)));
+}
+
+#[tokio::test]
+async fn a_window_counts_only_when_it_is_finished() {
+    let store = postgres::store().await;
+    let up = labels(&[("__name__", "up")]);
+    let name = [Matcher::equal("__name__", "up")];
+    for finished in [false, true] {
+        let mut window = store.close_window().await.expect("begin");
+        window.write(vec![chunk(up.clone(), noon(), 60, b"1")]).await.expect("write");
+        window.write(vec![chunk(up.clone(), noon() + HOUR, 60, b"2")]).await.expect("write");
+        match finished {
+            true => drop(window.finish(noon() + HOUR * 2).await.expect("finish")),
+            false => drop(window),
+        }
+        let found = store.select_chunks(ChunkTier::Raw, &name, (noon(), noon() + DAY), 100).await.expect("select");
+        let chunks = found.expect("under the limit").first().map_or(0, |series| series.chunks.len());
+        assert_eq!(
+            (chunks, store.chunked_until().await.expect("boundary").is_some()),
+            (2 * usize::from(finished), finished)
+        );
+    }
 }
 
 #[tokio::test]
