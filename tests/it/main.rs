@@ -1,1 +1,2 @@
 //! Integration tests: real sockets, a real PostgreSQL.
+mod promql;
