@@ -184,23 +184,23 @@ fn select_k(
     parameter: &[f64],
 ) -> Result<Table, EvalError> {
     let execution = |message: String| Err(EvalError::Execution(message));
-    // As `Max()` does: a NaN among the values does not count.
-    if parameter.iter().all(|k| k.is_nan() || *k < 1.0) && parameter.iter().any(|k| !k.is_nan()) {
+    // As Prometheus finds the largest and the smallest: a NaN counts only when it is the first.
+    let first = parameter.first().copied().unwrap_or(0.0);
+    let max = parameter.iter().fold(first, |max, k| if *k > max { *k } else { max });
+    let min = parameter.iter().fold(first, |min, k| if *k < min { *k } else { min });
+    if max < 1.0 {
         return Ok(Table::new(table.steps));
     }
-    if parameter.iter().any(|k| k.is_nan()) {
-        return execution("Parameter value is NaN".to_owned());
+    if max.is_nan() || max >= i64::MAX as f64 {
+        return execution(format!("Scalar value {} overflows int64", short_number(max)));
     }
-    if let Some(k) = parameter.iter().find(|k| **k <= i64::MIN as f64) {
-        return execution(format!("Scalar value {} underflows int64", short_number(*k)));
-    }
-    if let Some(k) = parameter.iter().find(|k| **k >= i64::MAX as f64) {
-        return execution(format!("Scalar value {} overflows int64", short_number(*k)));
+    if min <= i64::MIN as f64 {
+        return execution(format!("Scalar value {} underflows int64", short_number(min)));
     }
     let rows = groups.rows();
     let mut order = Vec::new();
-    for step in 0..table.steps {
-        let k = parameter[step].clamp(0.0, table.keys.len() as f64) as usize;
+    for (step, k) in parameter.iter().enumerate() {
+        let k = k.clamp(0.0, table.keys.len() as f64) as usize;
         for rows in &rows {
             evaluator.spend(rows.len())?;
             let mut present: Vec<usize> =
@@ -243,7 +243,7 @@ fn limit_ratio(
     parameter: &[f64],
 ) -> Result<Table, EvalError> {
     if parameter.iter().any(|ratio| ratio.is_nan()) {
-        return Err(EvalError::Execution("Ratio value is NaN".to_owned()));
+        return Err(EvalError::Execution("Ratio value NaN is NaN".to_owned()));
     }
     let span = node.param.as_ref().map_or(node.inner.span, |param| param.unwrapped().span);
     for ratio in odd_values(parameter, -1.0, 1.0) {
@@ -276,11 +276,8 @@ fn count_values<'a>(evaluator: &Evaluator<'a>, node: &'a Aggregate, grid: Grid) 
     if !node.without {
         grouping.push(label.value.clone());
     }
-    let projection = if node.without {
-        Projection::without(&grouping, false, names)
-    } else {
-        Projection::only(&grouping, names)
-    };
+    let projection =
+        if node.without { Projection::without(&grouping, false, names) } else { Projection::only(&grouping, names) };
     let table = evaluator.table(&node.inner, grid)?;
     let mut result = Table::new(grid.steps);
     let mut places: Table64<Labels, usize> = Table64::default();

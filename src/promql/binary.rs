@@ -7,11 +7,7 @@ use super::table::{ABSENT, Grid, Key, Names, Ordinals, Projection, Table, Table6
 use crate::model::{Labels, METRIC_NAME};
 
 /// Evaluates an operator.
-pub(super) fn eval<'a>(
-    evaluator: &Evaluator<'a>,
-    node: &'a Binary,
-    grid: Grid,
-) -> Result<Operand<'a>, EvalError> {
+pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, node: &'a Binary, grid: Grid) -> Result<Operand<'a>, EvalError> {
     let left = evaluator.eval(&node.left, grid)?;
     let right = evaluator.eval(&node.right, grid)?;
     Ok(match (left, right) {
@@ -234,8 +230,7 @@ impl<'e, 'a> Match<'e, 'a> {
             Some(row) => *row,
             None => {
                 let key = self.result_key(many, one);
-                let row =
-                    *self.rows.entry(key.labels.clone()).or_insert_with(|| self.result.push_absent(key));
+                let row = *self.rows.entry(key.labels.clone()).or_insert_with(|| self.result.push_absent(key));
                 self.pairs.insert((many, one), row);
                 row
             }

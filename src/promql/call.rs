@@ -1,8 +1,6 @@
 //! Function calls: from arguments to results. Window functions are in `window`, histograms in `histogram`, functions
 //! that look at labels only in `relabel`.
 
-use chrono::{DateTime, Datelike, Timelike, Utc};
-
 use super::ast::{Kind, Node};
 use super::error::EvalError;
 use super::eval::{Evaluator, Operand, absent_row};
@@ -100,9 +98,9 @@ fn apply(rule: Math, value: f64) -> f64 {
 }
 
 fn date<'a>(evaluator: &Evaluator<'a>, part: Date, args: &'a [Node], grid: Grid) -> Evaluated<'a> {
-    let of = |seconds: f64| DateTime::from_timestamp(seconds as i64, 0).map_or(f64::NAN, |time| date_part(part, time));
+    let of = |seconds: f64| date_part(part, whole_seconds(seconds));
     let Some(arg) = args.first() else {
-        let values = (0..grid.steps).map(|step| of(grid.time(step).div_euclid(1000) as f64)).collect();
+        let values = (0..grid.steps).map(|step| date_part(part, i128::from(grid.time(step) / 1000))).collect();
         return Ok(Operand::Table(single(Labels::empty(), values)));
     };
     let mut table = evaluator.table(arg, grid)?;
@@ -111,17 +109,39 @@ fn date<'a>(evaluator: &Evaluator<'a>, part: Date, args: &'a [Node], grid: Grid)
     Ok(Operand::Table(table))
 }
 
-fn date_part(part: Date, time: DateTime<Utc>) -> f64 {
-    f64::from(match part {
-        Date::DayOfMonth => time.day(),
-        Date::DayOfWeek => time.weekday().num_days_from_sunday(),
-        Date::DayOfYear => time.ordinal(),
-        Date::DaysInMonth => u32::from(time.num_days_in_month()),
-        Date::Hour => time.hour(),
-        Date::Minute => time.minute(),
-        Date::Month => time.month(),
-        Date::Year => return f64::from(time.year()),
-    })
+/// What Go makes of a number as seconds since the epoch: what does not fit becomes the smallest integer, which its
+/// calendar takes for 2^63.
+fn whole_seconds(seconds: f64) -> i128 {
+    const LIMIT: f64 = 9_223_372_036_854_775_808.0;
+    if seconds > -LIMIT && seconds < LIMIT { seconds as i128 } else { 1 << 63 }
+}
+
+/// The Gregorian calendar, UTC, for any time.
+fn date_part(part: Date, seconds: i128) -> f64 {
+    const DAY: i128 = 86_400;
+    let (days, second_of_day) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
+    // Years are counted from March, in eras of 400 years, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i128::from(month <= 2);
+    let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let lengths = [31, 28 + i128::from(leap), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let value = match part {
+        Date::DayOfMonth => day,
+        Date::DayOfWeek => (seconds.div_euclid(DAY) + 4).rem_euclid(7),
+        Date::DayOfYear => lengths.iter().take(month as usize - 1).sum::<i128>() + day,
+        Date::DaysInMonth => lengths[month as usize - 1],
+        Date::Hour => second_of_day / 3600,
+        Date::Minute => second_of_day % 3600 / 60,
+        Date::Month => month,
+        Date::Year => year,
+    };
+    value as f64
 }
 
 /// Labels that an absent series would have: those of `=` matchers whose label no other matcher names.

@@ -19,7 +19,7 @@ use super::ast::{Node, ValueKind};
 use super::error::{EvalError, ParseError};
 use super::eval::{Context, Evaluator, Operand};
 use super::expr::Expr;
-use super::plan::{self, Selected, Want};
+use super::plan::{self, Asked, Selected, Want};
 use super::table::{Grid, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
 use crate::model::{Labels, Timestamp};
@@ -166,7 +166,8 @@ impl Engine {
         at: Timestamp,
         options: &QueryOptions,
     ) -> Result<Answer, EvalError> {
-        self.run(store, expr, (Grid::instant(at.as_millis()), Mode::Instant), options).await
+        let asked = Asked { grid: Grid::instant(at.as_millis()), end_ms: at.as_millis() };
+        self.run(store, expr, (asked, Mode::Instant), options).await
     }
 
     /// Evaluates `expr` at `start`, `start + step` … up to `end`.
@@ -198,14 +199,14 @@ impl Engine {
             return Err(EvalError::BadData("end timestamp must not be before start time".to_owned()));
         }
         let grid = Grid::new(start.as_millis(), end.as_millis(), step_ms);
-        self.run(store, expr, (grid, Mode::Range), options).await
+        self.run(store, expr, (Asked { grid, end_ms: end.as_millis() }, Mode::Range), options).await
     }
 
     async fn run(
         &self,
         store: &dyn Queryable,
         expr: &Expr,
-        (grid, mode): (Grid, Mode),
+        (asked, mode): (Asked, Mode),
         options: &QueryOptions,
     ) -> Result<Answer, EvalError> {
         self.check_enabled(expr)?;
@@ -219,12 +220,13 @@ impl Engine {
         let lookback = options.lookback_delta.unwrap_or(config.lookback_delta.get());
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4).max(1);
         let default_step_ms = config.default_subquery_step.as_millis().max(1);
-        let (wants, selectors) = plan::wants(expr.root(), grid, lookback_ms, default_step_ms);
+        let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, default_step_ms);
         let selecting = select_all(store, &wants, config.max_samples, options.cache.as_deref());
         let selected = tokio::time::timeout_at(deadline, selecting).await.map_err(timed_out("query execution"))??;
 
         let canceled = Arc::new(AtomicBool::new(false));
-        let times = Times { grid, lookback_ms, deadline, canceled: Arc::clone(&canceled) };
+        let times = Times { asked, lookback_ms, deadline, canceled: Arc::clone(&canceled) };
+        let grid = asked.grid;
         let (context, mut annotations, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
         let _cancel = CancelOnDrop(canceled);
         let (value, found) = if stats.samples_loaded + stats.series_loaded * grid.steps < INLINE_SAMPLES {
@@ -242,7 +244,7 @@ impl Engine {
 
 /// When and how long an evaluation runs.
 struct Times {
-    grid: Grid,
+    asked: Asked,
     lookback_ms: i64,
     deadline: Instant,
     canceled: Arc<AtomicBool>,
@@ -271,8 +273,8 @@ fn assemble(
     let context = Context {
         query: expr.query(),
         inputs,
-        start_ms: times.grid.start,
-        end_ms: times.grid.end(),
+        start_ms: times.asked.grid.start,
+        end_ms: times.asked.end_ms,
         lookback_ms: times.lookback_ms,
         default_step_ms: config.default_subquery_step.as_millis().max(1),
         names: if config.delayed_name_removal { Names::DropAtEnd } else { Names::DropAtOnce },
@@ -287,20 +289,18 @@ fn assemble(
 pub(super) fn run_at_once(
     config: &Config,
     expr: &Expr,
-    (grid, mode): (Grid, Mode),
+    (asked, mode): (Asked, Mode),
     select: impl Fn(&Want) -> Vec<SeriesSamples>,
 ) -> Result<Answer, EvalError> {
     let lookback_ms = config.lookback_delta.as_millis().max(1);
     let default_step_ms = config.default_subquery_step.as_millis().max(1);
-    let (wants, selectors) = plan::wants(expr.root(), grid, lookback_ms, default_step_ms);
-    let selected: Vec<Arc<Selected>> = wants
-        .iter()
-        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new() }))
-        .collect();
+    let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, default_step_ms);
+    let selected: Vec<Arc<Selected>> =
+        wants.iter().map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new() })).collect();
     let deadline = Instant::now() + config.timeout.get();
-    let times = Times { grid, lookback_ms, deadline, canceled: Arc::default() };
+    let times = Times { asked, lookback_ms, deadline, canceled: Arc::default() };
     let (context, _, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
-    let (value, found) = evaluate(&context, expr.root(), grid, mode)?;
+    let (value, found) = evaluate(&context, expr.root(), asked.grid, mode)?;
     Ok(Answer { value, warnings: found.warnings, infos: found.infos, stats })
 }
 

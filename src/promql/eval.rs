@@ -74,7 +74,8 @@ type Evaluated<T> = Result<T, EvalError>;
 
 impl<'a> Evaluator<'a> {
     pub fn new(context: &'a Context) -> Self {
-        let loaded: usize = context.inputs.iter().flat_map(|input| input.iter()).map(|series| series.values.len()).sum();
+        let loaded: usize =
+            context.inputs.iter().flat_map(|input| input.iter()).map(|series| series.values.len()).sum();
         Self { context, annotations: RefCell::default(), work: Cell::new(0), held: Cell::new(loaded) }
     }
 
@@ -228,7 +229,8 @@ impl<'a> Evaluator<'a> {
         let inner = node.unwrapped();
         match &inner.kind {
             Kind::Selector(selector) => self.range_selector(selector, inner.span),
-            Kind::Subquery(subquery) => self.subquery(subquery, inner.span, grid),
+            // Prometheus has no place for what it made of a subquery, so it says the beginning.
+            Kind::Subquery(subquery) => self.subquery(subquery, Span::default(), grid),
             _ => Err(unreachable_kind("no range vector where one is needed")),
         }
     }
@@ -314,11 +316,12 @@ impl RangeSeries<'_> {
             while low < high && self.times[low].as_millis() <= start {
                 low += 1;
             }
-            if low < high {
-                if let Some(value) = each(step, &self.times[low..high], &self.values[low..high]) {
-                    *out = value;
-                    any = true;
-                }
+            if low == high {
+                continue;
+            }
+            if let Some(value) = each(step, &self.times[low..high], &self.values[low..high]) {
+                *out = value;
+                any = true;
             }
         }
         any

@@ -24,6 +24,8 @@ struct Bucket {
 /// One histogram: its result labels and its bucket rows, by rising bound.
 struct Histogram {
     key: Key,
+    /// The metric name of its buckets, when they still have one.
+    name: String,
     rows: Vec<(f64, usize)>,
 }
 
@@ -43,8 +45,9 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
         let histogram = ordinals.of(projection.signature(key));
         if histogram == found.len() {
             let labels = projection.labels(key);
+            let name = labels.metric_name().to_owned();
             let labels = if names == Names::DropAtOnce { labels.without_name() } else { labels };
-            found.push(Histogram { key: Key { labels, drop_name: true }, rows: Vec::new() });
+            found.push(Histogram { key: Key { labels, drop_name: true }, name, rows: Vec::new() });
         }
         found[histogram].rows.push((bound, row));
     }
@@ -74,7 +77,7 @@ fn each_step<'a>(
     evaluator: &Evaluator<'a>,
     vector: &'a Node,
     grid: Grid,
-    mut of: impl FnMut(usize, &mut Vec<Bucket>, &Key) -> f64,
+    mut of: impl FnMut(usize, &mut Vec<Bucket>, &mut String) -> f64,
 ) -> Result<Table, EvalError> {
     let table = evaluator.table(vector, grid)?;
     let histograms = histograms(evaluator, &table, vector.unwrapped().span)?;
@@ -82,16 +85,15 @@ fn each_step<'a>(
     let mut buckets = Vec::new();
     for histogram in histograms {
         evaluator.spend(histogram.rows.len() * grid.steps)?;
-        let rows = histogram.rows;
-        let key = histogram.key.clone();
-        result.push_filled(histogram.key, |out| {
+        let Histogram { key, mut name, rows } = histogram;
+        result.push_filled(key, |out| {
             let mut any = false;
             for (step, out) in out.iter_mut().enumerate() {
                 buckets.clear();
                 let present = rows.iter().map(|(bound, row)| Bucket { bound: *bound, count: table.row(*row)[step] });
                 buckets.extend(present.filter(|bucket| !is_absent(bucket.count)));
                 if !buckets.is_empty() {
-                    *out = of(step, &mut buckets, &key);
+                    *out = of(step, &mut buckets, &mut name);
                     any = true;
                 }
             }
@@ -114,12 +116,14 @@ pub(super) fn quantile<'a>(evaluator: &Evaluator<'a>, args: &'a [Node], grid: Gr
     }
     let span = args[1].unwrapped().span;
     let seen = evaluator.context.names == Names::DropAtEnd;
-    each_step(evaluator, &args[1], grid, |step, buckets, key| {
+    each_step(evaluator, &args[1], grid, |step, buckets, name| {
         let (value, forced) = bucket_quantile(q[step], buckets);
         if forced {
-            let name = if seen { key.labels.metric_name() } else { "" };
-            let of_metric = if name.is_empty() { String::new() } else { format!(" for metric name {}", quote(name)) };
-            evaluator.inform(format!("{FORCED}{of_metric}"), span);
+            evaluator.inform(format!("{FORCED} for metric name {}", quote(name)), span);
+        }
+        // Prometheus forgets the name after the first step.
+        if !seen {
+            name.clear();
         }
         value
     })
@@ -157,7 +161,7 @@ fn bucket_quantile(q: f64, buckets: &mut Vec<Bucket>) -> (f64, bool) {
         return (f64::NAN, forced);
     }
     let mut rank = q * observations;
-    let at = buckets[..last].partition_point(|bucket| !(bucket.count >= rank));
+    let at = buckets[..last].partition_point(|bucket| bucket.count < rank || bucket.count.is_nan());
     if at == last {
         return (buckets[last - 1].bound, forced);
     }
@@ -235,25 +239,18 @@ fn bucket_fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
 fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
     let total = buckets[buckets.len() - 1].count;
     let (mut rank, mut floor) = (0.0_f64, f64::NEG_INFINITY);
-    for (i, bucket) in buckets.iter().enumerate() {
-        if i == 0 && bucket.bound > 0.0 {
-            floor = 0.0;
-        }
+    for bucket in buckets {
         if floor >= value {
-            return rank.min(total);
+            break;
         }
         if bucket.bound > value {
-            let inside = if floor.is_infinite() || bucket.bound.is_infinite() {
-                // A bucket without an end: nobody knows where in it the observations are; all count as at the far end.
-                if bucket.bound.is_infinite() { rank } else { bucket.count }
-            } else {
-                rank + (bucket.count - rank) * (value - floor) / (bucket.bound - floor)
-            };
-            return inside.min(total);
+            // The first bucket has no lower end, so what lies inside it is NaN, as in Prometheus 3.5.
+            rank += (bucket.count - rank) * (value - floor) / (bucket.bound - floor);
+            break;
         }
         (rank, floor) = (bucket.count, bucket.bound);
     }
-    total
+    if rank > total { total } else { rank }
 }
 
 #[cfg(test)]

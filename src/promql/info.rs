@@ -46,9 +46,8 @@ pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, args: &'a [Node], grid: Grid) 
             }
             let joined = join(&labels, newest.iter().map(|row| &infos.keys[*row].labels), &data)?;
             let drop_name = base.keys[row].drop_name && !base.keys[row].hides_name(names);
-            let place = *places
-                .entry(joined.clone())
-                .or_insert_with(|| result.push_absent(Key { labels: joined, drop_name }));
+            let place =
+                *places.entry(joined.clone()).or_insert_with(|| result.push_absent(Key { labels: joined, drop_name }));
             let out = &mut result.row_mut(place)[step];
             if !is_absent(*out) {
                 return Err(super::table::same_labelset());
@@ -82,11 +81,7 @@ fn newest_by_name(infos: &Table, candidates: &[usize], step: usize) -> Result<Ve
     Ok(newest)
 }
 
-fn join<'l>(
-    base: &Labels,
-    infos: impl Iterator<Item = &'l Labels>,
-    data: &[&Matcher],
-) -> Result<Labels, EvalError> {
+fn join<'l>(base: &Labels, infos: impl Iterator<Item = &'l Labels>, data: &[&Matcher]) -> Result<Labels, EvalError> {
     let mut added: Vec<(&str, &str)> = Vec::new();
     for info in infos {
         for (name, value) in info.iter().filter(|(name, _)| *name != METRIC_NAME) {

@@ -3,7 +3,12 @@
 //! In: query text. Out: [`Token`]s up to the end of input or the first lexical error, with Prometheus' error texts
 //! (`promql/parser/lex.go`). Invariant: token places are byte offsets on character boundaries, in rising order.
 
+mod quote;
+
+use self::quote::{code_point, quote_char};
 use super::ast::{AggregateOp, BinaryOp};
+
+pub(super) use self::quote::{is_plain_label, quote, quote_bytes, unquote};
 
 /// What a token is.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +62,8 @@ pub(super) struct Token {
 
 /// All tokens of `query`; the last is [`Kind::End`] or [`Kind::Error`]. Comments are skipped.
 pub(super) fn tokens(query: &str) -> Vec<Token> {
-    let mut lexer = Lexer { query, at: 0, parens: 0, braces: false, brackets: false, colon_seen: false, range_begins: false };
+    let mut lexer =
+        Lexer { query, at: 0, parens: 0, braces: false, brackets: false, colon_seen: false, range_begins: false };
     let mut tokens = Vec::with_capacity(query.len() / 4 + 2);
     loop {
         lexer.skip_blank();
@@ -167,6 +173,10 @@ impl Lexer<'_> {
         }
         Ok(match c {
             ',' => Kind::Comma,
+            // After `[`, only what a duration may begin with.
+            c if range_begins && !(c.is_ascii_digit() || matches!(c, '.' | '(' | ')' | ']' | ':')) => {
+                return Err(format!("unexpected character in duration expression: {}", quote_char(c)));
+            }
             '@' => Kind::At,
             '0'..='9' | '.' if c != '.' || self.peek().is_some_and(|c| c.is_ascii_digit()) => {
                 self.at = start;
@@ -178,9 +188,6 @@ impl Lexer<'_> {
                     return Err("unexpected colon ':'".to_owned());
                 }
                 Kind::Colon
-            }
-            c if range_begins && is_alpha(c) => {
-                return Err(format!("unexpected character in duration expression: '{c}'"));
             }
             c if self.brackets && is_alpha(c) && self.colon_seen => return Err(format!("unexpected colon '{c}'")),
             c if self.brackets && is_alpha(c) => return Err(format!("unexpected character: '{c}', expected ':'")),
@@ -268,7 +275,12 @@ impl Lexer<'_> {
         let start = self.at;
         let rest = self.rest();
         let digits = number_length(rest);
+        let unfinished = rest[..digits].ends_with(['_', 'e', 'E', '+', '-']) && !rest.starts_with("0x");
         self.at += digits;
+        if unfinished || self.peek() == Some('.') {
+            self.bump_if(|c| matches!(c, '_' | '.'));
+            return Err(format!("bad number or duration syntax: {}", quote(&self.query[start..self.at])));
+        }
         if digits > 0 && !self.peek().is_some_and(is_alphanumeric) {
             return Ok(Kind::Number);
         }
@@ -285,7 +297,10 @@ impl Lexer<'_> {
 
     fn duration_unit(&mut self, units: &str) -> bool {
         let hit = self.bump_if(|c| units.contains(c));
-        hit && (self.bump_if(|c| c == 's') || hit)
+        if hit {
+            self.bump_if(|c| c == 's');
+        }
+        hit
     }
 
     fn text(&mut self, quote: char) -> Result<Kind, String> {
@@ -368,7 +383,7 @@ fn number_length(text: &str) -> usize {
             b'0'..=b'9' => true,
             b'a'..=b'f' | b'A'..=b'F' if hex => true,
             b'e' | b'E' => last.is_ascii_digit() || last == b'.',
-            b'.' => !hex && last.is_ascii_digit(),
+            b'.' => !hex && last.is_ascii_digit() && !text[..at].contains(['.', 'e', 'E']),
             b'_' => last.is_ascii_alphanumeric() && !after_exponent,
             b'+' | b'-' => after_exponent,
             _ => false,
@@ -389,10 +404,8 @@ pub(super) fn number_value(text: &str) -> Option<f64> {
     if let Some(hex) = lower.strip_prefix("0x") {
         return i64::from_str_radix(hex, 16).ok().map(|n| n as f64);
     }
-    if lower.len() > 1 && lower.starts_with('0') {
-        if let Ok(octal) = i64::from_str_radix(&lower, 8) {
-            return Some(octal as f64);
-        }
+    if let (true, Ok(octal)) = (lower.len() > 1 && lower.starts_with('0'), i64::from_str_radix(&lower, 8)) {
+        return Some(octal as f64);
     }
     lower.parse().ok()
 }
@@ -403,99 +416,4 @@ fn is_alpha(c: char) -> bool {
 
 fn is_alphanumeric(c: char) -> bool {
     is_alpha(c) || c.is_ascii_digit()
-}
-
-/// Whether `name` can be written without quotes as a label name.
-pub(super) fn is_plain_label(name: &str) -> bool {
-    name.chars().next().is_some_and(is_alpha) && name.chars().all(is_alphanumeric)
-}
-
-/// Go's `%q` of a text.
-pub(super) fn quote(text: &str) -> String {
-    quote_bytes(text.as_bytes())
-}
-
-/// Go's `%q` of bytes that may not be UTF-8.
-pub(super) fn quote_bytes(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() + 2);
-    out.push('"');
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => out.push_str("\\\""),
-                c => push_escaped(&mut out, c),
-            }
-        }
-        for byte in chunk.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
-        }
-    }
-    out.push('"');
-    out
-}
-
-fn push_escaped(out: &mut String, c: char) {
-    match c {
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        '\x07' => out.push_str("\\a"),
-        '\x08' => out.push_str("\\b"),
-        '\x0c' => out.push_str("\\f"),
-        '\x0b' => out.push_str("\\v"),
-        c if c < ' ' || c == '\x7f' => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-        c => out.push(c),
-    }
-}
-
-fn quote_char(c: char) -> String {
-    let mut out = String::from("'");
-    match c {
-        '\'' => out.push_str("\\'"),
-        c => push_escaped(&mut out, c),
-    }
-    out.push('\'');
-    out
-}
-
-fn code_point(c: char) -> String {
-    format!("U+{:04X} '{c}'", u32::from(c))
-}
-
-/// The bytes that a string token means (its escapes were checked by the lexer).
-pub(super) fn unquote(token: &str) -> Vec<u8> {
-    let inner = &token[1..token.len() - 1];
-    if token.starts_with('`') || !inner.contains('\\') {
-        return inner.as_bytes().to_vec();
-    }
-    let mut out = Vec::with_capacity(inner.len());
-    let mut rest = inner.chars();
-    while let Some(c) = rest.next() {
-        if c != '\\' {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            continue;
-        }
-        let Some(escape) = rest.next() else { break };
-        let mut code = |first: u32, digits: usize, radix: u32| {
-            (0..digits).fold(first, |value, _| value * radix + rest.next().and_then(|c| c.to_digit(radix)).unwrap_or(0))
-        };
-        match escape {
-            'a' => out.push(7),
-            'b' => out.push(8),
-            'f' => out.push(12),
-            'n' => out.push(b'\n'),
-            'r' => out.push(b'\r'),
-            't' => out.push(b'\t'),
-            'v' => out.push(11),
-            'x' => out.push(code(0, 2, 16) as u8),
-            'u' | 'U' => {
-                let c = char::from_u32(code(0, if escape == 'u' { 4 } else { 8 }, 16)).unwrap_or('\u{fffd}');
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
-            '0'..='7' => out.push(code(escape.to_digit(8).unwrap_or(0), 2, 8) as u8),
-            other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out
 }

@@ -37,16 +37,21 @@ impl Want {
 }
 
 /// The requests of an expression evaluated over `grid`, and how many selectors it has.
-pub(super) fn wants(root: &Node, grid: Grid, lookback_ms: i64, default_step_ms: i64) -> (Vec<Want>, usize) {
-    let mut planner =
-        Planner { start: grid.start, end: grid.end(), lookback_ms, default_step_ms, wants: Vec::new(), selectors: 0 };
-    planner.node(root, grid, "");
+pub(super) fn wants(root: &Node, asked: Asked, lookback_ms: i64, default_step_ms: i64) -> (Vec<Want>, usize) {
+    let mut planner = Planner { asked, lookback_ms, default_step_ms, wants: Vec::new(), selectors: 0 };
+    planner.node(root, asked.grid, "");
     (planner.wants, planner.selectors)
 }
 
+/// The times of a query: its steps, and its end, which need not be a step.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub grid: Grid,
+    pub end_ms: i64,
+}
+
 struct Planner {
-    start: i64,
-    end: i64,
+    asked: Asked,
     lookback_ms: i64,
     default_step_ms: i64,
     wants: Vec<Want>,
@@ -56,8 +61,8 @@ struct Planner {
 impl Planner {
     fn at_ms(&self, at: Option<At>) -> Option<i64> {
         at.map(|at| match at {
-            At::Start => self.start,
-            At::End => self.end,
+            At::Start => self.asked.grid.start,
+            At::End => self.asked.end_ms,
             At::Millis(ms) => ms,
         })
     }

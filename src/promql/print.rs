@@ -164,7 +164,10 @@ fn indent(level: usize, out: &mut String) {
 fn pretty_into(node: &Node, level: usize, out: &mut String) {
     let line = node.to_string();
     if line.chars().count() <= LINE_WIDTH {
-        indent(level, out);
+        // Prometheus does not indent a subquery that fits.
+        if !matches!(node.kind, Kind::Subquery(_)) {
+            indent(level, out);
+        }
         out.push_str(&line);
         return;
     }

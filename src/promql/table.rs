@@ -113,7 +113,11 @@ impl Table {
     }
 
     /// Adds the row that `fill` writes, unless it writes nothing.
-    pub fn push_filled(&mut self, key: Key, fill: impl FnOnce(&mut [f64]) -> Result<bool, EvalError>) -> Result<(), EvalError> {
+    pub fn push_filled(
+        &mut self,
+        key: Key,
+        fill: impl FnOnce(&mut [f64]) -> Result<bool, EvalError>,
+    ) -> Result<(), EvalError> {
         let from = self.values.len();
         self.values.resize(from + self.steps, ABSENT);
         if fill(&mut self.values[from..])? {

@@ -4,20 +4,20 @@
 //! In: script text. Out: a [`Report`]. Each instant query is also run as a range query around its time, as upstream
 //! does. Cases that touch native histograms are skipped and counted: meshscope does not store them.
 
+mod compare;
 mod series;
 mod store;
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
+use self::compare::{check_failure, check_notes, compare, compare_middle};
 use self::series::{parse_metric, parse_number, parse_values, unquoted};
 use self::store::Store;
 use super::ast::ValueKind;
 use super::engine::{Config, Mode, run_at_once};
 use super::expr::{Expr, parse};
+use super::plan::Asked;
 use super::table::Grid;
-use super::value::{Answer, Value};
-use crate::model::{Labels, is_stale};
+use super::value::Answer;
+use crate::model::Labels;
 use crate::units::PromDuration;
 
 pub use self::series::{Point, parse_series};
@@ -92,10 +92,12 @@ enum When {
 }
 
 impl When {
-    fn grid(self) -> (Grid, Mode) {
+    fn asked(self) -> (Asked, Mode) {
         match self {
-            Self::Instant { at_ms } => (Grid::instant(at_ms), Mode::Instant),
-            Self::Range { start_ms, end_ms, step_ms } => (Grid::new(start_ms, end_ms, step_ms), Mode::Range),
+            Self::Instant { at_ms } => (Asked { grid: Grid::instant(at_ms), end_ms: at_ms }, Mode::Instant),
+            Self::Range { start_ms, end_ms, step_ms } => {
+                (Asked { grid: Grid::new(start_ms, end_ms, step_ms), end_ms }, Mode::Range)
+            }
         }
     }
 }
@@ -154,7 +156,9 @@ impl Runner<'_> {
     }
 
     fn eval(&mut self, head: &str, body: &[(usize, &str)]) -> Result<(), (String, String)> {
-        let syntax = || ("eval instant at <time> <query>, eval range from <a> to <b> step <c> <query>".to_owned(), head.to_owned());
+        let syntax = || {
+            ("eval instant at <time> <query>, eval range from <a> to <b> step <c> <query>".to_owned(), head.to_owned())
+        };
         let (when, query) = parse_head(head).ok_or_else(syntax)?;
         let mut expectation = Expectation::default();
         legacy_word(head, &mut expectation);
@@ -183,7 +187,7 @@ impl Runner<'_> {
     }
 
     fn run(&self, expr: &Expr, when: When) -> Result<Answer, String> {
-        run_at_once(self.config, expr, when.grid(), |want| self.store.select(want)).map_err(|error| error.to_string())
+        run_at_once(self.config, expr, when.asked(), |want| self.store.select(want)).map_err(|error| error.to_string())
     }
 
     fn check(&self, expr: &Expr, when: When, expectation: &Expectation) -> Result<(), (String, String)> {
@@ -308,165 +312,4 @@ fn expect_word(text: &str, expectation: &mut Expectation) -> Result<(), String> 
         _ => return Err(format!("unknown expectation {what:?}")),
     }
     Ok(())
-}
-
-impl Wording {
-    fn fits(&self, text: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exactly(message) => text == message,
-            Self::Like(pattern) => regex::Regex::new(pattern).is_ok_and(|regex| regex.is_match(text)),
-        }
-    }
-}
-
-/// Whether the query failed as it should (`error` is how it did).
-fn check_failure(expectation: &Expectation, error: Option<String>) -> Result<(), (String, String)> {
-    match (&expectation.fail, error) {
-        (None, Some(error)) => Err(("a result".to_owned(), error)),
-        (Some(Some(wording)), Some(error)) if !wording.fits(&error) => Err((format!("an error: {wording:?}"), error)),
-        (Some(wording), None) => Err((format!("an error: {wording:?}"), "a result".to_owned())),
-        _ => Ok(()),
-    }
-}
-
-fn check_notes(expectation: &Expectation, answer: &Answer) -> Result<(), (String, String)> {
-    let check = |what: &str, wanted: &[Wording], none: bool, notes: &[String]| {
-        // Scripts do not say the place.
-        let texts: Vec<&str> = notes.iter().map(|note| note.rsplit_once(" (").map_or(note.as_str(), |(t, _)| t)).collect();
-        let missing = wanted.iter().find(|wording| !texts.iter().any(|text| wording.fits(text)));
-        match missing {
-            Some(wording) => Err((format!("{what} {wording:?}"), format!("{texts:?}"))),
-            None if none && !texts.is_empty() => Err((format!("no {what}"), format!("{texts:?}"))),
-            None => Ok(()),
-        }
-    };
-    check("warning", &expectation.warn, expectation.no_warn, &answer.warnings)?;
-    check("info", &expectation.info, expectation.no_info, &answer.infos)
-}
-
-/// As upstream compares: relative to the sum of both, 1e-6.
-fn nearly_equal(a: f64, b: f64) -> bool {
-    const TOLERANCE: f64 = 1e-6;
-    if is_stale(a) || is_stale(b) {
-        return is_stale(a) && is_stale(b);
-    }
-    if (a.is_nan() && b.is_nan()) || a == b {
-        return true;
-    }
-    let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
-    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
-        return difference < TOLERANCE * f64::MIN_POSITIVE;
-    }
-    difference / sum.min(f64::MAX) < TOLERANCE
-}
-
-type Rows = Vec<(Labels, Vec<(i64, f64)>)>;
-
-fn compare(expectation: &Expectation, when: When, value: &Value) -> Result<(), (String, String)> {
-    match value {
-        Value::Scalar { value, .. } => compare_scalar(expectation, *value),
-        Value::String { value, .. } => {
-            let expected = expectation.text.clone().unwrap_or_default();
-            if expected == *value { Ok(()) } else { Err((expected, value.clone())) }
-        }
-        Value::Vector(samples) => {
-            let rows: Rows = samples.iter().map(|s| (s.labels.clone(), vec![(s.at.as_millis(), s.value)])).collect();
-            let When::Instant { at_ms } = when else { return Err(("a matrix".to_owned(), "a vector".to_owned())) };
-            compare_rows(expectation, (at_ms, 1), &rows)
-        }
-        Value::Matrix(series) => {
-            let rows: Rows = series
-                .iter()
-                .map(|series| {
-                    let times = series.times.iter().map(|time| time.as_millis());
-                    (series.labels.clone(), times.zip(series.values.iter().copied()).collect())
-                })
-                .collect();
-            let times = match (when, expectation.range_vector) {
-                (_, Some(times)) => times,
-                (When::Range { start_ms, step_ms, .. }, None) => (start_ms, step_ms),
-                (When::Instant { at_ms }, None) => (at_ms, 1),
-            };
-            compare_rows(expectation, times, &rows)
-        }
-    }
-}
-
-fn compare_scalar(expectation: &Expectation, got: f64) -> Result<(), (String, String)> {
-    match expectation.scalar {
-        Some(expected) if nearly_equal(expected, got) => Ok(()),
-        Some(expected) => Err((expected.to_string(), got.to_string())),
-        None => Err((show_expected(expectation), format!("scalar {got}"))),
-    }
-}
-
-/// The step at `at_ms` of a range result against what the instant query should yield.
-fn compare_middle(expectation: &Expectation, at_ms: i64, value: &Value) -> Result<(), (String, String)> {
-    let Value::Matrix(series) = value else { return Err(("a matrix".to_owned(), format!("{value:?}"))) };
-    let mut rows: Rows = Vec::new();
-    for one in series {
-        if let Some(i) = one.times.iter().position(|time| time.as_millis() == at_ms) {
-            rows.push((one.labels.clone(), vec![(at_ms, one.values[i])]));
-        }
-    }
-    match (expectation.scalar, rows.as_slice()) {
-        (Some(_), [(_, points)]) => compare_scalar(expectation, points[0].1),
-        _ => compare_rows(expectation, (at_ms, 1), &rows),
-    }
-}
-
-fn compare_rows(expectation: &Expectation, (start_ms, step_ms): (i64, i64), rows: &Rows) -> Result<(), (String, String)> {
-    let expected: Rows = expectation
-        .series
-        .iter()
-        .map(|(labels, points)| {
-            let values = points.iter().enumerate().filter_map(|(i, point)| match point {
-                Point::Value(value) => Some((start_ms + step_ms * i as i64, *value)),
-                Point::Missing | Point::Histogram => None,
-            });
-            (labels.clone(), values.collect())
-        })
-        .collect();
-    let same = |a: &[(i64, f64)], b: &[(i64, f64)]| {
-        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && nearly_equal(a.1, b.1))
-    };
-    let fits = if expectation.ordered {
-        expected.len() == rows.len() && expected.iter().zip(rows).all(|(a, b)| a.0 == b.0 && same(&a.1, &b.1))
-    } else {
-        let by_labels: BTreeMap<&Labels, &Vec<(i64, f64)>> = rows.iter().map(|(labels, row)| (labels, row)).collect();
-        by_labels.len() == rows.len()
-            && expected.len() == rows.len()
-            && expected.iter().all(|(labels, row)| by_labels.get(labels).is_some_and(|got| same(row, got)))
-    };
-    if fits && expectation.scalar.is_none() { Ok(()) } else { Err((show_expected(expectation), show_rows(rows))) }
-}
-
-fn show_expected(expectation: &Expectation) -> String {
-    if let Some(scalar) = expectation.scalar {
-        return format!("scalar {scalar}");
-    }
-    let mut out = String::new();
-    for (labels, points) in &expectation.series {
-        let _ = write!(out, "\n  {labels}");
-        for point in points {
-            let _ = match point {
-                Point::Missing => write!(out, " _"),
-                Point::Value(value) => write!(out, " {value}"),
-                Point::Histogram => write!(out, " {{{{}}}}"),
-            };
-        }
-    }
-    if out.is_empty() { "nothing".to_owned() } else { out }
-}
-
-fn show_rows(rows: &Rows) -> String {
-    let mut out = String::new();
-    for (labels, points) in rows {
-        let _ = write!(out, "\n  {labels}");
-        for (at, value) in points {
-            let _ = write!(out, " {value}@{at}");
-        }
-    }
-    if out.is_empty() { "nothing".to_owned() } else { out }
 }

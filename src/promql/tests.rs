@@ -1,20 +1,327 @@
-//! Behaviour of the whole module.
+//! Behaviour of the whole module: what parses and what does not, what the engine keeps to.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use proptest::prelude::*;
+
 use super::*;
+use crate::model::{Labels, Matcher, Timestamp};
+use crate::series::{QueryError, Queryable, Select, Selection, SeriesSamples};
+use crate::units::PromDuration;
+
+/// A store of a few series that counts how often it is asked, and can be slow.
+#[derive(Default)]
+struct Few {
+    series: Vec<SeriesSamples>,
+    asked: AtomicUsize,
+    delay: Duration,
+}
+
+impl Few {
+    /// Series `name{i="…"}` with one sample every 15 s for an hour, rising by one.
+    fn counters(name: &str, count: usize) -> Self {
+        let times: Arc<[Timestamp]> = (0..240).map(|i| Timestamp::from_millis(i * 15_000)).collect();
+        let series = (0..count).map(|i| SeriesSamples {
+            labels: Labels::from_pairs([("__name__", name), ("i", &i.to_string())]),
+            times: Arc::clone(&times),
+            values: (0..240).map(f64::from).collect(),
+        });
+        Self { series: series.collect(), ..Self::default() }
+    }
+}
+
+impl Queryable for Few {
+    fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            tokio::time::sleep(self.delay).await;
+            let mut selection = Selection { warnings: vec!["tier away".to_owned()], ..Selection::default() };
+            for series in &self.series {
+                let low = series.times.partition_point(|t| *t < select.from);
+                let high = series.times.partition_point(|t| *t <= select.to);
+                if low < high && select.matchers.iter().all(|m| m.matches_labels(&series.labels)) {
+                    let (times, values) = (series.times[low..high].into(), series.values[low..high].to_vec());
+                    selection.series.push(SeriesSamples { labels: series.labels.clone(), times, values });
+                }
+            }
+            Ok(selection)
+        })
+    }
+
+    fn series(
+        &self,
+        _: Vec<Vec<Matcher>>,
+        _: Timestamp,
+        _: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<Labels>, QueryError>> {
+        Box::pin(async move { Ok(self.series.iter().map(|series| series.labels.clone()).collect()) })
+    }
+}
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1000)
+}
 
 #[test]
-fn upstream() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/promql/promqltest");
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let text = std::fs::read_to_string(entry.path()).unwrap();
-        let report = testlang::run_script(&entry.file_name().to_string_lossy(), &text);
-        println!("{}: {} passed {} failed {} skipped", report.name, report.passed, report.failed.len(), report.skipped);
-        for failure in &report.failed {
-            let head = text.lines().nth(failure.line - 1).unwrap_or("");
-            println!("  {}:{} {head}\n   expected {}\n   got {}", report.name, failure.line, failure.expected, failure.got);
+fn says_what_is_wrong_and_where_as_prometheus_does() {
+    let check = |query: &str, expect: &str| {
+        let error = parse(query).err().unwrap_or_else(|| panic!("{query} parses"));
+        assert_eq!(error.to_string(), expect, "{query}");
+    };
+    check("", "unknown position: parse error: no expression found in input");
+    check("sum(", "1:5: parse error: unclosed left parenthesis");
+    check("foo bar", "1:5: parse error: unexpected identifier \"bar\"");
+    check("sum(foo bar)", "1:9: parse error: unexpected identifier \"bar\" in aggregation");
+    check("a +\n\n  )", "3:4: parse error: unexpected right parenthesis ')'");
+    check("foo(1)", "1:1: parse error: unknown function with name \"foo\"");
+    check("foo{a}", "1:6: parse error: unexpected \"}\" in label matching, expected label matching operator");
+    check(
+        r#"foo{a="b" or c="d"}"#,
+        "1:11: parse error: unexpected identifier \"or\" in label matching, expected \",\" or \"}\"",
+    );
+    check(r#"foo{a=~"("}"#, "1:5: parse error: error parsing regexp: missing closing ): `(`");
+    check("{}", "1:1: parse error: vector selector must contain at least one non-empty matcher");
+    check(r#"{x=~".*"}"#, "1:1: parse error: vector selector must contain at least one non-empty matcher");
+    check(r#"foo{"bar"}"#, "1:1: parse error: metric name must not be set twice: \"foo\" or \"bar\"");
+    check("rate(foo)", "1:6: parse error: expected type range vector in call to function \"rate\", got instant vector");
+    check("foo[0s]", "1:5: parse error: duration must be greater than 0");
+    check("(foo)[5m]", "1:6: parse error: ranges only allowed for vector selectors");
+    check("foo offset 1m [5m]", "1:15: parse error: no offset modifiers allowed before range");
+    check("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier");
+    check("1 and 1", "1:1: parse error: set operator \"and\" not allowed in binary scalar expression");
+    check("round()", "1:1: parse error: expected at least 1 argument(s) in call to \"round\", got 0");
+    check("sum by (1) (foo)", "1:9: parse error: unexpected number \"1\" in grouping opts, expected label");
+    check("foo[5m*2]", "1:5: parse error: experimental duration expression is not enabled");
+    check("1.2.3", "1:1: parse error: bad number or duration syntax: \"1.2.\"");
+}
+
+#[test]
+fn prints_as_prometheus_does() {
+    let check = |query: &str, expect: &str| assert_eq!(parse(query).unwrap().to_string(), expect);
+    check(r#"foo{b="1",a='2'}[300] offset 1m"#, r#"foo{a="2",b="1"}[5m] offset 1m"#);
+    check("SUM(foo) BY (a,b)", "sum by (a, b) (foo)");
+    check("sum without() (foo)", "sum without () (foo)");
+    check("+foo + -1e3", "+foo + -1000");
+    check("1_000 + 0x1f + 017 + 90s", "1000 + 31 + 15 + 1m30s");
+    check("a+on(x)group_left b", "a + on (x) group_left () b");
+    check("foo @ 100 + foo @ end() offset -1h", "foo @ 100.000 + foo @ end() offset -1h");
+    check(r#"{"foo.bar", "a.b"="x"}"#, r#"{"a.b"="x",__name__="foo.bar"}"#);
+    check("info(foo)", "info(foo)");
+    let long =
+        "topk(3, sum(rate(istio_requests_total{reporter=~\"source|destination\"}[5m])) by (destination_workload, x))";
+    let pretty = "topk(\n  3,\n  sum by (destination_workload, x) (rate(istio_requests_total{reporter=~\"source|destination\"}[5m]))\n)";
+    assert_eq!(parse(long).unwrap().pretty(), pretty);
+}
+
+#[test]
+fn lists_selectors_for_those_who_check_rules() {
+    let expr = parse(r#"rate(a{x="1"}[5m] offset 1m) / on () {__name__="b"}"#).unwrap();
+    let selectors = expr.selectors();
+    assert_eq!(selectors.len(), 2);
+    assert_eq!((selectors[0].name.as_deref(), selectors[1].name.as_deref()), (Some("a"), Some("b")));
+    assert_eq!((selectors[0].range, selectors[0].offset_ms), (Some(Duration::from_secs(300)), 60_000));
+    assert_eq!(expr.kind(), ValueKind::Vector);
+}
+
+#[tokio::test]
+async fn refuses_deep_nesting_but_evaluates_what_it_accepts() {
+    let parens = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
+    assert!(parse(&parens(5_000)).unwrap_err().message.contains("nested deeper"));
+    assert!(parse(&vec!["1"; 5_000].join("+")).unwrap_err().message.contains("nested deeper"));
+    assert!(parse(&"-".repeat(60_000)).is_err());
+    let engine = Engine::new(Config::default());
+    for query in [parens(180), vec!["1"; 180].join("+"), format!("{}x{}", "abs(".repeat(180), ")".repeat(180))] {
+        let expr = parse(&query).unwrap();
+        engine.instant(&Few::counters("x", 1), &expr, at(60), &QueryOptions::default()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn selects_the_same_series_once_in_a_query_and_in_a_round() {
+    let store = Few::counters("x_total", 3);
+    let engine = Engine::new(Config::default());
+    let expr = parse("sum(rate(x_total[5m])) / sum(rate(x_total[5m])) + count(x_total)").unwrap();
+    let options = QueryOptions { cache: Some(SelectionCache::new()), ..QueryOptions::default() };
+    for _ in 0..3 {
+        let answer = engine.instant(&store, &expr, at(1800), &options).await.unwrap();
+        let Value::Vector(samples) = answer.value else { panic!("not a vector") };
+        assert_eq!(samples.iter().map(|sample| sample.value).collect::<Vec<_>>(), [4.0]);
+        assert_eq!(answer.warnings, ["tier away"]);
+    }
+    assert_eq!(store.asked.load(Ordering::Relaxed), 1);
+    assert_eq!(options.cache.map(|cache| cache.len()), Some(1));
+}
+
+#[tokio::test]
+async fn evaluates_large_ranges_off_the_thread_with_the_same_result() {
+    let store = Few::counters("x_total", 200);
+    let engine = Engine::new(Config::default());
+    let expr = parse("sum by (i) (rate(x_total[1m]))").unwrap();
+    let step = Duration::from_secs(15);
+    let answer = engine.range(&store, &expr, at(600), at(3000), step, &QueryOptions::default()).await.unwrap();
+    assert!(answer.stats.samples_loaded > 20_000, "{:?}", answer.stats);
+    let Value::Matrix(series) = answer.value else { panic!("not a matrix") };
+    assert_eq!((series.len(), series[0].values.len()), (200, 161));
+    assert!(series.iter().all(|one| one.values.iter().all(|value| (value - 1.0 / 15.0).abs() < 1e-12)));
+    assert!(series.is_sorted_by(|a, b| a.labels < b.labels));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_its_limits() {
+    let run = |config: Config, store: Few, query: &'static str| async move {
+        let engine = Engine::new(config);
+        engine.instant(&store, &parse(query).unwrap(), at(3000), &QueryOptions::default()).await.unwrap_err()
+    };
+    let slow = Few { delay: Duration::from_secs(300), ..Few::counters("x", 1) };
+    let error = run(Config::default(), slow, "x").await;
+    assert!(matches!(error, EvalError::Timeout(_)), "{error}");
+    assert_eq!(error.error_type(), "timeout");
+    let small = Config { max_samples: 100, ..Config::default() };
+    let error = run(small, Few::counters("x", 10), "rate(x[10m])").await;
+    let text = "query processing would load too many samples into memory in query execution";
+    assert_eq!((error.to_string().as_str(), error.error_type()), (text, "execution"));
+    let error = run(Config::default(), Few::counters("x", 1), "mad_over_time(x[5m])").await;
+    assert_eq!(error.to_string(), "1:1: parse error: function \"mad_over_time\" is not enabled");
+    let error = run(Config::default(), Few::counters("x", 2), "x + on () x").await;
+    assert!(error.to_string().starts_with("found duplicate series for the match group {} on the right"), "{error}");
+}
+
+#[tokio::test]
+async fn refuses_senseless_ranges() {
+    let engine = Engine::new(Config::default());
+    let ask = |query: &'static str, end: i64, step: u64| {
+        let engine = engine.clone();
+        async move {
+            let (expr, store) = (parse(query).unwrap(), Few::default());
+            let step = Duration::from_secs(step);
+            engine.range(&store, &expr, at(100), at(end), step, &QueryOptions::default()).await.unwrap_err().to_string()
         }
+    };
+    let expect = "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector";
+    assert_eq!(ask("x[5m]", 200, 1).await, expect);
+    assert!(ask("x", 200, 0).await.starts_with("zero or negative query resolution"));
+    assert!(ask("x", 50, 1).await.starts_with("end timestamp must not be before"));
+}
+
+#[tokio::test]
+async fn looks_back_as_far_as_it_is_told() {
+    let engine = Engine::new(Config::default());
+    let store = Few::counters("x", 1);
+    let expr = parse("x").unwrap();
+    let count = |minutes: Option<u64>| {
+        let options =
+            QueryOptions { lookback_delta: minutes.map(|m| Duration::from_secs(m * 60)), ..QueryOptions::default() };
+        let (engine, store, expr) = (&engine, &store, &expr);
+        async move {
+            match engine.instant(store, expr, at(3585 + 300), &options).await.unwrap().value {
+                Value::Vector(samples) => samples.len(),
+                _ => usize::MAX,
+            }
+        }
+    };
+    assert_eq!((count(None).await, count(Some(6)).await), (0, 1)); // exactly 5 m old: outside
+}
+
+#[test]
+fn judges_scripts() {
+    let report = testlang::run_script(
+        "self",
+        "load 1m\n  x{a=\"1\"} 1+1x5\n\neval instant at 2m x\n  x{a=\"1\"} 3\n\neval instant at 2m x\n  x{a=\"1\"} 4\n\n\
+         eval instant at 2m y\n  x 1\n\neval_fail instant at 0 sum(\n\neval instant at 2m x{{}}\n\n\
+         load 1m\n  h {{schema:0}}\n\neval instant at 0 h\n\nnonsense\n\n\
+         eval range from 0 to 2m step 1m x\n  expect warn\n  x{a=\"1\"} 1 2 3\n",
+    );
+    let lines: Vec<usize> = report.failed.iter().map(|failure| failure.line).collect();
+    assert_eq!((report.passed, report.skipped), (2, 1), "{report:?}");
+    assert_eq!(lines, [7, 10, 15, 22, 24]);
+}
+
+#[test]
+fn reads_its_settings() {
+    let config: Config = serde_json::from_str(r#"{"lookback_delta":"1m","max_samples":5}"#).unwrap();
+    assert_eq!(config.lookback_delta, PromDuration::from(Duration::from_secs(60)));
+    assert_eq!((config.max_samples, config.concurrency, config.experimental_functions), (5, 20, false));
+    assert!(serde_json::from_str::<Config>(r#"{"lookback":"1m"}"#).is_err());
+}
+
+fn piece() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![
+        "foo",
+        "bar_total",
+        "{a=\"b\"}",
+        "{a=~\"x.*\",c!=\"\"}",
+        "[5m]",
+        "[5m:1m]",
+        "(",
+        ")",
+        "+",
+        "-",
+        "*",
+        "^",
+        "==",
+        "bool",
+        "and",
+        "or",
+        "unless",
+        "on",
+        "ignoring",
+        "group_left",
+        "(x)",
+        "()",
+        "sum",
+        "topk",
+        "by",
+        "without",
+        "rate",
+        "abs",
+        "label_replace",
+        ",",
+        "1",
+        "1_000",
+        "5m",
+        "Inf",
+        "\"t\\xff\"",
+        "'q'",
+        "offset",
+        "@",
+        "start()",
+        "end()",
+        "{",
+        "}",
+        "[",
+        "]",
+        "é",
+        "\n",
+        "#c\n",
+        ".5",
+        "atan2",
+        "count_values",
+        "\"",
+        "`",
+    ])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn never_panics_and_prints_what_parses_to_the_same(pieces in prop::collection::vec(piece(), 1..14)) {
+        if let Ok(expr) = parse(&pieces.join(" ")) {
+            let printed = expr.to_string();
+            prop_assert_eq!(parse(&printed).unwrap().to_string(), printed);
+            let pretty = parse(&expr.pretty()).unwrap().to_string();
+            prop_assert_eq!(pretty, expr.to_string());
+        }
+    }
+
+    #[test]
+    fn never_panics_on_any_text(text in "\\PC{0,40}") {
+        let _ = parse(&text);
+        let _ = testlang::run_script("any", &text);
     }
 }

@@ -54,6 +54,10 @@ pub(super) fn eval<'a>(
             let any = series.slide(&vector, grid, row, |step, times, values| {
                 let (start, end) = vector.window(grid, step);
                 let (first, second) = (scalar(0, step), scalar(1, step));
+                if rule == RangeRule::Quantile && !(0.0..=1.0).contains(&first) {
+                    let message = format!("quantile value should be between 0 and 1, got {}", short_number(first));
+                    evaluator.warn(message, args[0].unwrapped().span);
+                }
                 let window = Window { times, values, start, end, at: grid.time(step), first, second };
                 apply(rule, &window, &mut scratch).unwrap_or_else(|error| {
                     failed = Some(error);
@@ -63,45 +67,31 @@ pub(super) fn eval<'a>(
             failed.map_or(Ok(any), |error| Err(EvalError::Execution(error)))
         })?;
     }
-    annotate(evaluator, rule, args, &vector, &table, &scalars);
+    if matches!(rule, RangeRule::Rate | RangeRule::Increase) {
+        doubt_counters(evaluator, &vector, &table);
+    }
     if rule != RangeRule::Last {
         table.drop_names(evaluator.context.names, true)?;
     }
     Ok(table)
 }
 
-fn annotate(
-    evaluator: &Evaluator<'_>,
-    rule: RangeRule,
-    args: &[Node],
-    vector: &RangeVector<'_>,
-    table: &Table,
-    scalars: &[Vec<f64>],
-) {
-    match rule {
-        RangeRule::Rate | RangeRule::Increase => {
-            const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-            let mut told = "";
-            for key in &table.keys {
-                let name = key.labels.metric_name();
-                let hidden = key.hides_name(evaluator.context.names) && key.drop_name && is_derived(vector, key);
-                if !name.is_empty() && name != told && !hidden && !COUNTERS.iter().any(|suffix| name.ends_with(suffix)) {
-                    told = name;
-                    let message = format!(
-                        "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                        quote(name)
-                    );
-                    evaluator.inform(message, args[0].unwrapped().span);
-                }
-            }
+/// Tells of series whose name does not say that they are counters.
+fn doubt_counters(evaluator: &Evaluator<'_>, vector: &RangeVector<'_>, table: &Table) {
+    const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
+    let mut told = "";
+    for key in &table.keys {
+        let name = key.labels.metric_name();
+        if name.is_empty() || name == told || COUNTERS.iter().any(|suffix| name.ends_with(suffix)) {
+            continue;
         }
-        RangeRule::Quantile if !table.keys.is_empty() => {
-            for q in scalars[0].iter().filter(|q| !(0.0..=1.0).contains(*q)) {
-                let message = format!("quantile value should be between 0 and 1, got {}", short_number(*q));
-                evaluator.warn(message, args[0].unwrapped().span);
-            }
+        if key.hides_name(evaluator.context.names) && is_derived(vector, key) {
+            continue;
         }
-        _ => {}
+        told = name;
+        let message =
+            format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
+        evaluator.inform(message, vector.span);
     }
 }
 

@@ -1,8 +1,2 @@
-//! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
-
-mod postgres;
-mod store_persist;
-mod store_private_server;
-mod store_tables;
-mod store_views;
-mod tidy;
+//! Integration tests: real sockets, a real PostgreSQL.
+mod promql;

@@ -112,9 +112,8 @@ fn push_item(item: &str, points: &mut Vec<Point>) -> Result<(), String> {
         return extend(points, (0..times.saturating_add(1)).map(|_| Point::Value(stale_marker())));
     }
     // The sign between start and step is the first that neither begins the number nor belongs to an exponent.
-    let sign = value.char_indices().skip(1).find(|(at, c)| {
-        matches!(c, '+' | '-') && !value[..*at].ends_with(['e', 'E'])
-    });
+    let sign =
+        value.char_indices().skip(1).find(|(at, c)| matches!(c, '+' | '-') && !value[..*at].ends_with(['e', 'E']));
     let (start, step) = match sign {
         Some((at, _)) => (&value[..at], &value[at..]),
         None => (value, "0"),
