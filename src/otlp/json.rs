@@ -55,7 +55,7 @@ pub(super) fn read(body: &[u8], decoder: &mut Decoder<'_>) -> Result<Option<Stri
             let origin = decoder.scoped(&origin, scope.and_then(|Object(scope)| scope.name).unwrap_or_default());
             for span in spans.map_or(Ok(Vec::new()), |spans| list(whole, spans))? {
                 let text = span.get();
-                decoder.push(&origin, text.len(), || part::<Span>(whole, text).map(Into::into))?;
+                decoder.push(text.len(), |decoder| Ok(decoder.span(part::<Span>(whole, text)?.into(), &origin)))?;
             }
         }
     }
@@ -83,7 +83,7 @@ fn placed(whole: &str, text: &str, error: &serde_json::Error) -> JsonError {
     }
 }
 
-/// A list, map or bytes value as plain JSON, the way backends show it. Non-finite numbers become text.
+/// A list or map as plain JSON, the way backends show it. Non-finite numbers become text.
 pub(super) fn from_any(value: AnyValueKind) -> serde_json::Value {
     use serde_json::Value;
     let plain = |value: Option<common::AnyValue>| value.and_then(|value| value.value).map_or(Value::Null, from_any);
@@ -434,7 +434,8 @@ impl<'de> Deserialize<'de> for StatusCode {
     }
 }
 
-fn base64_encode(bytes: &[u8]) -> String {
+/// Bytes as base64 text, as proto3 JSON writes them.
+pub(super) fn base64_encode(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
