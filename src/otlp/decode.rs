@@ -5,106 +5,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1 as proto_resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
-use serde::Deserialize;
 
 use super::counters::{Rejection, Trim};
-use super::{json, wire};
+use super::limits::{Limits, Tally};
+use super::{json, json_scalars, wire};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
 
 /// Texts up to this length are looked up, so that equal ones share memory; longer ones rarely repeat.
 const SHARED_TEXT_BYTES: usize = 96;
-
-/// What one request and one span may hold. What is beyond is cut or dropped, and counted.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Spans of one request; further ones are rejected. Default 50,000.
-    pub spans_per_request: usize,
-    /// Bytes of one span (or resource) as received; larger ones are rejected. Default 1 MiB.
-    pub span_bytes: usize,
-    /// Attributes of one span, event, link or resource; further ones are dropped. Default 128.
-    pub attributes_per_span: usize,
-    /// Bytes of names and values of the attributes of one span (its events and links included) or one resource; further
-    /// ones are dropped. Default 64 KiB.
-    pub attribute_bytes_per_span: usize,
-    /// Bytes of one attribute value; longer text is cut. Default 4 KiB.
-    pub attribute_value_bytes: usize,
-    /// Bytes of an operation, service, scope or event name, an attribute name or a status message; longer text is cut.
-    /// Default 1 KiB.
-    pub name_bytes: usize,
-    /// Events of one span. Default 128.
-    pub events_per_span: usize,
-    /// Links of one span. Default 128.
-    pub links_per_span: usize,
-    /// How far ahead of our clock a span may start. Default 1 day.
-    pub max_future: crate::units::PromDuration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            spans_per_request: 50_000,
-            span_bytes: 1 << 20,
-            attributes_per_span: 128,
-            attribute_bytes_per_span: 64 << 10,
-            attribute_value_bytes: 4 << 10,
-            name_bytes: 1 << 10,
-            events_per_span: 128,
-            links_per_span: 128,
-            max_future: Duration::from_secs(24 * 3600).into(),
-        }
-    }
-}
-
-/// What was rejected and what was cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    rejected: [u64; Rejection::ALL.len()],
-    trimmed: [u64; Trim::ALL.len()],
-}
-
-impl Tally {
-    /// Spans rejected for that reason.
-    pub fn rejected(&self, reason: Rejection) -> u64 {
-        self.rejected[reason as usize]
-    }
-
-    /// Things cut of that kind.
-    pub fn trimmed(&self, what: Trim) -> u64 {
-        self.trimmed[what as usize]
-    }
-
-    /// Spans rejected for any reason.
-    pub fn total_rejected(&self) -> u64 {
-        self.rejected.iter().sum()
-    }
-
-    /// What the client should know, `None` when all is well.
-    pub fn message(&self) -> Option<String> {
-        let rejected = Rejection::ALL.into_iter().filter(|reason| self.rejected(*reason) > 0);
-        let mut parts: Vec<String> =
-            rejected.map(|reason| format!("rejected {} {}", self.rejected(reason), reason.explain())).collect();
-        let trimmed = Trim::ALL.into_iter().filter(|what| self.trimmed(*what) > 0);
-        parts.extend(trimmed.map(|what| format!("trimmed {} {}", self.trimmed(what), what.as_str())));
-        (!parts.is_empty()).then(|| format!("spans: {}", parts.join(", ")))
-    }
-
-    fn reject(&mut self, reason: Rejection) {
-        self.rejected[reason as usize] += 1;
-    }
-
-    fn trim(&mut self, what: Trim, count: usize) {
-        self.trimmed[what as usize] += count as u64;
-    }
-}
 
 /// A decoded request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -486,9 +401,9 @@ impl<'a> Decoder<'a> {
             Some(Value::StringValue(text)) => {
                 AttributeValue::String(self.cut(&text, self.limits.attribute_value_bytes))
             }
-            Some(Value::BytesValue(bytes)) => {
-                AttributeValue::String(self.cut(&json::base64_encode(&bytes), self.limits.attribute_value_bytes))
-            }
+            Some(Value::BytesValue(bytes)) => AttributeValue::String(
+                self.cut(&json_scalars::base64_encode(&bytes), self.limits.attribute_value_bytes),
+            ),
             Some(Value::BoolValue(value)) => AttributeValue::Bool(value),
             Some(Value::IntValue(value)) => AttributeValue::Int(value),
             Some(Value::DoubleValue(value)) => AttributeValue::Double(value),

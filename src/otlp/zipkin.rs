@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::decode::{Decoded, Decoder, Limits};
+use super::decode::{Decoded, Decoder};
+use super::limits::Limits;
 use crate::model::Timestamp;
 use crate::model::span::trace_id_from_hex;
 
