@@ -12,6 +12,8 @@ mod grpc;
 mod http;
 mod intake;
 mod json;
+mod json_scalars;
+mod limits;
 mod status;
 mod wire;
 mod zipkin;
@@ -29,8 +31,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 pub use counters::{Counters, Rejection, Trim};
-pub use decode::{DecodeError, Decoded, Limits, Tally, decode_json, decode_protobuf};
+pub use decode::{DecodeError, Decoded, decode_json, decode_protobuf};
 pub use json::JsonError;
+pub use limits::{Limits, Tally};
 
 use crate::model::Span;
 use crate::units::{ByteSize, PromDuration};

@@ -5,106 +5,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::resource::v1 as proto_resource;
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
-use serde::Deserialize;
 
 use super::counters::{Rejection, Trim};
-use super::{json, wire};
+use super::limits::{Limits, Tally};
+use super::{json, json_scalars, wire};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
 
 /// Texts up to this length are looked up, so that equal ones share memory; longer ones rarely repeat.
 const SHARED_TEXT_BYTES: usize = 96;
-
-/// What one request and one span may hold. What is beyond is cut or dropped, and counted.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Spans of one request; further ones are rejected. Default 50,000.
-    pub spans_per_request: usize,
-    /// Bytes of one span (or resource) as received; larger ones are rejected. Default 1 MiB.
-    pub span_bytes: usize,
-    /// Attributes of one span, event, link or resource; further ones are dropped. Default 128.
-    pub attributes_per_span: usize,
-    /// Bytes of names and values of the attributes of one span (its events and links included) or one resource; further
-    /// ones are dropped. Default 64 KiB.
-    pub attribute_bytes_per_span: usize,
-    /// Bytes of one attribute value; longer text is cut. Default 4 KiB.
-    pub attribute_value_bytes: usize,
-    /// Bytes of an operation, service, scope or event name, an attribute name or a status message; longer text is cut.
-    /// Default 1 KiB.
-    pub name_bytes: usize,
-    /// Events of one span. Default 128.
-    pub events_per_span: usize,
-    /// Links of one span. Default 128.
-    pub links_per_span: usize,
-    /// How far ahead of our clock a span may start. Default 1 day.
-    pub max_future: crate::units::PromDuration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            spans_per_request: 50_000,
-            span_bytes: 1 << 20,
-            attributes_per_span: 128,
-            attribute_bytes_per_span: 64 << 10,
-            attribute_value_bytes: 4 << 10,
-            name_bytes: 1 << 10,
-            events_per_span: 128,
-            links_per_span: 128,
-            max_future: Duration::from_secs(24 * 3600).into(),
-        }
-    }
-}
-
-/// What was rejected and what was cut.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    rejected: [u64; Rejection::ALL.len()],
-    trimmed: [u64; Trim::ALL.len()],
-}
-
-impl Tally {
-    /// Spans rejected for that reason.
-    pub fn rejected(&self, reason: Rejection) -> u64 {
-        self.rejected[reason as usize]
-    }
-
-    /// Things cut of that kind.
-    pub fn trimmed(&self, what: Trim) -> u64 {
-        self.trimmed[what as usize]
-    }
-
-    /// Spans rejected for any reason.
-    pub fn total_rejected(&self) -> u64 {
-        self.rejected.iter().sum()
-    }
-
-    /// What the client should know, `None` when all is well.
-    pub fn message(&self) -> Option<String> {
-        let rejected = Rejection::ALL.into_iter().filter(|reason| self.rejected(*reason) > 0);
-        let mut parts: Vec<String> =
-            rejected.map(|reason| format!("rejected {} {}", self.rejected(reason), reason.explain())).collect();
-        let trimmed = Trim::ALL.into_iter().filter(|what| self.trimmed(*what) > 0);
-        parts.extend(trimmed.map(|what| format!("trimmed {} {}", self.trimmed(what), what.as_str())));
-        (!parts.is_empty()).then(|| format!("spans: {}", parts.join(", ")))
-    }
-
-    fn reject(&mut self, reason: Rejection) {
-        self.rejected[reason as usize] += 1;
-    }
-
-    fn trim(&mut self, what: Trim, count: usize) {
-        self.trimmed[what as usize] += count as u64;
-    }
-}
 
 /// A decoded request.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -123,6 +38,9 @@ pub enum DecodeError {
     /// Not an `ExportTraceServiceRequest`.
     #[error("not an ExportTraceServiceRequest in protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
+    /// A text is not UTF-8.
+    #[error("a text in the ExportTraceServiceRequest is not UTF-8: {0}")]
+    Text(#[source] std::str::Utf8Error),
     /// Not OTLP/JSON. The message has line and column.
     #[error("not an ExportTraceServiceRequest in OTLP/JSON: {0}")]
     Json(#[from] json::JsonError),
@@ -156,7 +74,7 @@ pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<D
             let origin = decoder.scoped(&origin, scope.name);
             for span in wire::messages(group, 2) {
                 let span = span?;
-                decoder.push(&origin, span.len(), || proto::Span::decode(span))?;
+                decoder.push(span.len(), |decoder| decoder.wire_span(span, &origin))?;
             }
         }
     }
@@ -186,6 +104,7 @@ pub(super) struct Decoder<'a> {
     limits: &'a Limits,
     latest_start_ns: u64,
     texts: HashSet<Arc<str>, foldhash::fast::RandomState>,
+    empty: Arc<str>,
     spans: Vec<Span>,
     tally: Tally,
 }
@@ -197,6 +116,7 @@ impl<'a> Decoder<'a> {
             limits,
             latest_start_ns: latest_ms.saturating_mul(1_000_000),
             texts: HashSet::default(),
+            empty: Arc::from(""),
             spans: Vec::new(),
             tally: Tally::default(),
         }
@@ -219,23 +139,23 @@ impl<'a> Decoder<'a> {
 
     /// The same, for the spans of a scope.
     pub(super) fn scoped(&mut self, origin: &Origin, scope: String) -> Origin {
-        Origin { scope: self.name(scope), ..origin.clone() }
+        Origin { scope: self.name(&scope), ..origin.clone() }
     }
 
-    /// Takes a span of that size; it is decoded only when it is within the limits.
+    /// Takes a span of that size; it is read only when it is within the limits.
     pub(super) fn push<E>(
         &mut self,
-        origin: &Origin,
         size_bytes: usize,
-        decode: impl FnOnce() -> Result<proto::Span, E>,
+        read: impl FnOnce(&mut Self) -> Result<Result<Span, Rejection>, E>,
     ) -> Result<(), E> {
         let taken = match () {
             () if self.spans.len() >= self.limits.spans_per_request => Err(Rejection::SpanLimit),
             () if size_bytes > self.limits.span_bytes => Err(Rejection::TooLarge),
-            () => self.span(decode()?, origin),
+            () => read(self)?,
         };
-        if let Err(reason) = taken {
-            self.tally.reject(reason);
+        match taken {
+            Ok(span) => self.spans.push(span),
+            Err(reason) => self.tally.reject(reason),
         }
         Ok(())
     }
@@ -245,62 +165,187 @@ impl<'a> Decoder<'a> {
         Decoded { spans: self.spans, tally: self.tally, warning }
     }
 
-    fn span(&mut self, span: proto::Span, origin: &Origin) -> Result<(), Rejection> {
-        let trace_id = non_zero(&span.trace_id).ok_or(Rejection::TraceId)?;
-        let span_id: SpanId = non_zero(&span.span_id).ok_or(Rejection::SpanId)?;
-        let parent_id = match span.parent_span_id.len() {
+    /// A span in its decoded form, as the JSON encodings give it.
+    pub(super) fn span(&mut self, span: proto::Span, origin: &Origin) -> Result<Span, Rejection> {
+        let ids = [&*span.trace_id, &*span.span_id, &*span.parent_span_id];
+        let decoded = self.bare(ids, [span.start_time_unix_nano, span.end_time_unix_nano], origin)?;
+        let mut budget = self.limits.attribute_bytes_per_span;
+        let status = span.status.unwrap_or_default();
+        Ok(Span {
+            kind: kind(span.kind),
+            name: self.name(&span.name),
+            status: status_code(status.code),
+            status_message: self.name(&status.message),
+            attributes: self.attributes(span.attributes, &mut budget),
+            events: self.events(span.events, &mut budget),
+            links: self.links(span.links, &mut budget),
+            ..decoded
+        })
+    }
+
+    /// A span from its bytes.
+    fn wire_span(&mut self, bytes: &[u8], origin: &Origin) -> Result<Result<Span, Rejection>, DecodeError> {
+        let (mut ids, mut times, mut kind_number) = ([&[][..]; 3], [0; 2], 0);
+        let (mut name, mut status_bytes, mut counts) = ("", None, [0_usize; 3]);
+        for field in wire::fields(bytes) {
+            match field? {
+                (1, id) => ids[0] = id.bytes()?,
+                (2, id) => ids[1] = id.bytes()?,
+                (4, id) => ids[2] = id.bytes()?,
+                (5, text) => name = utf8(text.bytes()?)?,
+                (6, number) => kind_number = number.varint()? as i32,
+                (7, time) => times[0] = time.fixed64()?,
+                (8, time) => times[1] = time.fixed64()?,
+                (9, _) => counts[0] += 1,
+                (11, _) => counts[1] += 1,
+                (13, _) => counts[2] += 1,
+                (15, message) => status_bytes = Some(message.bytes()?),
+                _ => {}
+            }
+        }
+        let decoded = match self.bare(ids, times, origin) {
+            Ok(decoded) => decoded,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let mut budget = self.limits.attribute_bytes_per_span;
+        let status = status_bytes.map_or(Ok(proto::Status::default()), proto::Status::decode)?;
+        let attributes = self.wire_attributes(bytes, 9, counts[0], &mut budget)?;
+        let events = self.wire_events(bytes, counts[1], &mut budget)?;
+        let links = if counts[2] == 0 { Vec::new() } else { self.wire_links(bytes, &mut budget)? };
+        Ok(Ok(Span {
+            kind: kind(kind_number),
+            name: self.name(name),
+            status: status_code(status.code),
+            status_message: self.name(&status.message),
+            attributes,
+            events,
+            links,
+            ..decoded
+        }))
+    }
+
+    /// A span of checked ids and times, without anything else.
+    fn bare(&mut self, ids: [&[u8]; 3], [start_ns, end_ns]: [u64; 2], origin: &Origin) -> Result<Span, Rejection> {
+        let trace_id = non_zero(ids[0]).ok_or(Rejection::TraceId)?;
+        let span_id: SpanId = non_zero(ids[1]).ok_or(Rejection::SpanId)?;
+        let parent_id = match ids[2].len() {
             0 => None,
             // Some tracers write an all-zero parent at the root.
-            8 => non_zero(&span.parent_span_id),
+            8 => non_zero(ids[2]),
             _ => return Err(Rejection::ParentId),
         };
-        match span.start_time_unix_nano {
+        match start_ns {
             0 => return Err(Rejection::StartTime),
-            start_ns if start_ns > self.latest_start_ns => return Err(Rejection::FutureStart),
+            _ if start_ns > self.latest_start_ns => return Err(Rejection::FutureStart),
             _ => {}
         }
-        let duration_ns = span.end_time_unix_nano.checked_sub(span.start_time_unix_nano).unwrap_or_else(|| {
+        let duration_ns = end_ns.checked_sub(start_ns).unwrap_or_else(|| {
             self.tally.trim(Trim::EndBeforeStart, 1);
             0
         });
-        let mut budget = self.limits.attribute_bytes_per_span;
-        let (status, status_message) = self.status(span.status);
-        let decoded = Span {
+        Ok(Span {
             trace_id,
             span_id,
             parent_id,
-            kind: kind(span.kind),
+            kind: SpanKind::Unspecified,
             service: Arc::clone(&origin.service),
-            name: self.name(span.name),
-            start_ns: span.start_time_unix_nano,
+            name: Arc::clone(&origin.scope), // set by the caller
+            start_ns,
             duration_ns,
-            status,
-            status_message,
-            attributes: self.attributes(span.attributes, &mut budget),
+            status: SpanStatus::Unset,
+            status_message: Arc::clone(&origin.scope), // set by the caller
+            attributes: Vec::new(),
             resource: Arc::clone(&origin.resource),
             scope: Arc::clone(&origin.scope),
-            events: self.events(span.events, &mut budget),
-            links: self.links(span.links, &mut budget),
-        };
-        self.spans.push(decoded);
-        Ok(())
+            events: Vec::new(),
+            links: Vec::new(),
+        })
     }
 
-    fn status(&mut self, status: Option<proto::Status>) -> (SpanStatus, Arc<str>) {
-        let status = status.unwrap_or_default();
-        let code = match status.code {
-            1 => SpanStatus::Ok,
-            2 => SpanStatus::Error,
-            _ => SpanStatus::Unset,
-        };
-        (code, self.name(status.message))
+    fn wire_attributes(
+        &mut self,
+        message: &[u8],
+        field: u32,
+        count: usize,
+        budget: &mut usize,
+    ) -> Result<Attributes, DecodeError> {
+        let mut attributes = Attributes::with_capacity(count.min(self.limits.attributes_per_span));
+        let mut seen = 0;
+        for pair in wire::messages(message, field) {
+            let pair = pair?;
+            seen += 1;
+            if seen > self.limits.attributes_per_span {
+                continue;
+            }
+            let (mut key, mut value) = ("", None);
+            for field in wire::fields(pair) {
+                match field? {
+                    (1, text) => key = utf8(text.bytes()?)?,
+                    (2, message) => value = Some(message.bytes()?),
+                    _ => {}
+                }
+            }
+            let value = self.wire_value(value.unwrap_or_default())?;
+            self.attribute(&mut attributes, key, value, budget);
+        }
+        self.tally.trim(Trim::Attributes, seen - attributes.len());
+        Ok(attributes)
+    }
+
+    fn wire_value(&mut self, message: &[u8]) -> Result<Option<AttributeValue>, DecodeError> {
+        let mut value = Some(AttributeValue::String(Arc::clone(&self.empty)));
+        for field in wire::fields(message) {
+            value = match field? {
+                (1, text) => {
+                    let limit = self.limits.attribute_value_bytes;
+                    Some(AttributeValue::String(self.cut(utf8(text.bytes()?)?, limit)))
+                }
+                (2, number) => Some(AttributeValue::Bool(number.varint()? != 0)),
+                (3, number) => Some(AttributeValue::Int(number.varint()? as i64)),
+                (4, bits) => Some(AttributeValue::Double(f64::from_bits(bits.fixed64()?))),
+                // Lists, maps, bytes and references: rare, so by way of their decoded form.
+                (5..=8, _) => return Ok(self.value(Some(AnyValue::decode(message)?))),
+                _ => value,
+            };
+        }
+        Ok(value)
+    }
+
+    fn wire_events(&mut self, span: &[u8], count: usize, budget: &mut usize) -> Result<Vec<SpanEvent>, DecodeError> {
+        self.tally.trim(Trim::Events, count.saturating_sub(self.limits.events_per_span));
+        let mut events = Vec::with_capacity(count.min(self.limits.events_per_span));
+        if count == 0 {
+            return Ok(events);
+        }
+        for message in wire::messages(span, 11).take(self.limits.events_per_span) {
+            let message = message?;
+            let (mut at_ns, mut name, mut attributes) = (0, "", 0);
+            for field in wire::fields(message) {
+                match field? {
+                    (1, time) => at_ns = time.fixed64()?,
+                    (2, text) => name = utf8(text.bytes()?)?,
+                    (3, _) => attributes += 1,
+                    _ => {}
+                }
+            }
+            let name = self.name(name);
+            events.push(SpanEvent { at_ns, name, attributes: self.wire_attributes(message, 3, attributes, budget)? });
+        }
+        Ok(events)
+    }
+
+    /// Links are few: by way of their decoded form.
+    fn wire_links(&mut self, span: &[u8], budget: &mut usize) -> Result<Vec<SpanLink>, DecodeError> {
+        let links = wire::messages(span, 13).map(|link| proto::span::Link::decode(link?));
+        let links = links.collect::<Result<_, prost::DecodeError>>()?;
+        Ok(self.links(links, budget))
     }
 
     /// `service.name`, or the name the specification gives to a resource without one.
     fn service(&mut self, resource: &Resource) -> Arc<str> {
         let named = resource.attributes.iter().find(|(name, _)| &**name == "service.name");
         match named {
-            Some((_, AttributeValue::String(name))) if !name.is_empty() => self.name(name.to_string()),
+            Some((_, AttributeValue::String(name))) if !name.is_empty() => self.name(name),
             _ => self.share("unknown_service"),
         }
     }
@@ -310,7 +355,7 @@ impl<'a> Decoder<'a> {
         events.truncate(self.limits.events_per_span);
         let decoded = events.into_iter().map(|event| SpanEvent {
             at_ns: event.time_unix_nano,
-            name: self.name(event.name),
+            name: self.name(&event.name),
             attributes: self.attributes(event.attributes, budget),
         });
         decoded.collect()
@@ -332,23 +377,33 @@ impl<'a> Decoder<'a> {
         let count = pairs.len();
         let mut attributes = Attributes::with_capacity(count.min(self.limits.attributes_per_span));
         for pair in pairs.into_iter().take(self.limits.attributes_per_span) {
-            let Some(value) = self.value(pair.value) else { continue };
-            let bytes = pair.key.len() + value_bytes(&value);
-            if pair.key.is_empty() || pair.key.len() > self.limits.name_bytes || bytes > *budget {
-                continue;
-            }
-            *budget -= bytes;
-            attributes.push((self.share(&pair.key), value));
+            let value = self.value(pair.value);
+            self.attribute(&mut attributes, &pair.key, value, budget);
         }
         self.tally.trim(Trim::Attributes, count - attributes.len());
         attributes
     }
 
+    /// Adds an attribute, unless it has no usable name or value or its bytes are beyond the budget.
+    fn attribute(&mut self, attributes: &mut Attributes, key: &str, value: Option<AttributeValue>, budget: &mut usize) {
+        let Some(value) = value else { return };
+        let bytes = key.len() + value_bytes(&value);
+        if !key.is_empty() && key.len() <= self.limits.name_bytes && bytes <= *budget {
+            *budget -= bytes;
+            attributes.push((self.share(key), value));
+        }
+    }
+
     /// The value; an empty one is an empty text, as the collector prints it.
     fn value(&mut self, value: Option<AnyValue>) -> Option<AttributeValue> {
         Some(match value.and_then(|value| value.value) {
-            None => AttributeValue::String(self.share("")),
-            Some(Value::StringValue(text)) => AttributeValue::String(self.cut(text, self.limits.attribute_value_bytes)),
+            None => AttributeValue::String(Arc::clone(&self.empty)),
+            Some(Value::StringValue(text)) => {
+                AttributeValue::String(self.cut(&text, self.limits.attribute_value_bytes))
+            }
+            Some(Value::BytesValue(bytes)) => AttributeValue::String(
+                self.cut(&json_scalars::base64_encode(&bytes), self.limits.attribute_value_bytes),
+            ),
             Some(Value::BoolValue(value)) => AttributeValue::Bool(value),
             Some(Value::IntValue(value)) => AttributeValue::Int(value),
             Some(Value::DoubleValue(value)) => AttributeValue::Double(value),
@@ -365,19 +420,22 @@ impl<'a> Decoder<'a> {
         })
     }
 
-    fn name(&mut self, text: String) -> Arc<str> {
+    fn name(&mut self, text: &str) -> Arc<str> {
         self.cut(text, self.limits.name_bytes)
     }
 
-    fn cut(&mut self, text: String, limit: usize) -> Arc<str> {
+    fn cut(&mut self, text: &str, limit: usize) -> Arc<str> {
         if text.len() <= limit {
-            return self.share(&text);
+            return self.share(text);
         }
         self.tally.trim(Trim::Text, 1);
         Arc::from(&text[..text.floor_char_boundary(limit)])
     }
 
     fn share(&mut self, text: &str) -> Arc<str> {
+        if text.is_empty() {
+            return Arc::clone(&self.empty);
+        }
         if text.len() > SHARED_TEXT_BYTES {
             return Arc::from(text);
         }
@@ -402,6 +460,18 @@ fn value_bytes(value: &AttributeValue) -> usize {
 /// The id, unless it has another length or is all zero (invalid by the W3C Trace Context and OTLP specs).
 fn non_zero<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     <[u8; N]>::try_from(bytes).ok().filter(|id| id.iter().any(|byte| *byte != 0))
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
+    std::str::from_utf8(bytes).map_err(DecodeError::Text)
+}
+
+fn status_code(number: i32) -> SpanStatus {
+    match number {
+        1 => SpanStatus::Ok,
+        2 => SpanStatus::Error,
+        _ => SpanStatus::Unset,
+    }
 }
 
 fn kind(number: i32) -> SpanKind {

@@ -10,7 +10,10 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1 as proto;
+use proptest::prelude::*;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -226,6 +229,12 @@ fn tiny_messages_do_not_become_large() {
     body.extend([0x0a, 0].repeat(100_000));
     let decoded = decode_protobuf(&body, &Limits::default(), now()).unwrap();
     assert_eq!((decoded.spans.capacity(), decoded.tally.rejected(Rejection::TraceId)), (0, 100_000));
+    // Length-delimited where a number belongs, a text that is not UTF-8, a length beyond the end.
+    for span in [&[0x3a, 1, 0][..], &[0x2a, 1, 0xff], &[0x2a, 9, 0]] {
+        let mut body = vec![0x0a, span.len() as u8 + 4, 0x12, span.len() as u8 + 2, 0x12, span.len() as u8];
+        body.extend(span);
+        assert!(decode_protobuf(&body, &Limits::default(), now()).is_err(), "{span:?}");
+    }
     let mut large = proto_span(1);
     large.name = "x".repeat(2 << 20);
     let decoded = proto_decoded(vec![large, proto_span(2)], &Limits::default());
@@ -286,7 +295,69 @@ fn decodes_all_trace_fixtures() {
     eprintln!("{decoded_files} fixtures decoded");
 }
 
+fn any_proto_attributes() -> impl Strategy<Value = Vec<KeyValue>> {
+    let value = prop_oneof![
+        ".{0,6}".prop_map(Value::StringValue),
+        any::<bool>().prop_map(Value::BoolValue),
+        any::<i64>().prop_map(Value::IntValue),
+        (-1e9..1e9).prop_map(Value::DoubleValue),
+        any::<Vec<u8>>().prop_map(Value::BytesValue),
+        any::<i64>().prop_map(|number| {
+            let item = AnyValue { value: Some(Value::IntValue(number)) };
+            Value::ArrayValue(ArrayValue { values: vec![item, AnyValue::default()] })
+        }),
+    ];
+    let pair = ("[ab]{0,2}", proptest::option::of(value)).prop_map(|(key, value)| KeyValue {
+        key,
+        value: Some(AnyValue { value }),
+        ..KeyValue::default()
+    });
+    proptest::collection::vec(pair, 0..5)
+}
+
+prop_compose! {
+    fn any_proto_span()(
+        (id, parent_bytes, times) in (0_u8..3, 0_usize..10, any::<[u32; 2]>()),
+        (name, message) in (".{0,9}", ".{0,9}"),
+        (kind, code) in (-1..7, proptest::option::of(-1..4)),
+        (attributes, of_event, of_link) in (any_proto_attributes(), any_proto_attributes(), any_proto_attributes()),
+        (events, links) in (0_usize..3, 0_usize..3),
+    ) -> proto::Span {
+        let event = proto::span::Event { time_unix_nano: 5, name: name.clone(), attributes: of_event, ..Default::default() };
+        let link = proto::span::Link {
+            trace_id: vec![id; 16], span_id: vec![7; 8], attributes: of_link, ..Default::default()
+        };
+        proto::Span {
+            parent_span_id: vec![id; parent_bytes],
+            start_time_unix_nano: times[0].into(),
+            end_time_unix_nano: times[1].into(),
+            name,
+            kind,
+            status: code.map(|code| proto::Status { code, message }),
+            attributes,
+            events: vec![event; events],
+            links: vec![link; links],
+            ..proto_span(id)
+        }
+    }
+}
+
 proptest::proptest! {
+    /// The bytes are read in place; prost's decoded form of the same span must say the same.
+    #[test]
+    fn reading_bytes_in_place_agrees_with_decoding(spans in proptest::collection::vec(any_proto_span(), 0..4)) {
+        let limits = Limits {
+            attributes_per_span: 3, attribute_bytes_per_span: 30, events_per_span: 1, links_per_span: 1,
+            attribute_value_bytes: 8, name_bytes: 6, ..Limits::default()
+        };
+        let mut decoder = decode::Decoder::new(&limits, now());
+        let origin = decoder.origin(Vec::new());
+        for span in spans.clone() {
+            decoder.push(0, |decoder| Ok::<_, ()>(decoder.span(span, &origin))).unwrap();
+        }
+        prop_assert_eq!(proto_decoded(spans, &limits), decoder.finish(None));
+    }
+
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
         let _ = decode_protobuf(&bytes, &Limits::default(), now());

@@ -11,7 +11,8 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::decode::{Decoded, Decoder, Limits};
+use super::decode::{Decoded, Decoder};
+use super::limits::Limits;
 use crate::model::Timestamp;
 use crate::model::span::trace_id_from_hex;
 
@@ -70,7 +71,9 @@ pub(super) fn decode(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Dec
         let origin = origins.entry(service).or_insert_with_key(|service: &Option<String>| {
             decoder.origin(service.iter().map(|name| text("service.name", name.clone())).collect())
         });
-        decoder.push(origin, size_bytes, || Ok::<_, ZipkinError>(span.map(Into::into).unwrap_or_default()))?;
+        decoder.push(size_bytes, |decoder| {
+            Ok::<_, ZipkinError>(decoder.span(span.map(Into::into).unwrap_or_default(), origin))
+        })?;
     }
     Ok(decoder.finish(None))
 }
