@@ -29,6 +29,8 @@ struct Append<'a> {
     elsewhere: Vec<(Arc<Group>, u32, usize)>,
     /// Samples of series without a place: place in the batch.
     homeless: Vec<usize>,
+    /// Samples that are not the newest, of series that have samples in former groups too: group, slot, place in the batch.
+    with_past: Vec<(Arc<Group>, u32, usize)>,
 }
 
 impl Shared {
@@ -69,8 +71,8 @@ impl Shared {
 
 impl<'a> Append<'a> {
     fn new(shared: &'a Shared, at: i64, batch: &'a [(SeriesRef, f64)], window_ms: i64, is_journaled: bool) -> Self {
-        let (result, elsewhere, homeless) = (Appended::default(), Vec::new(), Vec::new());
-        Self { shared, at, batch, window_ms, is_journaled, result, elsewhere, homeless }
+        let (elsewhere, homeless, with_past) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, at, batch, window_ms, is_journaled, result: Appended::default(), elsewhere, homeless, with_past }
     }
 
     fn run(&mut self) {
@@ -85,6 +87,9 @@ impl<'a> Append<'a> {
         elsewhere.sort_by_key(|(group, _, i)| (group.id(), *i));
         for members in elsewhere.chunk_by(|a, b| a.0.id() == b.0.id()) {
             self.append_to_members(members);
+        }
+        for (group, slot, i) in std::mem::take(&mut self.with_past) {
+            self.append_to_past(&group, slot, i);
         }
         if !self.homeless.is_empty() {
             self.found_groups();
@@ -125,14 +130,18 @@ impl<'a> Append<'a> {
             if before != NOWHERE {
                 state.learn_successor(before, slot);
             }
-            if in_order && row[slot as usize] == ABSENT {
+            if !in_order {
+                members.push((slot, i));
+            } else if row[slot as usize] == ABSENT {
                 row[slot as usize] = stored_bits(self.batch[i].1);
                 fill += 1;
             } else {
-                members.push((slot, i));
+                members.push((slot, self.keep_first(i, &mut row[slot as usize])));
             }
         }
+        members.sort_unstable_by_key(|(_, i)| *i);
         if !in_order {
+            let members = self.set_past_apart(group, members);
             return self.put_each(group, &mut state, &members);
         }
         if fill == 0 {
@@ -186,6 +195,7 @@ impl<'a> Append<'a> {
             }
         }
         if self.at <= state.last_time() {
+            let owned = self.set_past_apart(group, owned);
             return self.put_each(group, &mut state, &owned);
         }
         let mut row = vec![ABSENT; state.width()];
@@ -206,6 +216,38 @@ impl<'a> Append<'a> {
         }
         self.repeat_each(&row, &again);
         self.push(&mut state, row, fill);
+    }
+
+    /// Takes out samples of series that may have one of this time in a former group: looking there needs another lock.
+    fn set_past_apart(&mut self, group: &Arc<Group>, members: Vec<(u32, usize)>) -> Vec<(u32, usize)> {
+        let index = self.shared.index.read();
+        let (past, plain): (Vec<_>, Vec<_>) =
+            members.into_iter().partition(|(_, i)| index.places(self.batch[*i].0.0).nth(1).is_some());
+        self.with_past.extend(past.into_iter().map(|(slot, i)| (group.clone(), slot, i)));
+        plain
+    }
+
+    /// Puts one sample unless a former group of its series has one of this time.
+    fn append_to_past(&mut self, group: &Arc<Group>, slot: u32, i: usize) {
+        let (series, value) = self.batch[i];
+        if group.lock().is_too_old(slot, self.at, self.window_ms) {
+            self.result.out_of_order += 1;
+            return;
+        }
+        let places: Vec<Place> = self.shared.index.read().places(series.0).cloned().collect();
+        let former = places.iter().filter(|place| place.group.id() != group.id() || place.slot != slot);
+        for place in former {
+            let stored = place.group.lock().value_at(place.slot, self.at);
+            if let Some(stored) = stored {
+                return self.repeat(stored, stored_bits(value));
+            }
+        }
+        let mut state = group.lock();
+        if state.is_owned(slot, series.0) {
+            self.put_each(group, &mut state, &[(slot, i)]);
+        } else {
+            self.result.vanished.push(i); // moved or forgotten meanwhile
+        }
     }
 
     /// Puts samples one by one at a time that is not after the newest row of their group.
@@ -260,7 +302,7 @@ impl<'a> Append<'a> {
                 Located::At(place)
                     if place.group.id() == group.id() && row.get(place.slot as usize).is_some_and(|v| *v != ABSENT) =>
                 {
-                    self.repeat(row[place.slot as usize], i);
+                    self.repeat(row[place.slot as usize], stored_bits(value));
                 }
                 Located::At(_) => self.result.vanished.push(i), // another append was quicker: the next finds it
                 Located::Homeless(moves) if moves >= MOST_MOVES && state.width() > 0 => self.homeless.push(i),
@@ -332,14 +374,25 @@ impl<'a> Append<'a> {
 
     fn repeat_each(&mut self, row: &[u64], members: &[(u32, usize)]) {
         for (slot, i) in members {
-            self.repeat(row[*slot as usize], *i);
+            self.repeat(row[*slot as usize], stored_bits(self.batch[*i].1));
         }
     }
 
-    /// The batch has a second sample of a series.
-    fn repeat(&mut self, stored: u64, i: usize) {
-        let is_same = stored == stored_bits(self.batch[i].1);
-        *(if is_same { &mut self.result.duplicates } else { &mut self.result.conflicting }) += 1;
+    /// Makes sure that of several samples of a series in the batch the row holds the first; gives one that is not it.
+    fn keep_first(&self, i: usize, stored: &mut u64) -> usize {
+        let series = self.batch[i].0;
+        let is_twin = |other: &usize| *other != i && self.batch[*other].0 == series;
+        if (0..i).any(|other| is_twin(&other)) {
+            return i;
+        }
+        let holder = (i..self.batch.len()).filter(is_twin).find(|other| stored_bits(self.batch[*other].1) == *stored);
+        *stored = stored_bits(self.batch[i].1);
+        holder.unwrap_or(i)
+    }
+
+    /// There is a sample of that series and time already.
+    fn repeat(&mut self, stored: u64, offered: u64) {
+        *(if stored == offered { &mut self.result.duplicates } else { &mut self.result.conflicting }) += 1;
     }
 }
 

@@ -186,10 +186,10 @@ impl State {
 
     /// Puts one sample at a time that is not after the newest row.
     pub(super) fn put(&mut self, slot: u32, at: i64, bits: u64, window_ms: i64) -> Put {
-        let newest = self.newest(slot);
-        if at < newest && newest.saturating_sub(at) > window_ms {
+        if self.is_too_old(slot, at, window_ms) {
             return Put::OutOfOrder;
         }
+        let newest = self.newest(slot);
         if at <= newest
             && let Some(stored) = self.value_at(slot, at)
         {
@@ -227,7 +227,14 @@ impl State {
         })
     }
 
-    fn value_at(&self, slot: u32, at: i64) -> Option<u64> {
+    /// Whether that time is further behind the newest sample in that slot than the window allows.
+    pub(super) fn is_too_old(&self, slot: u32, at: i64, window_ms: i64) -> bool {
+        let newest = self.newest(slot);
+        at < newest && newest.saturating_sub(at) > window_ms
+    }
+
+    /// The sample of that slot and time.
+    pub(super) fn value_at(&self, slot: u32, at: i64) -> Option<u64> {
         let found = self.snapshot(&[slot], at, at).column(0);
         found.first().map(|(_, bits)| *bits)
     }
