@@ -575,3 +575,32 @@ async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
         store.stored_series(&[Matcher::equal("job", "z")], (noon() + DAY * 5, noon() + DAY * 7)).await.expect("series");
     assert_eq!(found.len(), 1);
 }
+
+#[tokio::test]
+async fn a_connection_cut_in_the_middle_leaves_nothing_half_written() {
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
+    let mut outside = postgres::connection(&config).await;
+    let part = |part: u32| -> Vec<Chunk> {
+        let labels = |i: u32| labels(&[("__name__", "m"), ("i", &i.to_string())]);
+        (part * 6000..part * 6000 + 6000).map(|i| chunk(labels(i), noon(), 60, &[0; 100])).collect()
+    };
+    let mut window = store.close_window().await.expect("begin");
+    window.write(part(0)).await.expect("write by COPY");
+    sqlx::raw_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        .execute(&mut outside)
+        .await
+        .expect("terminate");
+    let error = window.write(part(1)).await.expect_err("the connection is gone");
+    assert!(error.is_temporary(), "{error}");
+    drop(window);
+    assert_eq!(store.chunked_until().await.expect("the pool connects anew"), None);
+
+    // Begun again on the same store, all is written: nothing that was rolled back counts as known.
+    let mut window = store.close_window().await.expect("begin");
+    window.write(part(0)).await.expect("write");
+    window.write(part(1)).await.expect("write");
+    window.finish(noon() + HOUR * 2).await.expect("finish");
+    let found = store.stored_series(&[Matcher::equal("__name__", "m")], (noon(), noon() + HOUR)).await.expect("series");
+    assert_eq!(found.len(), 12_000);
+}
