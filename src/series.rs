@@ -20,6 +20,7 @@ mod group;
 mod head;
 mod index;
 mod journal;
+mod label_cache;
 mod postings;
 mod query;
 mod read;

@@ -47,7 +47,7 @@ impl Head {
         while from < until {
             let end = (from.floor_to(CHUNK_WINDOW) + CHUNK_WINDOW).min(until);
             for slice in series.chunks(SLICE) {
-                self.0.read(slice, from.as_millis(), end.as_millis() - 1, &mut |samples| {
+                self.0.read((slice, false), from.as_millis(), end.as_millis() - 1, &mut |samples| {
                     visit(ClosedChunk {
                         from: samples.times[0],
                         to: samples.times[samples.times.len() - 1],

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
+use super::label_cache::LabelCache;
 use super::replay::Replayer;
 use crate::model::{Labels, Timestamp};
 use crate::units::{ByteSize, PromDuration};
@@ -121,6 +122,7 @@ pub struct Head(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) index: RwLock<Index>,
+    pub(super) label_cache: LabelCache,
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
@@ -140,6 +142,7 @@ impl Head {
         Self(Arc::new(Shared {
             config,
             index: RwLock::new(Index::new()),
+            label_cache: LabelCache::default(),
             groups: Mutex::default(),
             next_group: AtomicU64::new(0),
             journal: Journal::new(limit_bytes),
@@ -231,6 +234,7 @@ impl Head {
         }
         shared.groups.lock().retain(|group| !group.lock().is_deserted());
         removed += shared.index.write().remove_unused() as u64;
+        shared.label_cache.age();
         shared.counters.samples_expired.fetch_add(expired, Relaxed);
         shared.counters.series_removed.fetch_add(removed, Relaxed);
     }

@@ -69,8 +69,15 @@ impl Shared {
         }
     }
 
-    /// Reads the samples of those series in `[from, to]`; those without any are left out.
-    pub(super) fn read(&self, series: &[u64], from: i64, to: i64, emit: &mut dyn FnMut(SeriesSamples)) {
+    /// Reads the samples of those series in `[from, to]`; those without any are left out. Label sets that will be asked
+    /// for again are cached.
+    pub(super) fn read(
+        &self,
+        (series, is_cached): (&[u64], bool),
+        from: i64,
+        to: i64,
+        emit: &mut dyn FnMut(SeriesSamples),
+    ) {
         let mut columns: Vec<Option<Columns>> = vec![None; series.len()];
         let mut bits = Vec::new();
         self.snapshots(series, from, to, |of_group, snapshot| {
@@ -96,11 +103,22 @@ impl Shared {
                 });
             }
         });
-        let index = self.index.read();
-        for (reference, columns) in series.iter().zip(columns) {
-            if let (Some((times, values)), Some(labels)) = (columns, index.labels(*reference)) {
+        let (found, columns): (Vec<u64>, Vec<Columns>) =
+            series.iter().zip(columns).filter_map(|(reference, columns)| Some((*reference, columns?))).unzip();
+        for (labels, (times, values)) in self.labels_of(&found, is_cached).into_iter().zip(columns) {
+            if let Some(labels) = labels {
                 emit(SeriesSamples { labels, times, values });
             }
+        }
+    }
+
+    /// The label sets of those series, `None` for those that have ended meanwhile.
+    fn labels_of(&self, series: &[u64], is_cached: bool) -> Vec<Option<Labels>> {
+        let index = self.index.read();
+        if is_cached {
+            self.label_cache.labels(series, &index)
+        } else {
+            series.iter().map(|reference| index.labels(*reference)).collect()
         }
     }
 
@@ -164,7 +182,7 @@ impl Queryable for Head {
                 if i > 0 {
                     tokio::task::yield_now().await;
                 }
-                self.0.read(slice, select.from.as_millis(), select.to.as_millis(), &mut |found| {
+                self.0.read((slice, true), select.from.as_millis(), select.to.as_millis(), &mut |found| {
                     samples += found.values.len();
                     selection.series.push(found);
                 });

@@ -68,7 +68,7 @@ impl Head {
             stats.symbols = index.symbol_count();
             stats.index_bytes = index.size_bytes();
         }
-        stats.bytes = stats.packed_bytes + stats.index_bytes + other_bytes;
+        stats.bytes = stats.packed_bytes + stats.index_bytes + other_bytes + shared.label_cache.size_bytes();
         stats.journal_bytes = shared.journal.size_bytes();
         stats.journal_dropped_batches = shared.counters.journal_dropped_batches.load(Relaxed);
         let min_time = self.complete_from();

@@ -151,6 +151,49 @@ fn keeps_stale_markers_and_series_that_come_and_go() {
 }
 
 #[test]
+fn keeps_nan_payloads_and_reads_the_one_reserved_pattern_as_nan() {
+    let head = head();
+    let a = head.intern(&labels("a", &[])).unwrap();
+    let patterns = [0x7ff0_0000_0000_0002, 0x7ff8_0000_0000_0001, 0xfff8_0000_0000_1234, super::frame::ABSENT];
+    for (row, bits) in (0_i64..).zip(patterns) {
+        assert_eq!(head.append_at(at(row), &[(a, f64::from_bits(bits))]).accepted, 1);
+    }
+    let found: Vec<u64> = content(&head)["a"].iter().map(|(_, bits)| *bits).collect();
+    assert_eq!(found, [patterns[0], patterns[1], patterns[2], f64::NAN.to_bits()]);
+}
+
+#[test]
+fn series_with_times_of_their_own_end_up_in_small_groups() {
+    let head = head();
+    let refs: Vec<SeriesRef> = (0..40).map(|i| head.intern(&labels("m", &[("i", &i.to_string())])).unwrap()).collect();
+    let all: Vec<Row> = refs.iter().map(|series| Row { series: *series, at: at(0), value: 0.0 }).collect();
+    assert_eq!(head.append(&all).accepted, 40, "by chance at one time");
+    for row in 1..60_i64 {
+        let own: Vec<Row> = (0_i64..)
+            .zip(&refs)
+            .map(|(i, series)| Row { series: *series, at: at(row * 15_000 + i * 97), value: row as f64 })
+            .collect();
+        assert_eq!(head.append(&own).accepted, 40);
+    }
+    let found = content(&head);
+    assert!(found.len() == 40 && found.values().all(|samples| samples.len() == 60));
+    let stats = head.stats();
+    assert!(stats.groups > 20, "{} groups", stats.groups);
+    // A row of all 40 for each of the 2,400 times would be 768,000 bytes.
+    assert!(stats.bytes - stats.index_bytes < 80_000, "{} bytes of samples", stats.bytes - stats.index_bytes);
+}
+
+#[test]
+fn rows_report_vanished_series_by_their_place() {
+    let head = head();
+    let a = head.intern(&labels("a", &[])).unwrap();
+    let row = |series, ms| Row { series, at: at(ms), value: 1.0 };
+    let unknown = SeriesRef(77);
+    let appended = head.append(&[row(unknown, 9), row(a, 5), row(unknown, 1), row(a, 3)]);
+    assert_eq!((appended.accepted, appended.vanished), (2, vec![0, 2]));
+}
+
+#[test]
 fn refuses_series_past_the_limit_and_finds_known_ones() {
     let head = Head::new(Config { series_limit: 1, ..Config::default() });
     let a = head.intern(&labels("a", &[])).unwrap();
