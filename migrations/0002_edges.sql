@@ -58,6 +58,8 @@ CREATE TABLE edge_rollup_1m (
     request_bytes      double precision NOT NULL,
     response_bytes     double precision NOT NULL,
     connections_closed double precision NOT NULL,
+    request_messages double precision NOT NULL,
+    response_messages double precision NOT NULL,
     PRIMARY KEY (edge_id, minute)
 ) PARTITION BY RANGE (minute);
 CREATE INDEX edge_rollup_1m_by_minute ON edge_rollup_1m (minute);
@@ -74,6 +76,8 @@ CREATE TABLE edge_rollup_1h (
     request_bytes      double precision NOT NULL,
     response_bytes     double precision NOT NULL,
     connections_closed double precision NOT NULL,
+    request_messages double precision NOT NULL,
+    response_messages double precision NOT NULL,
     PRIMARY KEY (edge_id, hour)
 ) PARTITION BY RANGE (hour);
 CREATE INDEX edge_rollup_1h_by_hour ON edge_rollup_1h (hour);

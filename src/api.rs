@@ -1,1 +1,95 @@
-//! HTTP APIs: Prometheus, Alertmanager, Jaeger, Tempo shapes and our own.
+//! HTTP APIs: Prometheus at `/api/v1`, our own at `/api/mesh/v1`.
+//!
+//! In: read handles of everything below. Out: an axum [`Router`]. Handlers are thin: they read parameters, ask, and
+//! write the answer in the shape that other programs expect. Knows nothing of pages.
+
+mod encode;
+mod error;
+mod mesh;
+mod metadata;
+mod params;
+mod query;
+mod rules;
+mod series;
+mod status;
+mod targets;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::clock::Clock;
+use crate::graph::health::Thresholds;
+use crate::model::Timestamp;
+use crate::persist::Archive;
+use crate::promql::Engine;
+use crate::series::{Head, Queryable};
+use crate::{rules as rule_engine, scrape};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Asks for the configuration to be read again; answered with the mistakes when it is refused.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// Read handles that the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    /// Evaluates queries.
+    pub engine: Arc<Engine>,
+    /// Memory and history as one.
+    pub series: Arc<dyn Queryable>,
+    /// The memory tier, for its statistics.
+    pub head: Head,
+    /// Edges and traces, memory and PostgreSQL as one.
+    pub archive: Archive,
+    /// Scrape targets and metric metadata.
+    pub scrape: scrape::Status,
+    /// Rule groups and their alerts.
+    pub rules: rule_engine::Status,
+    /// When an edge counts as degraded or failed.
+    pub thresholds: Thresholds,
+    /// The clock.
+    pub clock: Clock,
+    /// The configuration in force with secrets replaced, as YAML.
+    pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Our own metrics as OpenMetrics text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Asks for a reload.
+    pub reload: mpsc::Sender<ReloadRequest>,
+    /// Whether what was there before the start is restored.
+    pub ready: watch::Receiver<bool>,
+    /// How long raw samples are kept, as Prometheus writes it.
+    pub retention: Arc<str>,
+    /// When this process started.
+    pub started_at: Timestamp,
+}
+
+/// The routes of all APIs.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .route("/api/v1/query", get(query::instant).post(query::instant))
+        .route("/api/v1/query_range", get(query::range).post(query::range))
+        .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
+        .route("/api/v1/format_query", get(query::format).post(query::format))
+        .route("/api/v1/series", get(series::series).post(series::series))
+        .route("/api/v1/labels", get(series::label_names).post(series::label_names))
+        .route("/api/v1/label/{name}/values", get(series::label_values))
+        .route("/api/v1/metadata", get(metadata::metadata))
+        .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/rules", get(rules::rules))
+        .route("/api/v1/alerts", get(rules::alerts))
+        .route("/api/v1/alertmanagers", get(status::alertmanagers))
+        .route("/api/v1/status/buildinfo", get(status::build_info))
+        .route("/api/v1/status/runtimeinfo", get(status::runtime_info))
+        .route("/api/v1/status/config", get(status::configuration))
+        .route("/api/v1/status/flags", get(status::flags))
+        .route("/api/v1/status/tsdb", get(status::head))
+        .route("/api/v1/{*unknown}", get(error::not_found).post(error::not_found))
+        .route("/api/mesh/v1/graph", get(mesh::graph))
+        .route("/metrics", get(status::metrics))
+        .route("/-/healthy", get(status::healthy))
+        .route("/-/ready", get(status::ready))
+        .route("/-/reload", post(status::reload))
+        .with_state(state)
+}

@@ -1,1 +1,75 @@
-//! One file per command.
+//! The command line: one file per command.
+
+mod check_config;
+mod dashboards;
+mod demo;
+mod migrate;
+mod promql;
+mod rules;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogFormat;
+
+/// Watches a service mesh: scrapes Istio and Linkerd proxies, takes OTLP spans, evaluates Prometheus rules, tells
+/// webhooks, and draws the service graph.
+#[derive(Debug, Parser)]
+#[command(name = "meshscope", version, max_term_width = 110)]
+pub struct Arguments {
+    /// How log lines are written.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(serve::Arguments),
+    /// Run the service on a simulated mesh, to look around.
+    Demo(demo::Arguments),
+    /// Check a configuration file and the rule files it names.
+    CheckConfig(check_config::Arguments),
+    /// Work with alerting and recording rules.
+    #[command(subcommand)]
+    Rules(rules::Command),
+    /// Ask a running server, or test the query engine.
+    #[command(subcommand)]
+    Promql(promql::Command),
+    /// Work with the Grafana dashboards that meshscope generates.
+    #[command(subcommand)]
+    Dashboards(dashboards::Command),
+    /// Bring the database schema up to date, and exit.
+    Migrate(migrate::Arguments),
+}
+
+/// How a command prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+impl Arguments {
+    /// Runs the command. What a command finds wrong is its exit code; an error is a command that could not run.
+    ///
+    /// # Errors
+    /// When the command could not do its work: a file missing, a port taken, a server away.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(arguments) => serve::run(arguments, self.log_format).await,
+            Command::Demo(arguments) => demo::run(arguments, self.log_format).await,
+            Command::CheckConfig(arguments) => check_config::run(&arguments),
+            Command::Rules(command) => rules::run(command).await,
+            Command::Promql(command) => promql::run(command).await,
+            Command::Dashboards(command) => dashboards::run(&command),
+            Command::Migrate(arguments) => migrate::run(&arguments).await,
+        }
+    }
+}

@@ -1,1 +1,332 @@
-//! Reads and checks meshscope.yaml.
+//! Reads and checks `meshscope.yaml`: one file, in the words of prometheus.yml and alertmanager.yml.
+//!
+//! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative
+//! paths are taken from the folder of the file, as Prometheus does.
+
+mod redact;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::discovery::{self, ScrapeConfig};
+use crate::model::Labels;
+use crate::units::{ByteSize, PromDuration, Secret};
+use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, traces, web, yaml};
+
+pub use redact::redacted;
+
+/// The effective configuration, checked.
+pub struct Config {
+    /// Where it was read from.
+    pub file: Option<PathBuf>,
+    /// The text with secrets replaced, for pages and APIs.
+    pub redacted: String,
+    /// Scrape jobs.
+    pub jobs: discovery::Jobs,
+    /// Patterns of rule files as given, relative to the folder of the configuration.
+    pub rule_files: Vec<String>,
+    /// How often rules are evaluated unless a group says otherwise.
+    pub evaluation_interval: PromDuration,
+    /// How rules are evaluated.
+    pub rules: rules::Config,
+    /// Limits of scraping.
+    pub scrape: scrape::Config,
+    /// When an edge of the graph counts as degraded or failed.
+    pub graph_health: graph::health::Thresholds,
+    /// Labels added to what leaves meshscope.
+    pub external_labels: Labels,
+    /// Who is told.
+    pub plan: Arc<notify::Plan>,
+    /// Pages and APIs.
+    pub web: web::Config,
+    /// OTLP receivers.
+    pub otlp: otlp::Config,
+    /// Spans.
+    pub traces: traces::Config,
+    /// PostgreSQL.
+    pub store: store::Config,
+    /// The memory tier.
+    pub series: series::Config,
+    /// Edge minutes in memory.
+    pub rollup: rollup::Config,
+    /// Limits of queries.
+    pub promql: promql::Config,
+    /// Our own logs and traces.
+    pub telemetry: TelemetryConfig,
+    /// What the file asks for that meshscope does not do.
+    pub warnings: Vec<String>,
+}
+
+/// Why a configuration is refused. Prints one line for each mistake.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What it says is wrong.
+    #[error("{}", problems.join("\n"))]
+    Invalid {
+        /// One line each, `file:line:column: path: what and mend`.
+        problems: Vec<String>,
+    },
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    global: Global,
+    scrape_configs: Vec<ScrapeConfig>,
+    rule_files: Vec<String>,
+    route: Option<notify::RouteConfig>,
+    receivers: Vec<notify::ReceiverConfig>,
+    inhibit_rules: Vec<notify::InhibitRuleConfig>,
+    web: web::Config,
+    otlp: otlp::Config,
+    traces: traces::Config,
+    storage: StorageConfig,
+    scrape: scrape::Config,
+    graph: graph::Config,
+    rollup: rollup::Config,
+    promql: promql::Config,
+    telemetry: TelemetryConfig,
+    // Read so that a pasted file loads; named in a warning.
+    alerting: Option<IgnoredAny>,
+    remote_write: Option<IgnoredAny>,
+    remote_read: Option<IgnoredAny>,
+    templates: Option<IgnoredAny>,
+    time_intervals: Option<IgnoredAny>,
+    mute_time_intervals: Option<IgnoredAny>,
+    tracing: Option<IgnoredAny>,
+}
+
+/// The block `global`: what holds for every job and rule group that does not say otherwise.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Global {
+    scrape_interval: PromDuration,
+    scrape_timeout: Option<PromDuration>,
+    scrape_protocols: Option<Vec<discovery::Protocol>>,
+    evaluation_interval: PromDuration,
+    rule_query_offset: PromDuration,
+    external_labels: BTreeMap<String, String>,
+    body_size_limit: ByteSize,
+    sample_limit: u64,
+    target_limit: u64,
+    label_limit: u64,
+    label_name_length_limit: u64,
+    label_value_length_limit: u64,
+    // Of alertmanager.yml: rules always say when an alert ends, so it is never needed.
+    resolve_timeout: Option<IgnoredAny>,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        let minute = PromDuration::from(std::time::Duration::from_secs(60));
+        Self {
+            scrape_interval: minute,
+            scrape_timeout: None,
+            scrape_protocols: None,
+            evaluation_interval: minute,
+            rule_query_offset: PromDuration::default(),
+            external_labels: BTreeMap::new(),
+            body_size_limit: ByteSize(0),
+            sample_limit: 0,
+            target_limit: 0,
+            label_limit: 0,
+            label_name_length_limit: 0,
+            label_value_length_limit: 0,
+            resolve_timeout: None,
+        }
+    }
+}
+
+/// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StorageConfig {
+    database_url: Option<Secret>,
+    path: Option<PathBuf>,
+    connections_max: u32,
+    shared_buffers: ByteSize,
+    retention: store::RetentionConfig,
+    memory_window: PromDuration,
+    out_of_order_window: PromDuration,
+    series_limit: usize,
+    journal_limit_bytes: ByteSize,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        let (store, series) = (store::Config::default(), series::Config::default());
+        Self {
+            database_url: store.database_url,
+            path: store.path,
+            connections_max: store.connections_max,
+            shared_buffers: store.shared_buffers,
+            retention: store.retention,
+            memory_window: series.memory_window,
+            out_of_order_window: series.out_of_order_window,
+            series_limit: series.series_limit,
+            journal_limit_bytes: series.journal_limit_bytes,
+        }
+    }
+}
+
+impl StorageConfig {
+    fn split(self) -> (store::Config, series::Config) {
+        let Self {
+            database_url,
+            path,
+            connections_max,
+            shared_buffers,
+            retention,
+            memory_window,
+            out_of_order_window,
+            series_limit,
+            journal_limit_bytes,
+        } = self;
+        (
+            store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
+            series::Config { memory_window, out_of_order_window, series_limit, journal_limit_bytes },
+        )
+    }
+}
+
+/// The block `telemetry`: what meshscope tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// OTLP/gRPC address that our own spans go to, `http://127.0.0.1:4317`. Unset: none are made.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says something wrong: every mistake at once.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
+        Self::parse(&text, Some(file))
+    }
+
+    /// Reads the rule files that the configuration names. A broken file is reported and left out; the others run.
+    pub fn load_rules(&self, external_url: &str) -> rules::RuleSet {
+        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let options = rules::LoadOptions {
+            evaluation_interval: self.evaluation_interval.get(),
+            external_labels: self.external_labels.clone(),
+            external_url: external_url.to_owned(),
+        };
+        rules::load(&self.rule_files, folder, &options)
+    }
+
+    /// Checks a text; relative paths are taken from the folder of `file`.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn parse(text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
+        let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
+        let (decoded, problems) = yaml::decode::<File>(text);
+        let mut problems: Vec<String> = problems.iter().map(|problem| format!("{name}:{problem}")).collect();
+        let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
+        let checked = decoded.check(&mut |problem| problems.push(format!("{name}: {problem}")));
+        match checked {
+            Some(config) if problems.is_empty() => {
+                Ok(Self { file: file.map(Path::to_owned), redacted: redacted(text), ..config })
+            }
+            _ => Err(ConfigError::Invalid { problems }),
+        }
+    }
+}
+
+impl File {
+    fn check(self, wrong: &mut dyn FnMut(String)) -> Option<Config> {
+        let warnings = self.not_offered();
+        let defaults = self.global.defaults();
+        let (jobs, job_errors) = discovery::jobs(&self.scrape_configs, &defaults);
+        job_errors.iter().for_each(|error| wrong(error.to_string()));
+        for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
+            wrong(format!("global.external_labels: {name:?} is not a valid label name"));
+        }
+        if self.global.evaluation_interval.is_zero() {
+            wrong("global.evaluation_interval must be longer than 0s".to_owned());
+        }
+        let told = notify::Config { route: self.route, receivers: self.receivers, inhibit_rules: self.inhibit_rules };
+        let plan = match notify::Plan::new(&told) {
+            Ok(plan) => Some(plan),
+            Err(errors) => {
+                errors.iter().for_each(|error| wrong(error.to_string()));
+                None
+            }
+        }?;
+        let (store, series) = self.storage.split();
+        let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned()).collect();
+        Some(Config {
+            file: None,
+            redacted: String::new(),
+            jobs,
+            rule_files: self.rule_files,
+            evaluation_interval: self.global.evaluation_interval,
+            rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
+            scrape: self.scrape,
+            graph_health: self.graph.health,
+            external_labels: self.global.external_labels.iter().collect(),
+            plan: Arc::new(plan),
+            web: self.web,
+            otlp: self.otlp,
+            traces: self.traces,
+            store,
+            series,
+            rollup: self.rollup,
+            promql: promql::Config { default_subquery_step: self.global.evaluation_interval, ..self.promql },
+            telemetry: self.telemetry,
+            warnings,
+        })
+    }
+
+    fn not_offered(&self) -> Vec<String> {
+        let blocks = [
+            ("alerting", &self.alerting, "alerts are routed by `route` and `receivers` in this file"),
+            ("remote_write", &self.remote_write, "samples are not sent on"),
+            ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
+            ("templates", &self.templates, "webhooks carry data, not text"),
+            ("time_intervals", &self.time_intervals, "routes that name one are refused"),
+            ("mute_time_intervals", &self.mute_time_intervals, "routes that name one are refused"),
+            ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),
+        ];
+        let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
+        given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}")).collect()
+    }
+}
+
+impl Global {
+    fn defaults(&self) -> discovery::Defaults {
+        let built_in = discovery::Defaults::default();
+        discovery::Defaults {
+            scrape_interval: self.scrape_interval,
+            scrape_timeout: self.scrape_timeout.unwrap_or(built_in.scrape_timeout.min(self.scrape_interval)),
+            scrape_protocols: self.scrape_protocols.clone().unwrap_or(built_in.scrape_protocols),
+            body_size_limit: self.body_size_limit,
+            sample_limit: self.sample_limit,
+            label_limit: self.label_limit,
+            label_name_length_limit: self.label_name_length_limit,
+            label_value_length_limit: self.label_value_length_limit,
+            target_limit: self.target_limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

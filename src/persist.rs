@@ -1,4 +1,5 @@
-//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, maintenance; restore at start.
+//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox,
+//! maintenance; restore at start; and the archive that pages read.
 //!
 //! In: the memory tier, the rollup, and channels of span batches and alert transitions. Out: rows. Each part is one task
 //! with `run(self, shutdown)`: it writes at its own pace, tries again with growing pauses while PostgreSQL is away, makes
@@ -7,19 +8,23 @@
 //! Invariant: what a part holds while PostgreSQL is away is bounded. The journal is bounded by `series`; a queue that is
 //! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
 
+mod archive;
 mod chunks;
 mod history;
 mod journal;
 mod maintenance;
+mod outbox;
 mod queue;
 mod restore;
 mod rollups;
 mod status;
 
+pub use archive::{Archive, TraceQuery};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
+pub use outbox::{OutboxPersist, OutboxRestored, restore_outbox};
 pub use queue::{AlertPersist, SpanPersist};
 pub use restore::{RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;

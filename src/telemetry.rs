@@ -1,1 +1,82 @@
 //! Our own logs, metrics and traces.
+//!
+//! In: counters that the modules keep as plain atomics. Out: log lines on stderr, the page `/metrics`, spans over OTLP.
+//! Invariant: the modules know nothing of how they are observed.
+
+mod metrics;
+
+use std::time::Duration;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+pub use metrics::{Kind, Metrics};
+
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Keeps our own spans flowing; [`Telemetry::shutdown`] sends the last of them.
+#[derive(Default)]
+pub struct Telemetry {
+    provider: Option<SdkTracerProvider>,
+}
+
+impl Telemetry {
+    /// Starts logs, and spans when there is an address for them. The level comes from `RUST_LOG`, else `default_level`.
+    ///
+    /// # Errors
+    /// When the OTLP address is not one, or logging was started before.
+    pub fn start(format: LogFormat, default_level: &str, otlp_endpoint: Option<&str>) -> anyhow::Result<Self> {
+        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let lines = match format {
+            LogFormat::Text => lines.with_target(false).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        let provider = otlp_endpoint.map(provider).transpose()?;
+        let spans = provider.as_ref().map(|provider| {
+            // The exporter's own crates make spans of their own; following them would never end.
+            let ours = EnvFilter::new("meshscope=info");
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("meshscope")).with_filter(ours)
+        });
+        tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
+        Ok(Self { provider })
+    }
+
+    /// Sends the last spans; waits a few seconds at most.
+    pub async fn shutdown(self) {
+        let Some(provider) = self.provider else { return };
+        // The SDK blocks while it sends.
+        let sent = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(EXPORT_TIMEOUT));
+        if let Ok(Err(error)) = sent.await {
+            tracing::debug!("the last of our own spans were not sent: {error}");
+        }
+    }
+}
+
+fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()?;
+    let resource = Resource::builder().with_service_name("meshscope").build();
+    Ok(SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.1))))
+        .with_resource(resource)
+        .build())
+}

@@ -1,1 +1,99 @@
-//! Browser pages.
+//! Browser pages: server-rendered, live through small scripts, complete without them.
+//!
+//! In: read handles of everything below. Out: an axum [`Router`]. Every view is a URL; every empty view says why it is
+//! empty and what to do. Label and span values reach HTML only through the template engine, which escapes them.
+
+mod alerts;
+mod assets;
+mod drawing;
+mod error;
+mod explore;
+mod format;
+mod frame;
+mod graph;
+mod overview;
+mod range;
+mod targets;
+mod traces;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::routing::get;
+use serde::Deserialize;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::clock::Clock;
+use crate::graph::health::Thresholds;
+use crate::persist::Archive;
+use crate::promql::Engine;
+use crate::series::Queryable;
+use crate::{notify, otlp, rules, scrape};
+
+/// Pages and APIs: the block `web`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address of pages and APIs. Default 127.0.0.1:7070: loopback, because there is no authentication yet.
+    pub listen: SocketAddr,
+    /// How users reach meshscope, for links in notifications. Default: the address above.
+    pub external_url: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7070)), external_url: None }
+    }
+}
+
+/// Read handles that the pages share. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    /// Evaluates queries.
+    pub engine: Arc<Engine>,
+    /// Memory and history as one.
+    pub series: Arc<dyn Queryable>,
+    /// Edges and traces, memory and PostgreSQL as one.
+    pub archive: Archive,
+    /// Scrape targets.
+    pub scrape: scrape::Status,
+    /// Rule groups and their alerts.
+    pub rules: rules::Status,
+    /// Receivers and groups.
+    pub notify: notify::Status,
+    /// What the OTLP receivers count, so that an empty trace page can say why.
+    pub otlp: Arc<otlp::Counters>,
+    /// When an edge counts as degraded or failed.
+    pub thresholds: Thresholds,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// The routes of all pages.
+pub fn router(state: State) -> Router {
+    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'; \
+                  object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+    let header = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    Router::new()
+        .route("/", get(overview::page))
+        .route("/graph", get(graph::page))
+        .route("/alerts", get(alerts::page))
+        .route("/traces", get(traces::search))
+        .route("/traces/{id}", get(traces::trace))
+        .route("/explore", get(explore::page))
+        .route("/targets", get(targets::page))
+        .route("/assets/{file}", get(assets::serve))
+        .with_state(state)
+        .layer(header(header::CONTENT_SECURITY_POLICY, policy))
+        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(header(header::REFERRER_POLICY, "same-origin"))
+}
+
+/// The page for any path that is not one.
+pub fn not_found(state: State) -> axum::routing::MethodRouter {
+    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) })
+}

@@ -120,7 +120,8 @@ fn content_hash(minute: &EdgeMinute) -> u64 {
         count.to_bits().hash(&mut hasher);
     }
     let EdgeMinute { latency, request_bytes, response_bytes, connections_closed, .. } = minute;
-    let sums = [latency.sum_ms, *request_bytes, *response_bytes, *connections_closed];
+    let messages = [minute.request_messages, minute.response_messages];
+    let sums = [latency.sum_ms, *request_bytes, *response_bytes, *connections_closed, messages[0], messages[1]];
     for number in latency.bounds_ms.iter().chain(&latency.counts).chain(&sums) {
         number.to_bits().hash(&mut hasher);
     }
@@ -152,6 +153,8 @@ mod tests {
             request_bytes: bytes,
             response_bytes: 0.0,
             connections_closed: 0.0,
+            request_messages: 0.0,
+            response_messages: 0.0,
         }
     }
 

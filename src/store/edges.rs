@@ -129,7 +129,7 @@ impl Store {
         let (table, at) = (tier.table(), tier.time_column());
         let sql = format!(
             "SELECT {at} AS at, edge_id, outcome_ids, outcome_counts, layout_id, latency_counts, latency_sum_ms,
-                    request_bytes, response_bytes, connections_closed
+                    request_bytes, response_bytes, connections_closed, request_messages, response_messages
              FROM {table} WHERE {at} >= $1 AND {at} < $2 ORDER BY {at}"
         );
         let mut rows =

@@ -77,17 +77,12 @@ impl Edges {
         };
         let minute = now.floor_to(Duration::from_secs(60));
         let gathered = self.gathered.entry((minute, edge)).or_insert_with_key(|(minute, edge)| EdgeMinute {
-            minute: *minute,
-            edge: edge.clone(),
-            requests: Vec::new(),
             latency: LatencyHistogram {
                 bounds_ms: Arc::clone(&BOUNDS_MS),
                 counts: vec![0.0; BOUNDS_MS.len() + 1],
                 sum_ms: 0.0,
             },
-            request_bytes: 0.0,
-            response_bytes: 0.0,
-            connections_closed: 0.0,
+            ..EdgeMinute::empty(*minute, edge.clone())
         });
         match gathered.requests.iter_mut().find(|(outcome, _)| *outcome == side.outcome) {
             Some((_, count)) => *count += 1.0,

@@ -63,6 +63,8 @@ pub fn edge_minute(minute: Timestamp, reporter: Reporter, source: &str, destinat
         request_bytes: 1000.0,
         response_bytes: 2000.5,
         connections_closed: 0.0,
+        request_messages: 0.0,
+        response_messages: 0.0,
     }
 }
 
@@ -248,6 +250,8 @@ async fn a_minute_written_again_replaces_the_first() {
         requests: Vec::new(),
         latency: LatencyHistogram::default(),
         connections_closed: 3.0,
+        request_messages: 5.0,
+        response_messages: 6.0,
         ..edge_minute(noon(), Reporter::Destination, "web", "db")
     };
     store.write_edges(vec![minute.clone(), tcp.clone()]).await.expect("write");

@@ -127,6 +127,8 @@ pub(super) async fn insert_rollup(
         ("request_bytes", number(|m| m.request_bytes)),
         ("response_bytes", number(|m| m.response_bytes)),
         ("connections_closed", number(|m| m.connections_closed)),
+        ("request_messages", number(|m| m.request_messages)),
+        ("response_messages", number(|m| m.response_messages)),
         ("latency_counts", Column::DoubleArray(rows.into_iter().map(|(_, m)| m.latency.counts).collect())),
     ];
     let on_conflict = OnConflict::Often(match tier {
@@ -182,5 +184,7 @@ pub(super) fn minute_from(
         request_bytes: row.get("request_bytes"),
         response_bytes: row.get("response_bytes"),
         connections_closed: row.get("connections_closed"),
+        request_messages: row.get("request_messages"),
+        response_messages: row.get("response_messages"),
     })
 }

@@ -24,6 +24,8 @@ pub(super) fn add(total: &mut EdgeMinute, more: EdgeMinute) {
     total.request_bytes += more.request_bytes;
     total.response_bytes += more.response_bytes;
     total.connections_closed += more.connections_closed;
+    total.request_messages += more.request_messages;
+    total.response_messages += more.response_messages;
 }
 
 /// Adds histograms. Of different layouts the sum has all bounds of both: each bucket's count stays under its own bound.

@@ -1,0 +1,71 @@
+//! `meshscope rules`: check and test rule files, and wrap them for Kubernetes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::{dashboards, rules};
+
+/// promtool's exit code for lints that were to be fatal.
+const LINT_FATAL: u8 = 3;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Check rule files and PrometheusRule objects, as `promtool check rules`.
+    Check {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Fail for lints too (exit code 3).
+        #[arg(long)]
+        lint_fatal: bool,
+    },
+    /// Run unit tests of rules, as `promtool test rules`.
+    Test {
+        /// The test files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Only the tests whose name matches this expression.
+        #[arg(long, value_name = "REGEX")]
+        run: Option<String>,
+    },
+    /// Print a rule file as a PrometheusRule object.
+    Export {
+        /// The rule file.
+        file: PathBuf,
+        /// Name of the object. Default: the name of the file.
+        #[arg(long)]
+        name: Option<String>,
+        /// Namespace of the object.
+        #[arg(long)]
+        namespace: Option<String>,
+    },
+}
+
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check { files, lint_fatal } => {
+            let report = rules::check(&files);
+            print!("{report}");
+            Ok(match (report.has_faults(), report.has_lints() && lint_fatal) {
+                (true, _) => ExitCode::FAILURE,
+                (false, true) => ExitCode::from(LINT_FATAL),
+                (false, false) => ExitCode::SUCCESS,
+            })
+        }
+        Command::Test { files, run } => {
+            let only = run.map(|pattern| regex::Regex::new(&pattern)).transpose().context("--run")?;
+            let report = rules::unittest::run_matching(&files, only.as_ref()).await;
+            print!("{report}");
+            Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Export { file, name, namespace } => {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
+            let name = name.unwrap_or(stem);
+            print!("{}", dashboards::prometheus_rule(&name, namespace.as_deref(), &text)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

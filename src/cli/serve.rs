@@ -1,0 +1,67 @@
+//! `meshscope serve`: the service itself.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::app;
+use crate::config::Config;
+use crate::telemetry::{LogFormat, Telemetry};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The configuration file.
+    #[arg(long, short, value_name = "FILE", default_value = "meshscope.yaml", env = "MESHSCOPE_CONFIG")]
+    config: PathBuf,
+}
+
+pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Result<ExitCode> {
+    let config = Config::read(&arguments.config)?;
+    serve(config, &arguments.config, format, || {}).await
+}
+
+/// Runs the service until it is told to stop, or a part of it ends. `ready` is called once everything answers.
+pub(super) async fn serve(
+    config: Config,
+    file: &Path,
+    format: LogFormat,
+    ready: impl FnOnce(),
+) -> anyhow::Result<ExitCode> {
+    let telemetry = Telemetry::start(format, "meshscope=info,warn", config.telemetry.otlp_endpoint.as_deref())?;
+    let shutdown = CancellationToken::new();
+    stop_on_signal(shutdown.clone())?;
+    let built = app::build(config, Some(file.to_owned())).await.context("cannot start");
+    let outcome = match built {
+        Ok(app) => {
+            ready();
+            app.run(shutdown).await
+        }
+        Err(error) => Err(error),
+    };
+    telemetry.shutdown().await;
+    outcome?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first SIGINT or SIGTERM asks for a clean end; a second one ends at once.
+fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if shutdown.is_cancelled() {
+                eprintln!("meshscope: stopped at once");
+                std::process::exit(130);
+            }
+            tracing::info!("stopping: a second signal stops at once");
+            shutdown.cancel();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The configuration as it may be shown: every secret replaced.
+
+use crate::yaml::{self, Node, Value};
+
+/// Keys whose value is a secret wherever they stand.
+const SECRET_KEYS: [&str; 9] = [
+    "password",
+    "credentials",
+    "bearer_token",
+    "client_secret",
+    "api_key",
+    "routing_key",
+    "service_key",
+    "api_url",
+    "secrets",
+];
+
+/// The text with its secrets replaced and its comments gone; empty when it is not YAML.
+pub fn redacted(text: &str) -> String {
+    let nodes = yaml::documents(text).unwrap_or_default();
+    let shown: Vec<String> =
+        (nodes.iter()).filter_map(|node| serde_saphyr::to_string(&shown(node, None)).ok()).collect();
+    shown.join("---\n")
+}
+
+fn shown(node: &Node, key: Option<&str>) -> serde_json::Value {
+    if key.is_some_and(|key| SECRET_KEYS.contains(&key)) && node.value != Value::Null {
+        return "<secret>".into();
+    }
+    match &node.value {
+        Value::Null => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Number(text) => text.parse().map_or_else(|_| text.clone().into(), serde_json::Value::Number),
+        Value::String(text) => shown_text(text, key).into(),
+        Value::Sequence(items) => items.iter().map(|item| shown(item, None)).collect(),
+        Value::Mapping(entries) => (entries.iter())
+            .map(|(key, value)| {
+                let key = key.as_str().unwrap_or_default();
+                (key.to_owned(), shown(value, Some(key)))
+            })
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+/// A webhook's address may be a secret as a whole; any other address loses its password.
+fn shown_text(text: &str, key: Option<&str>) -> String {
+    match key {
+        Some("url") => "<secret>".to_owned(),
+        Some("database_url" | "proxy_url") => match reqwest::Url::parse(text) {
+            Ok(mut url) if url.password().is_some() => match url.set_password(Some("xxxxx")) {
+                Ok(()) => url.to_string(),
+                Err(()) => "<secret>".to_owned(),
+            },
+            Ok(url) => url.to_string(),
+            Err(_) => "<secret>".to_owned(),
+        },
+        _ => text.to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! Edges, traces and alert history for pages and APIs: memory and PostgreSQL as one.
+//!
+//! Invariant: an answer is never less than what memory holds; when PostgreSQL is away it comes with the reason.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::model::span::{Span, SpanId, TraceId, TracePart};
+use crate::model::{AlertTransition, EdgeMinute, Timestamp};
+use crate::rollup::Rollup;
+use crate::store::{AlertQuery, Health, RollupTier, Store, StoreError, TraceSearch, TraceSummary};
+use crate::traces::{Filter, Live, decode_batch};
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// Ranges longer than this are read by the hour.
+const MINUTES_READ: Duration = Duration::from_secs(12 * 3600);
+const HISTORY: Duration = Duration::from_secs(7 * 86_400);
+/// How long a page waits for PostgreSQL.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What traces are looked for.
+#[derive(Clone, Debug)]
+pub struct TraceQuery {
+    /// Earliest start.
+    pub from: Timestamp,
+    /// Latest start.
+    pub to: Timestamp,
+    /// A service that takes part.
+    pub service: Option<String>,
+    /// An operation that occurs.
+    pub operation: Option<String>,
+    /// Shortest duration.
+    pub duration_min: Option<Duration>,
+    /// Only traces with a failed span.
+    pub errors_only: bool,
+    /// Most traces; the newest are taken.
+    pub limit: usize,
+}
+
+/// Reads edges, traces and alert history wherever they are. Clones share it.
+#[derive(Clone)]
+pub struct Archive {
+    store: Store,
+    rollup: Rollup,
+    live: Live,
+    health: watch::Receiver<Health>,
+    /// The first minute that memory holds whole.
+    whole_from: Timestamp,
+    /// How long memory keeps minutes.
+    kept: Duration,
+}
+
+impl Archive {
+    /// Reads memory for minutes from `started_at` on and younger than `kept`, PostgreSQL for the others.
+    pub fn new(store: Store, rollup: Rollup, live: Live, started_at: Timestamp, kept: Duration) -> Self {
+        let health = store.health();
+        // The minute of the start was restored, so it is whole.
+        Self { store, rollup, live, health, whole_from: started_at.floor_to(MINUTE), kept }
+    }
+
+    /// Why PostgreSQL does not answer; `None` when it does.
+    pub fn away(&self) -> Option<String> {
+        match &*self.health.borrow() {
+            Health::Available => None,
+            Health::Away { since, reason } => Some(format!("since {since}: {reason}")),
+        }
+    }
+
+    /// What each edge did in the minutes that start in `[from, to)`, and why some of it may be missing.
+    pub async fn edges(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> (Vec<EdgeMinute>, Option<String>) {
+        let from = from.floor_to(MINUTE);
+        let seam = self.whole_from.max((now - self.kept).floor_to(MINUTE) + MINUTE);
+        let mut minutes: Vec<EdgeMinute> = Vec::new();
+        let mut warning = None;
+        if from < seam {
+            let end = to.min(seam);
+            let tier = if end.since(from) > MINUTES_READ { RollupTier::Hours } else { RollupTier::Minutes };
+            match self.read(self.stored_edges(tier, from, end)).await {
+                Ok(stored) => minutes = stored,
+                Err(reason) => warning = Some(format!("Edges before {seam} are not shown: {reason}.")),
+            }
+        }
+        if to > seam {
+            let recent = self.rollup.recent(from.max(seam));
+            minutes.extend(recent.into_iter().filter(|minute| minute.minute < to));
+        }
+        (minutes, warning)
+    }
+
+    /// Hours that are rolled up, and minutes for what is not yet.
+    async fn stored_edges(
+        &self,
+        tier: RollupTier,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<EdgeMinute>, StoreError> {
+        if matches!(tier, RollupTier::Minutes) {
+            return self.store.edges(tier, from, to).await;
+        }
+        let rolled_until = to.floor_to(2 * 60 * MINUTE);
+        let mut edges = self.store.edge_totals(RollupTier::Hours, from, rolled_until).await?;
+        edges.extend(self.store.edge_totals(RollupTier::Minutes, rolled_until, to).await?);
+        Ok(edges)
+    }
+
+    /// All spans of a trace, each once, and why some may be missing.
+    pub async fn trace(&self, id: TraceId) -> (Vec<Span>, Option<String>) {
+        let mut spans = self.live.trace(id);
+        let mut warning = None;
+        match self.read(self.store.trace(id)).await {
+            Ok(batches) => {
+                let mut seen: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+                for bytes in batches {
+                    match decode_batch(&bytes) {
+                        Ok(stored) => {
+                            let own = stored.into_iter().filter(|span| span.trace_id == id);
+                            spans.extend(own.filter(|span| seen.insert(span.span_id)));
+                        }
+                        Err(error) => warning = Some(format!("A stored part of this trace is damaged: {error}.")),
+                    }
+                }
+            }
+            Err(reason) => warning = Some(format!("Stored spans are not shown: {reason}.")),
+        }
+        spans.sort_by_key(|span| span.start_ns);
+        (spans, warning)
+    }
+
+    /// The newest traces that match, newest first.
+    pub async fn search_traces(&self, query: &TraceQuery) -> (Vec<TraceSummary>, Option<String>) {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let search = TraceSearch {
+            from: query.from,
+            to: query.to,
+            service: query.service.clone(),
+            operation: query.operation.clone(),
+            duration_ns_min: query.duration_min.map(nanos),
+            duration_ns_max: None,
+            error_only: query.errors_only,
+            attribute_hashes: Vec::new(),
+            limit: query.limit,
+        };
+        let (mut found, warning) = match self.read(self.store.search_traces(&search)).await {
+            Ok(found) => (found, None),
+            Err(reason) => (Vec::new(), Some(format!("Stored traces are not searched: {reason}."))),
+        };
+        self.add_live(query, &mut found);
+        found.sort_by(|a, b| b.start_ns.cmp(&a.start_ns));
+        found.truncate(query.limit);
+        (found, warning)
+    }
+
+    /// What has not reached PostgreSQL yet, and what has grown since.
+    fn add_live(&self, query: &TraceQuery, found: &mut Vec<TraceSummary>) {
+        let at_ns = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
+        let filter = Filter {
+            service: query.service.clone(),
+            operation: query.operation.clone(),
+            errors_only: query.errors_only,
+            from_ns: Some(at_ns(query.from)),
+            to_ns: Some(at_ns(query.to)),
+            limit: query.limit,
+            ..Filter::default()
+        };
+        let min = query.duration_min.map_or(0, |min| u64::try_from(min.as_nanos()).unwrap_or(u64::MAX));
+        let mut by_id: HashMap<TraceId, usize> = found.iter().enumerate().map(|(i, t)| (t.trace_id, i)).collect();
+        for part in self.live.recent(&filter) {
+            let live = summary(part);
+            match by_id.get(&live.trace_id) {
+                Some(&at) if found[at].span_count < live.span_count => found[at] = live,
+                Some(_) => {}
+                None if live.end_ns.saturating_sub(live.start_ns) >= min => {
+                    by_id.insert(live.trace_id, found.len());
+                    found.push(live);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Names of services with spans in the range, sorted.
+    pub async fn services(&self, from: Timestamp, to: Timestamp) -> Vec<String> {
+        let mut names: BTreeSet<String> = self.live.services().iter().map(|name| name.to_string()).collect();
+        names.extend(self.read(self.store.span_services(from, to)).await.unwrap_or_default());
+        names.into_iter().collect()
+    }
+
+    /// The newest changes of alert states of the last week, newest first.
+    pub async fn alert_history(&self, now: Timestamp, limit: usize) -> (Vec<AlertTransition>, Option<String>) {
+        let query = AlertQuery { from: now - HISTORY, to: now + MINUTE, matchers: Vec::new(), limit };
+        match self.read(self.store.alert_events(&query)).await {
+            Ok(events) => (events, None),
+            Err(reason) => (Vec::new(), Some(format!("The history of alerts is not shown: {reason}."))),
+        }
+    }
+
+    /// Asks PostgreSQL, unless it is known to be away, and not for ever.
+    async fn read<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+        if let Some(away) = self.away() {
+            return Err(format!("PostgreSQL is away {away}"));
+        }
+        match tokio::time::timeout(PATIENCE, work).await {
+            Ok(done) => done.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("PostgreSQL did not answer within {PATIENCE:?}")),
+        }
+    }
+}
+
+fn summary(part: TracePart) -> TraceSummary {
+    TraceSummary {
+        trace_id: part.trace_id,
+        start_ns: part.start_ns,
+        end_ns: part.end_ns,
+        span_count: u64::from(part.span_count),
+        error_count: u64::from(part.error_count),
+        root_service: part.root_service,
+        root_name: part.root_name,
+        services: part.services,
+    }
+}

@@ -1,0 +1,155 @@
+//! The page of alerts: what fires and waits, its story, and what receivers were told.
+
+use askama::Template;
+use axum::extract::State as Shared;
+use axum::response::Response;
+
+use super::State;
+use super::format;
+use super::frame::{Frame, render};
+use crate::model::{Alert, AlertState, Timestamp};
+
+#[derive(Template)]
+#[template(path = "alerts.html")]
+struct Page {
+    frame: Frame,
+    alerts: Vec<Row>,
+    rules: usize,
+    broken: Vec<Broken>,
+    file_problems: Vec<String>,
+    attempts: Vec<Told>,
+    history: Vec<Change>,
+}
+
+/// One alert as a row.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) state: &'static str,
+    pub(super) class: &'static str,
+    pub(super) summary: String,
+    pub(super) description: String,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) value: String,
+    pub(super) since: String,
+    pub(super) since_exact: String,
+    pub(super) rule: String,
+    pub(super) query: String,
+    pub(super) explore: String,
+    order: (u8, Timestamp),
+}
+
+struct Broken {
+    name: String,
+    error: String,
+}
+
+struct Told {
+    ago: String,
+    receiver: String,
+    what: String,
+    reason: &'static str,
+    tries: u32,
+    error: Option<String>,
+}
+
+struct Change {
+    ago: String,
+    exact: String,
+    name: String,
+    labels: String,
+    from: &'static str,
+    to: &'static str,
+    class: &'static str,
+}
+
+pub(super) async fn page(Shared(state): Shared<State>) -> Response {
+    let now = state.clock.now();
+    let groups = state.rules.groups();
+    let rules = groups.iter().map(|group| group.rules.len()).sum();
+    let broken = (groups.iter())
+        .flat_map(|group| group.rules.iter())
+        .filter_map(|rule| Some(Broken { name: rule.name.clone(), error: rule.last_error.clone()? }))
+        .collect();
+    let attempts = state.notify.attempts().into_iter().take(30).map(|attempt| Told {
+        ago: format::ago(Some(attempt.at), now),
+        receiver: attempt.receiver,
+        what: told(attempt.firing, attempt.resolved),
+        reason: attempt.reason,
+        tries: attempt.tries,
+        error: attempt.error,
+    });
+    let (history, warning) = state.archive.alert_history(now, 60).await;
+    let history = history.into_iter().map(|change| Change {
+        ago: format::ago(Some(change.at), now),
+        exact: change.at.to_string(),
+        name: change.labels.value("alertname").to_owned(),
+        labels: change.labels.without(&["alertname"]).to_string(),
+        from: change.from.as_str(),
+        to: change.to.as_str(),
+        class: class_of(change.to),
+    });
+    let page = Page {
+        frame: Frame::new(&state, "alerts").warn(warning),
+        alerts: rows(&state),
+        rules,
+        broken,
+        file_problems: state.rules.problems().iter().map(ToString::to_string).collect(),
+        attempts: attempts.collect(),
+        history: history.collect(),
+    };
+    render(&page)
+}
+
+fn told(firing: usize, resolved: usize) -> String {
+    match (firing, resolved) {
+        (firing, 0) => format!("{firing} firing"),
+        (0, resolved) => format!("{resolved} resolved"),
+        (firing, resolved) => format!("{firing} firing, {resolved} resolved"),
+    }
+}
+
+/// Alerts that fire or wait, the firing ones first, the longest first.
+pub(super) fn rows(state: &State) -> Vec<Row> {
+    let now = state.clock.now();
+    let mut rows = Vec::new();
+    for group in state.rules.groups() {
+        for rule in &group.rules {
+            let Some(alerting) = &rule.alerting else { continue };
+            for alert in alerting.alerts.iter().filter(|alert| alert.state != AlertState::Inactive) {
+                rows.push(row(alert, &rule.query, &format!("{} › {}", group.name, rule.name), now));
+            }
+        }
+    }
+    rows.sort_by(|a, b| a.order.cmp(&b.order));
+    rows
+}
+
+fn row(alert: &Alert, query: &str, rule: &str, now: Timestamp) -> Row {
+    let since = alert.fired_at.unwrap_or(alert.active_at);
+    let said = |name: &str| alert.annotations.value(name).to_owned();
+    let query_text: String = reqwest::Url::parse_with_params("http://x/explore", [("query", query)])
+        .map_or_else(|_| String::new(), |url| url.query().unwrap_or_default().to_owned());
+    Row {
+        name: alert.labels.value("alertname").to_owned(),
+        state: alert.state.as_str(),
+        class: class_of(alert.state),
+        summary: said("summary"),
+        description: said("description"),
+        labels: alert.labels.without(&["alertname"]).iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+        value: format::number(alert.value),
+        since: format::ago(Some(since), now),
+        since_exact: since.to_string(),
+        rule: rule.to_owned(),
+        query: query.to_owned(),
+        explore: format!("/explore?{query_text}"),
+        order: (u8::from(alert.state != AlertState::Firing), since),
+    }
+}
+
+fn class_of(state: AlertState) -> &'static str {
+    match state {
+        AlertState::Firing => "failure",
+        AlertState::Pending => "degraded",
+        AlertState::Inactive => "healthy",
+    }
+}

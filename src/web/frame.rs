@@ -1,0 +1,77 @@
+//! What every page has around its content.
+
+use axum::response::{Html, IntoResponse, Response};
+
+use super::{State, assets, error};
+use crate::model::AlertState;
+
+/// Header, navigation and notes of one page.
+pub(super) struct Frame {
+    pub(super) page: &'static str,
+    pub(super) styles: Vec<String>,
+    pub(super) theme_script: Option<String>,
+    pub(super) script: Option<String>,
+    pub(super) navigation: Vec<Item>,
+    pub(super) database_away: Option<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// One entry of the navigation.
+pub(super) struct Item {
+    pub(super) name: &'static str,
+    pub(super) href: &'static str,
+    pub(super) current: bool,
+    pub(super) count: usize,
+    pub(super) count_title: &'static str,
+}
+
+const PAGES: [(&str, &str, &str); 6] = [
+    ("overview", "Overview", "/"),
+    ("graph", "Graph", "/graph"),
+    ("alerts", "Alerts", "/alerts"),
+    ("traces", "Traces", "/traces"),
+    ("explore", "Explore", "/explore"),
+    ("targets", "Targets", "/targets"),
+];
+
+impl Frame {
+    pub(super) fn new(state: &State, page: &'static str) -> Self {
+        let firing = firing_alerts(state);
+        let navigation = PAGES.map(|(id, name, href)| Item {
+            name,
+            href,
+            current: id == page,
+            count: if id == "alerts" { firing } else { 0 },
+            count_title: "firing alerts",
+        });
+        Self {
+            page,
+            styles: ["main.css", "styles.css"].into_iter().filter_map(assets::path).collect(),
+            theme_script: assets::path("theme.js"),
+            script: assets::path("main.js"),
+            navigation: navigation.into(),
+            database_away: state.archive.away(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// The same with a warning above the content, when there is one.
+    pub(super) fn warn(mut self, warning: Option<String>) -> Self {
+        self.warnings.extend(warning);
+        self
+    }
+}
+
+fn firing_alerts(state: &State) -> usize {
+    let groups = state.rules.groups();
+    let alerting = groups.iter().flat_map(|group| &group.rules).filter_map(|rule| rule.alerting.as_ref());
+    alerting.flat_map(|rule| &rule.alerts).filter(|alert| alert.state == AlertState::Firing).count()
+}
+
+/// Renders a page.
+pub(super) fn render(page: &impl askama::Template) -> Response {
+    match page.render() {
+        Ok(text) => Html(text).into_response(),
+        Err(reason) => error::internal(&reason.to_string()),
+    }
+}

@@ -1,0 +1,158 @@
+//! The first page: how the mesh is, in one line of words, and where to look.
+
+use askama::Template;
+use axum::extract::State as Shared;
+use axum::response::Response;
+
+use super::alerts::{self, Row};
+use super::drawing::label;
+use super::frame::{Frame, render};
+use super::{State, error, format};
+use crate::graph::{self, GraphOptions, Node, ServiceGraph};
+use crate::scrape::Health;
+
+const RANGE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+const SERVICES_SHOWN: usize = 8;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    frame: Frame,
+    sentence: String,
+    class: &'static str,
+    tiles: Vec<(&'static str, String, &'static str)>,
+    alerts: Vec<Row>,
+    worst: Vec<Worst>,
+    empty: Option<String>,
+    charts: [Chart; 3],
+}
+
+struct Worst {
+    name: String,
+    namespace: String,
+    class: &'static str,
+    reason: String,
+    rate: String,
+    errors: String,
+    href: String,
+}
+
+/// A chart that the script draws from the query API.
+struct Chart {
+    title: &'static str,
+    query: &'static str,
+    unit: &'static str,
+    legend: &'static str,
+}
+
+const CHARTS: [Chart; 3] = [
+    Chart {
+        title: "Requests by service",
+        query: "topk(6, sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\"}[1m])))",
+        unit: "per second",
+        legend: "destination_service_name",
+    },
+    Chart {
+        title: "Errors by service",
+        query: "sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\",response_code=~\"5..|0\"}[1m])) > 0",
+        unit: "per second",
+        legend: "destination_service_name",
+    },
+    Chart {
+        title: "p95 latency by service",
+        query: "topk(6, histogram_quantile(0.95, sum by (le, destination_service_name) (rate(istio_request_duration_milliseconds_bucket{reporter=~\"source|waypoint\"}[1m]))))",
+        unit: "milliseconds",
+        legend: "destination_service_name",
+    },
+];
+
+pub(super) async fn page(Shared(state): Shared<State>) -> Response {
+    let now = state.clock.now();
+    let (minutes, warning) = state.archive.edges(now - RANGE, now, now).await;
+    let options = GraphOptions { thresholds: state.thresholds.clone(), ..GraphOptions::new(now - RANGE, now) };
+    let built = tokio::task::spawn_blocking(move || graph::build(&minutes, &options)).await;
+    let Ok(graph) = built else { return error::internal("the graph could not be built") };
+    let alerts = alerts::rows(&state);
+    let firing = alerts.iter().filter(|alert| alert.state == "firing").count();
+    let targets = state.scrape.targets();
+    let down = targets.iter().filter(|target| target.health == Health::Down).count();
+    let (sentence, class) = sentence(&graph, firing, down);
+    let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), format::percent);
+    let page = Page {
+        frame: Frame::new(&state, "overview").warn(warning),
+        sentence,
+        class,
+        tiles: vec![
+            ("Requests", format::rate(graph.totals.rate), "/graph"),
+            ("Errors", share(graph.totals.error_ratio), "/graph"),
+            ("Mutual TLS", share(graph.totals.mtls_share), "/graph"),
+            ("Firing alerts", firing.to_string(), "/alerts"),
+            ("Workloads", graph.totals.nodes.to_string(), "/graph"),
+            ("Targets up", format!("{} of {}", targets.len() - down, targets.len()), "/targets"),
+        ],
+        alerts,
+        worst: worst(&graph),
+        empty: graph.empty_because.clone(),
+        charts: CHARTS,
+    };
+    render(&page)
+}
+
+/// How the mesh is, in words, and the class that colours them.
+fn sentence(graph: &ServiceGraph, firing: usize, down: usize) -> (String, &'static str) {
+    let totals = &graph.totals;
+    let many = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+    let mut troubles = Vec::new();
+    if firing > 0 {
+        troubles.push(format!("{} firing", many(firing, "alert")));
+    }
+    if totals.failed_edges > 0 {
+        troubles.push(format!("{} failing", many(totals.failed_edges, "call path")));
+    }
+    if totals.degraded_edges > 0 {
+        troubles.push(format!("{} degraded", many(totals.degraded_edges, "call path")));
+    }
+    if down > 0 {
+        troubles.push(format!("{} not answering", many(down, "target")));
+    }
+    let class = match () {
+        () if firing > 0 || totals.failed_edges > 0 => "failure",
+        () if !troubles.is_empty() => "degraded",
+        () if totals.edges == 0 => "idle",
+        () => "healthy",
+    };
+    let sentence = match (troubles.is_empty(), totals.edges) {
+        (true, 0) => "No traffic has been seen in the last 15 minutes.".to_owned(),
+        (true, edges) => {
+            format!("The mesh is healthy: {} carry traffic and none of them fails.", many(edges, "call path"))
+        }
+        (false, _) => format!("{}.", troubles.join(", ")),
+    };
+    (sentence, class)
+}
+
+fn worst(graph: &ServiceGraph) -> Vec<Worst> {
+    let mut nodes: Vec<&Node> = graph.nodes.iter().filter(|node| node.inbound.edges > 0).collect();
+    let badness = |node: &Node| (node.health.status, node.inbound.error_ratio.unwrap_or(0.0), node.inbound.rate);
+    nodes.sort_by(|a, b| badness(b).partial_cmp(&badness(a)).unwrap_or(std::cmp::Ordering::Equal));
+    nodes
+        .into_iter()
+        .take(SERVICES_SHOWN)
+        .map(|node| Worst {
+            name: label(node),
+            namespace: node.namespace.as_deref().unwrap_or_default().to_owned(),
+            class: node.health.status.as_str(),
+            reason: node.health.reason.clone(),
+            rate: if node.inbound.rate > 0.0 {
+                format::rate(node.inbound.rate)
+            } else {
+                format::bytes_rate(node.inbound.bytes_per_second)
+            },
+            errors: node.inbound.error_ratio.map_or_else(|| "–".to_owned(), format::percent),
+            href: reqwest::Url::parse_with_params("http://x/", [("select", &*node.id)])
+                .ok()
+                .and_then(|url| url.query().map(|query| format!("/graph?{query}")))
+                .unwrap_or_else(|| "/graph".to_owned()),
+        })
+        .collect()
+}

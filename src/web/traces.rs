@@ -1,0 +1,238 @@
+//! Pages of traces: the search and its results, and one trace as a waterfall.
+
+use askama::Template;
+use axum::extract::{Path, Query, State as Shared};
+use axum::response::Response;
+use serde::Deserialize;
+
+use super::frame::{Frame, render};
+use super::{State, error, format, range};
+use crate::model::Timestamp;
+use crate::model::span::{AttributeValue, Span, SpanStatus, hex, trace_id_from_hex};
+use crate::persist::TraceQuery;
+use crate::traces::{Row, waterfall};
+
+const RANGES: [&str; 4] = ["15m", "1h", "6h", "24h"];
+const LIMIT: usize = 100;
+/// Most spans of one trace that are drawn.
+const ROWS_MAX: usize = 3000;
+
+/// What the URL of the search says.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    service: Option<String>,
+    operation: Option<String>,
+    min: Option<String>,
+    errors: Option<String>,
+    range: Option<String>,
+    at: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "traces.html")]
+struct SearchPage {
+    frame: Frame,
+    services: Vec<(String, bool)>,
+    operation: String,
+    min: String,
+    errors: bool,
+    ranges: Vec<(&'static str, bool)>,
+    traces: Vec<Found>,
+    spans_seen: u64,
+    otlp: String,
+}
+
+struct Found {
+    id: String,
+    short_id: String,
+    root: String,
+    operation: String,
+    services: usize,
+    spans: u64,
+    errors: u64,
+    took: String,
+    width: f64,
+    ago: String,
+    exact: String,
+}
+
+#[derive(Template)]
+#[template(path = "trace.html")]
+struct TracePage {
+    frame: Frame,
+    id: String,
+    title: String,
+    started: String,
+    took: String,
+    services: usize,
+    spans: usize,
+    errors: usize,
+    rows: Vec<Bar>,
+    notes: Vec<String>,
+}
+
+struct Bar {
+    service: String,
+    name: String,
+    kind: &'static str,
+    depth: usize,
+    left: f64,
+    width: f64,
+    took: String,
+    label_left: bool,
+    error: bool,
+    critical: bool,
+    facts: Vec<(String, String)>,
+}
+
+pub(super) async fn search(Shared(state): Shared<State>, Query(asked): Query<Asked>) -> Response {
+    let now = state.clock.now();
+    let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
+    let range = match range.read("1h", now) {
+        Ok(range) => range,
+        Err(message) => return error::bad_request(&state, "traces", message),
+    };
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let min = match given(&asked.min).map(|text| text.parse::<crate::units::PromDuration>()).transpose() {
+        Ok(min) => min.map(crate::units::PromDuration::get),
+        Err(wrong) => return error::bad_request(&state, "traces", format!("min: {wrong}")),
+    };
+    let query = TraceQuery {
+        from: range.from,
+        to: range.to,
+        service: given(&asked.service),
+        operation: given(&asked.operation),
+        duration_min: min,
+        errors_only: asked.errors.is_some(),
+        limit: LIMIT,
+    };
+    let (found, warning) = state.archive.search_traces(&query).await;
+    let longest = found.iter().map(|trace| trace.end_ns.saturating_sub(trace.start_ns)).max().unwrap_or(1).max(1);
+    let traces = found.into_iter().map(|trace| {
+        let (id, took) = (hex(&trace.trace_id), trace.end_ns.saturating_sub(trace.start_ns));
+        let at = Timestamp::from_nanos(trace.start_ns);
+        Found {
+            short_id: id[..8].to_owned(),
+            id,
+            root: trace.root_service.map_or_else(|| "(root not seen)".to_owned(), |service| service.to_string()),
+            operation: trace.root_name.map_or_else(String::new, |name| name.to_string()),
+            services: trace.services.len(),
+            spans: trace.span_count,
+            errors: trace.error_count,
+            took: format::nanos(took),
+            width: (took as f64 / longest as f64 * 100.0).max(1.0),
+            ago: format::ago(Some(at), now),
+            exact: at.to_string(),
+        }
+    });
+    let traces: Vec<Found> = traces.collect();
+    let asked_service = asked.service.as_deref().unwrap_or_default();
+    let services = state.archive.services(range.from, range.to).await;
+    let page = SearchPage {
+        frame: Frame::new(&state, "traces").warn(warning),
+        services: services
+            .into_iter()
+            .map(|name| {
+                let chosen = name == asked_service;
+                (name, chosen)
+            })
+            .collect(),
+        operation: asked.operation.unwrap_or_default(),
+        min: asked.min.unwrap_or_default(),
+        errors: asked.errors.is_some(),
+        ranges: RANGES.map(|text| (text, text == range.text)).into(),
+        traces,
+        spans_seen: state.otlp.accepted_spans.load(std::sync::atomic::Ordering::Relaxed),
+        otlp: "127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned(),
+    };
+    render(&page)
+}
+
+pub(super) async fn trace(Shared(state): Shared<State>, Path(id): Path<String>) -> Response {
+    let Some(trace_id) = trace_id_from_hex(&id) else {
+        return error::bad_request(&state, "traces", format!("{id:?} is not a trace id: up to 32 hexadecimal digits"));
+    };
+    let (spans, warning) = state.archive.trace(trace_id).await;
+    if spans.is_empty() {
+        let why = warning.unwrap_or_else(|| "it was never received, or is older than traces are kept".to_owned());
+        return error::missing(&state, "traces", format!("There is no trace {id}: {why}."));
+    }
+    render(&trace_page(Frame::new(&state, "traces").warn(warning), &id, &spans))
+}
+
+fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
+    let fall = waterfall(spans);
+    let total = fall.duration_ns.max(1) as f64;
+    let mut services: Vec<&str> = spans.iter().map(|span| &*span.service).collect();
+    services.sort_unstable();
+    services.dedup();
+    let mut notes = Vec::new();
+    if fall.orphans > 0 {
+        notes.push(format!("{} spans name a parent that never arrived: the trace may be incomplete.", fall.orphans));
+    }
+    if fall.omitted > 0 || fall.rows.len() > ROWS_MAX {
+        notes.push(format!("Only the first {} spans are drawn.", fall.rows.len().min(ROWS_MAX)));
+    }
+    if fall.repeated > 0 {
+        notes.push(format!("{} spans arrived more than once and are shown once.", fall.repeated));
+    }
+    let title = fall.rows.first().map(|row| {
+        let root = &spans[row.span];
+        format!("{}: {}", root.service, root.name)
+    });
+    TracePage {
+        frame,
+        id: id.to_owned(),
+        title: title.unwrap_or_default(),
+        started: Timestamp::from_nanos(fall.start_ns).to_string(),
+        took: format::nanos(fall.duration_ns),
+        services: services.len(),
+        spans: spans.len(),
+        errors: spans.iter().filter(|span| span.status == SpanStatus::Error).count(),
+        rows: fall.rows.iter().take(ROWS_MAX).map(|row| bar(row, &spans[row.span], total)).collect(),
+        notes,
+    }
+}
+
+fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
+    let left = row.offset_ns as f64 / total_ns * 100.0;
+    let width = row.duration_ns as f64 / total_ns * 100.0;
+    let mut facts = vec![
+        ("span id".to_owned(), hex(&span.span_id)),
+        ("started".to_owned(), format!("+{}", format::nanos(row.offset_ns))),
+    ];
+    if !span.status_message.is_empty() {
+        facts.push(("status".to_owned(), span.status_message.to_string()));
+    }
+    if row.skew_ns != 0 {
+        facts.push((
+            "clock".to_owned(),
+            format!("moved by {} to fit its parent", format::nanos(row.skew_ns.unsigned_abs())),
+        ));
+    }
+    facts.extend(
+        span.attributes.iter().chain(&span.resource.attributes).map(|(name, value)| (name.to_string(), text(value))),
+    );
+    Bar {
+        service: span.service.to_string(),
+        name: span.name.to_string(),
+        kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
+        depth: row.depth.min(30),
+        left,
+        width: width.max(0.15),
+        took: format::nanos(row.duration_ns),
+        label_left: left + width > 80.0,
+        error: span.status == SpanStatus::Error,
+        critical: row.critical,
+        facts,
+    }
+}
+
+fn text(value: &AttributeValue) -> String {
+    match value {
+        AttributeValue::String(text) | AttributeValue::Json(text) => text.to_string(),
+        AttributeValue::Bool(value) => value.to_string(),
+        AttributeValue::Int(value) => value.to_string(),
+        AttributeValue::Double(value) => value.to_string(),
+    }
+}
