@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::query::Querier;
-use super::template::{Context, Halt, PROMETHEUS, Struct, Template, Value};
+use super::template::{Context, Halt, PROMETHEUS, SAMPLE, Struct, Template, Value};
 use crate::model::{Labels, Timestamp};
 
 /// What Prometheus puts before every text. Error positions count it.
@@ -114,5 +114,8 @@ impl About<'_> {
 
 fn sample_value(labels: Labels, value: f64) -> Value {
     let fields = vec![("Labels", Value::Labels(labels)), ("Value", Value::Float(value))];
-    Value::Struct(Arc::new(Struct { type_name: "*template.sample", fields }))
+    Value::Struct(Arc::new(Struct { type_name: SAMPLE, fields }))
 }
+
+#[cfg(test)]
+mod tests;

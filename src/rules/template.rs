@@ -16,7 +16,7 @@ mod value;
 use std::collections::BTreeMap;
 
 pub use exec::Halt;
-pub use functions::{PROMETHEUS, graph_path};
+pub use functions::{PROMETHEUS, SAMPLE, graph_path};
 pub use numbers::{humanize_duration, shortest};
 pub use value::{Struct, Value, go_duration};
 
@@ -65,18 +65,22 @@ pub enum FunctionError {
     /// It failed: `error calling f: …`.
     Failed(String),
     /// It cannot take such an argument.
-    WrongArgument(String),
+    WrongArgument {
+        /// Which argument, from 0.
+        index: usize,
+        /// The Go type that it takes.
+        expected: &'static str,
+        /// The Go type that it got.
+        got: &'static str,
+    },
     /// It needs the answer of this query.
     QueryNeeded(String),
 }
 
 impl FunctionError {
     /// A value of another type than the function takes.
-    pub fn wrong_type(expected: &str, got: &Value) -> Self {
-        Self::WrongArgument(match got {
-            Value::Nil => format!("invalid value; expected {expected}"),
-            _ => format!("wrong type for value; expected {expected}; got {}", got.type_name()),
-        })
+    pub fn wrong_type(index: usize, expected: &'static str, got: &Value) -> Self {
+        Self::WrongArgument { index, expected, got: got.type_name() }
     }
 }
 

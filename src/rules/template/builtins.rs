@@ -11,7 +11,11 @@ const MANY: usize = usize::MAX;
 
 /// All of them. A table, so that the check of a parsed template and its execution agree.
 pub const BUILTINS: [Function; 17] = [
-    Function { name: "call", arity: (1, MANY), call: |_, _| Err("call of a value that is not a function".into()) },
+    Function {
+        name: "call",
+        arity: (1, MANY),
+        call: |_, a| Err(format!("non-function of type {}", a[0].type_name()).into()),
+    },
     Function { name: "eq", arity: (2, MANY), call: eq },
     Function { name: "ge", arity: (2, 2), call: |_, a| ordered(a, |o| o != Ordering::Less) },
     Function { name: "gt", arity: (2, 2), call: |_, a| ordered(a, |o| o == Ordering::Greater) },
@@ -54,7 +58,7 @@ fn joined(args: &[Value]) -> String {
 fn printf(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
     match &args[0] {
         Value::String(format) => Ok(Value::text(&sprintf(format, &args[1..]))),
-        other => Err(FunctionError::wrong_type("string", other)),
+        other => Err(FunctionError::wrong_type(0, "string", other)),
     }
 }
 

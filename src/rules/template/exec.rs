@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, SmolStr, TemplateNode};
 
-use super::tree::{Source, command_text, error_place, expr_text, pipe_text};
+use super::tree::{Source, command_text, error_offset, error_place, expr_text, pipe_text};
 use super::{Context, Function, FunctionError, Value};
 
 const DEPTH_MAX: usize = 100;
@@ -153,7 +153,7 @@ impl<'a> Executor<'a> {
                 Value::Nil => Vec::new(),
                 other => {
                     let message = format!("range can't iterate over {other}");
-                    return Err(run.fail(branch.pipe.pos.offset, &pipe_text(&branch.pipe), &message));
+                    return Err(run.fail(branch.pipe.pos.offset, &pipe_text(run.source, &branch.pipe), &message));
                 }
             };
             if items.is_empty() {
@@ -196,8 +196,11 @@ impl<'a> Executor<'a> {
             None => Value::Nil,
         };
         let Some(body) = self.source.defined.get(call.name.as_str()) else {
-            let text = format!("{{{{template {:?}}}}}", call.name.as_str());
-            return Err(self.fail(call.pos.offset, &text, &format!("template {:?} not defined", call.name.as_str())));
+            let pipe = call.pipe.as_ref().map_or(String::new(), |pipe| format!(" {}", pipe_text(self.source, pipe)));
+            let text = format!("{{{{template {:?}{pipe}}}}}", call.name.as_str());
+            let rest = self.source.text.get(call.pos.offset..).unwrap_or_default();
+            let name_at = call.pos.offset + rest.find(['"', '`']).unwrap_or(0);
+            return Err(self.fail(name_at, &text, &format!("template {:?} not defined", call.name.as_str())));
         };
         let variables = std::mem::replace(&mut self.variables, vec![(SmolStr::new("$"), dot.clone())]);
         let current = std::mem::replace(&mut self.current, call.name.to_string());
@@ -225,7 +228,8 @@ impl<'a> Executor<'a> {
 
     fn command(&mut self, command: &CommandNode, dot: &Value, piped: Option<Value>) -> Run<Value> {
         let Some((first, args)) = command.args.split_first() else { return Ok(Value::Nil) };
-        let whole = || command_text(command);
+        let source = self.source;
+        let whole = || command_text(source, command);
         match first {
             Expr::Identifier(pos, name) => self.call(name, (pos.offset, &whole), args, dot, piped),
             Expr::Chain(pos, inner, fields) => {
@@ -233,7 +237,7 @@ impl<'a> Executor<'a> {
                     Expr::Identifier(pos, name) => self.call(name, (pos.offset, &whole), args, dot, piped)?,
                     inner => self.alone(command, inner, dot, &piped)?,
                 };
-                self.fields(value, fields, pos.offset, &expr_text(first))
+                self.fields(value, fields, pos.offset, first)
             }
             Expr::Nil(pos) => Err(self.fail(pos.offset, "nil", "nil is not a command")),
             _ => self.alone(command, first, dot, &piped),
@@ -242,7 +246,7 @@ impl<'a> Executor<'a> {
 
     fn alone(&mut self, command: &CommandNode, first: &Expr, dot: &Value, piped: &Option<Value>) -> Run<Value> {
         if command.args.len() > 1 || piped.is_some() {
-            let text = expr_text(first);
+            let text = expr_text(self.source, first);
             let message = format!("can't give argument to non-function {text}");
             return Err(self.fail(first.pos().offset, &text, &message));
         }
@@ -259,6 +263,13 @@ impl<'a> Executor<'a> {
     ) -> Run<Value> {
         self.step(place.0)?;
         if name == "and" || name == "or" {
+            if args.is_empty() && piped.is_none() {
+                return Err(self.fail(
+                    place.0,
+                    name,
+                    &format!("wrong number of args for {name}: want at least 1 got 0"),
+                ));
+            }
             return self.lazy(name == "and", args, dot, piped);
         }
         let mut values = Vec::with_capacity(args.len() + 1);
@@ -276,9 +287,28 @@ impl<'a> Executor<'a> {
             FunctionError::Failed(message) => {
                 self.fail(place.0, &(place.1)(), &format!("error calling {name}: {message}"))
             }
-            FunctionError::WrongArgument(message) => self.fail(place.0, &(place.1)(), &message),
+            FunctionError::WrongArgument { index, expected, got } => {
+                self.wrong_argument(args.get(index), &place, expected, got)
+            }
             FunctionError::QueryNeeded(query) => Halt::QueryNeeded(query).into(),
         })
+    }
+
+    /// Go points at the argument where it can.
+    fn wrong_argument(
+        &self,
+        arg: Option<&Expr>,
+        place: &(usize, &dyn Fn() -> String),
+        expected: &str,
+        got: &str,
+    ) -> Stop {
+        let text = arg.map_or_else(place.1, |arg| expr_text(self.source, arg));
+        let message = match arg {
+            Some(Expr::Number(..) | Expr::Bool(..) | Expr::String(..)) => format!("expected {expected}; found {text}"),
+            _ if got == "nil" => format!("invalid value; expected {expected}"),
+            _ => format!("wrong type for value; expected {expected}; got {got}"),
+        };
+        self.fail(arg.map_or(place.0, error_offset), &text, &message)
     }
 
     /// `and` and `or` look at no more operands than they must.
@@ -296,20 +326,13 @@ impl<'a> Executor<'a> {
     fn value(&mut self, expr: &Expr, dot: &Value) -> Run<Value> {
         match expr {
             Expr::Dot(_) => Ok(dot.clone()),
-            Expr::Field(pos, fields) => {
-                // Go reports a chain at its second piece.
-                let at = match fields.as_slice() {
-                    [first, _, ..] => pos.offset + 1 + first.len(),
-                    _ => pos.offset,
-                };
-                self.fields(dot.clone(), fields, at, &expr_text(expr))
-            }
+            Expr::Field(_, fields) => self.fields(dot.clone(), fields, error_offset(expr), expr),
             Expr::Variable(pos, name, fields) => {
                 let known = self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, v)| v.clone());
                 let Some(value) = known else {
                     return Err(self.fail(pos.offset, name, &format!("undefined variable: {name}")));
                 };
-                self.fields(value, fields, pos.offset + name.len(), &expr_text(expr))
+                self.fields(value, fields, error_offset(expr), expr)
             }
             Expr::Identifier(pos, name) => self.call(name, (pos.offset, &|| name.to_string()), &[], dot, None),
             Expr::String(_, text) => Ok(Value::String(text.clone())),
@@ -323,14 +346,15 @@ impl<'a> Executor<'a> {
             Expr::Pipe(_, pipe) => self.pipe(pipe, dot),
             Expr::Chain(pos, inner, fields) => {
                 let value = self.value(inner, dot)?;
-                self.fields(value, fields, pos.offset, &expr_text(expr))
+                self.fields(value, fields, pos.offset, expr)
             }
         }
     }
 
-    fn fields(&self, mut value: Value, fields: &[SmolStr], at: usize, text: &str) -> Run<Value> {
+    fn fields(&self, mut value: Value, fields: &[SmolStr], at: usize, whole: &Expr) -> Run<Value> {
         for field in fields {
-            value = value.field(field).map_err(|message| self.fail(at, text, &message))?;
+            let named = |message: String| self.fail(at, &expr_text(self.source, whole), &message);
+            value = value.field(field).map_err(named)?;
         }
         Ok(value)
     }

@@ -30,11 +30,7 @@ pub const PROMETHEUS: [Function; 29] = [
     },
     Function { name: "humanizeTimestamp", arity: (1, 1), call: humanize_timestamp },
     Function { name: "label", arity: (2, 2), call: label },
-    Function {
-        name: "match",
-        arity: (2, 2),
-        call: |_, a| Ok(Value::Bool(regex(text(&a[0])?)?.is_match(text(&a[1])?))),
-    },
+    Function { name: "match", arity: (2, 2), call: |_, a| Ok(Value::Bool(regex(text(a, 0)?)?.is_match(text(a, 1)?))) },
     Function { name: "now", arity: (0, 0), call: |c, _| Ok(Value::Float(c.at.as_secs_f64())) },
     Function { name: "parseDuration", arity: (1, 1), call: parse_duration },
     Function { name: "pathPrefix", arity: (0, 0), call: |c, _| Ok(Value::text(path_of(c.external_url))) },
@@ -42,39 +38,42 @@ pub const PROMETHEUS: [Function; 29] = [
     Function {
         name: "reReplaceAll",
         arity: (3, 3),
-        call: |_, a| Ok(Value::text(&regex(text(&a[0])?)?.replace_all(text(&a[2])?, text(&a[1])?))),
+        call: |_, a| Ok(Value::text(&regex(text(a, 0)?)?.replace_all(text(a, 2)?, text(a, 1)?))),
     },
-    Function { name: "safeHtml", arity: (1, 1), call: |_, a| Ok(Value::text(text(&a[0])?)) },
+    Function { name: "safeHtml", arity: (1, 1), call: |_, a| Ok(Value::text(text(a, 0)?)) },
     Function { name: "sortByLabel", arity: (2, 2), call: sort_by_label },
-    Function { name: "stripDomain", arity: (1, 1), call: |_, a| Ok(Value::text(&strip_domain(text(&a[0])?))) },
+    Function { name: "stripDomain", arity: (1, 1), call: |_, a| Ok(Value::text(&strip_domain(text(a, 0)?))) },
     Function {
         name: "stripPort",
         arity: (1, 1),
         call: |_, a| {
-            let given = text(&a[0])?;
+            let given = text(a, 0)?;
             Ok(Value::text(split_host_port(given).map_or(given, |(host, _)| host)))
         },
     },
-    Function { name: "strvalue", arity: (1, 1), call: |_, a| sample_label(&a[0], "__value__") },
-    Function { name: "tableLink", arity: (1, 1), call: |_, a| link(a, 1) },
-    Function { name: "title", arity: (1, 1), call: |_, a| Ok(Value::text(&title(text(&a[0])?))) },
-    Function { name: "toDuration", arity: (1, 1), call: |_, a| Ok(Value::Duration((number(&a[0])? * 1e9) as i64)) },
-    Function { name: "toLower", arity: (1, 1), call: |_, a| Ok(Value::text(&text(&a[0])?.to_lowercase())) },
-    Function { name: "toTime", arity: (1, 1), call: |_, a| Ok(Value::Time(time(number(&a[0])?)?)) },
-    Function { name: "toUpper", arity: (1, 1), call: |_, a| Ok(Value::text(&text(&a[0])?.to_uppercase())) },
-    Function { name: "urlQueryEscape", arity: (1, 1), call: |_, a| Ok(Value::text(&gotmpl::url_encode(text(&a[0])?))) },
     Function {
-        name: "value",
+        name: "strvalue",
         arity: (1, 1),
-        call: |_, a| a[0].field("Value").map_err(|_| FunctionError::wrong_type("*template.sample", &a[0])),
+        call: |_, a| sample(a, 0, "Labels")?.field("__value__").map_err(FunctionError::Failed),
     },
+    Function { name: "tableLink", arity: (1, 1), call: |_, a| link(a, 1) },
+    Function { name: "title", arity: (1, 1), call: |_, a| Ok(Value::text(&title(text(a, 0)?))) },
+    Function { name: "toDuration", arity: (1, 1), call: |_, a| Ok(Value::Duration((number(&a[0])? * 1e9) as i64)) },
+    Function { name: "toLower", arity: (1, 1), call: |_, a| Ok(Value::text(&text(a, 0)?.to_lowercase())) },
+    Function { name: "toTime", arity: (1, 1), call: |_, a| Ok(Value::Time(time(number(&a[0])?)?)) },
+    Function { name: "toUpper", arity: (1, 1), call: |_, a| Ok(Value::text(&text(a, 0)?.to_uppercase())) },
+    Function { name: "urlQueryEscape", arity: (1, 1), call: |_, a| Ok(Value::text(&gotmpl::url_encode(text(a, 0)?))) },
+    Function { name: "value", arity: (1, 1), call: |_, a| sample(a, 0, "Value") },
 ];
 
+/// The type of what queries return, as Go spells it.
+pub const SAMPLE: &str = "*template.sample";
+
 /// A string argument, as a function of the table takes it.
-pub fn text(value: &Value) -> Result<&str, FunctionError> {
-    match value {
+fn text(args: &[Value], i: usize) -> Result<&str, FunctionError> {
+    match &args[i] {
         Value::String(text) => Ok(text),
-        other => Err(FunctionError::wrong_type("string", other)),
+        other => Err(FunctionError::wrong_type(i, "string", other)),
     }
 }
 
@@ -101,12 +100,16 @@ fn parse_float(text: &str) -> Option<f64> {
 fn regex(pattern: &str) -> Result<regex::Regex, FunctionError> {
     regex::Regex::new(pattern).map_err(|error| {
         let cause = error.to_string();
-        format!("error parsing regexp: {}: `{pattern}`", cause.lines().last().unwrap_or_default().trim()).into()
+        format!(
+            "regexp: Compile(`{pattern}`): error parsing regexp: {}: `{pattern}`",
+            cause.lines().last().unwrap_or_default().trim()
+        )
+        .into()
     })
 }
 
 fn query(context: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
-    let query = text(&args[0])?;
+    let query = text(args, 0)?;
     match context.answers.get(query) {
         None => Err(FunctionError::QueryNeeded(query.to_owned())),
         Some(Ok(samples)) => Ok(samples.clone()),
@@ -117,27 +120,31 @@ fn query(context: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> 
 fn first(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
     match &args[0] {
         Value::List(items) => items.first().cloned().ok_or_else(|| "first() called on vector with no elements".into()),
-        other => Err(FunctionError::wrong_type("template.queryResult", other)),
+        other => Err(FunctionError::wrong_type(0, "template.queryResult", other)),
     }
 }
 
 fn label(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
-    sample_label(&args[1], text(&args[0])?)
+    sample(args, 1, "Labels")?.field(text(args, 0)?).map_err(FunctionError::Failed)
 }
 
-fn sample_label(sample: &Value, name: &str) -> Result<Value, FunctionError> {
-    let labels = sample.field("Labels").map_err(|_| FunctionError::wrong_type("*template.sample", sample))?;
-    labels.field(name).map_err(FunctionError::Failed)
+/// A field of a sample that is an argument.
+fn sample(args: &[Value], i: usize, field: &str) -> Result<Value, FunctionError> {
+    match &args[i] {
+        Value::Struct(of) if of.type_name == SAMPLE => args[i].field(field).map_err(FunctionError::Failed),
+        other => Err(FunctionError::wrong_type(i, SAMPLE, other)),
+    }
 }
 
 fn sort_by_label(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
-    let name = text(&args[0])?;
+    let name = text(args, 0)?;
     let Value::List(items) = &args[1] else {
-        return Err(FunctionError::wrong_type("template.queryResult", &args[1]));
+        return Err(FunctionError::wrong_type(1, "template.queryResult", &args[1]));
     };
     let mut keyed = Vec::with_capacity(items.len());
     for item in items.iter() {
-        keyed.push((sample_label(item, name)?.to_string(), item.clone()));
+        let labels = sample(std::slice::from_ref(item), 0, "Labels")?;
+        keyed.push((labels.field(name).map_err(FunctionError::Failed)?.to_string(), item.clone()));
     }
     keyed.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(Value::List(keyed.into_iter().map(|(_, item)| item).collect()))
@@ -149,7 +156,7 @@ fn args(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
 }
 
 fn link(args: &[Value], tab: u8) -> Result<Value, FunctionError> {
-    Ok(Value::text(&graph_path(text(&args[0])?, tab)))
+    Ok(Value::text(&graph_path(text(args, 0)?, tab)))
 }
 
 /// The path of an expression's page: tab 0 is the graph, tab 1 the table.
@@ -164,7 +171,7 @@ fn path_of(url: &str) -> &str {
 }
 
 fn parse_duration(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
-    let given = text(&args[0])?;
+    let given = text(args, 0)?;
     let duration: PromDuration = given.parse().map_err(|_| match given {
         "" => "empty duration string".to_owned(),
         _ => format!("not a valid duration string: {given:?}"),

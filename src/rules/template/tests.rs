@@ -126,7 +126,7 @@ fn words_errors_as_go_does() {
             "{{ parseDuration \"1x\" }}",
             at("1:3", "parseDuration \"1x\">: error calling parseDuration: not a valid duration string: \"1x\""),
         ),
-        ("{{ toUpper .Value }}", at("1:3", "toUpper .Value>: wrong type for value; expected string; got float64")),
+        ("{{ toUpper .Value }}", at("1:11", ".Value>: wrong type for value; expected string; got float64")),
         ("{{ toUpper }}", at("1:3", "toUpper>: wrong number of args for toUpper: want 1 got 0")),
         ("{{ nope }}", "template: test:1: function \"nope\" not defined".to_owned()),
         ("{{ $x }}", "template: test:1: undefined variable \"$x\"".to_owned()),

@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 
 use gotmpl::TemplateError;
-use gotmpl::parse::{CommandNode, Expr, ListNode, Node, Number, Parser, PipeNode, SmolStr};
+use gotmpl::parse::{CommandNode, Expr, ListNode, Node, Parser, PipeNode, SmolStr};
 
 use super::exec::Defined;
 use super::printf::quoted;
-use super::value::Value;
 
 /// A parsed template and what it defines.
 #[derive(Debug)]
@@ -37,8 +36,9 @@ impl Source {
             defined.insert(definition.name.to_string(), definition.body);
         }
         let source = Self { name: name.to_owned(), text, main, defined };
+        check_ends(&source)?;
         for body in std::iter::once(&source.main).chain(source.defined.values()) {
-            let mut check = Check { source: &source, known, variables: vec![SmolStr::new("$")] };
+            let mut check = Check { source: &source, known, variables: vec![SmolStr::new("$")], ranges: 0 };
             check.list(body)?;
         }
         Ok(source)
@@ -48,6 +48,7 @@ impl Source {
 fn parse_error(name: &str, error: &TemplateError) -> String {
     match error {
         TemplateError::Parse { line, message, .. } | TemplateError::Lex { line, message, .. } => {
+            let message = message.replace("unterminated string", "unterminated quoted string");
             format!("template: {name}:{line}: {message}")
         }
         other => format!("template: {name}: {other}"),
@@ -66,6 +67,8 @@ struct Check<'a> {
     source: &'a Source,
     known: &'a dyn Fn(&str) -> bool,
     variables: Vec<SmolStr>,
+    /// How many `range`s stand around what is checked.
+    ranges: usize,
 }
 
 impl Check<'_> {
@@ -82,7 +85,10 @@ impl Check<'_> {
                 Node::If(branch) | Node::With(branch) | Node::Range(branch) => {
                     let known = self.variables.len();
                     self.pipe(&branch.pipe)?;
+                    let ranges = self.ranges;
+                    self.ranges += usize::from(matches!(node, Node::Range(_)));
                     self.list(&branch.body)?;
+                    self.ranges = ranges;
                     if let Some(body) = &branch.else_body {
                         self.list(body)?;
                     }
@@ -94,6 +100,12 @@ impl Check<'_> {
                     }
                 }
                 Node::List(list) => self.list(list)?,
+                Node::Break(pos) if self.ranges == 0 => {
+                    return Err(self.error(pos.offset, "{{break}} outside {{range}}"));
+                }
+                Node::Continue(pos) if self.ranges == 0 => {
+                    return Err(self.error(pos.offset, "{{continue}} outside {{range}}"));
+                }
                 Node::Text(_) | Node::Define(_) | Node::Break(_) | Node::Continue(_) => {}
             }
         }
@@ -101,7 +113,14 @@ impl Check<'_> {
     }
 
     fn pipe(&mut self, pipe: &PipeNode) -> Result<(), String> {
-        for command in &pipe.commands {
+        for (i, command) in pipe.commands.iter().enumerate() {
+            let literal = |arg: &Expr| {
+                matches!(arg, Expr::Bool(..) | Expr::Dot(_) | Expr::Nil(_) | Expr::Number(..) | Expr::String(..))
+            };
+            if i > 0 && command.args.first().is_some_and(literal) {
+                let message = format!("non executable command in pipeline stage {}", i + 1);
+                return Err(self.error(command.pos.offset, &message));
+            }
             for arg in &command.args {
                 self.expr(arg)?;
             }
@@ -136,15 +155,68 @@ impl Check<'_> {
     }
 }
 
+/// The parser takes a text whose blocks are not all closed; Go does not.
+fn check_ends(source: &Source) -> Result<(), String> {
+    let (mut rest, mut open) = (source.text.as_str(), 0_usize);
+    while let Some(at) = rest.find("{{") {
+        rest = &rest[at + 2..];
+        let action = rest.strip_prefix('-').unwrap_or(rest).trim_start();
+        let word: String = action.chars().take_while(char::is_ascii_alphabetic).collect();
+        match word.as_str() {
+            "if" | "range" | "with" | "define" | "block" => open += 1,
+            "end" => open = open.saturating_sub(1),
+            _ => {}
+        }
+        rest = &rest[action_length(rest)..];
+    }
+    match open {
+        0 => Ok(()),
+        _ => Err(format!("template: {}:{}: unexpected EOF", source.name, 1 + source.text.matches('\n').count())),
+    }
+}
+
+/// How far it is to the end of an action: past its `}}`, which a quoted text or a comment may hold too.
+fn action_length(text: &str) -> usize {
+    if text.trim_start_matches('-').trim_start().starts_with("/*") {
+        return text.find("*/").map_or(text.len(), |at| at + 2);
+    }
+    let (mut quote, mut escaped) = (None, false);
+    for (i, c) in text.char_indices() {
+        match quote {
+            Some('`') if c == '`' => quote = None,
+            Some('"' | '\'') if escaped => escaped = false,
+            Some('"' | '\'') if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '`' | '\'') => quote = Some(c),
+            None if text[i..].starts_with("}}") => return i + 2,
+            None => {}
+        }
+    }
+    text.len()
+}
+
+/// Where Go places an error about an operand: a chain of fields at its second piece.
+pub fn error_offset(expr: &Expr) -> usize {
+    match expr {
+        Expr::Field(pos, fields) => match fields.as_slice() {
+            [first, _, ..] => pos.offset + 1 + first.len(),
+            _ => pos.offset,
+        },
+        Expr::Variable(pos, name, fields) if !fields.is_empty() => pos.offset + name.len(),
+        other => other.pos().offset,
+    }
+}
+
 /// A command as Go prints it in `at <…>`.
-pub fn command_text(command: &CommandNode) -> String {
-    let parts: Vec<String> = command.args.iter().map(expr_text).collect();
+pub fn command_text(source: &Source, command: &CommandNode) -> String {
+    let parts: Vec<String> = command.args.iter().map(|arg| expr_text(source, arg)).collect();
     parts.join(" ")
 }
 
 /// A pipeline as Go prints it.
-pub fn pipe_text(pipe: &PipeNode) -> String {
-    let commands: Vec<String> = pipe.commands.iter().map(command_text).collect();
+pub fn pipe_text(source: &Source, pipe: &PipeNode) -> String {
+    let commands: Vec<String> = pipe.commands.iter().map(|command| command_text(source, command)).collect();
     let commands = commands.join(" | ");
     match pipe.decl.as_slice() {
         [] => commands,
@@ -155,8 +227,8 @@ pub fn pipe_text(pipe: &PipeNode) -> String {
     }
 }
 
-/// An operand as Go prints it.
-pub fn expr_text(expr: &Expr) -> String {
+/// An operand as Go prints it; a number as it is written.
+pub fn expr_text(source: &Source, expr: &Expr) -> String {
     let dotted = |fields: &[SmolStr]| fields.iter().map(|field| format!(".{field}")).collect::<String>();
     match expr {
         Expr::Dot(_) => ".".to_owned(),
@@ -164,12 +236,16 @@ pub fn expr_text(expr: &Expr) -> String {
         Expr::Variable(_, name, fields) => format!("{name}{}", dotted(fields)),
         Expr::Identifier(_, name) => name.to_string(),
         Expr::String(_, text) => quoted(text),
-        Expr::Number(_, Number::Int(n)) => n.to_string(),
-        Expr::Number(_, Number::Uint(n)) => n.to_string(),
-        Expr::Number(_, Number::Float(v)) => Value::Float(*v).to_string(),
+        Expr::Number(pos, _) => {
+            let rest = source.text.get(pos.offset..).unwrap_or_default();
+            rest.split(|c: char| c.is_whitespace() || matches!(c, '}' | ')' | '|'))
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        }
         Expr::Bool(_, b) => b.to_string(),
         Expr::Nil(_) => "nil".to_owned(),
-        Expr::Pipe(_, pipe) => format!("({})", pipe_text(pipe)),
-        Expr::Chain(_, inner, fields) => format!("{}{}", expr_text(inner), dotted(fields)),
+        Expr::Pipe(_, pipe) => format!("({})", pipe_text(source, pipe)),
+        Expr::Chain(_, inner, fields) => format!("{}{}", expr_text(source, inner), dotted(fields)),
     }
 }
