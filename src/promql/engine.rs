@@ -20,7 +20,7 @@ use super::error::{EvalError, ParseError};
 use super::eval::{Context, Evaluator, Operand};
 use super::expr::Expr;
 use super::plan::{self, Asked, Selected, Want};
-use super::table::{Grid, Names, Table, is_absent};
+use super::table::{Grid, Key, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
 use crate::model::{Labels, Timestamp};
 use crate::series::{Queryable, SeriesSamples};
@@ -279,6 +279,7 @@ fn assemble(
         default_step_ms: config.default_subquery_step.as_millis().max(1),
         names: if config.delayed_name_removal { Names::DropAtEnd } else { Names::DropAtOnce },
         sample_limit: config.max_samples,
+        samples_loaded: stats.samples_loaded,
         deadline: times.deadline,
         canceled: Arc::clone(&times.canceled),
     };
@@ -339,8 +340,8 @@ fn evaluate(context: &Context, root: &Node, grid: Grid, mode: Mode) -> Result<(V
                 Value::Scalar { at: time(grid, 0), value: values.first().copied().unwrap_or(f64::NAN) }
             }
             (Operand::Text(text), _) => Value::String { at: time(grid, 0), value: text.value.clone() },
-            (Operand::Table(table), Mode::Instant) => Value::Vector(instant_vector(table, grid)?),
-            (Operand::Table(table), Mode::Range) => Value::Matrix(matrix(table, grid)?),
+            (Operand::Table(table), Mode::Instant) => Value::Vector(instant_vector(table, context.names, grid)?),
+            (Operand::Table(table), Mode::Range) => Value::Matrix(matrix(table, context.names, grid)?),
             (Operand::Scalar(values), Mode::Range) => {
                 Value::Matrix(vec![SeriesSamples { labels: Labels::empty(), times: times(grid), values }])
             }
@@ -358,25 +359,24 @@ fn times(grid: Grid) -> Arc<[Timestamp]> {
 }
 
 /// Drops the names that were only marked; from here on rows are what the asker sees.
-fn finish(mut table: Table) -> Result<Table, EvalError> {
-    if table.keys.iter().any(|key| key.drop_name) {
+fn finish(mut table: Table, names: Names) -> Result<Table, EvalError> {
+    if names == Names::DropAtEnd && table.keys.iter().any(|key| key.drop_name) {
         table.merge_same(Names::DropAtOnce, true)?;
-        for key in &mut table.keys {
-            key.labels = key.visible(Names::DropAtOnce);
-            key.drop_name = false;
-        }
+    }
+    for key in table.keys.iter_mut().filter(|key| key.drop_name) {
+        *key = Key::new(key.labels.without_name());
     }
     Ok(table)
 }
 
-fn instant_vector(table: Table, grid: Grid) -> Result<Vec<InstantSample>, EvalError> {
-    let Table { keys, values, .. } = finish(table)?;
+fn instant_vector(table: Table, names: Names, grid: Grid) -> Result<Vec<InstantSample>, EvalError> {
+    let Table { keys, values, .. } = finish(table, names)?;
     let samples = keys.into_iter().zip(values).filter(|(_, value)| !is_absent(*value));
     Ok(samples.map(|(key, value)| InstantSample { labels: key.labels, at: time(grid, 0), value }).collect())
 }
 
-fn matrix(table: Table, grid: Grid) -> Result<Vec<SeriesSamples>, EvalError> {
-    let table = finish(table)?;
+fn matrix(table: Table, names: Names, grid: Grid) -> Result<Vec<SeriesSamples>, EvalError> {
+    let table = finish(table, names)?;
     let all_times = times(grid);
     let mut series = Vec::with_capacity(table.keys.len());
     for (i, key) in table.keys.iter().enumerate() {

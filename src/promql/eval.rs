@@ -34,6 +34,8 @@ pub(super) struct Context {
     pub default_step_ms: i64,
     pub names: Names,
     pub sample_limit: usize,
+    /// Samples in `inputs`, shared ones counted once.
+    pub samples_loaded: usize,
     pub deadline: Instant,
     pub canceled: Arc<AtomicBool>,
 }
@@ -74,9 +76,7 @@ type Evaluated<T> = Result<T, EvalError>;
 
 impl<'a> Evaluator<'a> {
     pub fn new(context: &'a Context) -> Self {
-        let loaded: usize =
-            context.inputs.iter().flat_map(|input| input.iter()).map(|series| series.values.len()).sum();
-        Self { context, annotations: RefCell::default(), work: Cell::new(0), held: Cell::new(loaded) }
+        Self { context, annotations: RefCell::default(), work: Cell::new(0), held: Cell::new(context.samples_loaded) }
     }
 
     /// Counts work done; looks at the deadline now and then.

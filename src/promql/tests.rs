@@ -128,17 +128,22 @@ fn lists_selectors_for_those_who_check_rules() {
     assert_eq!(expr.kind(), ValueKind::Vector);
 }
 
-#[tokio::test]
-async fn refuses_deep_nesting_but_evaluates_what_it_accepts() {
+#[test]
+fn refuses_deep_nesting_but_evaluates_what_it_accepts_on_half_a_worker_stack() {
+    const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
     let parens = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
     assert!(parse(&parens(5_000)).unwrap_err().message.contains("nested deeper"));
     assert!(parse(&vec!["1"; 5_000].join("+")).unwrap_err().message.contains("nested deeper"));
     assert!(parse(&"-".repeat(60_000)).is_err());
-    let engine = Engine::new(Config::default());
-    for query in [parens(180), vec!["1"; 180].join("+"), format!("{}x{}", "abs(".repeat(180), ")".repeat(180))] {
-        let expr = parse(&query).unwrap();
-        engine.instant(&Few::counters("x", 1), &expr, at(60), &QueryOptions::default()).await.unwrap();
-    }
+    let queries = [parens(186), vec!["x"; 186].join(" or "), format!("{}x{}", "abs(".repeat(186), ")".repeat(186))];
+    let run = move || {
+        for (query, expect) in queries.into_iter().zip(["0", "{} 0", "{} 0"]) {
+            let report =
+                testlang::run_script("deep", &format!("load 1m\n  x 1\n\neval instant at 0 ({query}) * 0\n  {expect}"));
+            assert_eq!((report.passed, report.failed), (1, vec![]));
+        }
+    };
+    std::thread::Builder::new().stack_size(WORKER_STACK_BYTES / 2).spawn(run).unwrap().join().unwrap();
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 //! Invariant: a window is never empty and holds no stale marker; its left border is open, its right border closed.
 
 use super::annotate::short_number;
-use super::ast::Node;
+use super::ast::{Node, Span};
 use super::error::EvalError;
-use super::eval::{Evaluator, RangeVector};
+use super::eval::Evaluator;
 use super::functions::RangeRule;
 use super::kahan::{self, Mean, Sum};
 use super::lex::quote;
@@ -45,11 +45,13 @@ pub(super) fn eval<'a>(
     let scalar = |i: usize, step: usize| scalars.get(i).map_or(0.0, |values| values[step]);
     let mut table = Table::with_capacity(grid.steps, vector.series.len());
     let mut scratch = Vec::new();
+    let mut doubted = String::new();
     for series in &vector.series {
         evaluator.spend(series.values.len() + grid.steps)?;
         let mut key = series.key.clone();
         key.drop_name |= rule != RangeRule::Last;
         let mut failed = None;
+        let rows = table.keys.len();
         table.push_filled(key, |row| {
             let any = series.slide(&vector, grid, row, |step, times, values| {
                 let (start, end) = vector.window(grid, step);
@@ -66,9 +68,10 @@ pub(super) fn eval<'a>(
             });
             failed.map_or(Ok(any), |error| Err(EvalError::Execution(error)))
         })?;
-    }
-    if matches!(rule, RangeRule::Rate | RangeRule::Increase) {
-        doubt_counters(evaluator, &vector, &table);
+        let named = table.keys.len() > rows && !series.key.hides_name(evaluator.context.names);
+        if named && matches!(rule, RangeRule::Rate | RangeRule::Increase) {
+            doubt_counter(evaluator, series.key.labels.metric_name(), &mut doubted, vector.span);
+        }
     }
     if rule != RangeRule::Last {
         table.drop_names(evaluator.context.names, true)?;
@@ -76,28 +79,16 @@ pub(super) fn eval<'a>(
     Ok(table)
 }
 
-/// Tells of series whose name does not say that they are counters.
-fn doubt_counters(evaluator: &Evaluator<'_>, vector: &RangeVector<'_>, table: &Table) {
+/// Tells of a series whose name does not say that it is a counter; `doubted` is the name told of last.
+fn doubt_counter(evaluator: &Evaluator<'_>, name: &str, doubted: &mut String, span: Span) {
     const COUNTERS: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
-    let mut told = "";
-    for key in &table.keys {
-        let name = key.labels.metric_name();
-        if name.is_empty() || name == told || COUNTERS.iter().any(|suffix| name.ends_with(suffix)) {
-            continue;
-        }
-        if key.hides_name(evaluator.context.names) && is_derived(vector, key) {
-            continue;
-        }
-        told = name;
-        let message =
-            format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
-        evaluator.inform(message, vector.span);
+    if name.is_empty() || name == doubted || COUNTERS.iter().any(|suffix| name.ends_with(suffix)) {
+        return;
     }
-}
-
-/// Whether the series came into the range vector with its name dropped already.
-fn is_derived(vector: &RangeVector<'_>, key: &super::table::Key) -> bool {
-    vector.series.iter().any(|series| series.key.drop_name && series.key.labels == key.labels)
+    name.clone_into(doubted);
+    let message =
+        format!("metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}", quote(name));
+    evaluator.inform(message, span);
 }
 
 fn apply(rule: RangeRule, window: &Window<'_>, scratch: &mut Vec<f64>) -> Result<Option<f64>, String> {
