@@ -235,7 +235,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rules: rules_status.clone(),
         notify: notify_status,
         otlp: otlp_counters,
-        thresholds: config.graph_health.clone(),
+        thresholds: config.graph_health,
         clock,
     };
     let api_state = api::State {
@@ -245,7 +245,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         archive,
         scrape: scrape_status.clone(),
         rules: rules_status,
-        thresholds: config.graph_health.clone(),
+        thresholds: config.graph_health,
         clock,
         configuration: reloader.configuration(),
         metrics: metrics_page,

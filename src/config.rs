@@ -265,7 +265,7 @@ impl File {
         }
         let told = notify::Config { route: self.route, receivers: self.receivers, inhibit_rules: self.inhibit_rules };
         let plan = match notify::Plan::new(&told) {
-            Ok(plan) => Some(plan),
+            Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
             Err(errors) => {
                 errors.iter().for_each(|error| wrong(error.to_string()));
                 None

@@ -101,7 +101,7 @@ pub(super) async fn graph(Shared(state): Shared<State>, params: Params) -> Resul
     let options = GraphOptions {
         view,
         include_idle: params.get("idle") == Some("true"),
-        thresholds: state.thresholds.clone(),
+        thresholds: state.thresholds,
         ..GraphOptions::new(from, to)
     };
     let built = tokio::task::spawn_blocking(move || graph::build(&minutes, &options)).await;

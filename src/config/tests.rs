@@ -57,7 +57,7 @@ webb: {}
 ",
     );
     let has = |part: &str| assert!(found.iter().any(|line| line.contains(part)), "{part} not in {found:#?}");
-    has("m.yaml:2:10: unknown key \"scrape_intervall\", did you mean \"scrape_interval\"?");
+    has("m.yaml:2:10: global: unknown key \"scrape_intervall\", did you mean \"scrape_interval\"?");
     has("m.yaml:8:18: storage.memory_window: not a valid duration string");
     has("m.yaml:10:1: unknown key \"webb\", did you mean \"web\"?");
     has("undefined receiver \"nobody\"");

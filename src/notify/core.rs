@@ -103,7 +103,8 @@ impl Core {
 
     /// Takes alerts from the rules into their groups.
     pub(super) fn accept(&mut self, alerts: Vec<Alert>, now: Timestamp) {
-        for alert in alerts {
+        for mut alert in alerts {
+            alert.labels = self.plan.external_labels.merged(&alert.labels);
             let fingerprint = alert.labels.fingerprint();
             for route in self.plan.routes_of(&alert.labels) {
                 self.put(route, fingerprint, &alert, now);

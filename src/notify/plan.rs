@@ -142,6 +142,7 @@ pub struct Plan {
     pub(super) inhibit_rules: Vec<InhibitRule>,
     /// What a pasted file holds that meshscope does not do.
     pub warnings: Vec<String>,
+    pub(super) external_labels: Labels,
 }
 
 impl Plan {
@@ -169,6 +170,13 @@ impl Plan {
             }
         }
         if errors.is_empty() { Ok(plan) } else { Err(errors) }
+    }
+
+    /// The same, with labels (`global.external_labels`) that each alert gets which does not have them, as Prometheus'
+    /// notifier does.
+    #[must_use]
+    pub fn adding(self, external_labels: Labels) -> Self {
+        Self { external_labels, ..self }
     }
 
     /// Names of the receivers, in the order of the file.

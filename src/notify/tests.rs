@@ -225,7 +225,8 @@ receivers: [{name: ops}, {name: ops}, {}, {name: w, webhook_configs: [{}, {url: 
 async fn receiver(statuses: Vec<u16>) -> (String, Arc<Mutex<Vec<String>>>) {
     let got = Arc::new(Mutex::new(Vec::new()));
     let answers = Arc::new(Mutex::new(statuses));
-    let handler = |State((got, answers)): State<(Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<u16>>>)>, body: String| async move {
+    type Kept = (Arc<Mutex<Vec<String>>>, Arc<Mutex<Vec<u16>>>);
+    let handler = |State((got, answers)): State<Kept>, body: String| async move {
         got.lock().push(body);
         let mut answers = answers.lock();
         let status = if answers.is_empty() { 200 } else { answers.remove(0) };

@@ -147,7 +147,7 @@ impl Archive {
             Err(reason) => (Vec::new(), Some(format!("Stored traces are not searched: {reason}."))),
         };
         self.add_live(query, &mut found);
-        found.sort_by(|a, b| b.start_ns.cmp(&a.start_ns));
+        found.sort_by_key(|trace| std::cmp::Reverse(trace.start_ns));
         found.truncate(query.limit);
         (found, warning)
     }

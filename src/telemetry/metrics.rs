@@ -109,8 +109,8 @@ mod tests {
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!(
             page(),
-            "# HELP meshscope_scrapes Scrapes that succeeded.\n# TYPE meshscope_scrapes counter\nmeshscope_scrapes_total 4.0\n\
-             # HELP meshscope_head_series Series in memory.\n# TYPE meshscope_head_series gauge\nmeshscope_head_series 2.5\n# EOF\n"
+            "# HELP meshscope_scrapes Scrapes that succeeded\n# TYPE meshscope_scrapes counter\nmeshscope_scrapes_total 4.0\n\
+             # HELP meshscope_head_series Series in memory\n# TYPE meshscope_head_series gauge\nmeshscope_head_series 2.5\n# EOF\n"
         );
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
             }
         }
     }
-    rows.sort_by(|a, b| a.order.cmp(&b.order));
+    rows.sort_by_key(|a| a.order);
     rows
 }
 

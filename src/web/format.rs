@@ -97,7 +97,7 @@ mod tests {
         assert_eq!(numbers, ["0", "<0.01", "0.50", "12.3", "123", "12.3k", "2.5M", "–"]);
         let shares: Vec<String> = [0.0, 0.000_01, 0.005, 0.123, 0.9999, 1.0].map(percent).into();
         assert_eq!(shares, ["0%", "<0.01%", "0.50%", "12.3%", ">99.9%", "100%"]);
-        assert_eq!([latency(None), latency(Some(3.14)), latency(Some(1500.0))], ["–", "3.1 ms", "1.50 s"]);
+        assert_eq!([latency(None), latency(Some(3.11)), latency(Some(1500.0))], ["–", "3.1 ms", "1.50 s"]);
         assert_eq!(span(Duration::from_secs(3900)), "1 h 5 min");
         assert_eq!(nanos(250_000), "250 µs");
     }

@@ -109,7 +109,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Query(asked): Query<Asked
     let options = GraphOptions {
         view,
         include_idle: asked.idle.as_deref() == Some("1"),
-        thresholds: state.thresholds.clone(),
+        thresholds: state.thresholds,
         ..GraphOptions::new(range.from, range.to)
     };
     // A day of a large mesh is many minutes to add up.

@@ -69,7 +69,7 @@ const CHARTS: [Chart; 3] = [
 pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     let now = state.clock.now();
     let (minutes, warning) = state.archive.edges(now - RANGE, now, now).await;
-    let options = GraphOptions { thresholds: state.thresholds.clone(), ..GraphOptions::new(now - RANGE, now) };
+    let options = GraphOptions { thresholds: state.thresholds, ..GraphOptions::new(now - RANGE, now) };
     let built = tokio::task::spawn_blocking(move || graph::build(&minutes, &options)).await;
     let Ok(graph) = built else { return error::internal("the graph could not be built") };
     let alerts = alerts::rows(&state);
