@@ -124,7 +124,7 @@ impl Core {
             let started = alert.fired_at.unwrap_or(alert.active_at);
             let due = if started + settings.group_wait < now { now } else { now + settings.group_wait };
             let mut group = Group::new(route, key.1.clone(), due);
-            group.alerts.insert(fingerprint, alert.clone());
+            group.take(fingerprint, alert);
             let id = self.next_group;
             self.next_group += 1;
             self.due.insert((due, id));
@@ -134,7 +134,7 @@ impl Core {
         };
         let Some(group) = self.groups.get_mut(id) else { return };
         let started = alert.fired_at.unwrap_or(alert.active_at);
-        group.alerts.insert(fingerprint, alert.clone());
+        group.take(fingerprint, alert);
         if !group.flushed_once && started + settings.group_wait < now && group.due > now {
             self.due.remove(&(group.due, *id));
             group.due = now;

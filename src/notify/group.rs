@@ -20,6 +20,8 @@ pub(super) struct Group {
     /// Resolved alerts that the last flush tells of, by fingerprint, with the time at which they ended.
     pub(super) telling_resolved: Vec<(u64, Timestamp)>,
     pub(super) flushed_once: bool,
+    /// Resolved alerts that everybody has heard of, with the time at which they ended.
+    told_resolved: BTreeMap<u64, Timestamp>,
 }
 
 impl Group {
@@ -33,7 +35,20 @@ impl Group {
             failed: false,
             telling_resolved: Vec::new(),
             flushed_once: false,
+            told_resolved: BTreeMap::new(),
         }
+    }
+
+    /// Takes an alert in, unless it is resolved and everybody has heard of that.
+    ///
+    /// Rules send a resolved alert again for a quarter of an hour. Alertmanager then tells of it again whenever two of a
+    /// group take turns (seen on 0.33 with a group interval below the resend delay); people should hear of it once.
+    pub(super) fn take(&mut self, fingerprint: u64, alert: &Alert) {
+        if alert.resolved_at.is_some() && self.told_resolved.get(&fingerprint) == Some(&alert.ends_at()) {
+            return;
+        }
+        self.told_resolved.remove(&fingerprint);
+        self.alerts.insert(fingerprint, alert.clone());
     }
 
     /// Drops the resolved alerts that everybody has heard of, unless they fire again meanwhile.
@@ -41,6 +56,7 @@ impl Group {
         for (fingerprint, ended) in std::mem::take(&mut self.telling_resolved) {
             if self.alerts.get(&fingerprint).is_some_and(|alert| alert.ends_at() == ended) {
                 self.alerts.remove(&fingerprint);
+                self.told_resolved.insert(fingerprint, ended);
             }
         }
     }

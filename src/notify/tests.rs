@@ -115,6 +115,25 @@ fn a_failed_delivery_is_tried_at_the_next_interval_and_keeps_its_resolved_alerts
 }
 
 #[test]
+fn a_resolved_alert_that_is_sent_again_is_told_of_once() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let one = |i: &str| alert(&[("alertname", "X"), ("i", i)], at(0));
+    core.accept(vec![one("a"), one("b"), one("c")], at(0));
+    assert_eq!(flushes(&mut core, at(20), |_| false).len(), 1);
+    let (b, c) = (resolved(one("b"), at(30)), resolved(one("c"), at(100)));
+    core.accept(vec![b.clone()], at(30));
+    assert_eq!(flushes(&mut core, at(80), |_| false), [(70, "ops some alerts resolved +[a,c] -[b]".into())]);
+    core.accept(vec![c.clone()], at(100));
+    assert_eq!(flushes(&mut core, at(140), |_| false), [(130, "ops some alerts resolved +[a] -[c]".into())]);
+    for (again, until) in [(b.clone(), 200), (c, 260), (b, 320)] {
+        core.accept(vec![again], at(until - 50));
+        assert_eq!(flushes(&mut core, at(until), |_| false), []);
+    }
+    core.accept(vec![one("b")], at(330));
+    assert_eq!(flushes(&mut core, at(400), |_| false), [(370, "ops new alerts added +[a,b] -[]".into())]);
+}
+
+#[test]
 fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
     let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
     let mut a = alert(&[("alertname", "X"), ("i", "a")], at(0));
