@@ -1,9 +1,13 @@
 //! One group of alerts of one route, and the decision whether its receivers must hear of it now.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use super::core::LogEntry;
 use crate::model::{Alert, Labels, Timestamp};
+
+/// Longer than rules send a resolved alert again (15 min): older ones need not be remembered.
+const RESENDS_END: Duration = Duration::from_secs(30 * 60);
 
 /// Alerts that are told together.
 pub(super) struct Group {
@@ -59,6 +63,9 @@ impl Group {
                 self.told_resolved.insert(fingerprint, ended);
             }
         }
+        if let Some(newest) = self.told_resolved.values().max().copied() {
+            self.told_resolved.retain(|_, ended| *ended + RESENDS_END > newest);
+        }
     }
 }
 
@@ -98,7 +105,6 @@ pub(super) struct When {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn tells_for_the_reasons_of_alertmanager() {
