@@ -189,7 +189,10 @@ fn every_documented_key_exists() {
         let problems = Config::parse(&only(key), None).err().map(|error| error.to_string()).unwrap_or_default();
         problems.contains("unknown key")
     };
-    assert!(unknown("web.listenn") && unknown("scrape_configs[].relabel_configs[].x"), "the check finds what is unknown");
+    assert!(
+        unknown("web.listenn") && unknown("scrape_configs[].relabel_configs[].x"),
+        "the check finds what is unknown"
+    );
     // The first column of the tables of keys.
     let document = text("docs/configuration.md");
     let keys: Vec<&str> = (document.lines())
@@ -208,7 +211,8 @@ fn every_command_shown_is_understood() {
     for (path, document) in documents() {
         for (line, block) in blocks(&document, "sh") {
             for command in block.lines().map(str::trim).filter(|line| line.starts_with("meshscope ")) {
-                let words = words(command.split(" | ").next().unwrap_or_default().split(" > ").next().unwrap_or_default());
+                let words =
+                    words(command.split(" | ").next().unwrap_or_default().split(" > ").next().unwrap_or_default());
                 seen += 1;
                 if let Err(error) = Arguments::try_parse_from(words) {
                     panic!("{path}:{line}: {command}\n{error}");
@@ -300,7 +304,9 @@ fn the_table_of_imports_is_that_of_the_test() {
     let document = text("ARCHITECTURE.md");
     let mut rows = 0;
     for line in text("tests/it/tidy.rs").lines() {
-        let Some((name, list)) = line.trim().strip_prefix("(\"").and_then(|rest| rest.split_once("\", &[")) else { continue };
+        let Some((name, list)) = line.trim().strip_prefix("(\"").and_then(|rest| rest.split_once("\", &[")) else {
+            continue;
+        };
         let Some(list) = list.strip_suffix("]),") else { continue };
         let imports: Vec<&str> = list.split(", ").map(|import| import.trim_matches('"')).collect();
         let imports = match imports.as_slice() {
@@ -351,9 +357,9 @@ fn the_lines_that_prometheus_parse_is_said_to_misread_are_misread() {
 fn the_expressions_that_promql_parser_is_said_to_misread_are_misread() {
     let document = text("docs/dependencies.md");
     let expressions = |info: &str| -> Vec<String> {
-        let lines = blocks(&document, info).into_iter().flat_map(|(_, block)| {
-            block.lines().map(str::to_owned).collect::<Vec<_>>()
-        });
+        let lines = blocks(&document, info)
+            .into_iter()
+            .flat_map(|(_, block)| block.lines().map(str::to_owned).collect::<Vec<_>>());
         let lines: Vec<String> = lines.collect();
         assert!(!lines.is_empty(), "no block `{info}`");
         lines
