@@ -9,6 +9,7 @@ use meshscope::cli::Arguments;
 use meshscope::config::Config;
 use meshscope::model::{Labels, METRIC_NAME};
 use meshscope::promql;
+use meshscope::rules::{self, LoadOptions};
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels};
 
 /// Structs whose fields are keys of `meshscope.yaml`: file, struct, where its keys stand.
@@ -128,7 +129,12 @@ fn every_configuration_shown_is_valid() {
     let example = root().join("deploy/meshscope.example.yaml");
     let config = Config::read(&example).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, [] as [&str; 0]);
-    let rules = config.load_rules("");
+    let options = LoadOptions {
+        evaluation_interval: config.evaluation_interval.get(),
+        external_labels: config.external_labels.clone(),
+        external_url: String::new(),
+    };
+    let rules = rules::load(&config.rule_files, &root().join("deploy"), &options);
     assert!(rules.problems.is_empty() && rules.warnings.is_empty(), "{:?} {:?}", rules.problems, rules.warnings);
     assert!(!rules.groups.is_empty());
 }
