@@ -1,5 +1,6 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
+mod docs;
 mod postgres;
 mod promql;
 mod store_persist;
