@@ -54,7 +54,7 @@ pub enum Record {
     Due(Delivery, oneshot::Sender<()>),
     /// Delivered; the receiver now knows this.
     Delivered {
-        /// Id of the delivery.
+        /// Id of the delivery; one that was never due when resolved alerts are not told and only the log changes.
         id: String,
         /// When.
         at: Timestamp,
@@ -161,6 +161,7 @@ impl Dispatcher {
             for notification in self.core.take_due(self.clock.now()) {
                 self.send(notification);
             }
+            self.remember_cleared();
             self.publish();
             let wake = self.core.next_due().map(|at| self.clock.instant_of(at));
             tokio::select! {
@@ -199,9 +200,8 @@ impl Dispatcher {
             .find(|receiver| receiver.name == notification.receiver)
             .and_then(|receiver| receiver.webhooks.get(notification.integration));
         let Some(webhook) = webhook.cloned() else { return };
-        self.sequence += 1;
         let delivery = Delivery {
-            id: format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence),
+            id: self.next_id(),
             receiver: notification.receiver.clone(),
             integration: notification.integration,
             group_key: notification.group_key.clone(),
@@ -215,6 +215,21 @@ impl Dispatcher {
             let (tries, error) = deliver(&webhook, &delivery, patience, &counters).await;
             Outcome { notification: Some(notification), delivery, tries, error }
         });
+    }
+
+    /// Writes down what changed in the log without a delivery.
+    fn remember_cleared(&mut self) {
+        for entry in self.core.take_cleared() {
+            let (id, at) = (self.next_id(), entry.at);
+            if self.inputs.outbox.try_send(Record::Delivered { id, at, log: Some(entry) }).is_err() {
+                self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.sequence += 1;
+        format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence)
     }
 
     fn send_again(&mut self, delivery: Delivery) {
