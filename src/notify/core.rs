@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::group::{Group, When, reason_to_tell};
-use super::plan::{Plan, Receiver};
+use super::plan::{InhibitRule, Plan, Receiver};
 use super::silence::Silence;
-use crate::model::{Alert, Labels, Timestamp};
+use crate::model::{Alert, Labels, Matcher, Timestamp};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -200,15 +200,18 @@ impl Core {
     /// Everything due at `now`. Each notification must be answered with [`Core::finished`].
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Notification> {
         let mut notifications = Vec::new();
-        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
-            self.due.remove(&(at, id));
-            self.flush(id, now, &mut notifications);
+        if self.next_due().is_some_and(|due| due <= now) {
+            let sources = self.inhibition_sources(now);
+            while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+                self.due.remove(&(at, id));
+                self.flush(id, (now, &sources), &mut notifications);
+            }
         }
         self.alerts.retain(|_, alert| alert.ends_at() > now);
         notifications
     }
 
-    fn flush(&mut self, id: u64, now: Timestamp, notifications: &mut Vec<Notification>) {
+    fn flush(&mut self, id: u64, (now, sources): (Timestamp, &Sources), notifications: &mut Vec<Notification>) {
         let Some(group) = self.groups.get(&id) else { return };
         if group.alerts.is_empty() {
             self.drop_group(id);
@@ -218,7 +221,7 @@ impl Core {
         let route = &plan.routes[group.route];
         let group_key = self.group_key(group.route, &group.labels);
         let audible: Vec<(u64, Alert, bool)> = (group.alerts.iter())
-            .filter(|(_, alert)| !self.is_muted(&alert.labels, now))
+            .filter(|(_, alert)| !self.is_muted(&alert.labels, now, sources))
             .map(|(fingerprint, alert)| (*fingerprint, alert.clone(), alert.ends_at() > now))
             .collect();
         let telling_resolved = (group.alerts.iter())
@@ -297,26 +300,43 @@ impl Core {
         }
     }
 
-    /// Whether a silence or another alert keeps this one quiet.
-    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, now)
+    /// Whether a silence or another alert keeps this one quiet. `sources` are those of `now`.
+    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp, sources: &Sources) -> bool {
+        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, sources)
+    }
+
+    /// The alerts that mute others at `now`, found once for all that may be muted: a storm of alerts must not be compared
+    /// each with each.
+    pub(super) fn inhibition_sources(&self, now: Timestamp) -> Sources {
+        let of_rule = |rule: &InhibitRule| {
+            let mut found = HashMap::new();
+            for alert in self.alerts.values().filter(|a| a.ends_at() > now && all_match(&rule.source, &a.labels)) {
+                *found.entry(rule.equal_values(&alert.labels)).or_default() |= !all_match(&rule.target, &alert.labels);
+            }
+            found
+        };
+        Sources(self.plan.inhibit_rules.iter().map(of_rule).collect())
     }
 
     /// A rule mutes its targets while a source fires that agrees on `equal`; an alert that is both source and target
     /// is not muted by such (Alertmanager `inhibit.Mutes`).
-    fn is_inhibited(&self, labels: &Labels, now: Timestamp) -> bool {
-        let all =
-            |matchers: &[crate::model::Matcher], labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
-        self.plan.inhibit_rules.iter().filter(|rule| all(&rule.target, labels)).any(|rule| {
-            let target_is_source = all(&rule.source, labels);
-            self.alerts.values().any(|alert| {
-                alert.ends_at() > now
-                    && all(&rule.source, &alert.labels)
-                    && !(target_is_source && all(&rule.target, &alert.labels))
-                    && rule.equal.iter().all(|name| alert.labels.value(name) == labels.value(name))
-            })
-        })
+    fn is_inhibited(&self, labels: &Labels, Sources(sources): &Sources) -> bool {
+        let mutes = |(rule, found): (&InhibitRule, &HashMap<Box<[String]>, bool>)| {
+            if found.is_empty() || !all_match(&rule.target, labels) {
+                return false;
+            }
+            let is_source = || all_match(&rule.source, labels);
+            found.get(&rule.equal_values(labels)).is_some_and(|plain| *plain || !is_source())
+        };
+        self.plan.inhibit_rules.iter().zip(sources).any(mutes)
     }
+}
+
+/// For each inhibition rule, by the values of its `equal` labels: whether one of the sources is not a target as well.
+pub(super) struct Sources(Vec<HashMap<Box<[String]>, bool>>);
+
+fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }
 
 /// A label set as Alertmanager's group key has it: `{a="b", c="d"}`.

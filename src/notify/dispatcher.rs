@@ -239,6 +239,11 @@ impl Dispatcher {
             .and_then(|receiver| receiver.webhooks.get(delivery.integration));
         let Some(webhook) = webhook.cloned() else {
             tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
+            // Otherwise every start would find it again.
+            let (at, error) = (self.clock.now(), format!("receiver `{}` is gone", delivery.receiver));
+            if self.inputs.outbox.try_send(Record::Failed { id: delivery.id, at, tries: 0, error }).is_err() {
+                self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
             return;
         };
         let counters = Arc::clone(&self.counters);
@@ -284,6 +289,7 @@ impl Dispatcher {
     fn publish(&self) {
         let now = self.clock.now();
         let plan = self.core.plan();
+        let sources = self.core.inhibition_sources(now);
         let mut muted = HashMap::new();
         let groups = (self.core.groups())
             .map(|group| GroupStatus {
@@ -293,7 +299,7 @@ impl Dispatcher {
                     .map(|alert| {
                         let quiet = *muted
                             .entry(alert.labels.fingerprint())
-                            .or_insert_with(|| self.core.is_muted(&alert.labels, now));
+                            .or_insert_with(|| self.core.is_muted(&alert.labels, now, &sources));
                         (alert.clone(), quiet)
                     })
                     .collect(),

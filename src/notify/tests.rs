@@ -416,6 +416,22 @@ async fn what_an_earlier_process_recorded_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_has_lost_its_receiver_is_given_up() {
+    let (url, _) = receiver(vec![]).await;
+    let delivery = Delivery {
+        id: "old-2".into(),
+        receiver: "gone".into(),
+        integration: 0,
+        group_key: "{}:{}".into(),
+        payload: "{}\n".into(),
+        created_at: at(0),
+    };
+    let mut running = start(&url, vec![delivery]);
+    let Some(Record::Failed { id, tries: 0, error, .. }) = running.outbox.recv().await else { panic!("kept for ever") };
+    assert_eq!((id.as_str(), error.as_str()), ("old-2", "receiver `gone` is gone"));
+}
+
+#[tokio::test]
 async fn an_outbox_that_is_away_does_not_keep_people_asleep() {
     let (url, got) = receiver(vec![]).await;
     let running = start(&url, vec![]);
