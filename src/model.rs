@@ -4,6 +4,7 @@
 
 mod alert;
 mod finding;
+mod hash;
 mod labels;
 mod matcher;
 mod sample;
@@ -13,6 +14,7 @@ pub mod workload;
 
 pub use alert::{Alert, AlertState, AlertTransition};
 pub use finding::{Finding, Severity};
+pub use hash::fnv1a;
 pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME};
 pub use matcher::{MatchOp, Matcher, RegexError, anchored_regex};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_marker};

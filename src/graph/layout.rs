@@ -177,8 +177,7 @@ pub fn topology(graph: &ServiceGraph) -> u64 {
     let mut ids: Vec<&str> =
         graph.nodes.iter().map(|node| &*node.id).chain(graph.edges.iter().map(|e| &*e.id)).collect();
     ids.sort_unstable();
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    ids.iter().fold(0xcbf2_9ce4_8422_2325, |hash, id| step(id.bytes().fold(hash, step), 0xff))
+    crate::model::fnv1a(ids.iter().flat_map(|id| id.bytes().chain([0xff])))
 }
 
 fn vertices(graph: &ServiceGraph, by_id: &[usize], options: &Options) -> Vec<Vertex> {

@@ -169,8 +169,7 @@ fn stable_id(prefix: &str, parts: [Option<&str>; 4]) -> Arc<str> {
         }
     }
     if id.len() > LONG {
-        // FNV-1a, which does not change between versions as a table hash may.
-        let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash = crate::model::fnv1a(id.bytes());
         let mut end = LONG - 18;
         while id.as_bytes()[end - 2..end].contains(&b'%') {
             end -= 1; // never half of an encoded byte

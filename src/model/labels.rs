@@ -121,13 +121,9 @@ impl Labels {
 
     /// Stable 64-bit hash: FNV-1a over name, 0xff, value, 0xff, as Alertmanager prints it in a webhook.
     pub fn fingerprint(&self) -> u64 {
-        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
-        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
-        self.iter().fold(OFFSET_BASIS, |hash, (name, value)| {
-            let hash = step(name.bytes().fold(hash, step), 0xff);
-            step(value.bytes().fold(hash, step), 0xff)
-        })
+        super::hash::fnv1a(
+            self.iter().flat_map(|(name, value)| name.bytes().chain([0xff]).chain(value.bytes()).chain([0xff])),
+        )
     }
 
     /// A fast hash for tables of this process (not stable between versions).

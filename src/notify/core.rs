@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::group::{Group, When, reason_to_tell};
-use super::plan::Plan;
+use super::plan::{InhibitRule, Plan, Receiver};
 use super::silence::Silence;
-use crate::model::{Alert, Labels, Timestamp};
+use crate::model::{Alert, Labels, Matcher, Timestamp};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,6 +60,8 @@ pub(super) struct Core {
     by_route_and_labels: HashMap<(usize, Labels), u64>,
     due: BTreeSet<(Timestamp, u64)>,
     log: HashMap<(String, String, usize), LogEntry>,
+    /// Entries that changed without a delivery and are not yet written down.
+    cleared: Vec<LogEntry>,
     silences: Vec<Silence>,
     next_group: u64,
 }
@@ -74,6 +76,7 @@ impl Core {
             by_route_and_labels: HashMap::new(),
             due: BTreeSet::new(),
             log,
+            cleared: Vec::new(),
             silences: Vec::new(),
             next_group: 0,
         }
@@ -87,14 +90,29 @@ impl Core {
         self.groups.values()
     }
 
-    /// Follows a new plan: every alert is routed anew; what was told is remembered.
+    /// Follows a new plan: every alert is routed anew, also one that has ended and was not yet told; what was told is
+    /// remembered.
     pub(super) fn set_plan(&mut self, plan: Arc<Plan>, now: Timestamp) {
         self.plan = plan;
-        self.groups.clear();
+        let mut alerts = std::mem::take(&mut self.alerts);
+        for group in std::mem::take(&mut self.groups).into_values() {
+            for (fingerprint, alert) in group.alerts {
+                alerts.entry(fingerprint).or_insert(alert);
+            }
+        }
         self.by_route_and_labels.clear();
         self.due.clear();
-        let alerts: Vec<Alert> = self.alerts.values().cloned().collect();
-        self.accept(alerts, now);
+        self.accept(alerts.into_values().collect(), now);
+    }
+
+    /// What the log holds anew without a delivery that would tell it, since the last call.
+    pub(super) fn take_cleared(&mut self) -> Vec<LogEntry> {
+        std::mem::take(&mut self.cleared)
+    }
+
+    #[cfg(test)]
+    pub(super) fn told_count(&self) -> usize {
+        self.log.len()
     }
 
     pub(super) fn set_silences(&mut self, silences: Vec<Silence>) {
@@ -117,7 +135,7 @@ impl Core {
         let settings = &self.plan.routes[route];
         let key = (route, settings.group_by.labels_of(&alert.labels));
         let Some(id) = self.by_route_and_labels.get(&key) else {
-            if alert.ends_at() <= now {
+            if alert.ends_at() <= now && !self.was_told_firing(route, &key.1, fingerprint) {
                 return; // resolved before its group was: nobody needs to hear
             }
             // An alert older than the wait is told at once, as after a restart.
@@ -142,6 +160,38 @@ impl Core {
         }
     }
 
+    /// Whether a receiver believes that this alert fires, as after a restart or a reload.
+    fn was_told_firing(&self, route: usize, group: &Labels, fingerprint: u64) -> bool {
+        let (key, receiver) = (self.group_key(route, group), self.receiver_of(route));
+        (0..receiver.webhooks.len()).any(|integration| {
+            let entry = self.log.get(&(key.clone(), receiver.name.clone(), integration));
+            entry.is_some_and(|entry| entry.firing.contains(&fingerprint))
+        })
+    }
+
+    fn group_key(&self, route: usize, group: &Labels) -> String {
+        format!("{}:{}", self.plan.routes[route].key, label_set_text(group))
+    }
+
+    fn receiver_of(&self, route: usize) -> &Receiver {
+        &self.plan.receivers[self.plan.routes[route].receiver]
+    }
+
+    /// Takes a group that holds nothing any more away, and what was told of it: without an entry a new alert is told as
+    /// with one that names none as firing.
+    fn drop_group(&mut self, id: u64) {
+        let Some(group) = self.groups.remove(&id) else { return };
+        let (key, plan) = (self.group_key(group.route, &group.labels), Arc::clone(&self.plan));
+        let receiver = &plan.receivers[plan.routes[group.route].receiver];
+        for integration in 0..receiver.webhooks.len() {
+            let entry = (key.clone(), receiver.name.clone(), integration);
+            if self.log.get(&entry).is_some_and(|entry| entry.firing.is_empty()) {
+                self.log.remove(&entry);
+            }
+        }
+        self.by_route_and_labels.remove(&(group.route, group.labels));
+    }
+
     /// When something is due next.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.due.first().map(|(at, _)| *at)
@@ -150,26 +200,28 @@ impl Core {
     /// Everything due at `now`. Each notification must be answered with [`Core::finished`].
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Notification> {
         let mut notifications = Vec::new();
-        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
-            self.due.remove(&(at, id));
-            self.flush(id, now, &mut notifications);
+        if self.next_due().is_some_and(|due| due <= now) {
+            let sources = self.inhibition_sources(now);
+            while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+                self.due.remove(&(at, id));
+                self.flush(id, (now, &sources), &mut notifications);
+            }
         }
         self.alerts.retain(|_, alert| alert.ends_at() > now);
         notifications
     }
 
-    fn flush(&mut self, id: u64, now: Timestamp, notifications: &mut Vec<Notification>) {
+    fn flush(&mut self, id: u64, (now, sources): (Timestamp, &Sources), notifications: &mut Vec<Notification>) {
         let Some(group) = self.groups.get(&id) else { return };
         if group.alerts.is_empty() {
-            self.by_route_and_labels.remove(&(group.route, group.labels.clone()));
-            self.groups.remove(&id);
+            self.drop_group(id);
             return;
         }
         let plan = Arc::clone(&self.plan);
         let route = &plan.routes[group.route];
-        let group_key = format!("{}:{}", route.key, label_set_text(&group.labels));
+        let group_key = self.group_key(group.route, &group.labels);
         let audible: Vec<(u64, Alert, bool)> = (group.alerts.iter())
-            .filter(|(_, alert)| !self.is_muted(&alert.labels, now))
+            .filter(|(_, alert)| !self.is_muted(&alert.labels, now, sources))
             .map(|(fingerprint, alert)| (*fingerprint, alert.clone(), alert.ends_at() > now))
             .collect();
         let telling_resolved = (group.alerts.iter())
@@ -184,6 +236,20 @@ impl Core {
             let last = self.log.get(&(group_key.clone(), receiver.name.clone(), integration));
             let when = When { now, repeat_interval: route.repeat_interval, send_resolved: webhook.send_resolved };
             let Some(reason) = reason_to_tell(last, &firing, &resolved, when) else { continue };
+            let log = LogEntry {
+                group_key: group_key.clone(),
+                receiver: receiver.name.clone(),
+                integration,
+                firing,
+                resolved,
+                at: now,
+            };
+            if log.firing.is_empty() && !webhook.send_resolved {
+                // Not sent, but remembered, so that the alert is told when it fires anew (Alertmanager's `RetryStage`).
+                self.log.insert((group_key.clone(), receiver.name.clone(), integration), log.clone());
+                self.cleared.push(log);
+                continue;
+            }
             let mut alerts: Vec<(Alert, bool)> = (audible.iter())
                 .filter(|(_, _, fires)| *fires || webhook.send_resolved)
                 .map(|(_, alert, fires)| (alert.clone(), *fires))
@@ -199,14 +265,7 @@ impl Core {
                 at: now,
                 deadline: now + route.group_interval,
                 group: id,
-                log: LogEntry {
-                    group_key: group_key.clone(),
-                    receiver: receiver.name.clone(),
-                    integration,
-                    firing,
-                    resolved,
-                    at: now,
-                },
+                log,
             });
         }
         let (due, under_way) = (now + route.group_interval, notifications.len() - before);
@@ -225,9 +284,15 @@ impl Core {
     pub(super) fn finished(&mut self, notification: &Notification, delivered: bool) {
         if delivered {
             let entry = notification.log.clone();
-            self.log.insert((entry.group_key.clone(), entry.receiver.clone(), entry.integration), entry);
+            let key = (entry.group_key.clone(), entry.receiver.clone(), entry.integration);
+            if self.log.get(&key).is_none_or(|newer| newer.at <= entry.at) {
+                self.log.insert(key, entry);
+            }
         }
-        let Some(group) = self.groups.get_mut(&notification.group) else { return };
+        let group = self.groups.get_mut(&notification.group);
+        let Some(group) = group.filter(|group| group.due == notification.deadline) else {
+            return; // of an earlier flush: the next one has taken its alerts over
+        };
         group.under_way = group.under_way.saturating_sub(1);
         group.failed |= !delivered;
         if group.under_way == 0 && !group.failed {
@@ -235,26 +300,43 @@ impl Core {
         }
     }
 
-    /// Whether a silence or another alert keeps this one quiet.
-    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp) -> bool {
-        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, now)
+    /// Whether a silence or another alert keeps this one quiet. `sources` are those of `now`.
+    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp, sources: &Sources) -> bool {
+        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, sources)
+    }
+
+    /// The alerts that mute others at `now`, found once for all that may be muted: a storm of alerts must not be compared
+    /// each with each.
+    pub(super) fn inhibition_sources(&self, now: Timestamp) -> Sources {
+        let of_rule = |rule: &InhibitRule| {
+            let mut found = HashMap::new();
+            for alert in self.alerts.values().filter(|a| a.ends_at() > now && all_match(&rule.source, &a.labels)) {
+                *found.entry(rule.equal_values(&alert.labels)).or_default() |= !all_match(&rule.target, &alert.labels);
+            }
+            found
+        };
+        Sources(self.plan.inhibit_rules.iter().map(of_rule).collect())
     }
 
     /// A rule mutes its targets while a source fires that agrees on `equal`; an alert that is both source and target
     /// is not muted by such (Alertmanager `inhibit.Mutes`).
-    fn is_inhibited(&self, labels: &Labels, now: Timestamp) -> bool {
-        let all =
-            |matchers: &[crate::model::Matcher], labels: &Labels| matchers.iter().all(|m| m.matches_labels(labels));
-        self.plan.inhibit_rules.iter().filter(|rule| all(&rule.target, labels)).any(|rule| {
-            let target_is_source = all(&rule.source, labels);
-            self.alerts.values().any(|alert| {
-                alert.ends_at() > now
-                    && all(&rule.source, &alert.labels)
-                    && !(target_is_source && all(&rule.target, &alert.labels))
-                    && rule.equal.iter().all(|name| alert.labels.value(name) == labels.value(name))
-            })
-        })
+    fn is_inhibited(&self, labels: &Labels, Sources(sources): &Sources) -> bool {
+        let mutes = |(rule, found): (&InhibitRule, &HashMap<Box<[String]>, bool>)| {
+            if found.is_empty() || !all_match(&rule.target, labels) {
+                return false;
+            }
+            let is_source = || all_match(&rule.source, labels);
+            found.get(&rule.equal_values(labels)).is_some_and(|plain| *plain || !is_source())
+        };
+        self.plan.inhibit_rules.iter().zip(sources).any(mutes)
     }
+}
+
+/// For each inhibition rule, by the values of its `equal` labels: whether one of the sources is not a target as well.
+pub(super) struct Sources(Vec<HashMap<Box<[String]>, bool>>);
+
+fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
+    matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }
 
 /// A label set as Alertmanager's group key has it: `{a="b", c="d"}`.

@@ -54,7 +54,7 @@ pub enum Record {
     Due(Delivery, oneshot::Sender<()>),
     /// Delivered; the receiver now knows this.
     Delivered {
-        /// Id of the delivery.
+        /// Id of the delivery; one that was never due when resolved alerts are not told and only the log changes.
         id: String,
         /// When.
         at: Timestamp,
@@ -161,6 +161,7 @@ impl Dispatcher {
             for notification in self.core.take_due(self.clock.now()) {
                 self.send(notification);
             }
+            self.remember_cleared();
             self.publish();
             let wake = self.core.next_due().map(|at| self.clock.instant_of(at));
             tokio::select! {
@@ -199,9 +200,8 @@ impl Dispatcher {
             .find(|receiver| receiver.name == notification.receiver)
             .and_then(|receiver| receiver.webhooks.get(notification.integration));
         let Some(webhook) = webhook.cloned() else { return };
-        self.sequence += 1;
         let delivery = Delivery {
-            id: format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence),
+            id: self.next_id(),
             receiver: notification.receiver.clone(),
             integration: notification.integration,
             group_key: notification.group_key.clone(),
@@ -217,6 +217,21 @@ impl Dispatcher {
         });
     }
 
+    /// Writes down what changed in the log without a delivery.
+    fn remember_cleared(&mut self) {
+        for entry in self.core.take_cleared() {
+            let (id, at) = (self.next_id(), entry.at);
+            if self.inputs.outbox.try_send(Record::Delivered { id, at, log: Some(entry) }).is_err() {
+                self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn next_id(&mut self) -> String {
+        self.sequence += 1;
+        format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence)
+    }
+
     fn send_again(&mut self, delivery: Delivery) {
         let plan = Arc::clone(self.core.plan());
         let webhook = (plan.receivers.iter())
@@ -224,6 +239,11 @@ impl Dispatcher {
             .and_then(|receiver| receiver.webhooks.get(delivery.integration));
         let Some(webhook) = webhook.cloned() else {
             tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
+            // Otherwise every start would find it again.
+            let (at, error) = (self.clock.now(), format!("receiver `{}` is gone", delivery.receiver));
+            if self.inputs.outbox.try_send(Record::Failed { id: delivery.id, at, tries: 0, error }).is_err() {
+                self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+            }
             return;
         };
         let counters = Arc::clone(&self.counters);
@@ -269,6 +289,7 @@ impl Dispatcher {
     fn publish(&self) {
         let now = self.clock.now();
         let plan = self.core.plan();
+        let sources = self.core.inhibition_sources(now);
         let mut muted = HashMap::new();
         let groups = (self.core.groups())
             .map(|group| GroupStatus {
@@ -278,7 +299,7 @@ impl Dispatcher {
                     .map(|alert| {
                         let quiet = *muted
                             .entry(alert.labels.fingerprint())
-                            .or_insert_with(|| self.core.is_muted(&alert.labels, now));
+                            .or_insert_with(|| self.core.is_muted(&alert.labels, now, &sources));
                         (alert.clone(), quiet)
                     })
                     .collect(),

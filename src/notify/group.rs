@@ -85,8 +85,8 @@ pub(super) fn reason_to_tell(
         return Some("new alerts added");
     }
     if firing.is_empty() {
-        // Told of resolved alerts only when somebody was told that they fire.
-        return (when.send_resolved && !last.firing.is_empty()).then_some("all alerts resolved");
+        // Only when somebody was told that they fire. Whether it is sent or just remembered is not asked here.
+        return (!last.firing.is_empty()).then_some("all alerts resolved");
     }
     if when.send_resolved && !resolved.is_subset(&last.resolved) {
         return Some("some alerts resolved");

@@ -134,6 +134,13 @@ pub(super) struct InhibitRule {
     pub(super) equal: Vec<String>,
 }
 
+impl InhibitRule {
+    /// What source and target must agree on.
+    pub(super) fn equal_values(&self, labels: &Labels) -> Box<[String]> {
+        self.equal.iter().map(|name| labels.value(name).to_owned()).collect()
+    }
+}
+
 /// Who is told, checked and ready. Without a route nobody is.
 #[derive(Default)]
 pub struct Plan {

@@ -144,6 +144,80 @@ fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
 }
 
 #[test]
+fn an_alert_that_fires_anew_is_told_although_nobody_wants_to_hear_of_resolved() {
+    let quiet = ONE_RECEIVER.replace("{url:", "{send_resolved: false, url:");
+    let mut core = Core::new(plan(&quiet), vec![]);
+    let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    core.accept(vec![a.clone()], at(0));
+    assert_eq!(flushes(&mut core, at(20), |_| false).len(), 1);
+    core.accept(vec![resolved(a.clone(), at(30))], at(30));
+    assert_eq!(flushes(&mut core, at(200), |_| false), []);
+    let cleared = core.take_cleared();
+    assert_eq!((cleared.len(), cleared[0].firing.len()), (1, 0), "a restart must know it too");
+    let again = Alert { active_at: at(300), fired_at: Some(at(300)), ..a };
+    core.accept(vec![again], at(300));
+    assert_eq!(flushes(&mut core, at(320), |_| false), [(310, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn a_reload_does_not_lose_what_has_resolved_and_was_not_told() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let (a, b) = (alert(&[("alertname", "X"), ("i", "a")], at(0)), alert(&[("alertname", "Y"), ("i", "b")], at(0)));
+    core.accept(vec![a.clone(), b], at(0));
+    assert_eq!(flushes(&mut core, at(20), |_| false).len(), 2);
+    core.accept(vec![resolved(a, at(30))], at(30));
+    assert!(core.take_due(at(31)).is_empty());
+    core.set_plan(plan(ONE_RECEIVER), at(32));
+    assert_eq!(flushes(&mut core, at(200), |_| false), [(32, "ops all alerts resolved +[] -[a]".into())]);
+}
+
+#[test]
+fn an_alert_that_resolved_across_a_restart_is_told() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    core.accept(vec![a.clone()], at(0));
+    let log = core.take_due(at(10)).into_iter().map(|told| told.log).collect();
+    let mut core = Core::new(plan(ONE_RECEIVER), log);
+    core.accept(vec![resolved(a.clone(), at(30))], at(30));
+    assert_eq!(flushes(&mut core, at(200), |_| false), [(30, "ops all alerts resolved +[] -[a]".into())]);
+    core.accept(vec![resolved(a, at(300))], at(300));
+    assert_eq!(core.groups().count(), 0, "nobody was told that it fires");
+}
+
+#[test]
+fn what_was_told_is_forgotten_with_its_group() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    for round in 0..10 {
+        let (name, from) = (format!("X{round}"), round * 1000);
+        let a = alert(&[("alertname", &name), ("i", "a")], at(from));
+        core.accept(vec![a.clone()], at(from));
+        core.accept(vec![resolved(a, at(from + 20))], at(from + 20));
+        flushes(&mut core, at(from + 900), |_| false);
+        let a = alert(&[("alertname", &name), ("i", "b")], at(from + 900));
+        core.accept(vec![a.clone()], at(from + 900));
+        flushes(&mut core, at(from + 915), |_| false);
+        core.accept(vec![resolved(a, at(from + 920))], at(from + 920));
+    }
+    flushes(&mut core, at(20_000), |_| false);
+    assert_eq!((core.groups().count(), core.told_count()), (0, 0));
+}
+
+#[test]
+fn a_late_success_of_an_earlier_flush_does_not_end_the_next_one() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
+    core.accept(vec![a.clone()], at(0));
+    let early = core.take_due(at(10)).remove(0);
+    let b = alert(&[("alertname", "X"), ("i", "b")], at(20));
+    core.accept(vec![b, resolved(a, at(30))], at(30));
+    let late = core.take_due(at(70)).remove(0);
+    core.finished(&early, true);
+    core.finished(&late, false);
+    let next = flushes(&mut core, at(130), |_| false);
+    assert_eq!(next, [(130, "ops new alerts added +[b] -[a]".into())]);
+}
+
+#[test]
 fn routes_as_alertmanager_does() {
     let plan = plan(
         "
@@ -358,6 +432,22 @@ async fn what_an_earlier_process_recorded_is_sent_again() {
     let mut running = start(&url, vec![delivery]);
     let Some(Record::Delivered { id, log: None, .. }) = running.outbox.recv().await else { panic!("not delivered") };
     assert_eq!((id.as_str(), got.lock().as_slice()), ("old-1", &["{\"from\":\"before\"}\n".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn what_has_lost_its_receiver_is_given_up() {
+    let (url, _) = receiver(vec![]).await;
+    let delivery = Delivery {
+        id: "old-2".into(),
+        receiver: "gone".into(),
+        integration: 0,
+        group_key: "{}:{}".into(),
+        payload: "{}\n".into(),
+        created_at: at(0),
+    };
+    let mut running = start(&url, vec![delivery]);
+    let Some(Record::Failed { id, tries: 0, error, .. }) = running.outbox.recv().await else { panic!("kept for ever") };
+    assert_eq!((id.as_str(), error.as_str()), ("old-2", "receiver `gone` is gone"));
 }
 
 #[tokio::test]

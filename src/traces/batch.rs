@@ -8,8 +8,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::codec;
-use crate::model::Span;
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanBatch, SpanStatus, TraceId, TracePart};
+use crate::model::{Span, fnv1a};
 
 /// Operations named in one index row.
 const OPERATIONS_PER_PART: usize = 64;
@@ -80,8 +80,7 @@ impl IndexConfig {
 /// FNV-1a of name, a zero byte and value, with the finalizer of MurmurHash3 so that all bits vary. Numbers and booleans
 /// are hashed as their text.
 pub fn attribute_hash(name: &str, value: &str) -> i64 {
-    let bytes = name.bytes().chain([0]).chain(value.bytes());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut hash = fnv1a(name.bytes().chain([0]).chain(value.bytes()));
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     (hash ^ (hash >> 33)) as i64
