@@ -12,6 +12,8 @@ mod explore;
 mod format;
 mod frame;
 mod graph;
+#[cfg(test)]
+mod hostile;
 mod mesh;
 mod overview;
 mod range;

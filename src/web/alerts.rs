@@ -12,12 +12,12 @@ use crate::model::{Alert, AlertState, Labels, Timestamp};
 
 /// Labels that say where an alert is, the most telling first.
 const TELLING: [&str; 12] = [
-    "severity",
     "source_workload",
     "destination_workload",
     "destination_service_name",
     "response_code",
     "response_flags",
+    "severity",
     "workload",
     "service",
     "namespace",
@@ -199,3 +199,6 @@ fn class_of(state: AlertState) -> &'static str {
         AlertState::Inactive => "healthy",
     }
 }
+
+#[cfg(test)]
+mod tests;

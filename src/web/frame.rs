@@ -41,7 +41,11 @@ pub(super) fn page_at(path: &str) -> &'static str {
 
 impl Frame {
     pub(super) fn new(state: &State, page: &'static str) -> Self {
-        let firing = firing_alerts(state);
+        Self { database_away: state.archive.away(), ..Self::around(page, firing_alerts(state)) }
+    }
+
+    /// The frame of a page, with the number of alerts that fire.
+    pub(super) fn around(page: &'static str, firing: usize) -> Self {
         let navigation = PAGES.map(|(id, name, href)| Item {
             name,
             href,
@@ -55,7 +59,7 @@ impl Frame {
             theme_script: assets::path("theme.js"),
             script: assets::path("main.js"),
             navigation: navigation.into(),
-            database_away: state.archive.away(),
+            database_away: None,
             warnings: Vec::new(),
         }
     }

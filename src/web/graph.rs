@@ -4,6 +4,7 @@ mod detail;
 #[cfg(test)]
 mod tests;
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use askama::Template;
@@ -14,8 +15,9 @@ use serde::Deserialize;
 use super::ask::{Asked, given, link};
 use super::drawing::{Drawing, draw};
 use super::frame::{Frame, render};
+use super::range::Range;
 use super::{State, error, format, mesh, range};
-use crate::graph::{ServiceGraph, View};
+use crate::graph::{Edge, ServiceGraph, View};
 use detail::{Detail, EdgeRow};
 
 const RANGES: [&str; 5] = ["5m", "15m", "1h", "6h", "24h"];
@@ -85,23 +87,26 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
             return error::bad_request(&state, "graph", message);
         }
     };
-    let (mut graph, warning) = match mesh::build(&state, &range, view, asked.with_idle()).await {
+    let (graph, warning) = match mesh::build(&state, &range, view, asked.with_idle()).await {
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
     };
+    render(&page_of(Frame::new(&state, "graph").warn(warning), asked, graph, view, &range))
+}
+
+fn page_of(frame: Frame, asked: Address, mut graph: ServiceGraph, view: View, range: &Range) -> Page {
     let namespaces = asked.namespaces(&graph);
     asked.keep_namespace(&mut graph);
-    let page = Page {
-        frame: Frame::new(&state, "graph").warn(warning),
+    Page {
+        frame,
         drawing: draw(&graph, given(asked.select.as_deref())),
         totals: totals(&graph),
         views: VIEWS.map(|(one, name)| asked.choice(name, "view", one.as_str(), one == view)).into(),
         ranges: RANGES.map(|text| asked.choice(text, "range", text, text == range.text)).into(),
         idle: asked.choice("Idle edges", "idle", if asked.with_idle() { "" } else { "1" }, asked.with_idle()),
         namespaces,
-        edges: graph.edges.iter().map(|edge| asked.edge_row(edge, &graph)).collect(),
+        edges: worst_first(&graph).into_iter().map(|edge| asked.edge_row(edge, &graph)).collect(),
         detail: asked.detail(&graph),
-        empty: graph.empty_because.clone(),
         left_out: graph.edges_left_out,
         close: asked.href("select", ""),
         live: range.live,
@@ -109,9 +114,20 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
         until: format::moment(range.to),
         until_exact: range.to.to_string(),
         hidden: graph.idle_hidden,
+        empty: graph.empty_because,
         address: asked,
+    }
+}
+
+/// The edges as a table reads best: the worst first, then the busiest.
+fn worst_first(graph: &ServiceGraph) -> Vec<&Edge> {
+    let mut edges: Vec<&Edge> = graph.edges.iter().collect();
+    let weight = |edge: &Edge| {
+        let requests = edge.requests.as_ref();
+        (edge.health.status, requests.map_or(0.0, |r| r.error_ratio), requests.map_or(0.0, |r| r.rate))
     };
-    render(&page)
+    edges.sort_by(|a, b| weight(b).partial_cmp(&weight(a)).unwrap_or(Ordering::Equal));
+    edges
 }
 
 fn totals(graph: &ServiceGraph) -> Vec<(&'static str, String)> {
@@ -172,8 +188,7 @@ impl Address {
             .map(|node| node.id.clone())
             .collect();
         graph.edges.retain(|edge| inside.contains(&edge.source) || inside.contains(&edge.target));
-        let near: HashSet<_> =
-            graph.edges.iter().flat_map(|edge| [edge.source.clone(), edge.target.clone()]).collect();
+        let near: HashSet<_> = graph.edges.iter().flat_map(|edge| [edge.source.clone(), edge.target.clone()]).collect();
         graph.nodes.retain(|node| near.contains(&node.id));
         if graph.edges.is_empty() && graph.empty_because.is_none() {
             graph.empty_because = Some(format!("No edge begins or ends in the namespace {asked:?} in this range."));

@@ -25,11 +25,17 @@ struct Page {
     sentence: String,
     class: &'static str,
     tiles: Vec<(&'static str, String, &'static str)>,
-    alerts: Vec<Row>,
+    alerts: Vec<Group>,
     alerts_left: usize,
     worst: Vec<Worst>,
     empty: Option<String>,
     charts: [Chart; 3],
+}
+
+/// Alerts of one name in one state: the first of them, and how many more there are.
+struct Group {
+    first: Row,
+    more: usize,
 }
 
 struct Worst {
@@ -49,6 +55,7 @@ struct Chart {
     unit: &'static str,
     short_unit: &'static str,
     legend: &'static str,
+    empty: &'static str,
 }
 
 const CHARTS: [Chart; 3] = [
@@ -58,6 +65,7 @@ const CHARTS: [Chart; 3] = [
         unit: "per second",
         short_unit: "/s",
         legend: "destination_service_name",
+        empty: "No requests in the last 30 minutes.",
     },
     Chart {
         title: "Errors by service",
@@ -65,6 +73,7 @@ const CHARTS: [Chart; 3] = [
         unit: "per second",
         short_unit: "/s",
         legend: "destination_service_name",
+        empty: "No errors in the last 30 minutes.",
     },
     Chart {
         title: "p95 latency by service",
@@ -72,6 +81,7 @@ const CHARTS: [Chart; 3] = [
         unit: "milliseconds",
         short_unit: " ms",
         legend: "destination_service_name",
+        empty: "No requests in the last 30 minutes.",
     },
 ];
 
@@ -82,12 +92,13 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
     };
-    let mut alerts = alerts::rows(&state);
-    let alerts_left = alerts.len().saturating_sub(ALERTS_SHOWN);
+    let alerts = alerts::rows(&state);
     let firing = alerts.iter().filter(|alert| alert.state == "firing").count();
     let targets = state.scrape.targets();
     let down = targets.iter().filter(|target| target.health == Health::Down).count();
     let (sentence, class) = sentence(&graph, firing, down);
+    let mut alerts = groups(alerts);
+    let alerts_left = alerts.len().saturating_sub(ALERTS_SHOWN);
     alerts.truncate(ALERTS_SHOWN);
     let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), format::percent);
     let page = Page {
@@ -100,7 +111,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
             ("Mutual TLS", share(graph.totals.mtls_share), "/graph"),
             ("Firing alerts", firing.to_string(), "/alerts"),
             ("Workloads", graph.totals.nodes.to_string(), "/graph"),
-            ("Targets up", format!("{} of {}", targets.len() - down, targets.len()), "/targets"),
+            ("Targets up", format!("{}/{}", targets.len() - down, targets.len()), "/targets"),
         ],
         alerts,
         alerts_left,
@@ -136,12 +147,25 @@ fn sentence(graph: &ServiceGraph, firing: usize, down: usize) -> (String, &'stat
     };
     let sentence = match (troubles.is_empty(), totals.edges) {
         (true, 0) => "No traffic has been seen in the last five minutes.".to_owned(),
+        (true, 1) => "The mesh is healthy: 1 call path carries traffic and it does not fail.".to_owned(),
         (true, edges) => {
             format!("The mesh is healthy: {} carry traffic and none of them fails.", many(edges, "call path"))
         }
         (false, _) => format!("{}.", troubles.join(", ")),
     };
     (sentence, class)
+}
+
+/// One row for all alerts of one name in one state, in the order of their first.
+fn groups(alerts: Vec<Row>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for alert in alerts {
+        match groups.iter_mut().find(|group| group.first.name == alert.name && group.first.state == alert.state) {
+            Some(group) => group.more += 1,
+            None => groups.push(Group { first: alert, more: 0 }),
+        }
+    }
+    groups
 }
 
 fn worst(graph: &ServiceGraph) -> Vec<Worst> {
@@ -166,3 +190,6 @@ fn worst(graph: &ServiceGraph) -> Vec<Worst> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -77,6 +77,17 @@ struct TracePage {
     notes: Vec<String>,
 }
 
+/// Where the duration of a bar is written.
+#[derive(Debug, PartialEq)]
+struct BarLabel {
+    /// Percent of the track.
+    at: f64,
+    /// Pixels from there.
+    shift: i32,
+    anchor: &'static str,
+    class: &'static str,
+}
+
 /// One mark of the axis of time.
 struct Tick {
     at: u32,
@@ -92,9 +103,7 @@ struct Bar {
     left: f64,
     width: f64,
     took: String,
-    /// Where its duration is written: right of the bar, or left of it near the right end.
-    label_at: f64,
-    label_left: bool,
+    label: BarLabel,
     offset: String,
     error: bool,
     critical: bool,
@@ -204,7 +213,7 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
         frame,
         id: id.to_owned(),
         title: title.unwrap_or_default(),
-        started: Timestamp::from_nanos(fall.start_ns).to_string(),
+        started: format::moment(Timestamp::from_nanos(fall.start_ns)),
         took: format::nanos(fall.duration_ns),
         services: services.len(),
         spans: spans.len(),
@@ -225,10 +234,37 @@ fn ticks(duration_ns: u64) -> Vec<Tick> {
     [0, 25, 50, 75, 100].map(tick).into()
 }
 
+/// Right of the bar while there is room, else left of it, else in it.
+fn bar_label(left: f64, width: f64) -> BarLabel {
+    let right = (left + width).min(100.0);
+    match () {
+        () if right <= 85.0 => BarLabel { at: right, shift: 5, anchor: "start", class: "beside" },
+        () if left >= 15.0 => BarLabel { at: left, shift: -5, anchor: "end", class: "beside" },
+        () => BarLabel { at: right, shift: -6, anchor: "end", class: "within" },
+    }
+}
+
 fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
     let left = row.offset_ns as f64 / total_ns * 100.0;
     let width = row.duration_ns as f64 / total_ns * 100.0;
-    let label_left = left + width > 85.0 && left > 15.0;
+    Bar {
+        service: span.service.to_string(),
+        name: span.name.to_string(),
+        kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
+        depth: row.depth.min(30),
+        left,
+        width: width.max(0.15),
+        took: format::nanos(row.duration_ns),
+        label: bar_label(left, width),
+        offset: format::nanos(row.offset_ns),
+        error: span.status == SpanStatus::Error,
+        critical: row.critical,
+        facts: facts(row, span),
+    }
+}
+
+/// What a span says of itself, in the order of telling: itself, what happened, its attributes, its resource's.
+fn facts(row: &Row, span: &Span) -> Vec<(String, String)> {
     let mut facts = vec![
         ("span id".to_owned(), hex(&span.span_id)),
         ("started".to_owned(), format!("+{}", format::nanos(row.offset_ns))),
@@ -242,24 +278,16 @@ fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
             format!("moved by {} to fit its parent", format::nanos(row.skew_ns.unsigned_abs())),
         ));
     }
+    for event in &span.events {
+        let at = format::nanos(event.at_ns.saturating_sub(span.start_ns));
+        let details = event.attributes.iter().map(|(name, value)| format!(" {name}={}", text(value)));
+        facts.push((format!("event +{at}"), std::iter::once(event.name.to_string()).chain(details).collect()));
+    }
+    facts.extend(span.links.iter().map(|link| ("linked trace".to_owned(), hex(&link.trace_id))));
     facts.extend(
         span.attributes.iter().chain(&span.resource.attributes).map(|(name, value)| (name.to_string(), text(value))),
     );
-    Bar {
-        service: span.service.to_string(),
-        name: span.name.to_string(),
-        kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
-        depth: row.depth.min(30),
-        left,
-        width: width.max(0.15),
-        took: format::nanos(row.duration_ns),
-        label_at: if label_left { left } else { (left + width).min(100.0) },
-        label_left,
-        offset: format::nanos(row.offset_ns),
-        error: span.status == SpanStatus::Error,
-        critical: row.critical,
-        facts,
-    }
+    facts
 }
 
 fn text(value: &AttributeValue) -> String {
@@ -270,3 +298,6 @@ fn text(value: &AttributeValue) -> String {
         AttributeValue::Double(value) => value.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

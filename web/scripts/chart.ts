@@ -80,7 +80,7 @@ class Chart {
     if (answer.status !== "success" || !answer.data) return this.say(answer.error ?? "The server gave no answer.");
     const named = answer.data.result.map((series) => ({ ...series, name: seriesName(series.metric, legend) }));
     named.sort((a, b) => (a.name < b.name ? -1 : 1));
-    if (named.length === 0) return this.say("No samples in this range.");
+    if (named.length === 0) return this.say(this.place.dataset.empty ?? "No samples in this range.");
     const shown = named.slice(0, SERIES_MAX);
     this.show(shown.map((series) => series.name), align(shown, start, end, step));
     this.note(named.length > SERIES_MAX ? `The first ${SERIES_MAX} of ${named.length} series are drawn.` : "");

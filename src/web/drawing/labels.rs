@@ -5,16 +5,22 @@
 use crate::graph::layout::{EdgePath, Point};
 
 /// Width of a character of the numbers, and the height of their line, in the drawing's pixels.
-const CHARACTER: f64 = 6.1;
+const CHARACTER: f64 = 6.4;
 const LINE: f64 = 15.0;
 /// Where along the path to try, the middle first.
 const TRIES: [f64; 9] = [0.5, 0.42, 0.58, 0.34, 0.66, 0.26, 0.74, 0.2, 0.8];
 
-/// The middle of a text's base line.
+/// Where a text stands, and the ground under it that keeps lines from striking it through.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(in crate::web) struct Spot {
+    /// Its middle.
     pub(in crate::web) x: f64,
+    /// Its base line.
     pub(in crate::web) y: f64,
+    pub(in crate::web) left: f64,
+    pub(in crate::web) top: f64,
+    pub(in crate::web) width: f64,
+    pub(in crate::web) height: f64,
 }
 
 /// A rectangle that is taken.
@@ -56,7 +62,15 @@ pub(super) fn place(path: &EdgePath, text: &str, taken: &mut Vec<Area>) -> Optio
     }
     let (_, at, area) = best?;
     taken.push(area);
-    Some(Spot { x: (at.x * 10.0).round() / 10.0, y: (at.y * 10.0 + 40.0).round() / 10.0 })
+    let tenths = |pixels: f64| (pixels * 10.0).round() / 10.0;
+    Some(Spot {
+        x: tenths(at.x),
+        y: tenths(at.y + 4.0),
+        left: tenths(area.left),
+        top: tenths(area.top),
+        width: tenths(width),
+        height: LINE,
+    })
 }
 
 /// The point after `part` (0 to 1) of the path, by its extent from left to right.
@@ -98,7 +112,7 @@ mod tests {
         let (down, up) = (path(&[(0.0, 0.0), (400.0, 100.0)]), path(&[(0.0, 100.0), (400.0, 0.0)]));
         let mut taken = Vec::new();
         let first = place(&down, "12.3/s · 45 ms", &mut taken).unwrap();
-        assert_eq!(first, Spot { x: 200.0, y: 54.0 });
+        assert_eq!((first.x, first.y, first.top), (200.0, 54.0, 42.5));
         place(&up, "12.3/s · 45 ms", &mut taken).unwrap();
         assert_eq!(taken[0].overlap(&taken[1]), 0.0);
         assert_eq!(place(&path(&[]), "1/s", &mut taken), None);

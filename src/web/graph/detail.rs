@@ -228,4 +228,3 @@ fn traces_link(app: &str, namespace: Option<&str>) -> String {
     let service = namespace.map_or_else(|| app.to_owned(), |namespace| format!("{app}.{namespace}"));
     link("traces", &[("service", &service)])
 }
-
