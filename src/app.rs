@@ -152,6 +152,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let scraper =
         scrape::Scraper::new(config.scrape.clone(), ground.clock, ground.head.clone(), ground.rollup.clone(), targets);
     let (scrape_status, otlp_counters) = (scraper.status(), receiver.counters());
+    let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
     metrics.scrape = Some(scraper.counters());
     metrics.otlp = Some(Arc::clone(&otlp_counters));
 
@@ -235,6 +236,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rules: rules_status.clone(),
         notify: notify_status,
         otlp: otlp_counters,
+        otlp_addresses,
         thresholds: config.graph_health,
         clock,
     };

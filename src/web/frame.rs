@@ -34,9 +34,18 @@ const PAGES: [(&str, &str, &str); 6] = [
     ("targets", "Targets", "/targets"),
 ];
 
+/// The page that answers an address, as [`Frame::new`] takes it; `none` for others.
+pub(super) fn page_at(path: &str) -> &'static str {
+    PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
+}
+
 impl Frame {
     pub(super) fn new(state: &State, page: &'static str) -> Self {
-        let firing = firing_alerts(state);
+        Self { database_away: state.archive.away(), ..Self::around(page, firing_alerts(state)) }
+    }
+
+    /// The frame of a page, with the number of alerts that fire.
+    pub(super) fn around(page: &'static str, firing: usize) -> Self {
         let navigation = PAGES.map(|(id, name, href)| Item {
             name,
             href,
@@ -50,7 +59,7 @@ impl Frame {
             theme_script: assets::path("theme.js"),
             script: assets::path("main.js"),
             navigation: navigation.into(),
-            database_away: state.archive.away(),
+            database_away: None,
             warnings: Vec::new(),
         }
     }

@@ -1,10 +1,14 @@
 //! Pages of traces: the search and its results, and one trace as a waterfall.
 
+use std::net::SocketAddr;
+
 use askama::Template;
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::ask::{Asked, given};
 use super::frame::{Frame, render};
 use super::{State, error, format, range};
 use crate::model::Timestamp;
@@ -19,7 +23,7 @@ const ROWS_MAX: usize = 3000;
 
 /// What the URL of the search says.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct Address {
     service: Option<String>,
     operation: Option<String>,
     min: Option<String>,
@@ -39,7 +43,8 @@ struct SearchPage {
     ranges: Vec<(&'static str, bool)>,
     traces: Vec<Found>,
     spans_seen: u64,
-    otlp: String,
+    otlp: [SocketAddr; 2],
+    full: bool,
 }
 
 struct Found {
@@ -67,8 +72,27 @@ struct TracePage {
     services: usize,
     spans: usize,
     errors: usize,
+    ticks: Vec<Tick>,
     rows: Vec<Bar>,
     notes: Vec<String>,
+}
+
+/// Where the duration of a bar is written.
+#[derive(Debug, PartialEq)]
+struct BarLabel {
+    /// Percent of the track.
+    at: f64,
+    /// Pixels from there.
+    shift: i32,
+    anchor: &'static str,
+    class: &'static str,
+}
+
+/// One mark of the axis of time.
+struct Tick {
+    at: u32,
+    anchor: &'static str,
+    text: String,
 }
 
 struct Bar {
@@ -79,29 +103,29 @@ struct Bar {
     left: f64,
     width: f64,
     took: String,
-    label_left: bool,
+    label: BarLabel,
+    offset: String,
     error: bool,
     critical: bool,
     facts: Vec<(String, String)>,
 }
 
-pub(super) async fn search(Shared(state): Shared<State>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn search(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
     let range = match range.read("1h", now) {
         Ok(range) => range,
         Err(message) => return error::bad_request(&state, "traces", message),
     };
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let min = match given(&asked.min).map(|text| text.parse::<crate::units::PromDuration>()).transpose() {
+    let min = match given(asked.min.as_deref()).map(str::parse::<crate::units::PromDuration>).transpose() {
         Ok(min) => min.map(crate::units::PromDuration::get),
         Err(wrong) => return error::bad_request(&state, "traces", format!("min: {wrong}")),
     };
     let query = TraceQuery {
         from: range.from,
         to: range.to,
-        service: given(&asked.service),
-        operation: given(&asked.operation),
+        service: given(asked.service.as_deref()).map(str::to_owned),
+        operation: given(asked.operation.as_deref()).map(str::to_owned),
         duration_min: min,
         errors_only: asked.errors.is_some(),
         limit: LIMIT,
@@ -141,14 +165,19 @@ pub(super) async fn search(Shared(state): Shared<State>, Query(asked): Query<Ask
         min: asked.min.unwrap_or_default(),
         errors: asked.errors.is_some(),
         ranges: RANGES.map(|text| (text, text == range.text)).into(),
+        full: traces.len() >= LIMIT,
         traces,
         spans_seen: state.otlp.accepted_spans.load(std::sync::atomic::Ordering::Relaxed),
-        otlp: "127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned(),
+        otlp: state.otlp_addresses,
     };
     render(&page)
 }
 
-pub(super) async fn trace(Shared(state): Shared<State>, Path(id): Path<String>) -> Response {
+pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(reason) => return error::bad_request(&state, "traces", reason.body_text()),
+    };
     let Some(trace_id) = trace_id_from_hex(&id) else {
         return error::bad_request(&state, "traces", format!("{id:?} is not a trace id: up to 32 hexadecimal digits"));
     };
@@ -184,19 +213,58 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
         frame,
         id: id.to_owned(),
         title: title.unwrap_or_default(),
-        started: Timestamp::from_nanos(fall.start_ns).to_string(),
+        started: format::moment(Timestamp::from_nanos(fall.start_ns)),
         took: format::nanos(fall.duration_ns),
         services: services.len(),
         spans: spans.len(),
         errors: spans.iter().filter(|span| span.status == SpanStatus::Error).count(),
+        ticks: ticks(fall.duration_ns),
         rows: fall.rows.iter().take(ROWS_MAX).map(|row| bar(row, &spans[row.span], total)).collect(),
         notes,
+    }
+}
+
+fn ticks(duration_ns: u64) -> Vec<Tick> {
+    let anchor = |at| match at {
+        0 => "start",
+        100 => "end",
+        _ => "middle",
+    };
+    let tick = |at: u32| Tick { at, anchor: anchor(at), text: format::nanos(duration_ns / 100 * u64::from(at)) };
+    [0, 25, 50, 75, 100].map(tick).into()
+}
+
+/// Right of the bar while there is room, else left of it, else in it.
+fn bar_label(left: f64, width: f64) -> BarLabel {
+    let right = (left + width).min(100.0);
+    match () {
+        () if right <= 85.0 => BarLabel { at: right, shift: 5, anchor: "start", class: "beside" },
+        () if left >= 15.0 => BarLabel { at: left, shift: -5, anchor: "end", class: "beside" },
+        () => BarLabel { at: right, shift: -6, anchor: "end", class: "within" },
     }
 }
 
 fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
     let left = row.offset_ns as f64 / total_ns * 100.0;
     let width = row.duration_ns as f64 / total_ns * 100.0;
+    Bar {
+        service: span.service.to_string(),
+        name: span.name.to_string(),
+        kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
+        depth: row.depth.min(30),
+        left,
+        width: width.max(0.15),
+        took: format::nanos(row.duration_ns),
+        label: bar_label(left, width),
+        offset: format::nanos(row.offset_ns),
+        error: span.status == SpanStatus::Error,
+        critical: row.critical,
+        facts: facts(row, span),
+    }
+}
+
+/// What a span says of itself, in the order of telling: itself, what happened, its attributes, its resource's.
+fn facts(row: &Row, span: &Span) -> Vec<(String, String)> {
     let mut facts = vec![
         ("span id".to_owned(), hex(&span.span_id)),
         ("started".to_owned(), format!("+{}", format::nanos(row.offset_ns))),
@@ -210,22 +278,16 @@ fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
             format!("moved by {} to fit its parent", format::nanos(row.skew_ns.unsigned_abs())),
         ));
     }
+    for event in &span.events {
+        let at = format::nanos(event.at_ns.saturating_sub(span.start_ns));
+        let details = event.attributes.iter().map(|(name, value)| format!(" {name}={}", text(value)));
+        facts.push((format!("event +{at}"), std::iter::once(event.name.to_string()).chain(details).collect()));
+    }
+    facts.extend(span.links.iter().map(|link| ("linked trace".to_owned(), hex(&link.trace_id))));
     facts.extend(
         span.attributes.iter().chain(&span.resource.attributes).map(|(name, value)| (name.to_string(), text(value))),
     );
-    Bar {
-        service: span.service.to_string(),
-        name: span.name.to_string(),
-        kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
-        depth: row.depth.min(30),
-        left,
-        width: width.max(0.15),
-        took: format::nanos(row.duration_ns),
-        label_left: left + width > 80.0,
-        error: span.status == SpanStatus::Error,
-        critical: row.critical,
-        facts,
-    }
+    facts
 }
 
 fn text(value: &AttributeValue) -> String {
@@ -236,3 +298,6 @@ fn text(value: &AttributeValue) -> String {
         AttributeValue::Double(value) => value.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

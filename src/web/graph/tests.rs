@@ -1,0 +1,152 @@
+//! The page of the graph, rendered from graphs built of edge minutes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use askama::Template as _;
+
+use super::*;
+use crate::graph::{GraphOptions, build};
+use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+use crate::model::{EdgeMinute, Timestamp};
+use crate::web::hostile;
+
+const FROM: i64 = 1_763_834_400_000;
+
+/// Five minutes of calls: caller, called, answers by code. `namespace/name`.
+fn graph(calls: &[(&str, &str, &[(&str, f64)])]) -> ServiceGraph {
+    let workload = |place: &str| {
+        let (namespace, name) = place.split_once('/').unwrap();
+        let (namespace, name) = (Some(namespace.into()), Some(name.into()));
+        Workload { namespace, name, ..Workload::default() }
+    };
+    let minutes: Vec<EdgeMinute> = calls
+        .iter()
+        .map(|(source, destination, answers)| {
+            let key = EdgeKey {
+                mesh: MeshKind::Istio,
+                reporter: Reporter::Source,
+                protocol: Protocol::Http,
+                source: workload(source),
+                destination: workload(destination),
+                service: Service::default(),
+                source_principal: None,
+                destination_principal: None,
+                security: Security::Unknown,
+            };
+            let answer = |code: &str| Outcome { code: code.into(), grpc_status: "".into(), flags: "".into() };
+            let requests = answers.iter().map(|(code, count)| (answer(code), *count)).collect();
+            EdgeMinute { requests, ..EdgeMinute::empty(Timestamp::from_millis(FROM), key) }
+        })
+        .collect();
+    build(&minutes, &GraphOptions::new(range().from, range().to))
+}
+
+fn range() -> Range {
+    let (from, to) = (Timestamp::from_millis(FROM), Timestamp::from_millis(FROM + 300_000));
+    Range { from, to, text: "5m".to_owned(), live: true }
+}
+
+fn shop() -> ServiceGraph {
+    graph(&[
+        ("shop/frontend", "shop/catalog", &[("200", 900.0), ("500", 100.0)]),
+        ("shop/frontend", "pay/payment", &[("200", 600.0)]),
+        ("pay/payment", "bank/ledger", &[("200", 300.0)]),
+    ])
+}
+
+fn rendered(asked: Address, graph: ServiceGraph) -> String {
+    page_of(Frame::around("graph", 2), asked, graph, View::default(), &range()).render().unwrap()
+}
+
+#[test]
+fn every_link_keeps_the_rest_of_the_address() {
+    let asked = Address {
+        range: Some("1h".into()),
+        namespace: Some("a b&c".into()),
+        select: Some("x>y".into()),
+        ..Address::default()
+    };
+    assert_eq!(asked.href("view", "app"), "/graph?range=1h&namespace=a+b%26c&select=x%3Ey&view=app");
+    assert_eq!(asked.href("select", ""), "/graph?range=1h&namespace=a+b%26c");
+    assert_eq!(Address::default().href("select", ""), "/graph");
+}
+
+#[test]
+fn a_namespace_keeps_the_edges_that_touch_it() {
+    let asked = Address { namespace: Some("bank".into()), ..Address::default() };
+    let mut graph = shop();
+    let names: Vec<String> = asked.namespaces(&graph).into_iter().map(|choice| choice.name).collect();
+    assert_eq!(names, ["All namespaces", "bank", "pay", "shop"]);
+    asked.keep_namespace(&mut graph);
+    let names: Vec<&str> = graph.nodes.iter().map(|node| &*node.name).collect();
+    assert_eq!(names, ["ledger", "payment"]);
+
+    let nowhere = Address { namespace: Some("<b>".into()), ..Address::default() };
+    let page = rendered(nowhere, shop());
+    assert!(page.contains("There is no edge to draw."));
+    hostile::assert_harmless(&page);
+}
+
+#[test]
+fn the_table_begins_with_what_fails_then_the_busiest() {
+    let graph = shop();
+    let order: Vec<&str> = worst_first(&graph).iter().map(|edge| &*graph.node(&edge.target).unwrap().name).collect();
+    assert_eq!(order, ["catalog", "payment", "ledger"]);
+}
+
+#[test]
+fn a_selected_edge_says_rate_errors_and_how_requests_ended() {
+    let graph = shop();
+    let edge = worst_first(&graph)[0].id.to_string();
+    let detail = Address { select: Some(edge), ..Address::default() }.detail(&graph).unwrap();
+    assert_eq!(detail.title, "frontend → catalog");
+    assert!(detail.facts.contains(&("Requests", "3.33/s".to_owned())), "{:?}", detail.facts);
+    assert!(detail.facts.contains(&("Errors", "10.0%".to_owned())));
+    let shares: Vec<(&str, &str)> = detail.outcomes.iter().map(|one| (&*one.what, &*one.share)).collect();
+    assert_eq!(shares, [("200", "90.0%"), ("500", "10.0%")]);
+
+    let gone = Address { select: Some("left".into()), ..Address::default() }.detail(&graph).unwrap();
+    assert_eq!(gone.title, "Not in this range");
+    let page = rendered(Address { select: Some("left".into()), ..Address::default() }, shop());
+    assert!(!page.contains(" far\""), "nothing is dimmed by what is not there");
+}
+
+#[test]
+fn an_empty_mesh_says_why() {
+    let page = rendered(Address::default(), graph(&[]));
+    assert!(page.contains("There is no edge to draw."));
+    assert!(page.contains("href=\"/targets\"") && page.contains("idle=1"));
+    assert!(!page.contains("<svg width=\"0"));
+}
+
+#[test]
+fn names_of_any_kind_stay_text() {
+    for text in hostile::texts() {
+        let place = format!("{}/{}", text.replace('/', "_"), text.replace('/', "_"));
+        let graph = graph(&[("shop/frontend", &place, &[("200", 10.0), ("500", 1.0)])]);
+        let ids: Vec<String> = graph
+            .nodes
+            .iter()
+            .map(|n| &n.id)
+            .chain(graph.edges.iter().map(|e| &e.id))
+            .map(ToString::to_string)
+            .collect();
+        for id in ids {
+            let page = rendered(Address { select: Some(id), ..Address::default() }, graph.clone());
+            hostile::assert_harmless(&page);
+            assert!(page.contains("<aside class=\"card\""));
+        }
+    }
+}
+
+#[test]
+fn a_selection_dims_what_is_far_from_it() {
+    let graph = shop();
+    let edge = worst_first(&graph)[0].id.to_string();
+    let drawing = draw(&graph, Some(&edge));
+    let far = drawing.nodes.iter().filter(|node| node.class.ends_with(" far")).map(|node| &*node.name);
+    assert_eq!(far.collect::<Vec<_>>(), ["ledger", "payment"]);
+    assert_eq!(drawing.edges.iter().filter(|edge| edge.class.ends_with(" selected")).count(), 1);
+    assert!(drawing.edges.iter().all(|edge| edge.label.is_some()));
+    let failing = drawing.edges.iter().find(|one| one.id == edge).unwrap();
+    assert_eq!(failing.label.as_ref().unwrap().0, "3.33/s · 10.0% err");
+}
