@@ -1,5 +1,13 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
+mod app;
+mod app_cli;
+mod app_edges;
+mod app_outage;
+mod app_restart;
+mod app_rules;
+mod app_scrape;
+mod app_traces;
 mod docs;
 mod postgres;
 mod promql;
