@@ -1,13 +1,13 @@
-//! Our own API: the service graph as JSON.
+//! `graph`: the service graph as JSON.
 
 use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Serialize;
 
-use super::State;
-use super::encode::success_with;
-use super::error::ApiError;
-use super::params::Params;
+use crate::api::State;
+use crate::api::encode::success_with;
+use crate::api::error::ApiError;
+use crate::api::params::Params;
 use crate::graph::{self, Edge, GraphOptions, Node, View};
 
 #[derive(Serialize)]

@@ -1,0 +1,29 @@
+//! Our own API at `/api/mesh/v1`: the service graph, traces, and the OpenAPI document that describes them.
+//!
+//! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
+
+mod graph;
+mod traces;
+
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::{State, error};
+
+const OPENAPI: &str = include_str!("mesh/openapi.json");
+
+/// The routes.
+pub(super) fn router() -> Router<State> {
+    Router::new()
+        .route("/api/mesh/v1/graph", get(graph::graph))
+        .route("/api/mesh/v1/traces", get(traces::search))
+        .route("/api/mesh/v1/traces/{id}", get(traces::trace))
+        .route("/api/mesh/v1/openapi.json", get(openapi))
+        .route("/api/mesh/v1/{*unknown}", get(error::not_found))
+}
+
+async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
