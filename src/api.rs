@@ -3,8 +3,10 @@
 //! In: read handles of everything below. Out: an axum [`Router`]. Handlers are thin: they read parameters, ask, and
 //! write the answer in the shape that other programs expect. Knows nothing of pages.
 
+mod browser;
 mod encode;
 mod error;
+mod go_json;
 mod mesh;
 mod metadata;
 mod params;
@@ -17,7 +19,8 @@ mod targets;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::middleware::from_fn;
+use axum::routing::{any, get, post};
 
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
@@ -65,18 +68,35 @@ pub struct State {
     pub started_at: Timestamp,
 }
 
-/// The routes of all APIs.
+/// The routes of all APIs. Each answers with its own headers; compression is the caller's layer.
 pub fn router(state: State) -> Router {
+    let prometheus = prometheus().layer(from_fn(browser::method_not_allowed)).layer(from_fn(browser::cors));
+    let reload = post(status::reload).put(status::reload).layer(from_fn(browser::same_origin));
+    Router::new()
+        .merge(mesh::router())
+        .route("/metrics", get(status::metrics))
+        .route("/-/healthy", get(status::healthy))
+        .route("/-/ready", get(status::ready))
+        .route("/-/reload", reload)
+        .layer(from_fn(browser::method_not_allowed))
+        .merge(prometheus)
+        .with_state(state)
+}
+
+fn prometheus() -> Router<State> {
     Router::new()
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
+        .route("/api/v1/parse_query", get(query::tree).post(query::tree))
         .route("/api/v1/series", get(series::series).post(series::series))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(metadata::metadata))
         .route("/api/v1/targets", get(targets::targets))
+        .route("/api/v1/targets/metadata", get(metadata::of_targets))
+        .route("/api/v1/scrape_pools", get(targets::scrape_pools))
         .route("/api/v1/rules", get(rules::rules))
         .route("/api/v1/alerts", get(rules::alerts))
         .route("/api/v1/alertmanagers", get(status::alertmanagers))
@@ -85,11 +105,5 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/status/config", get(status::configuration))
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/tsdb", get(status::head))
-        .route("/api/v1/{*unknown}", get(error::not_found).post(error::not_found))
-        .route("/api/mesh/v1/graph", get(mesh::graph))
-        .route("/metrics", get(status::metrics))
-        .route("/-/healthy", get(status::healthy))
-        .route("/-/ready", get(status::ready))
-        .route("/-/reload", post(status::reload))
-        .with_state(state)
+        .route("/api/v1/{*unknown}", any(error::not_found))
 }

@@ -26,6 +26,7 @@ mod relabel;
 mod survey;
 mod table;
 pub mod testlang;
+mod tree;
 mod value;
 mod window;
 

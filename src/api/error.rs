@@ -3,6 +3,7 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::go_json;
 use crate::promql::{EvalError, ParseError};
 use crate::series::QueryError;
 
@@ -38,6 +39,15 @@ impl ApiError {
         Self::BadData(format!("invalid parameter {name:?}: {reason}"))
     }
 
+    /// The same error with the parameter's name before it, when it is one of a parameter.
+    #[must_use]
+    pub fn of_parameter(self, name: &str) -> Self {
+        match self {
+            Self::BadData(reason) => Self::parameter(name, reason),
+            other => other,
+        }
+    }
+
     fn kind(&self) -> (&'static str, StatusCode) {
         match self {
             Self::BadData(_) => ("bad_data", StatusCode::BAD_REQUEST),
@@ -54,8 +64,10 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (kind, status) = self.kind();
-        let body = serde_json::json!({"status": "error", "errorType": kind, "error": self.to_string()});
-        (status, [(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+        let mut body = format!(r#"{{"status":"error","errorType":"{kind}","error":"#);
+        go_json::push_text(&mut body, &self.to_string());
+        body.push('}');
+        (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
     }
 }
 
@@ -69,7 +81,7 @@ impl From<EvalError> for ApiError {
     fn from(error: EvalError) -> Self {
         let text = error.to_string();
         match error.error_type() {
-            "bad_data" => Self::BadData(text),
+            "bad_data" => Self::parameter("query", text),
             "timeout" => Self::Timeout(text),
             "canceled" => Self::Canceled(text),
             "unavailable" => Self::Unavailable(text),

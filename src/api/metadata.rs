@@ -1,4 +1,4 @@
-//! `metadata`: type, help and unit of metrics, as the targets' pages say.
+//! `metadata` and `targets/metadata`: type, help and unit of metrics, as the targets' pages say.
 
 use std::collections::BTreeMap;
 
@@ -7,33 +7,69 @@ use axum::response::Response;
 use serde::Serialize;
 
 use super::State;
-use super::encode::success;
+use super::encode::{label_map, success};
 use super::error::ApiError;
-use super::params::Params;
+use super::params::{Params, parse_matchers};
+use crate::model::{Labels, Matcher};
 
-#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize, PartialEq, Eq)]
 struct Entry {
     r#type: &'static str,
     unit: String,
     help: String,
 }
 
+/// By metric name; each different text once.
 pub(super) async fn metadata(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit()?;
-    let per_metric = params.get("limit_per_metric").and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
+    let limit = params.plain_limit("limit")?.unwrap_or(usize::MAX);
+    let per_metric = params.plain_limit("limit_per_metric")?.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
     let wanted = params.get("metric");
     let mut families: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for target in state.scrape.metadata() {
         for metric in target.metrics.iter().filter(|metric| wanted.is_none_or(|wanted| wanted == metric.name)) {
             let entry = Entry { r#type: metric.kind.as_str(), unit: metric.unit.clone(), help: metric.help.clone() };
             let entries = families.entry(metric.name.clone()).or_default();
-            if !entries.contains(&entry) && (per_metric == 0 || entries.len() < per_metric) {
+            if !entries.contains(&entry) && entries.len() < per_metric {
                 entries.push(entry);
             }
         }
     }
-    if limit > 0 {
-        families = families.into_iter().take(limit).collect();
+    Ok(success(families.into_iter().take(limit).collect::<BTreeMap<_, _>>()))
+}
+
+#[derive(Serialize)]
+struct TargetEntry {
+    #[serde(serialize_with = "label_map")]
+    target: Labels,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<String>,
+    r#type: &'static str,
+    help: String,
+    unit: String,
+}
+
+/// By target; the metric's name is left out when the asker named it.
+pub(super) async fn of_targets(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.plain_limit("limit")?.unwrap_or(usize::MAX);
+    let matchers: Vec<Matcher> = match params.get("match_target") {
+        None | Some("{}") => Vec::new(),
+        Some(text) => parse_matchers(text).map_err(|error| error.of_parameter("match_target"))?,
+    };
+    let wanted = params.get("metric");
+    let mut entries = Vec::new();
+    for of_target in state.scrape.metadata() {
+        let labels = &of_target.target.labels;
+        if !matchers.iter().all(|matcher| matcher.matches_labels(labels)) {
+            continue;
+        }
+        let metrics = of_target.metrics.iter().filter(|metric| wanted.is_none_or(|wanted| wanted == metric.name));
+        entries.extend(metrics.take(limit.saturating_sub(entries.len())).map(|metric| TargetEntry {
+            target: labels.clone(),
+            metric: wanted.is_none().then(|| metric.name.clone()),
+            r#type: metric.kind.as_str(),
+            help: metric.help.clone(),
+            unit: metric.unit.clone(),
+        }));
     }
-    Ok(success(families))
+    Ok(success(entries))
 }

@@ -1,5 +1,9 @@
 //! Parameters of a call: from the URL and from a form body, as Prometheus reads them.
+//!
+//! In: a request. Out: [`Params`]. What is not well-formed in a URL is left out, as Go does; a value that is not what it
+//! should be is an error that names the parameter.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -8,11 +12,14 @@ use axum::http::{Method, header};
 
 use super::error::ApiError;
 use crate::model::{Matcher, Timestamp};
-use crate::promql::{self, Selector};
+use crate::promql;
 use crate::units::PromDuration;
 
 /// Largest form body.
 const FORM_LIMIT_BYTES: usize = 10 * 1024 * 1024;
+/// The earliest and latest times, as Prometheus' own client library writes them.
+const TIME_MIN: &str = "-292273086-05-16T16:47:06Z";
+const TIME_MAX: &str = "292277025-08-18T07:12:54.999999999Z";
 
 /// All parameters of a call in order; those of the body before those of the URL, as Go's `Request.Form`.
 #[derive(Debug, Default)]
@@ -25,7 +32,8 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         let (parts, body) = request.into_parts();
         let mut pairs = Vec::new();
         let kind = parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if parts.method == Method::POST && kind.starts_with("application/x-www-form-urlencoded") {
+        let kind = kind.split(';').next().unwrap_or_default().trim();
+        if parts.method == Method::POST && kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let bytes: Bytes = axum::body::to_bytes(body, FORM_LIMIT_BYTES)
                 .await
                 .map_err(|error| ApiError::BadData(format!("error parsing form values: {error}")))?;
@@ -36,14 +44,33 @@ impl<S: Send + Sync> FromRequest<S> for Params {
     }
 }
 
-fn decode_form(bytes: &[u8]) -> Vec<(String, String)> {
-    // Reads like a URL's query: plus is a blank, percent escapes are bytes, what is not UTF-8 is replaced.
-    let text = String::from_utf8_lossy(bytes);
-    let base = reqwest::Url::parse("http://form/").ok();
-    base.map_or_else(Vec::new, |mut url| {
-        url.set_query(Some(&text));
-        url.query_pairs().map(|(name, value)| (name.into_owned(), value.into_owned())).collect()
+/// Go's `url.ParseQuery`: pairs with a semicolon or a broken escape are left out. What is not UTF-8 is replaced.
+fn decode_form(bytes: &[u8]) -> impl Iterator<Item = (String, String)> + '_ {
+    bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty() && !pair.contains(&b';')).filter_map(|pair| {
+        let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let value = pair.get(at + 1..).unwrap_or_default();
+        let text = |bytes| percent_decode(bytes, true).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Some((text(&pair[..at])?, text(value)?))
     })
+}
+
+/// Undoes percent escapes, and plus for a blank where asked; `None` for a broken escape.
+pub(super) fn percent_decode(bytes: &[u8], plus_is_blank: bool) -> Option<Vec<u8>> {
+    let digit = |at: usize| bytes.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'%' => {
+                out.push((digit(at + 1)? * 16 + digit(at + 2)?) as u8);
+                at += 2;
+            }
+            b'+' if plus_is_blank => out.push(b' '),
+            other => out.push(*other),
+        }
+        at += 1;
+    }
+    Some(out)
 }
 
 impl Params {
@@ -52,14 +79,15 @@ impl Params {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
-    /// All values of a parameter, with or without brackets.
+    /// All values of a parameter.
     pub(super) fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
     }
 
     /// A time, or `None` when absent.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
-        self.get(name).map(|text| parse_time(text).map_err(|error| ApiError::parameter(name, error))).transpose()
+        let wrong = |error| ApiError::parameter(name, format!("invalid time value for '{name}': {error}"));
+        self.get(name).map(|text| parse_time(text).map_err(wrong)).transpose()
     }
 
     /// A time that must be there.
@@ -68,52 +96,68 @@ impl Params {
         parse_time(text).map_err(|error| ApiError::parameter(name, error))
     }
 
-    /// A duration in seconds or Prometheus form, or `None` when absent.
+    /// Nanoseconds, from seconds or a Prometheus duration, or `None` when absent.
+    pub(super) fn nanoseconds(&self, name: &str) -> Result<Option<i64>, String> {
+        self.get(name).map(parse_nanoseconds).transpose()
+    }
+
+    /// A duration, or `None` when absent; zero for one that is negative.
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
-        let Some(text) = self.get(name) else { return Ok(None) };
-        let seconds = parse_duration(text).map_err(|error| ApiError::parameter(name, error))?;
-        match Duration::try_from_secs_f64(seconds) {
-            Ok(duration) => Ok(Some(duration)),
-            Err(_) => Err(ApiError::parameter(name, "it must not be negative")),
-        }
+        let ns = self.nanoseconds(name).map_err(|error| ApiError::parameter(name, error))?;
+        Ok(ns.map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0))))
     }
 
     /// The range of a call for labels or series: everything unless told.
     pub(super) fn range_or_all(&self) -> Result<(Timestamp, Timestamp), ApiError> {
         let start = self.time("start")?.unwrap_or(Timestamp::MIN);
-        let end = self.time("end")?.unwrap_or(Timestamp::MAX);
-        if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
-        Ok((start, end))
+        Ok((start, self.time("end")?.unwrap_or(Timestamp::MAX)))
     }
 
     /// Most results, 0 for all.
     pub(super) fn limit(&self) -> Result<usize, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(0) };
-        match text.parse::<i64>() {
-            Ok(limit) if limit < 0 => Err(ApiError::parameter("limit", "limit must be non-negative")),
-            Ok(limit) => Ok(limit as usize),
-            Err(_) => Err(ApiError::parameter("limit", format!("cannot parse {text:?} to a whole number"))),
-        }
+        let limit =
+            text.parse::<i64>().map_err(|error| ApiError::parameter("limit", go_error("Atoi", text, &error)))?;
+        usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
     }
 
-    /// The `match[]` parameters.
+    /// A limit of the calls that have their own rule for it: `None` for all (absent or negative).
+    pub(super) fn plain_limit(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let limit = text.parse::<i64>().map_err(|_| ApiError::BadData(format!("{name} must be a number")))?;
+        Ok(usize::try_from(limit).ok())
+    }
+
+    /// The `match[]` parameters. An error names no parameter; only `series` adds it.
     pub(super) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
         self.all("match[]").into_iter().map(parse_matchers).collect()
     }
 }
 
-fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
-    let expr = promql::parse(text).map_err(|error| ApiError::BadData(error.to_string()))?;
-    let selectors = expr.selectors();
-    let [Selector { matchers, range: None, offset_ms: 0, at: None, .. }] = selectors.as_slice() else {
-        return Err(ApiError::BadData(format!("{text:?} is not a series selector")));
+/// How Go's strconv says that a text is not a number.
+pub(super) fn go_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    let reason = match error.kind() {
+        PosOverflow | NegOverflow => "value out of range",
+        _ => "invalid syntax",
     };
-    if matchers.iter().all(Matcher::matches_empty) {
-        return Err(ApiError::BadData("match[] must contain at least one non-empty matcher".to_owned()));
+    format!("strconv.{function}: parsing {text:?}: {reason}")
+}
+
+/// A series selector, nothing around it.
+pub(super) fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
+    let bad = |text: &dyn Display| ApiError::BadData(text.to_string());
+    if text.is_empty() {
+        return Err(bad(&"unknown position: parse error: unexpected end of input"));
     }
-    Ok(matchers.clone())
+    let expr = promql::parse(text).map_err(|error| match error.message.as_str() {
+        "vector selector must contain at least one non-empty matcher" => {
+            bad(&"match[] must contain at least one non-empty matcher")
+        }
+        _ => bad(&error),
+    })?;
+    let selector = expr.as_selector();
+    Ok(selector.ok_or_else(|| bad(&format!("1:1: parse error: {text:?} is not a series selector")))?.matchers)
 }
 
 /// Float seconds, or RFC 3339.
@@ -121,50 +165,100 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<f64>()
         && seconds.is_finite()
     {
-        let clamped = seconds.clamp(Timestamp::MIN.as_secs_f64(), Timestamp::MAX.as_secs_f64());
-        return Ok(Timestamp::from_secs_f64(clamped));
+        return Ok(Timestamp::from_millis(millis(seconds)).clamp(Timestamp::MIN, Timestamp::MAX));
+    }
+    match text {
+        TIME_MIN => return Ok(Timestamp::MIN),
+        TIME_MAX => return Ok(Timestamp::MAX),
+        _ => {}
     }
     chrono::DateTime::parse_from_rfc3339(text)
         .map(|at| Timestamp::from(at.to_utc()))
         .map_err(|_| format!("cannot parse {text:?} to a valid timestamp"))
 }
 
-/// Float seconds, or a Prometheus duration.
-fn parse_duration(text: &str) -> Result<f64, String> {
+/// Milliseconds of seconds, rounded as Prometheus does: to the millisecond by the fraction, then down by nanoseconds.
+fn millis(seconds: f64) -> i64 {
+    let fraction = ((seconds.fract() * 1000.0).round() / 1000.0 * 1e9) as i64;
+    ((seconds.trunc() as i64).saturating_mul(1000)).saturating_add(fraction.div_euclid(1_000_000))
+}
+
+/// Float seconds, or a Prometheus duration, in nanoseconds.
+fn parse_nanoseconds(text: &str) -> Result<i64, String> {
     if let Ok(seconds) = text.parse::<f64>() {
-        return match seconds.is_finite() && seconds.abs() < 9_223_372_036.0 {
-            true => Ok(seconds),
-            false => Err(format!("cannot parse {text:?} to a valid duration. It overflows int64")),
+        let ns = seconds * 1e9;
+        return match ns.abs() > i64::MAX as f64 {
+            true => Err(format!("cannot parse {text:?} to a valid duration. It overflows int64")),
+            // Not a number is zero, which every caller refuses as Prometheus does.
+            false => Ok(ns as i64),
         };
     }
-    text.parse::<PromDuration>()
-        .map(|duration| duration.get().as_secs_f64())
-        .map_err(|_| format!("cannot parse {text:?} to a valid duration"))
+    let wrong = || format!("cannot parse {text:?} to a valid duration");
+    let duration = text.parse::<PromDuration>().map_err(|_| wrong())?;
+    i64::try_from(duration.get().as_nanos()).map_err(|_| wrong())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn reads_times_and_durations_as_prometheus_does() {
-        let time = |text: &str| parse_time(text).map(Timestamp::as_millis);
-        assert_eq!(time("1435781451.781"), Ok(1_435_781_451_781));
-        assert_eq!(time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
-        assert_eq!(time("2015-07-01T22:10:51+02:00"), Ok(1_435_781_451_000));
-        assert_eq!(time("soon"), Err("cannot parse \"soon\" to a valid timestamp".into()));
-        assert_eq!(parse_duration("1.5"), Ok(1.5));
-        assert_eq!(parse_duration("1h30m"), Ok(5400.0));
-        assert_eq!(parse_duration("x"), Err("cannot parse \"x\" to a valid duration".into()));
-        assert!(parse_duration("1e300").is_err());
+    fn params(query: &str) -> Params {
+        Params(decode_form(query.as_bytes()).collect())
     }
 
     #[test]
-    fn a_form_body_is_read_like_a_query() {
-        let pairs = decode_form(b"query=sum(up)+%2B+1&match%5B%5D=a&match[]=b&empty=");
-        let params = Params(pairs);
+    fn reads_times_as_prometheus_does() {
+        let time = |text: &str| parse_time(text).map(Timestamp::as_millis);
+        assert_eq!(time("1435781451.781"), Ok(1_435_781_451_781));
+        assert_eq!(time("1.0005"), Ok(1000));
+        assert_eq!(time("-0.001"), Ok(-1));
+        assert_eq!(time("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
+        assert_eq!(time("2015-07-01T22:10:51+02:00"), Ok(1_435_781_451_000));
+        assert_eq!(parse_time(TIME_MIN), Ok(Timestamp::MIN));
+        assert_eq!(time("soon"), Err("cannot parse \"soon\" to a valid timestamp".into()));
+        let error = params("time=x").time("time").map_err(|error| error.to_string());
+        let expect =
+            r#"invalid parameter "time": invalid time value for 'time': cannot parse "x" to a valid timestamp"#;
+        assert_eq!(error, Err(expect.to_owned()));
+    }
+
+    #[test]
+    fn reads_durations_as_prometheus_does() {
+        assert_eq!(parse_nanoseconds("1.5"), Ok(1_500_000_000));
+        assert_eq!(parse_nanoseconds("1h30m"), Ok(5400 * 1_000_000_000));
+        assert_eq!(parse_nanoseconds("-1"), Ok(-1_000_000_000));
+        assert_eq!(parse_nanoseconds("NaN"), Ok(0));
+        assert_eq!(parse_nanoseconds("9223372036"), Ok(9_223_372_036 * 1_000_000_000));
+        assert_eq!(parse_nanoseconds("x"), Err("cannot parse \"x\" to a valid duration".into()));
+        assert!(parse_nanoseconds("1e300").is_err_and(|error| error.ends_with("It overflows int64")));
+    }
+
+    #[test]
+    fn a_form_is_read_as_go_reads_it() {
+        let params = params("query=sum(up)+%2B+1&match%5B%5D=a&match[]=b&empty=&time=4;x=1&bad=%zz&flag&&e=%C3%A9");
         assert_eq!(params.get("query"), Some("sum(up) + 1"));
         assert_eq!(params.all("match[]"), ["a", "b"]);
-        assert_eq!(params.get("empty"), None);
+        assert_eq!(params.get("e"), Some("é"));
+        assert_eq!(params.all("flag"), [""]);
+        for absent in ["empty", "time", "bad"] {
+            assert_eq!(params.get(absent), None, "{absent}");
+        }
+    }
+
+    #[test]
+    fn only_a_bare_selector_is_a_match() {
+        let check = |text: &str, expect: Result<usize, &str>| {
+            let found = parse_matchers(text).map(|matchers| matchers.len()).map_err(|error| error.to_string());
+            assert_eq!(found, expect.map_err(str::to_owned), "{text}");
+        };
+        check("up", Ok(1));
+        check(r#"up{a="b",c!="d"}"#, Ok(3));
+        check("{}", Err("match[] must contain at least one non-empty matcher"));
+        check(r#"{a=""}"#, Err("match[] must contain at least one non-empty matcher"));
+        check("", Err("unknown position: parse error: unexpected end of input"));
+        check("x{", Err("1:3: parse error: unexpected end of input inside braces"));
+        for other in ["sum(up)", "-up", "(up)", "up[5m]", "up offset 5m", "up @ 1", "1"] {
+            assert!(parse_matchers(other).is_err(), "{other}");
+        }
     }
 }

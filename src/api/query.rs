@@ -1,28 +1,33 @@
-//! `query`, `query_range`, `query_exemplars`, `format_query`.
+//! `query`, `query_range`, `query_exemplars`, `format_query`, `parse_query`.
+//!
+//! A client that goes away ends its query: the handler is dropped, and the engine stops what it evaluates.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::State;
-use super::encode::{query_answer, success};
+use super::encode::{Samples, Stats, Timings, query_answer, success};
 use super::error::ApiError;
 use super::params::Params;
-use crate::promql::{self, Answer, QueryOptions, Value};
+use crate::promql::{Answer, Expr, QueryOptions, Value};
 
 /// Most points of a series in one answer.
-const POINTS_MAX: u128 = 11_000;
+const POINTS_MAX: i128 = 11_000;
+const NOT_POSITIVE: &str = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+const TOO_MANY_POINTS: &str =
+    "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
 
 /// Evaluates an expression at one time.
 pub(super) async fn instant(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
     let limit = params.limit()?;
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let options = options(&params)?;
-    let expr = promql::parse(params.get("query").unwrap_or_default())?;
-    let mut answer = state.engine.instant(&*state.series, &expr, at, &options).await?;
-    truncate(&mut answer, limit);
-    Ok(query_answer(&answer))
+    let expr = parse(&state, &params, &options)?;
+    let began = Instant::now();
+    let answer = state.engine.instant(&*state.series, &expr, at, &options).await?;
+    Ok(respond(answer, limit, &params, began).await)
 }
 
 /// Evaluates an expression over a range of time.
@@ -32,45 +37,58 @@ pub(super) async fn range(Shared(state): Shared<State>, params: Params) -> Resul
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }
-    let step = match params.duration("step") {
-        Ok(Some(step)) if step >= Duration::from_millis(1) => step,
-        Ok(Some(_)) | Err(ApiError::BadData(_)) if params.get("step").is_some_and(is_zero_or_negative) => {
-            let reason = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-            return Err(ApiError::parameter("step", reason));
-        }
-        Ok(Some(_)) => return Err(ApiError::parameter("step", "it must be at least a millisecond")),
-        Ok(None) => return Err(ApiError::parameter("step", "cannot parse \"\" to a valid duration")),
-        Err(error) => return Err(error),
-    };
-    if end.since(start).as_millis() / step.as_millis() > POINTS_MAX {
-        let reason = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
-        return Err(ApiError::BadData(reason.to_owned()));
+    let step_ns = params.nanoseconds("step").map_err(|error| ApiError::parameter("step", error))?;
+    let step_ns = step_ns.ok_or_else(|| ApiError::parameter("step", "cannot parse \"\" to a valid duration"))?;
+    if step_ns <= 0 {
+        return Err(ApiError::parameter("step", NOT_POSITIVE));
     }
+    let range_ns = (i128::from(end.as_millis()) - i128::from(start.as_millis())) * 1_000_000;
+    if range_ns / i128::from(step_ns) > POINTS_MAX {
+        return Err(ApiError::BadData(TOO_MANY_POINTS.to_owned()));
+    }
+    let step = Duration::from_nanos(step_ns.unsigned_abs()).max(Duration::from_millis(1));
     let options = options(&params)?;
-    let expr = promql::parse(params.get("query").unwrap_or_default())?;
-    let mut answer = state.engine.range(&*state.series, &expr, start, end, step, &options).await?;
-    truncate(&mut answer, limit);
-    Ok(query_answer(&answer))
-}
-
-fn is_zero_or_negative(text: &str) -> bool {
-    text.parse::<f64>().is_ok_and(|seconds| seconds <= 0.0) || text == "0s"
+    let expr = parse(&state, &params, &options)?;
+    let began = Instant::now();
+    let answer = state.engine.range(&*state.series, &expr, start, end, step, &options).await?;
+    Ok(respond(answer, limit, &params, began).await)
 }
 
 fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     let timeout = params.duration("timeout")?;
-    let lookback_delta = params.duration("lookback_delta")?;
+    let lookback = params.nanoseconds("lookback_delta");
+    let lookback =
+        lookback.map_err(|error| ApiError::BadData(format!("error parsing lookback delta duration: {error}")))?;
+    // One that is not positive means the usual one.
+    let lookback_delta = lookback.and_then(|ns| u64::try_from(ns).ok()).filter(|ns| *ns > 0).map(Duration::from_nanos);
     Ok(QueryOptions { timeout, lookback_delta, ..QueryOptions::default() })
+}
+
+fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr, ApiError> {
+    let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
+    match options.timeout {
+        Some(Duration::ZERO) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
+        _ => Ok(expr),
+    }
+}
+
+async fn respond(mut answer: Answer, limit: usize, params: &Params, began: Instant) -> Response {
+    truncate(&mut answer, limit);
+    let stats = params.get("stats").map(|_| Stats {
+        timings: Timings { exec_total_time: began.elapsed().as_secs_f64() },
+        samples: Samples { total_queryable_samples: answer.stats.samples_loaded },
+    });
+    query_answer(answer, stats).await
 }
 
 /// Keeps the first `limit` results and says so.
 fn truncate(answer: &mut Answer, limit: usize) {
-    let (length, truncated) = match &mut answer.value {
-        Value::Vector(samples) => (samples.len(), limit > 0 && limit < samples.len()),
-        Value::Matrix(series) => (series.len(), limit > 0 && limit < series.len()),
-        Value::Scalar { .. } | Value::String { .. } => (0, false),
+    let before = match &answer.value {
+        Value::Vector(samples) => samples.len(),
+        Value::Matrix(series) => series.len(),
+        Value::Scalar { .. } | Value::String { .. } => 0,
     };
-    if !truncated || length == 0 {
+    if limit == 0 || before <= limit {
         return;
     }
     match &mut answer.value {
@@ -81,15 +99,26 @@ fn truncate(answer: &mut Answer, limit: usize) {
     answer.warnings.push("results truncated due to limit".to_owned());
 }
 
-/// Exemplars of the series an expression selects. None are kept yet; the call succeeds, so that Grafana offers them.
-pub(super) async fn exemplars(params: Params) -> Result<Response, ApiError> {
-    params.range_or_all()?;
-    promql::parse(params.get("query").unwrap_or_default())?;
+/// Exemplars of the series an expression selects. None are kept; the call succeeds, so that Grafana offers them. Grafana
+/// asks with milliseconds where seconds belong, which is a time like any other.
+pub(super) async fn exemplars(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    let (start, end) = params.range_or_all()?;
+    if end < start {
+        return Err(ApiError::BadData("end timestamp must not be before start timestamp".to_owned()));
+    }
+    let parsed = state.engine.parse(params.get("query").unwrap_or_default());
+    parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
     Ok(success(Vec::<()>::new()))
 }
 
 /// An expression in its usual form.
-pub(super) async fn format(params: Params) -> Result<Response, ApiError> {
-    let expr = promql::parse(params.get("query").unwrap_or_default())?;
+pub(super) async fn format(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
     Ok(success(expr.pretty()))
+}
+
+/// An expression as a tree, for editors that explain it.
+pub(super) async fn tree(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
+    Ok(success(expr.tree()))
 }

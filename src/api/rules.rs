@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::State;
 use super::encode::{go_time, label_map, success};
 use super::error::ApiError;
-use super::params::Params;
+use super::params::{Params, go_error};
 use crate::model::{Alert, AlertState, Labels, Matcher};
 use crate::rules::{AlertingStatus, GroupStatus, RuleStatus};
 
@@ -60,7 +60,7 @@ struct AlertingFields {
     labels: Labels,
     #[serde(serialize_with = "label_map")]
     annotations: Labels,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` when the asker excludes them.
     alerts: Option<Vec<ActiveAlert>>,
 }
 
@@ -92,42 +92,44 @@ struct Wanted<'a> {
     with_alerts: bool,
 }
 
+/// All groups with the rules that pass the filters; groups without such a rule are left out.
 pub(super) async fn rules(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let kind = params.get("type");
-    if kind.is_some_and(|kind| !["alert", "record"].contains(&kind)) {
-        return Err(ApiError::BadData(format!("not supported value {:?}", kind.unwrap_or_default())));
+    let kind = params.get("type").map(str::to_ascii_lowercase);
+    if let Some(kind) = kind.as_deref().filter(|kind| !["alert", "record"].contains(kind)) {
+        return Err(ApiError::parameter("type", format!("not supported value {kind:?}")));
     }
-    let with_alerts = match params.get("exclude_alerts") {
-        None | Some("false" | "0") => true,
-        Some("true" | "1") => false,
-        Some(other) => {
-            return Err(ApiError::parameter("exclude_alerts", format!("{other:?} is neither true nor false")));
-        }
-    };
     let wanted = Wanted {
-        kind,
+        with_alerts: !boolean(&params, "exclude_alerts")?,
+        kind: kind.as_deref(),
         names: params.all("rule_name[]"),
         groups: params.all("rule_group[]"),
         files: params.all("file[]"),
         matchers: params.matchers()?,
-        with_alerts,
     };
+    let page = Page::of(&params)?;
     let statuses = state.rules.groups();
-    let chosen: Vec<Group> = (statuses.iter())
+    let groups: Vec<Group> = (statuses.iter())
         .filter(|group| wanted.groups.is_empty() || wanted.groups.contains(&group.name.as_str()))
         .filter(|group| wanted.files.is_empty() || wanted.files.contains(&group.file.as_str()))
         .map(|group| group_of(group, &wanted))
-        .filter(|group| !group.rules.is_empty() || !wanted.narrows())
+        .filter(|group| !group.rules.is_empty())
         .collect();
-    let (groups, next_token) = page(chosen, &params)?;
-    Ok(success(Groups { groups, next_token }))
+    Ok(success(page.cut(groups)?))
+}
+
+/// Go's `strconv.ParseBool`; false when absent.
+fn boolean(params: &Params, name: &str) -> Result<bool, ApiError> {
+    match params.get(name) {
+        None | Some("0" | "f" | "F" | "false" | "False" | "FALSE") => Ok(false),
+        Some("1" | "t" | "T" | "true" | "True" | "TRUE") => Ok(true),
+        Some(other) => {
+            let reason = format!("error converting {name}: strconv.ParseBool: parsing {other:?}: invalid syntax");
+            Err(ApiError::parameter(name, reason))
+        }
+    }
 }
 
 impl Wanted<'_> {
-    fn narrows(&self) -> bool {
-        self.kind.is_some() || !self.names.is_empty() || !self.matchers.is_empty()
-    }
-
     fn takes(&self, rule: &RuleStatus) -> bool {
         let kind = if rule.alerting.is_some() { "alert" } else { "record" };
         let labels = || rule.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect::<Labels>();
@@ -140,25 +142,47 @@ impl Wanted<'_> {
     }
 }
 
-/// One page of groups, when a page is asked for: `group_limit` groups from `group_next_token` on.
-fn page(groups: Vec<Group>, params: &Params) -> Result<(Vec<Group>, Option<String>), ApiError> {
-    let Some(limit) = params.get("group_limit") else { return Ok((groups, None)) };
-    let limit: usize = match limit.parse() {
-        Ok(limit) if limit > 0 => limit,
-        _ => return Err(ApiError::parameter("group_limit", "must be a positive integer")),
-    };
-    let token = |group: &Group| {
-        let labels = Labels::from_pairs([("file", group.file.as_str()), ("name", group.name.as_str())]);
-        format!("{:016x}", labels.fingerprint())
-    };
-    let first = match params.get("group_next_token") {
-        None => 0,
-        Some(asked) => groups.iter().position(|group| token(group) == asked).ok_or_else(|| {
-            ApiError::parameter("group_next_token", "no group has this token: start again without it")
-        })?,
-    };
-    let next = groups.get(first + limit).map(token);
-    Ok((groups.into_iter().skip(first).take(limit).collect(), next))
+/// Which groups of those that pass the filters: all, or `group_limit` of them from `group_next_token` on.
+struct Page<'a> {
+    limit: Option<usize>,
+    token: Option<&'a str>,
+}
+
+impl<'a> Page<'a> {
+    fn of(params: &'a Params) -> Result<Self, ApiError> {
+        let wrong = |reason: String| ApiError::parameter("group_limit", reason);
+        let parse = |text: &str| match text.parse::<i64>().map(usize::try_from) {
+            Ok(Ok(limit)) if limit > 0 => Ok(limit),
+            Ok(_) => Err(wrong("group_limit needs to be greater than 0".to_owned())),
+            Err(error) => {
+                Err(wrong(format!("group_limit needs to be a valid number: {}", go_error("ParseInt", text, &error))))
+            }
+        };
+        let limit = params.get("group_limit").map(parse).transpose()?;
+        let token = params.get("group_next_token");
+        if token.is_some() && limit.is_none() {
+            let reason = "group_limit needs to be present in order to paginate over the groups";
+            return Err(ApiError::parameter("group_next_token", reason));
+        }
+        Ok(Self { limit, token })
+    }
+
+    fn cut(&self, groups: Vec<Group>) -> Result<Groups, ApiError> {
+        let Some(limit) = self.limit else { return Ok(Groups { groups, next_token: None }) };
+        let token = |group: &Group| {
+            let labels = Labels::from_pairs([("file", group.file.as_str()), ("name", group.name.as_str())]);
+            format!("{:016x}", labels.fingerprint())
+        };
+        let first = match self.token {
+            None => 0,
+            Some(asked) => groups.iter().position(|group| token(group) == asked).ok_or_else(|| {
+                let reason = format!("invalid group_next_token '{asked}'. were rule groups changed?");
+                ApiError::parameter("group_next_token", reason)
+            })?,
+        };
+        let next_token = groups.get(first.saturating_add(limit)).map(token);
+        Ok(Groups { groups: groups.into_iter().skip(first).take(limit).collect(), next_token })
+    }
 }
 
 fn group_of(status: &GroupStatus, wanted: &Wanted<'_>) -> Group {

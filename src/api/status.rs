@@ -1,6 +1,7 @@
 //! `status/*`, health, readiness, reload.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
@@ -14,51 +15,111 @@ use super::error::ApiError;
 use super::params::Params;
 
 /// The Prometheus whose API is answered: clients choose their features by it.
-const PROMETHEUS_VERSION: &str = "3.5.0";
+const PROMETHEUS_VERSION: &str = "3.5.3";
+/// Entries of each list of `status/tsdb` unless told.
+const TOP_DEFAULT: usize = 10;
+
+/// Without `features`: Grafana takes a server that has them for Mimir.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct BuildInfo {
+    version: &'static str,
+    revision: &'static str,
+    branch: &'static str,
+    build_user: &'static str,
+    build_date: &'static str,
+    go_version: &'static str,
+}
 
 pub(super) async fn build_info() -> Response {
-    // Without `features`: Grafana takes a server that has them for Mimir.
-    success(serde_json::json!({
-        "version": PROMETHEUS_VERSION,
-        "revision": concat!("meshscope-", env!("CARGO_PKG_VERSION")),
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
-    }))
+    success(BuildInfo {
+        version: PROMETHEUS_VERSION,
+        revision: concat!("meshscope-", env!("CARGO_PKG_VERSION")),
+        branch: "",
+        build_user: "",
+        build_date: "",
+        go_version: "",
+    })
+}
+
+/// What a Go program says of itself. What only Go has is zero or empty here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RuntimeInfo {
+    start_time: String,
+    #[serde(rename = "CWD")]
+    working_directory: String,
+    hostname: String,
+    server_time: String,
+    reload_config_success: bool,
+    last_config_time: String,
+    corruption_count: u64,
+    goroutine_count: u64,
+    #[serde(rename = "GOMAXPROCS")]
+    threads_max: usize,
+    #[serde(rename = "GOMEMLIMIT")]
+    go_memory_limit: u64,
+    #[serde(rename = "GOGC")]
+    go_collector: &'static str,
+    #[serde(rename = "GODEBUG")]
+    go_debug: &'static str,
+    storage_retention: Arc<str>,
 }
 
 pub(super) async fn runtime_info(Shared(state): Shared<State>) -> Response {
-    success(serde_json::json!({
-        "startTime": go_time(Some(state.started_at)),
-        "CWD": "",
-        "hostname": "",
-        "serverTime": go_time(Some(state.clock.now())),
-        "reloadConfigSuccess": true,
-        "lastConfigTime": go_time(Some(state.started_at)),
-        "corruptionCount": 0,
-        "goroutineCount": 0,
-        "GOMAXPROCS": std::thread::available_parallelism().map_or(1, usize::from),
-        "GOMEMLIMIT": 0,
-        "GOGC": "",
-        "GODEBUG": "",
-        "storageRetention": state.retention,
-    }))
+    let hostname = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
+    success(RuntimeInfo {
+        start_time: go_time(Some(state.started_at)),
+        working_directory: std::env::current_dir().unwrap_or_default().display().to_string(),
+        hostname: hostname.trim().to_owned(),
+        server_time: go_time(Some(state.clock.now())),
+        reload_config_success: true,
+        last_config_time: go_time(Some(state.started_at)),
+        corruption_count: 0,
+        goroutine_count: 0,
+        threads_max: std::thread::available_parallelism().map_or(1, usize::from),
+        go_memory_limit: 0,
+        go_collector: "",
+        go_debug: "",
+        storage_retention: state.retention,
+    })
 }
 
 pub(super) async fn configuration(Shared(state): Shared<State>) -> Response {
-    success(serde_json::json!({"yaml": (state.configuration)()}))
+    success(BTreeMap::from([("yaml", (state.configuration)())]))
 }
 
 /// Settings under the names of Prometheus' flags, for clients that look for them.
 pub(super) async fn flags(Shared(state): Shared<State>) -> Response {
+    let engine = state.engine.config();
     success(BTreeMap::from([
-        ("query.lookback-delta", "5m".to_owned()),
-        ("query.max-concurrency", "20".to_owned()),
-        ("query.timeout", "2m".to_owned()),
+        ("query.lookback-delta", engine.lookback_delta.to_string()),
+        ("query.max-concurrency", engine.concurrency.to_string()),
+        ("query.max-samples", engine.max_samples.to_string()),
+        ("query.timeout", engine.timeout.to_string()),
         ("storage.tsdb.retention.time", state.retention.to_string()),
         ("web.enable-lifecycle", "true".to_owned()),
     ]))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadStatus {
+    head_stats: HeadStats,
+    series_count_by_metric_name: Vec<NameAndValue>,
+    label_value_count_by_label_name: Vec<NameAndValue>,
+    memory_in_bytes_by_label_name: Vec<NameAndValue>,
+    series_count_by_label_value_pair: Vec<NameAndValue>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HeadStats {
+    num_series: usize,
+    num_label_pairs: usize,
+    chunk_count: usize,
+    min_time: i64,
+    max_time: i64,
 }
 
 #[derive(Serialize)]
@@ -69,9 +130,10 @@ struct NameAndValue {
 
 /// How full the memory tier is, and of what.
 pub(super) async fn head(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.limit()? {
-        0 => 10,
-        limit => limit,
+    let wrong = || ApiError::BadData("limit must be a positive number".to_owned());
+    let limit = match params.get("limit") {
+        None => TOP_DEFAULT,
+        Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(wrong)?,
     };
     let stats = state.head.stats();
     let cardinality = state.head.cardinality(limit);
@@ -79,19 +141,19 @@ pub(super) async fn head(Shared(state): Shared<State>, params: Params) -> Result
         pairs.into_iter().map(|(name, value)| NameAndValue { name, value }).collect()
     };
     let ms = |at: Option<crate::model::Timestamp>| at.map_or(0, crate::model::Timestamp::as_millis);
-    Ok(success(serde_json::json!({
-        "headStats": {
-            "numSeries": stats.series,
-            "numLabelPairs": stats.symbols,
-            "chunkCount": stats.chunks,
-            "minTime": ms(stats.min_time),
-            "maxTime": ms(stats.max_time),
+    Ok(success(HeadStatus {
+        head_stats: HeadStats {
+            num_series: stats.series,
+            num_label_pairs: stats.symbols,
+            chunk_count: stats.chunks,
+            min_time: ms(stats.min_time),
+            max_time: ms(stats.max_time),
         },
-        "seriesCountByMetricName": list(cardinality.series_by_metric),
-        "labelValueCountByLabelName": list(cardinality.values_by_label),
-        "memoryInBytesByLabelName": list(cardinality.bytes_by_label),
-        "seriesCountByLabelValuePair": list(cardinality.series_by_pair),
-    })))
+        series_count_by_metric_name: list(cardinality.series_by_metric),
+        label_value_count_by_label_name: list(cardinality.values_by_label),
+        memory_in_bytes_by_label_name: list(cardinality.bytes_by_label),
+        series_count_by_label_value_pair: list(cardinality.series_by_pair),
+    }))
 }
 
 /// Our own metrics.
@@ -101,8 +163,15 @@ pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
 }
 
 /// Alerts go to receivers directly, so there is no Alertmanager to name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Alertmanagers {
+    active_alertmanagers: [(); 0],
+    dropped_alertmanagers: [(); 0],
+}
+
 pub(super) async fn alertmanagers() -> Response {
-    success(serde_json::json!({"activeAlertmanagers": [], "droppedAlertmanagers": []}))
+    success(Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] })
 }
 
 pub(super) async fn healthy() -> &'static str {

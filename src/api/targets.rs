@@ -1,4 +1,6 @@
-//! `targets`: what is scraped, how it goes, what relabelling dropped.
+//! `targets` and `scrape_pools`: what is scraped, how it goes, what relabelling dropped.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -6,7 +8,6 @@ use serde::Serialize;
 
 use super::State;
 use super::encode::{go_time, label_map, success};
-use super::error::ApiError;
 use super::params::Params;
 use crate::model::Labels;
 use crate::scrape::TargetStatus;
@@ -17,7 +18,8 @@ use crate::units::PromDuration;
 struct Targets {
     active_targets: Vec<Active>,
     dropped_targets: Vec<Dropped>,
-    dropped_target_counts: std::collections::BTreeMap<String, usize>,
+    /// Of every pool, whichever is asked for; `null` when dropped targets are not.
+    dropped_target_counts: Option<BTreeMap<String, usize>>,
 }
 
 #[derive(Serialize)]
@@ -46,28 +48,50 @@ struct Dropped {
     scrape_pool: String,
 }
 
-pub(super) async fn targets(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let wanted = params.get("state").unwrap_or("any");
+/// Active and dropped targets, of one pool or of all.
+pub(super) async fn targets(Shared(state): Shared<State>, params: Params) -> Response {
+    let wanted = params.get("state").map(str::to_ascii_lowercase);
+    let is_wanted = |kind: &str| wanted.as_deref().is_none_or(|wanted| wanted == "any" || wanted == kind);
     let pool = params.get("scrapePool");
     let of_pool = |job: &str| pool.is_none_or(|pool| pool == job);
-    let mut targets = Targets {
-        active_targets: Vec::new(),
-        dropped_targets: Vec::new(),
-        dropped_target_counts: std::collections::BTreeMap::new(),
-    };
-    if wanted != "dropped" {
-        let statuses = state.scrape.targets();
+    let statuses = state.scrape.targets();
+    let discovered = state.scrape.discovered();
+    let mut targets = Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
+    if is_wanted("active") {
         targets.active_targets = statuses.iter().filter(|s| of_pool(&s.target.job.name)).map(active).collect();
     }
-    if wanted != "active" {
-        let discovered = state.scrape.discovered();
-        for dropped in discovered.dropped.iter().filter(|dropped| of_pool(&dropped.job)) {
-            *targets.dropped_target_counts.entry(dropped.job.clone()).or_default() += 1;
-            let (discovered_labels, scrape_pool) = (dropped.discovered_labels.clone(), dropped.job.clone());
-            targets.dropped_targets.push(Dropped { discovered_labels, scrape_pool });
+    if is_wanted("dropped") {
+        let mut counts: BTreeMap<String, usize> = pools(&state).into_iter().map(|pool| (pool, 0)).collect();
+        for dropped in &discovered.dropped {
+            *counts.entry(dropped.job.clone()).or_default() += 1;
         }
+        targets.dropped_target_counts = Some(counts);
+        let dropped = discovered.dropped.iter().filter(|dropped| of_pool(&dropped.job));
+        targets.dropped_targets = dropped
+            .map(|dropped| Dropped {
+                discovered_labels: dropped.discovered_labels.clone(),
+                scrape_pool: dropped.job.clone(),
+            })
+            .collect();
     }
-    Ok(success(targets))
+    success(targets)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Pools {
+    scrape_pools: BTreeSet<String>,
+}
+
+/// Names of the scrape jobs that have found targets.
+pub(super) async fn scrape_pools(Shared(state): Shared<State>) -> Response {
+    success(Pools { scrape_pools: pools(&state) })
+}
+
+fn pools(state: &State) -> BTreeSet<String> {
+    let discovered = state.scrape.discovered();
+    let active = discovered.active.iter().map(|target| target.job.name.clone());
+    active.chain(discovered.dropped.iter().map(|dropped| dropped.job.clone())).collect()
 }
 
 fn active(status: &TargetStatus) -> Active {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::ast::{Kind, Node, ValueKind};
 use super::error::ParseError;
-use super::{build, print};
+use super::{build, print, tree};
 use crate::model::Matcher;
 
 pub use super::ast::At;
@@ -74,9 +74,20 @@ impl Expr {
         print::pretty(&self.0.root)
     }
 
+    /// As a JSON tree, in the shape of Prometheus' `/api/v1/parse_query`.
+    pub fn tree(&self) -> serde_json::Value {
+        tree::tree(&self.0.root)
+    }
+
     /// The first use of an experimental function or aggregation, as the error it is where that is not enabled.
     pub fn experimental(&self) -> Option<&ParseError> {
         self.0.experimental.as_ref()
+    }
+
+    /// The selector that the whole expression is, without range, offset or `@`: what `match[]` takes.
+    pub fn as_selector(&self) -> Option<Selector> {
+        let Kind::Selector(_) = &self.0.root.kind else { return None };
+        self.selectors().pop().filter(|one| one.range.is_none() && one.offset_ms == 0 && one.at.is_none())
     }
 
     /// All selectors, left to right.

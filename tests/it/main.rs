@@ -1,5 +1,10 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
+mod api;
+mod api_limits;
+mod api_mesh;
+mod api_query;
+mod api_state;
 mod app;
 mod app_cli;
 mod app_edges;

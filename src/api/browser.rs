@@ -1,0 +1,94 @@
+//! What browsers and careful clients need around an answer: CORS, `Vary`, `OPTIONS`, the right refusal of a method, and
+//! no state changed on behalf of another site.
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+const CORS: [(HeaderName, HeaderValue); 3] = [
+    (header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("Accept, Authorization, Content-Type, Origin")),
+    (header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, OPTIONS")),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Date")),
+];
+
+/// Lets pages of any origin read `/api/v1`, as Prometheus does by default: never with credentials, so what needs a
+/// password stays closed to them. Answers `OPTIONS`.
+pub(super) async fn cors(request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut response = match request.method() {
+        &Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+        _ => next.run(request).await,
+    };
+    let headers = response.headers_mut();
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if let Some(origin) = origin {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.extend(CORS.into_iter().map(|(name, value)| (Some(name), value)));
+    }
+    response
+}
+
+/// Says what Prometheus says to a method that a path does not know.
+pub(super) async fn method_not_allowed(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if response.status() != StatusCode::METHOD_NOT_ALLOWED {
+        return response;
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from("Method Not Allowed\n");
+    response
+}
+
+/// Refuses what a page of another site asks for: with 403, before anything is done.
+///
+/// Browsers tell the relation in `Sec-Fetch-Site`; older ones tell the page's origin, which must be the host that is
+/// asked. What carries neither is no browser.
+pub(super) async fn same_origin(request: Request, next: Next) -> Response {
+    match is_cross_site(request.headers(), request.uri()) {
+        false => next.run(request).await,
+        true => (StatusCode::FORBIDDEN, "refused: the request comes from a page of another site\n").into_response(),
+    }
+}
+
+fn is_cross_site(headers: &HeaderMap, uri: &Uri) -> bool {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    match text(HeaderName::from_static("sec-fetch-site")) {
+        Some("same-origin" | "none") => return false,
+        Some(_) => return true,
+        None => {}
+    }
+    let Some(origin) = text(header::ORIGIN) else { return false };
+    let host = text(header::HOST).or_else(|| uri.authority().map(|authority| authority.as_str()));
+    let of_origin = origin.split_once("://").map(|(_, authority)| authority);
+    !matches!((of_origin, host), (Some(origin), Some(host)) if origin.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_other_sites_from_our_own_pages_and_from_programs() {
+        let check = |pairs: &[(&'static str, &'static str)], expect: bool| {
+            let headers =
+                pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
+            assert_eq!(is_cross_site(&headers, &Uri::from_static("/-/reload")), expect, "{pairs:?}");
+        };
+        check(&[("host", "mesh:7070")], false);
+        check(&[("host", "mesh:7070"), ("origin", "http://mesh:7070")], false);
+        check(&[("host", "mesh"), ("origin", "https://MESH")], false);
+        check(&[("host", "mesh:7070"), ("origin", "http://mesh:8080")], true);
+        check(&[("host", "mesh:7070"), ("origin", "http://evil.example")], true);
+        check(&[("host", "mesh:7070"), ("origin", "null")], true);
+        check(&[("host", "mesh:7070"), ("origin", "http://mesh:7070"), ("sec-fetch-site", "cross-site")], true);
+        check(&[("host", "mesh:7070"), ("sec-fetch-site", "same-site")], true);
+        check(&[("host", "inside"), ("origin", "http://outside"), ("sec-fetch-site", "same-origin")], false);
+        check(&[("host", "mesh:7070"), ("sec-fetch-site", "none")], false);
+    }
+}

@@ -1,0 +1,133 @@
+//! The HTTP APIs on a real socket: the real router over real parts, which each test fills as it likes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshscope::api;
+use meshscope::clock::Clock;
+use meshscope::graph::health::Thresholds;
+use meshscope::model::{Labels, Timestamp};
+use meshscope::persist::Archive;
+use meshscope::promql::{self, Engine};
+use meshscope::rollup::Rollup;
+use meshscope::series::{self, Head};
+use meshscope::traces::Live;
+use meshscope::{rules, scrape};
+use reqwest::Method;
+use reqwest::header::HeaderMap;
+use tokio::sync::{mpsc, watch};
+use tower_http::compression::CompressionLayer;
+
+use crate::postgres;
+
+/// The parts that a server reads.
+#[derive(Default)]
+pub struct Parts {
+    pub engine: promql::Config,
+    pub head: Option<Head>,
+    pub rollup: Rollup,
+    pub live: Option<Live>,
+    pub rules: rules::Status,
+    pub scrape: scrape::Status,
+}
+
+/// A server of the APIs; it ends with the test.
+pub struct Server {
+    pub address: SocketAddr,
+    /// What asks for a reload; nobody answers but the test.
+    pub reloads: mpsc::Receiver<api::ReloadRequest>,
+    client: reqwest::Client,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+impl Server {
+    pub async fn start(parts: Parts) -> Self {
+        let clock = Clock::system();
+        let head = parts.head.unwrap_or_else(empty_head);
+        let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
+        let (reload, reloads) = mpsc::channel(1);
+        let state = api::State {
+            engine: Arc::new(Engine::new(parts.engine)),
+            series: Arc::new(head.clone()),
+            head,
+            archive: Archive::new(postgres::store().await, parts.rollup, live, clock.now(), Duration::from_secs(900)),
+            scrape: parts.scrape,
+            rules: parts.rules,
+            thresholds: Thresholds::default(),
+            clock,
+            configuration: Arc::new(|| "global: {}\n".to_owned()),
+            metrics: Arc::new(|| "# EOF\n".to_owned()),
+            reload,
+            ready: watch::channel(true).1,
+            retention: "1w".into(),
+            started_at: clock.now(),
+        };
+        let router = api::router(state).layer(CompressionLayer::new().gzip(true));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("a bound address");
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        install_tls();
+        let client = reqwest::Client::builder().no_proxy().no_gzip().build().expect("a client");
+        Self { address, reloads, client }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, &[], None).await
+    }
+
+    /// Posts a form.
+    pub async fn post(&self, path: &str, form: &str) -> Answer {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.ask(Method::POST, path, &headers, Some(form)).await
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> Answer {
+        let mut request = self.client.request(method, format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.body(body.to_owned());
+        }
+        let response = request.send().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let bytes = response.bytes().await.unwrap_or_else(|error| panic!("{path}: {error}"));
+        Answer { status, headers, body: String::from_utf8_lossy(&bytes).into_owned() }
+    }
+}
+
+/// Names the provider of TLS, which every HTTP client wants to know.
+pub fn install_tls() {
+    // Another test may have done so.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+pub fn empty_head() -> Head {
+    Head::new(series::Config::default())
+}
+
+/// Adds one sample a time to a series.
+pub fn append(head: &Head, labels: &[(&str, &str)], samples: impl IntoIterator<Item = (i64, f64)>) {
+    let series = head.intern(&Labels::from_pairs(labels.iter().copied())).expect("room for a series");
+    for (ms, value) in samples {
+        head.append_at(Timestamp::from_millis(ms), &[(series, value)]);
+    }
+}

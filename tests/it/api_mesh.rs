@@ -1,0 +1,151 @@
+//! Our own API, and its OpenAPI document held against real answers: every path answers, every field is described.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshscope::clock::Clock;
+use meshscope::model::span::{AttributeValue, Resource, SpanEvent, SpanKind, SpanLink, SpanStatus};
+use meshscope::model::{Span, workload::Reporter};
+use meshscope::rollup::Rollup;
+use meshscope::traces::Live;
+use serde_json::{Value, json};
+
+use crate::api::{Parts, Server};
+use crate::store_tables::edge_minute;
+
+const TRACE: [u8; 16] = [0xab; 16];
+
+fn span(id: u8, parent: Option<u8>, service: &str, start_ns: u64, duration_ms: u64) -> Span {
+    Span {
+        trace_id: TRACE,
+        span_id: [id; 8],
+        parent_id: parent.map(|id| [id; 8]),
+        kind: if parent.is_none() { SpanKind::Client } else { SpanKind::Server },
+        service: service.into(),
+        name: "GET /cart".into(),
+        start_ns,
+        duration_ns: duration_ms * 1_000_000,
+        status: if parent.is_some() { SpanStatus::Error } else { SpanStatus::Unset },
+        status_message: if parent.is_some() { "no <stock>" } else { "" }.into(),
+        attributes: vec![
+            ("http.status_code".into(), AttributeValue::Int(503)),
+            ("ratio".into(), AttributeValue::Double(0.5)),
+            ("list".into(), AttributeValue::Json("[1,2]".into())),
+        ],
+        resource: Arc::new(Resource {
+            attributes: vec![("service.name".into(), AttributeValue::String(service.into()))],
+        }),
+        scope: "test".into(),
+        events: vec![SpanEvent {
+            at_ns: start_ns + 1,
+            name: "retry".into(),
+            attributes: vec![("n".into(), AttributeValue::Bool(true))],
+        }],
+        links: vec![SpanLink { trace_id: [1; 16], span_id: [2; 8], attributes: vec![] }],
+    }
+}
+
+async fn server() -> Server {
+    let now = Clock::system().now();
+    let start_ns = u64::try_from(now.as_millis()).expect("after 1970") * 1_000_000 - 2_000_000_000;
+    let live = Live::new(1000, 1 << 20);
+    live.push(&[span(1, None, "web", start_ns, 30), span(2, Some(1), "cart", start_ns + 5_000_000, 20)]);
+    let rollup = Rollup::default();
+    let minute = now.floor_to(Duration::from_secs(60));
+    rollup.add(edge_minute(minute, Reporter::Source, "web", "cart"));
+    rollup.advance(now + Duration::from_secs(180));
+    Server::start(Parts { live: Some(live), rollup, ..Parts::default() }).await
+}
+
+#[tokio::test]
+async fn a_trace_is_found_and_shown_as_a_tree() {
+    let server = server().await;
+    let id = "ab".repeat(16);
+    let found = server.get("/api/mesh/v1/traces?service=cart").await.json();
+    let one = &found["data"]["traces"][0];
+    assert_eq!((&one["traceId"], &one["spanCount"], &one["errorCount"]), (&json!(id), &json!(2), &json!(1)), "{found}");
+    assert_eq!((&one["rootService"], &one["durationMs"]), (&json!("web"), &json!(30)));
+    for nothing in ["service=nosuch", "minDuration=31ms", "operation=nosuch", "start=10&end=20"] {
+        let found = server.get(&format!("/api/mesh/v1/traces?{nothing}")).await.json();
+        assert_eq!(found["data"]["traces"], json!([]), "{nothing}");
+    }
+    let trace = server.get(&format!("/api/mesh/v1/traces/{id}")).await.json();
+    let spans = trace["data"]["spans"].as_array().expect("spans");
+    assert_eq!(spans.len(), 2);
+    let child = &spans[1];
+    assert_eq!((&child["depth"], &child["offsetMs"], &child["kind"]), (&json!(1), &json!(5), &json!("server")));
+    assert_eq!((&child["status"], &child["statusMessage"]), (&json!("error"), &json!("no <stock>")));
+    assert_eq!(child["attributes"], json!({"http.status_code": 503, "list": [1, 2], "ratio": 0.5}));
+    assert_eq!(spans[0].get("parentId"), None);
+    for (path, status) in [
+        ("traces/zz", 400),
+        ("traces/1234", 404),
+        ("traces?errors=maybe", 400),
+        ("traces?start=2&end=1", 400),
+        ("traces?limit=-1", 400),
+        ("graph?view=x", 400),
+        ("nosuch", 404),
+    ] {
+        let answer = server.get(&format!("/api/mesh/v1/{path}")).await;
+        assert_eq!((answer.status, &answer.json()["status"]), (status, &json!("error")), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_openapi_document_describes_every_answer() {
+    let server = server().await;
+    let document = server.get("/api/mesh/v1/openapi.json").await.json();
+    let paths = document["paths"].as_object().expect("paths");
+    assert_eq!(paths.len(), 4);
+    for (path, operation) in paths {
+        let wanted = path.replace("{id}", &"ab".repeat(16));
+        let answer = server.get(&wanted).await;
+        assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
+        let responses = &operation["get"]["responses"];
+        assert_described(&document, &responses["200"]["content"]["application/json"]["schema"], &answer.json(), path);
+        if path.ends_with("openapi.json") {
+            continue;
+        }
+        let refused = server.get(&format!("{}?start=x&end=y", wanted.replace(&"ab".repeat(16), "zz"))).await;
+        assert_eq!(refused.status, 400, "{wanted}");
+        let schema = &responses["default"]["content"]["application/json"]["schema"];
+        assert_described(&document, schema, &refused.json(), path);
+    }
+    // The answers checked above were not empty ones.
+    let graph = server.get("/api/mesh/v1/graph").await.json();
+    assert!(graph["data"]["edges"][0]["outcomes"][0]["count"].is_number(), "{graph}");
+}
+
+/// Whether `value` has what `schema` demands and nothing it does not name.
+fn assert_described(document: &Value, schema: &Value, value: &Value, place: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let target = document.pointer(reference.trim_start_matches('#')).expect("a schema of that name");
+        return assert_described(document, target, value, place);
+    }
+    let fits = match schema["type"].as_str() {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some("string") => value.is_string(),
+        Some("number") => value.is_number(),
+        Some("integer") => value.is_u64(),
+        Some("boolean") => value.is_boolean(),
+        other => panic!("{place}: a schema of type {other:?}"),
+    };
+    assert!(fits, "{place}: {value} is not {}", schema["type"]);
+    assert!(schema["description"].is_string(), "{place} is not described");
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{place}: {value} is none of {allowed:?}");
+    }
+    if let Some(items) = value.as_array() {
+        items.iter().for_each(|item| assert_described(document, &schema["items"], item, &format!("{place}[]")));
+    }
+    let Some(fields) = value.as_object().filter(|_| schema["additionalProperties"] != true) else { return };
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(fields.contains_key(name), "{place}: {name} is required and absent");
+    }
+    for (name, field) in fields {
+        let described = &schema["properties"][name];
+        assert!(!described.is_null(), "{place}: {name} is not in the document");
+        assert_described(document, described, field, &format!("{place}.{name}"));
+    }
+}
