@@ -86,7 +86,7 @@ fn add_persist(metrics: &mut Metrics, parts: &[Arc<PartStatus>]) {
         Some(match name {
             "journal" => ("persist_journal_written_samples", "persist_journal_failures"),
             "chunks" => ("persist_chunks_written", "persist_chunks_failures"),
-            "rollups" => ("persist_rollups_written_minutes", "persist_rollups_failures"),
+            "rollups" => ("persist_rollups_written", "persist_rollups_failures"),
             "spans" => ("persist_spans_written", "persist_spans_failures"),
             "alerts" => ("persist_alerts_written_transitions", "persist_alerts_failures"),
             "outbox" => ("persist_outbox_written_records", "persist_outbox_failures"),

@@ -1,13 +1,10 @@
 //! The page `/metrics`: what the modules count, read when the page is asked for.
+//!
+//! In: readers of numbers. Out: Prometheus' text format 0.0.4, which every scraper and `promtool check metrics` read.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
 /// What a number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,34 +61,21 @@ impl Metrics {
         self.add(Kind::Counter, name, help, move || field(&counters).load(Ordering::Relaxed) as f64);
     }
 
-    /// A reader of the page in OpenMetrics text.
+    /// A reader of the page in the text format 0.0.4.
     pub fn into_page(self) -> impl Fn() -> String + Send + Sync + 'static {
-        let mut registry = Registry::with_prefix("meshscope");
-        registry.register_collector(Box::new(self.readings));
         move || {
             let mut text = String::new();
-            // Writing to a String does not fail.
-            let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+            for Reading { name, help, kind, read } in &self.readings.0 {
+                let (kind, ending) = match kind {
+                    Kind::Counter => ("counter", "_total"),
+                    Kind::Gauge => ("gauge", ""),
+                };
+                let (name, value) = (format_args!("meshscope_{name}{ending}"), read());
+                // Writing to a String does not fail.
+                let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}\n{name} {value}");
+            }
             text
         }
-    }
-}
-
-impl Collector for Readings {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for Reading { name, help, kind, read } in &self.0 {
-            match kind {
-                Kind::Counter => {
-                    let counter = ConstCounter::new(read());
-                    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
-                }
-                Kind::Gauge => {
-                    let gauge = ConstGauge::new(read());
-                    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -109,8 +93,9 @@ mod tests {
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!(
             page(),
-            "# HELP meshscope_scrapes Scrapes that succeeded\n# TYPE meshscope_scrapes counter\nmeshscope_scrapes_total 4.0\n\
-             # HELP meshscope_head_series Series in memory\n# TYPE meshscope_head_series gauge\nmeshscope_head_series 2.5\n# EOF\n"
+            "# HELP meshscope_scrapes_total Scrapes that succeeded.\n# TYPE meshscope_scrapes_total counter\n\
+             meshscope_scrapes_total 4\n# HELP meshscope_head_series Series in memory.\n\
+             # TYPE meshscope_head_series gauge\nmeshscope_head_series 2.5\n"
         );
     }
 }
