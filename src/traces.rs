@@ -9,6 +9,7 @@ mod codec;
 mod cumulative;
 mod edges;
 mod identity;
+mod introductions;
 mod live;
 mod pairing;
 mod pipeline;

@@ -2,10 +2,12 @@
 //!
 //! In: the dispatcher's [`Record`]s. Out: rows of `notification` and `notify_log`. Invariant: a delivery is acknowledged
 //! only when its row is committed. While PostgreSQL is away nothing is acknowledged; the dispatcher then sends all the
-//! same, so this part keeps nothing but the ids of deliveries under way.
+//! same. What became of a delivery is kept until it can be written, so that a restart after an outage does not tell people
+//! again what they know; of that, a bounded number is held and the oldest goes first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -24,6 +26,19 @@ const LOG_KEPT: Duration = Duration::from_secs(5 * 86_400);
 /// Most unfinished deliveries taken up after a restart.
 const UNFINISHED_MAX: usize = 10_000;
 
+/// Outcomes held while PostgreSQL is away.
+const OUTCOMES_HELD: usize = 10_000;
+/// How long until the held outcomes are tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// What became of a delivery, as the tables keep it.
+#[derive(Clone)]
+enum Outcome {
+    Sent { row: i64, at: Timestamp },
+    Failed { row: i64, at: Timestamp, error: String },
+    Known(NotifyLogEntry),
+}
+
 /// Writes the outbox.
 pub struct OutboxPersist {
     input: mpsc::Receiver<Record>,
@@ -31,6 +46,7 @@ pub struct OutboxPersist {
     clock: Clock,
     status: Arc<PartStatus>,
     rows: HashMap<String, i64>,
+    outcomes: VecDeque<Outcome>,
 }
 
 /// What an earlier process left: deliveries to make again, and what receivers know.
@@ -69,7 +85,8 @@ pub async fn restore_outbox(store: &Store, now: Timestamp) -> Result<OutboxResto
 impl OutboxPersist {
     /// Writes what `input` brings; `restored` is what the deliveries of before the restart are known by.
     pub fn new(input: mpsc::Receiver<Record>, store: Store, clock: Clock, restored: &OutboxRestored) -> Self {
-        Self { input, store, clock, status: Arc::new(PartStatus::new("outbox")), rows: restored.rows.clone() }
+        let status = Arc::new(PartStatus::new("outbox"));
+        Self { input, store, clock, status, rows: restored.rows.clone(), outcomes: VecDeque::new() }
     }
 
     /// How it fares.
@@ -83,8 +100,9 @@ impl OutboxPersist {
             tokio::select! {
                 record = self.input.recv() => match record {
                     Some(record) => self.write(record).await,
-                    None => return,
+                    None => break,
                 },
+                () = tokio::time::sleep(TRY_AGAIN), if !self.outcomes.is_empty() => self.write_outcomes().await,
                 () = shutdown.cancelled() => break,
             }
         }
@@ -93,52 +111,84 @@ impl OutboxPersist {
             while let Some(record) = self.input.recv().await {
                 self.write(record).await;
             }
+            self.write_outcomes().await;
         };
         let _ = tokio::time::timeout(LAST_PASS_LIMIT, rest).await;
+        if !self.outcomes.is_empty() {
+            let count = self.outcomes.len();
+            tracing::error!("{count} outcomes of notifications are not written: they may be told again after the start");
+        }
     }
 
     async fn write(&mut self, record: Record) {
-        let now = self.clock.now();
-        let written = match record {
+        match record {
             Record::Due(delivery, acknowledge) => {
                 let id = delivery.id.clone();
                 let row = new_notification(delivery);
-                limited(WRITE_LIMIT, "record a notification", self.store.insert_notification(&row)).await.map(|row| {
-                    self.rows.insert(id, row);
-                    // A dispatcher that lost its patience has sent it meanwhile.
-                    let _ = acknowledge.send(());
-                })
-            }
-            Record::Delivered { id, at, log } => self.delivered(&id, at, log).await,
-            Record::Failed { id, at, error, .. } => match self.rows.remove(&id) {
-                // The group's next flush makes a new delivery of its own, with what is true by then.
-                Some(row) => {
-                    let write = self.store.mark_failed(row, at, &error, None);
-                    limited(WRITE_LIMIT, "mark a notification as failed", write).await
+                let insert = self.store.insert_notification(&row);
+                match limited(WRITE_LIMIT, "record a notification", insert).await {
+                    Ok(row) => {
+                        self.rows.insert(id, row);
+                        // A dispatcher that lost its patience has sent it meanwhile.
+                        let _ = acknowledge.send(());
+                        self.status.succeeded(self.clock.now(), 1);
+                    }
+                    Err(error) => drop(self.status.failed(self.clock.now(), &error)),
                 }
-                None => Ok(()),
-            },
-        };
-        match written {
-            Ok(()) => self.status.succeeded(now, 1),
-            Err(error) => drop(self.status.failed(now, &error)),
+                return;
+            }
+            Record::Delivered { id, at, log } => {
+                let sent = self.rows.remove(&id).map(|row| Outcome::Sent { row, at });
+                self.outcomes.extend(sent);
+                self.outcomes.extend(log.map(|log| Outcome::Known(stored_log(log))));
+            }
+            // The group's next flush makes a new delivery of its own, with what is true by then.
+            Record::Failed { id, at, error, .. } => {
+                let failed = self.rows.remove(&id).map(|row| Outcome::Failed { row, at, error });
+                self.outcomes.extend(failed);
+            }
         }
+        self.write_outcomes().await;
     }
 
-    async fn delivered(&mut self, id: &str, at: Timestamp, log: Option<LogEntry>) -> Result<(), StoreError> {
-        if let Some(row) = self.rows.remove(id) {
-            limited(WRITE_LIMIT, "mark a notification as sent", self.store.mark_sent(row, at)).await?;
+    /// Writes the outcomes in their order, until one cannot be written for now.
+    async fn write_outcomes(&mut self) {
+        while let Some(outcome) = self.outcomes.front().cloned() {
+            let write = self.write_outcome(outcome);
+            match limited(WRITE_LIMIT, "write what became of a notification", write).await {
+                Ok(()) => self.status.succeeded(self.clock.now(), 1),
+                Err(error) if error.is_temporary() => {
+                    self.status.failed(self.clock.now(), &error);
+                    break;
+                }
+                Err(error) => self.status.gave_up(self.clock.now(), 1, &error),
+            }
+            self.outcomes.pop_front();
         }
-        let Some(log) = log else { return Ok(()) };
-        let entry = NotifyLogEntry {
-            group_key: log.group_key,
-            receiver: format!("{}[{}]", log.receiver, log.integration),
-            sent_at: log.at,
-            firing_hashes: log.firing.into_iter().collect(),
-            resolved_hashes: log.resolved.into_iter().collect(),
-            expires_at: log.at + LOG_KEPT,
-        };
-        limited(WRITE_LIMIT, "write the notification log", self.store.write_notify_log(&entry)).await
+        let beyond = self.outcomes.len().saturating_sub(OUTCOMES_HELD);
+        self.outcomes.drain(..beyond);
+        self.status.dropped.fetch_add(beyond as u64, Relaxed);
+        self.status.pending.store(self.outcomes.len() as u64, Relaxed);
+    }
+
+    async fn write_outcome(&self, outcome: Outcome) -> Result<(), StoreError> {
+        match outcome {
+            Outcome::Sent { row, at } => self.store.mark_sent(row, at).await,
+            Outcome::Failed { row, at, error } => self.store.mark_failed(row, at, &error, None).await,
+            Outcome::Known(entry) => self.store.write_notify_log(&entry).await,
+        }
+    }
+}
+
+fn stored_log(log: LogEntry) -> NotifyLogEntry {
+    let LogEntry { group_key, receiver, integration, firing, resolved, at } = log;
+    NotifyLogEntry {
+        group_key,
+        receiver: format!("{receiver}[{integration}]"),
+        sent_at: at,
+        firing_hashes: firing.into_iter().collect(),
+        resolved_hashes: resolved.into_iter().collect(),
+        expires_at: at + LOG_KEPT,
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Side {
     pub(super) proxy: bool,
     /// Made by a gateway or waypoint, which is a workload of its own.
     pub(super) gateway: bool,
+    /// Made by a mesh proxy that says neither node nor pod: Envoy's span of a call upstream.
+    pub(super) nameless: bool,
     /// Name of the database, when this is a call of one.
     pub(super) database: Option<Arc<str>>,
     /// Name of the other side, when this side gives it.
@@ -109,6 +111,7 @@ pub(super) fn side(span: &Span) -> Side {
         messaging: known.messaging || matches!(span.kind, SpanKind::Producer | SpanKind::Consumer),
         proxy: known.proxy,
         gateway,
+        nameless: known.proxy && node.is_none() && known.deployment.or(known.pod).is_none(),
         database: known.database().filter(|_| span.kind == SpanKind::Client),
         peer,
         called: outbound.unwrap_or_else(|| known.service_of(span, &workload)),

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::identity::{self, Side};
-use crate::model::span::{SpanId, SpanKind, TraceId};
+use super::introductions::{Introductions, Key};
+use crate::model::span::SpanKind;
 use crate::model::workload::Service;
 use crate::model::{Span, Timestamp, Workload};
 
@@ -60,8 +61,6 @@ pub(super) struct Call {
     pub(super) called: Service,
 }
 
-type Key = (TraceId, SpanId);
-
 enum Half {
     Client(Box<Side>),
     Server(Box<Side>),
@@ -80,6 +79,7 @@ pub(super) struct Pairing {
     waiting: HashMap<Key, Waiting, foldhash::fast::RandomState>,
     by_age: VecDeque<(Timestamp, u64, Key)>,
     stand_ins: StandIns,
+    introductions: Introductions,
     /// Sides that got no answer in time.
     pub(super) expired: u64,
     /// Sides that found no place.
@@ -104,6 +104,7 @@ impl Pairing {
             waiting: HashMap::default(),
             by_age: VecDeque::new(),
             stand_ins: StandIns::default(),
+            introductions: Introductions::new(limit.max(1)),
             expired: 0,
             dropped: 0,
         }
@@ -120,6 +121,10 @@ impl Pairing {
 
     /// Gives up on sides that wait for too long; calls that can be completed by name go to `calls`.
     pub(super) fn expire(&mut self, now: Timestamp, calls: &mut Vec<Call>) {
+        // Half the time, so that the other side of a call that nobody introduced still waits.
+        for (key, side) in self.introductions.expire(now, self.wait / 2) {
+            self.pair_client(key, side, now, calls);
+        }
         while let Some((_, serial, key)) = self.by_age.pop_front_if(|(since, ..)| now.since(*since) >= self.wait) {
             if self.waiting.get(&key).is_none_or(|waiting| waiting.serial != serial) {
                 continue; // paired in the meantime
@@ -153,6 +158,16 @@ impl Pairing {
             return calls.push(Call::of_client(side));
         }
         let key = (span.trace_id, span.span_id);
+        let stranger = match span.parent_id.filter(|_| side.nameless) {
+            Some(parent) => self.introductions.ask((span.trace_id, parent), (key, side), now),
+            None => Some((key, side)),
+        };
+        if let Some((key, side)) = stranger {
+            self.pair_client(key, side, now, calls);
+        }
+    }
+
+    fn pair_client(&mut self, key: Key, side: Box<Side>, now: Timestamp, calls: &mut Vec<Call>) {
         match self.waiting.remove(&key) {
             Some(Waiting { half: Half::Server(server), .. }) => calls.push(Call::paired(side, server)),
             // The same span sent again: the first counts.
@@ -163,6 +178,11 @@ impl Pairing {
 
     fn server(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
         let side = Box::new(identity::side(span));
+        if side.proxy && !side.nameless {
+            for (key, client) in self.introductions.learn((span.trace_id, span.span_id), &side, now) {
+                self.pair_client(key, client, now, calls);
+            }
+        }
         let Some(parent) = span.parent_id else {
             // Nothing above: no client span will come.
             return calls.push(Call::of_server(side));

@@ -293,6 +293,29 @@ fn pairs_gateways_that_have_client_spans_only() {
     assert_eq!(named(&[with(span("a", 1, 9, Client), &unreachable)]), ("a>b.ns".into(), 0));
 }
 
+/// Envoy writes `node_id` on the span of the request it took, and not on its calls upstream (seen with Envoy 1.40).
+#[test]
+fn calls_upstream_are_made_by_the_workload_of_the_proxys_server_span() {
+    let node = |name: &str| format!("sidecar~10.4.0.9~{name}-0.shop~shop.svc.cluster.local");
+    let (frontend, cart) = (node("frontend-v1"), node("cart-v1"));
+    let proxy = |span, more: &[(&str, &str)]| with(span, &[&[("component", "proxy")], more].concat());
+    let taken = proxy(span("frontend.shop", 1, 0, SpanKind::Server), &[("node_id", &frontend)]);
+    let made = proxy(span("frontend.shop", 2, 1, SpanKind::Client), &[]);
+    let answered = proxy(span("cart.shop", 3, 2, SpanKind::Server), &[("node_id", &cart)]);
+    let spans = [taken, made.clone(), answered];
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let paired = pair(&order.map(|index| spans[index].clone()));
+        let calls: Vec<_> = (paired.calls.iter())
+            .filter(|call| &*call.client == "frontend.shop")
+            .map(|call| [&call.source, &call.destination].map(|workload| workload.name.clone().unwrap_or_default()))
+            .collect();
+        assert_eq!(calls, [["frontend-v1".into(), "cart-v1".into()]], "{order:?}");
+    }
+    // When that span never comes, the service's name must do.
+    let alone = pair(&[made, spans[2].clone()]).calls;
+    assert_eq!(alone[0].source.name.as_deref(), Some("frontend"));
+}
+
 #[test]
 fn waiting_sides_are_bounded_and_the_rest_is_counted() {
     let (mut pairing, mut calls) = (Pairing::new(Duration::from_secs(10), 10), Vec::new());

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use meshscope::clock::Clock;
 use meshscope::model::{AlertState, AlertTransition, Labels, Matcher, Timestamp, stale_marker};
+use meshscope::notify::{LogEntry, Record};
 use meshscope::persist::{self, AlertPersist, ChunkPersist, History, JournalPersist, Maintenance};
+use meshscope::persist::{OutboxPersist, OutboxRestored};
 use meshscope::rollup::Rollup;
 use meshscope::series::{CHUNK_WINDOW, Config, Head, QueryError, Queryable, Select, SeriesRef};
 use meshscope::store::{AlertQuery, PrivateConfig, PrivateServer, RetentionConfig, Store};
@@ -222,6 +224,47 @@ async fn wait_until(what: &str, condition: impl Fn() -> bool) {
         assert!(std::time::Instant::now() < deadline, "not within a minute: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn what_people_were_told_during_an_outage_is_known_after_it() {
+    let config = PrivateConfig {
+        path: Some(postgres::folder("told")),
+        shared_buffers_mib: 16,
+        ..PrivateConfig::from_environment()
+    };
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    let socket = server.connect_options().get_socket().expect("a socket").display().to_string();
+    let url = format!("postgres://postgres@localhost/meshscope?host={socket}");
+    let store =
+        postgres::connect(&meshscope::store::Config { database_url: Some(Secret::from(url)), ..Default::default() })
+            .await;
+    let (records, input) = tokio::sync::mpsc::channel(10);
+    let outbox = OutboxPersist::new(input, store.clone(), Clock::system(), &OutboxRestored::default());
+    let (status, shutdown) = (outbox.status(), CancellationToken::new());
+    let task = tokio::spawn(outbox.run(shutdown.clone()));
+    server.stop().await;
+    let at = Clock::system().now();
+    let log = LogEntry {
+        group_key: "{}:{}".to_owned(),
+        receiver: "team".to_owned(),
+        integration: 0,
+        firing: [7].into(),
+        resolved: Default::default(),
+        at,
+    };
+    let told = Record::Delivered { id: "unrecorded".to_owned(), at, log: Some(log.clone()) };
+    records.send(told).await.expect("the part runs");
+    wait_until("an attempt fails", || status.failures.load(Relaxed) > 0).await;
+    drop(server);
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    wait_until("it is written", || status.written.load(Relaxed) == 1).await;
+    assert_eq!(persist::restore_outbox(&store, at).await.expect("read").log, [log]);
+    shutdown.cancel();
+    drop(records);
+    task.await.expect("no panic");
+    store.close().await;
+    server.stop().await;
 }
 
 #[tokio::test]
