@@ -73,6 +73,10 @@ JOIN metric m USING (metric_id)
 JOIN label_set l USING (label_set_id);
 
 -- One row for each edge, reporter and minute. Reports of two reporters of one edge must not be added.
+--
+-- Of TCP as proxies report it, requests are connections opened and errors are those closed with a response flag: such an
+-- outcome says how a connection that was counted when it opened has ended, so it is not one more. Spans of a database or
+-- a queue are calls with outcomes of their own, whatever carries them.
 CREATE VIEW edge_report_1m AS
 SELECT r.minute, r.edge_id, e.mesh, e.reporter, e.protocol,
        e.source_cluster, e.source_namespace, e.source_workload,
@@ -85,11 +89,18 @@ FROM edge_rollup_1m r
 JOIN edge e USING (edge_id)
 LEFT JOIN latency_layout l USING (layout_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(u.count), 0) AS requests,
+    SELECT coalesce(sum(u.count) FILTER (WHERE k.is_request), 0) AS requests,
            coalesce(sum(u.count) FILTER (WHERE k.is_error), 0) AS errors,
            coalesce(sum(u.count) FILTER (WHERE k.is_injected), 0) AS injected
     FROM unnest(r.outcome_ids, r.outcome_counts) AS u (outcome_id, count)
-    JOIN outcome k USING (outcome_id)
+    JOIN LATERAL (
+        SELECT NOT c.connections OR c.unflagged AS is_request,
+               CASE WHEN c.connections THEN NOT c.unflagged ELSE k.is_error END AS is_error,
+               k.is_injected
+        FROM outcome k,
+             LATERAL (SELECT e.protocol = 'tcp' AND e.reporter <> 'trace' AS connections, k.flags IN ('', '-') AS unflagged) c
+        WHERE k.outcome_id = u.outcome_id
+    ) k ON true
 ) o;
 
 CREATE VIEW edge_report_1h AS
@@ -104,11 +115,18 @@ FROM edge_rollup_1h r
 JOIN edge e USING (edge_id)
 LEFT JOIN latency_layout l USING (layout_id)
 CROSS JOIN LATERAL (
-    SELECT coalesce(sum(u.count), 0) AS requests,
+    SELECT coalesce(sum(u.count) FILTER (WHERE k.is_request), 0) AS requests,
            coalesce(sum(u.count) FILTER (WHERE k.is_error), 0) AS errors,
            coalesce(sum(u.count) FILTER (WHERE k.is_injected), 0) AS injected
     FROM unnest(r.outcome_ids, r.outcome_counts) AS u (outcome_id, count)
-    JOIN outcome k USING (outcome_id)
+    JOIN LATERAL (
+        SELECT NOT c.connections OR c.unflagged AS is_request,
+               CASE WHEN c.connections THEN NOT c.unflagged ELSE k.is_error END AS is_error,
+               k.is_injected
+        FROM outcome k,
+             LATERAL (SELECT e.protocol = 'tcp' AND e.reporter <> 'trace' AS connections, k.flags IN ('', '-') AS unflagged) c
+        WHERE k.outcome_id = u.outcome_id
+    ) k ON true
 ) o;
 
 -- Requests, errors and latency of each edge in each minute, counted once: the caller's report where there is one (source

@@ -53,7 +53,7 @@ pub struct State {
     pub clock: Clock,
     /// The configuration in force with secrets replaced, as YAML.
     pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
-    /// Our own metrics as OpenMetrics text.
+    /// Our own metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Asks for a reload.
     pub reload: mpsc::Sender<ReloadRequest>,

@@ -4,8 +4,10 @@
 //! the channels and handles it needs; nothing runs before [`App::run`]. The first part that ends early stops the process.
 
 mod housekeeping;
+mod http;
 mod metrics;
 mod reload;
+mod silences;
 mod stages;
 
 use std::net::SocketAddr;
@@ -14,12 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,6 +42,11 @@ const SPAN_QUEUE: usize = 64;
 const BATCH_QUEUE: usize = 16;
 /// How far behind the newest a sample may come before its window of chunks is closed.
 const CHUNK_LATENESS: Duration = Duration::from_secs(300);
+
+/// How long clients that do not finish may hold up the end.
+const CLIENT_GRACE: Duration = Duration::from_secs(2);
+/// How long the database may take to let go at the end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Everything, bound and ready to run.
 pub struct App {
@@ -85,6 +89,7 @@ pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App>
     let store = Store::connect(&config.store).await.context("open the database")?;
     tracing::info!(database = store.place(), "the database is open");
     let ground = Ground::new(&config, clock, store.clone(), web_address);
+    let config = Config { store: with_span_retention(&config), ..config };
     let stages = match wire(config, file, ground, (listener, receiver, spans)).await {
         Ok(stages) => stages,
         Err(error) => {
@@ -102,9 +107,18 @@ impl App {
     /// When a part ended early, or did not stop in time; names it.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let outcome = self.stages.run(shutdown).await;
-        self.store.close().await;
+        if tokio::time::timeout(CLOSE_LIMIT, self.store.close()).await.is_err() {
+            tracing::warn!("the database did not let go within {CLOSE_LIMIT:?}");
+        }
         outcome
     }
+}
+
+/// `traces.retention` where it is set, else `storage.retention.spans`.
+fn with_span_retention(config: &Config) -> crate::store::Config {
+    let mut store = config.store.clone();
+    store.retention.spans = config.traces.retention.unwrap_or(store.retention.spans);
+    store
 }
 
 impl Ground {
@@ -144,26 +158,24 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let outbox_restored = ground.restore().await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
-    let mut metrics = metrics::Parts::default();
 
     // in
     let (jobs_in, jobs) = watch::channel(config.jobs.clone());
     let (discovery, targets) = discovery::Discovery::new(jobs);
     let scraper =
         scrape::Scraper::new(config.scrape.clone(), ground.clock, ground.head.clone(), ground.rollup.clone(), targets);
-    let (scrape_status, otlp_counters) = (scraper.status(), receiver.counters());
-    metrics.scrape = Some(scraper.counters());
-    metrics.otlp = Some(Arc::clone(&otlp_counters));
+    let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
+    let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
 
     // hold
     let (batches_out, batches) = mpsc::channel(BATCH_QUEUE);
     let outputs = traces::Outputs { head: ground.head.clone(), rollup: ground.rollup.clone(), batches: batches_out };
     let pipeline = traces::Pipeline::new(config.traces.clone(), spans, outputs, ground.clock);
-    let live = pipeline.live();
-    metrics.traces = Some(pipeline.counters());
+    let (live, trace_counters) = (pipeline.live(), pipeline.counters());
 
     // derive
-    let (rule_sets_in, rule_sets) = watch::channel(Arc::new(config.load_rules(&ground.external_url)));
+    let rule_set = reload::load_rules(&config, &ground.external_url).await?;
+    let (rule_sets_in, rule_sets) = watch::channel(Arc::new(rule_set));
     let (ready_in, ready) = watch::channel(false);
     let (alerts_out, alerts) = mpsc::channel(ALERT_QUEUE);
     let (transitions_out, transitions) = mpsc::channel(TRANSITION_QUEUE);
@@ -180,12 +192,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         },
         rules::Outputs { alerts: alerts_out, transitions: transitions_out },
     );
-    let rules_status = manager.status();
-    metrics.rules = Some(manager.counters());
+    let (rules_status, rule_counters) = (manager.status(), manager.counters());
 
     // out
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
-    let (_silences_in, silences) = watch::channel(Vec::new());
+    let stored_silences = silences::read(&ground.store).await.context("read the silences")?;
+    let (silences_in, silences) = watch::channel(stored_silences);
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
     let dispatcher = notify::Dispatcher::new(
@@ -200,8 +212,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         },
         ground.clock,
     );
-    let notify_status = dispatcher.status();
-    metrics.notify = Some(dispatcher.counters());
+    let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
 
     // keep
     let (store, clock) = (&ground.store, ground.clock);
@@ -211,22 +222,34 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
-    metrics.persist = vec![
-        journal.status(),
-        chunks.status(),
-        rollups.status(),
-        span_persist.status(),
-        alert_persist.status(),
-        outbox_persist.status(),
-        maintenance.status(),
-    ];
+    let metrics = metrics::Parts {
+        scrape: scrape_counters,
+        scrape_status: scrape_status.clone(),
+        discovery: discovery_counters,
+        otlp: Arc::clone(&otlp_counters),
+        traces: trace_counters,
+        rules: rule_counters,
+        notify: notify_counters,
+        persist: vec![
+            journal.status(),
+            chunks.status(),
+            rollups.status(),
+            span_persist.status(),
+            alert_persist.status(),
+            outbox_persist.status(),
+            maintenance.status(),
+        ],
+        head: ground.head.clone(),
+        rollup: ground.rollup.clone(),
+        store: store.clone(),
+        started_at,
+    };
 
     // face
-    let kept = config.rollup.keep.get();
+    let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
     let archive = Archive::new(store.clone(), ground.rollup.clone(), live, started_at, kept);
-    let (reloader, reload) = Reloader::new(file, &config, ground.external_url.clone());
+    let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in);
-    let metrics_page = Arc::new(metrics.page(&ground.head, &ground.rollup));
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
@@ -248,25 +271,28 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         thresholds: config.graph_health,
         clock,
         configuration: reloader.configuration(),
-        metrics: metrics_page,
+        metrics: Arc::new(metrics.page()),
         reload,
         ready,
         retention: config.store.retention.raw.to_string().into(),
         started_at,
     };
-    let router = api::router(api_state)
-        .merge(web::router(web_state.clone()))
-        .fallback_service(web::not_found(web_state))
-        .layer(CompressionLayer::new().gzip(true))
-        .layer(CatchPanicLayer::new());
+    let router =
+        api::router(api_state).merge(web::router(web_state.clone())).fallback_service(web::not_found(web_state));
+    let router = http::around(router);
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
-    stages.spawn_fallible(Stage::Input, "OTLP receivers", |stop| receiver.run(stop));
+    stages.spawn_fallible(Stage::Input, "OTLP receivers", |stop| {
+        http::cut_off(receiver.run(stop.clone()), stop, CLIENT_GRACE)
+    });
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
-    stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scrape_status, stop));
+    let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
+    stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
+    let silence_store = ground.store.clone();
+    stages.spawn(Stage::Notify, "silences", |stop| silences::follow(silence_store, silences_in, stop));
     stages.spawn(Stage::Notify, "notifications", |stop| dispatcher.run(stop));
     stages.spawn(Stage::Keep, "journal", |stop| journal.run(stop));
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));
@@ -279,10 +305,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
     let watched = ground.store.clone();
     stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));
-    stages.spawn_fallible(Stage::Face, "pages and APIs", |stop| serve(listener, router, stop));
+    stages.spawn_fallible(Stage::Face, "pages and APIs", |stop| {
+        http::cut_off(http::serve(listener, router, stop.clone()), stop, CLIENT_GRACE)
+    });
     Ok(stages)
-}
-
-async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }

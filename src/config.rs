@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
-use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, traces, web, yaml};
+use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
 
 pub use redact::redacted;
 
@@ -56,7 +56,7 @@ pub struct Config {
     /// Limits of queries.
     pub promql: promql::Config,
     /// Our own logs and traces.
-    pub telemetry: TelemetryConfig,
+    pub telemetry: telemetry::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -98,7 +98,7 @@ struct File {
     graph: graph::Config,
     rollup: rollup::Config,
     promql: promql::Config,
-    telemetry: TelemetryConfig,
+    telemetry: telemetry::Config,
     // Read so that a pasted file loads; named in a warning.
     alerting: Option<IgnoredAny>,
     remote_write: Option<IgnoredAny>,
@@ -202,14 +202,6 @@ impl StorageConfig {
     }
 }
 
-/// The block `telemetry`: what meshscope tells of itself.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TelemetryConfig {
-    /// OTLP/gRPC address that our own spans go to, `http://127.0.0.1:4317`. Unset: none are made.
-    pub otlp_endpoint: Option<String>,
-}
-
 impl Config {
     /// Reads and checks a file.
     ///
@@ -221,15 +213,35 @@ impl Config {
         Self::parse(&text, Some(file))
     }
 
-    /// Reads the rule files that the configuration names. A broken file is reported and left out; the others run.
-    pub fn load_rules(&self, external_url: &str) -> rules::RuleSet {
-        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    /// What reads the rule files that the configuration names, for a thread that may block. A broken file is reported and
+    /// left out; the others run.
+    pub fn rule_loader(&self, external_url: &str) -> impl FnOnce() -> rules::RuleSet + Send + 'static {
+        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
+        let patterns = self.rule_files.clone();
         let options = rules::LoadOptions {
             evaluation_interval: self.evaluation_interval.get(),
             external_labels: self.external_labels.clone(),
             external_url: external_url.to_owned(),
         };
-        rules::load(&self.rule_files, folder, &options)
+        move || rules::load(&patterns, &folder, &options)
+    }
+
+    /// The blocks that only a start can change, to be compared after a reload.
+    pub fn restart_only(&self) -> Vec<(&'static str, String)> {
+        let Self { web, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, .. } =
+            self;
+        vec![
+            ("web", format!("{web:?}")),
+            ("otlp", format!("{otlp:?}")),
+            ("traces", format!("{traces:?}")),
+            ("storage", format!("{store:?}{series:?}")),
+            ("rollup", format!("{rollup:?}")),
+            ("scrape", format!("{scrape:?}")),
+            ("promql", format!("{promql:?}")),
+            ("telemetry", format!("{telemetry:?}")),
+            ("global.rule_query_offset", format!("{rules:?}")),
+            ("graph.health", format!("{graph_health:?}")),
+        ]
     }
 
     /// Checks a text; relative paths are taken from the folder of `file`.
@@ -262,6 +274,9 @@ impl File {
         }
         if self.global.evaluation_interval.is_zero() {
             wrong("global.evaluation_interval must be longer than 0s".to_owned());
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
+            wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
         let told = notify::Config { route: self.route, receivers: self.receivers, inhibit_rules: self.inhibit_rules };
         let plan = match notify::Plan::new(&told) {

@@ -19,7 +19,7 @@ mod restore;
 mod rollups;
 mod status;
 
-pub use archive::{Archive, TraceQuery};
+pub use archive::{Archive, Kept, TraceQuery};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;

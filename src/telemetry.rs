@@ -1,6 +1,6 @@
 //! Our own logs, metrics and traces.
 //!
-//! In: counters that the modules keep as plain atomics. Out: log lines on stderr, the page `/metrics`, spans over OTLP.
+//! In: [`Config`], counters that the modules keep as plain atomics. Out: log lines on stderr, the page `/metrics`, spans over OTLP.
 //! Invariant: the modules know nothing of how they are observed.
 
 mod metrics;
@@ -11,13 +11,31 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use serde::Deserialize;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-pub use metrics::{Kind, Metrics};
+pub use metrics::{Kind, Label, Metrics};
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The block `telemetry`: what meshscope tells of itself.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// OTLP/gRPC address that our own spans go to, `http://127.0.0.1:4317`. Unset: none are made.
+    pub otlp_endpoint: Option<String>,
+    /// Share of our own traces that are sent, 0 to 1. Default 0.1.
+    pub sampling_ratio: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, sampling_ratio: 0.1 }
+    }
+}
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,19 +57,22 @@ impl Telemetry {
     ///
     /// # Errors
     /// When the OTLP address is not one, or logging was started before.
-    pub fn start(format: LogFormat, default_level: &str, otlp_endpoint: Option<&str>) -> anyhow::Result<Self> {
+    pub fn start(format: LogFormat, default_level: &str, config: &Config) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match format {
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
-        let provider = otlp_endpoint.map(provider).transpose()?;
+        let endpoint = config.otlp_endpoint.as_deref();
+        let provider = endpoint.map(|endpoint| provider(endpoint, config.sampling_ratio)).transpose()?;
         let spans = provider.as_ref().map(|provider| {
             // The exporter's own crates make spans of their own; following them would never end.
             let ours = EnvFilter::new("meshscope=info");
             tracing_opentelemetry::layer().with_tracer(provider.tracer("meshscope")).with_filter(ours)
         });
+        // A line says what it is about by itself; without an address for them, spans then cost nothing.
+        let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
         Ok(Self { provider })
     }
@@ -67,7 +88,7 @@ impl Telemetry {
     }
 }
 
-fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+fn provider(endpoint: &str, sampling_ratio: f64) -> anyhow::Result<SdkTracerProvider> {
     let exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)
@@ -76,7 +97,7 @@ fn provider(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     let resource = Resource::builder().with_service_name("meshscope").build();
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
-        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(0.1))))
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sampling_ratio))))
         .with_resource(resource)
         .build())
 }

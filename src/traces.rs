@@ -37,8 +37,8 @@ use crate::units::{ByteSize, PromDuration};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// How long spans are kept in PostgreSQL. Default 48 h.
-    pub retention: PromDuration,
+    /// How long spans are kept in PostgreSQL. Default: what `storage.retention.spans` says, 48 h.
+    pub retention: Option<PromDuration>,
     /// Spans of one stored batch at most. Default 2,048.
     pub batch_spans: usize,
     /// How long a span waits for its batch to fill. Default 1 s.
@@ -73,7 +73,7 @@ impl Default for Config {
     fn default() -> Self {
         let seconds = |seconds| PromDuration::from(Duration::from_secs(seconds));
         Self {
-            retention: seconds(48 * 3600),
+            retention: None,
             batch_spans: 2048,
             batch_delay: seconds(1),
             pending_batches: 64,

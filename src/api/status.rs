@@ -96,7 +96,7 @@ pub(super) async fn head(Shared(state): Shared<State>, params: Params) -> Result
 
 /// Our own metrics.
 pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(axum::http::header::CONTENT_TYPE, kind)], (state.metrics)()).into_response()
 }
 

@@ -39,9 +39,15 @@ pub(super) async fn run(head: Head, rollup: Rollup, clock: Clock, stop: Cancella
     }
 }
 
-/// Says that rules may be evaluated: every target has been scraped once, or has had its time.
-pub(super) async fn announce_ready(ready: watch::Sender<bool>, scrape: scrape::Status, stop: CancellationToken) {
+/// Says that rules may be evaluated: every target has been scraped once, or has had its time. Without `scrape` there is
+/// nothing to wait for.
+pub(super) async fn announce_ready(
+    ready: watch::Sender<bool>,
+    scrape: Option<scrape::Status>,
+    stop: CancellationToken,
+) {
     let first_scrapes = async {
+        let Some(scrape) = scrape else { return };
         let mut tick = tokio::time::interval(LOOK_INTERVAL);
         loop {
             tick.tick().await;

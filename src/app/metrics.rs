@@ -1,125 +1,238 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use parking_lot::Mutex;
+
+use crate::model::Timestamp;
 use crate::persist::PartStatus;
 use crate::rollup::Rollup;
-use crate::series::Head;
-use crate::telemetry::{Kind, Metrics};
-use crate::{notify, otlp, rules, scrape, traces};
+use crate::series::{self, Head, HeadStats};
+use crate::store::{Health, Store};
+use crate::telemetry::{Kind, Label, Metrics};
+use crate::{discovery, notify, otlp, rules, scrape, traces};
 
 /// What the parts count.
-#[derive(Default)]
 pub(super) struct Parts {
-    pub(super) scrape: Option<Arc<scrape::Counters>>,
-    pub(super) otlp: Option<Arc<otlp::Counters>>,
-    pub(super) traces: Option<Arc<traces::Counters>>,
-    pub(super) rules: Option<Arc<rules::Counters>>,
-    pub(super) notify: Option<Arc<notify::Counters>>,
+    pub(super) scrape: Arc<scrape::Counters>,
+    pub(super) scrape_status: scrape::Status,
+    pub(super) discovery: Arc<discovery::Counters>,
+    pub(super) otlp: Arc<otlp::Counters>,
+    pub(super) traces: Arc<traces::Counters>,
+    pub(super) rules: Arc<rules::Counters>,
+    pub(super) notify: Arc<notify::Counters>,
     pub(super) persist: Vec<Arc<PartStatus>>,
+    pub(super) head: Head,
+    pub(super) rollup: Rollup,
+    pub(super) store: Store,
+    pub(super) started_at: Timestamp,
 }
 
 impl Parts {
     /// The page of all of them.
-    pub(super) fn page(self, head: &Head, rollup: &Rollup) -> impl Fn() -> String + Send + Sync + 'static {
+    pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut metrics = Metrics::default();
-        let Self { scrape, otlp, traces, rules, notify, persist } = self;
-        if let Some(counters) = &scrape {
-            metrics.count("scrapes", "Scrapes done", counters, |c| &c.scrapes);
-            metrics.count("scrape_failures", "Scrapes that failed", counters, |c| &c.failures);
-            metrics.count("scrape_missed_slots", "Scrapes that did not begin in time", counters, |c| &c.missed_slots);
-            metrics.count("scrape_samples", "Samples stored", counters, |c| &c.samples);
-            metrics.count("scrape_page_bytes", "Bytes of pages after decompression", counters, |c| &c.page_bytes);
-        }
-        if let Some(counters) = &otlp {
-            metrics.count("otlp_accepted_spans", "Spans accepted", counters, |c| &c.accepted_spans);
-            metrics.count("otlp_refused_requests", "Requests refused because a queue was full", counters, |c| {
-                &c.refused_requests
-            });
-            metrics.count("otlp_malformed_requests", "Requests that could not be decoded", counters, |c| {
-                &c.malformed_requests
-            });
-        }
-        if let Some(counters) = &traces {
-            metrics.count("traces_batches", "Batches of spans made for the store", counters, |c| &c.batches);
-            metrics.count(
-                "traces_lost_batches",
-                "Batches of spans lost because the store was away too long",
-                counters,
-                |c| &c.lost_batches,
-            );
-            metrics.count("traces_pairs", "Calls of which both sides were seen", counters, |c| &c.pairs);
-            metrics.count("traces_expired_edges", "Sides of calls whose other side never came", counters, |c| {
-                &c.expired_edges
-            });
-        }
-        if let Some(counters) = &rules {
-            metrics.count("rule_evaluations", "Rules evaluated", counters, |c| &c.evaluations);
-            metrics.count("rule_evaluation_failures", "Evaluations that failed", counters, |c| &c.evaluation_failures);
-            metrics.count(
-                "rule_group_iterations_missed",
-                "Rounds of groups that did not begin in time",
-                counters,
-                |c| &c.iterations_missed,
-            );
-            metrics.count("rule_transitions_dropped", "Changes of alert states lost to the history", counters, |c| {
-                &c.transitions_dropped
-            });
-        }
-        if let Some(counters) = &notify {
-            metrics.count("notifications_delivered", "Notifications that a receiver took", counters, |c| &c.delivered);
-            metrics.count("notifications_failed", "Notifications given up for their flush", counters, |c| &c.failed);
-            metrics.count("notifications_retried", "Tries repeated", counters, |c| &c.retried);
-            metrics.count("notifications_unrecorded", "Notifications sent without an outbox row", counters, |c| {
-                &c.unrecorded
-            });
-        }
-        add_persist(&mut metrics, &persist);
-        add_memory(&mut metrics, head, rollup);
+        let Self { scrape, scrape_status, discovery, otlp, traces, rules, notify, persist, .. } = &self;
+        add_process(&mut metrics, &self.store, self.started_at);
+        add_scrape(&mut metrics, scrape, scrape_status);
+        add_discovery(&mut metrics, discovery);
+        add_otlp(&mut metrics, otlp);
+        add_traces(&mut metrics, traces);
+        add_rules(&mut metrics, rules);
+        add_notify(&mut metrics, notify);
+        add_persist(&mut metrics, persist);
+        add_head(&mut metrics, &self.head);
+        add_rollup(&mut metrics, &self.rollup);
         metrics.into_page()
     }
 }
 
-fn add_persist(metrics: &mut Metrics, parts: &[Arc<PartStatus>]) {
-    let names = |name: &str| -> Option<(&'static str, &'static str)> {
-        Some(match name {
-            "journal" => ("persist_journal_written_samples", "persist_journal_failures"),
-            "chunks" => ("persist_chunks_written", "persist_chunks_failures"),
-            "rollups" => ("persist_rollups_written_minutes", "persist_rollups_failures"),
-            "spans" => ("persist_spans_written", "persist_spans_failures"),
-            "alerts" => ("persist_alerts_written_transitions", "persist_alerts_failures"),
-            "outbox" => ("persist_outbox_written_records", "persist_outbox_failures"),
-            "maintenance" => ("persist_maintenance_rounds", "persist_maintenance_failures"),
-            _ => return None,
-        })
-    };
-    for part in parts {
-        if let Some((written, failures)) = names(part.name) {
-            metrics.count(written, "Items written to PostgreSQL", part, |p| &p.written);
-            metrics.count(failures, "Writes to PostgreSQL that failed and are tried again", part, |p| &p.failures);
-        }
+fn add_process(metrics: &mut Metrics, store: &Store, started_at: Timestamp) {
+    let version: Label = Some(("version", env!("CARGO_PKG_VERSION")));
+    metrics.add(Kind::Gauge, ("build_info", version), "Always 1; which version runs.", || 1.0);
+    let started = started_at.as_millis() as f64 / 1000.0;
+    metrics.add(Kind::Gauge, ("start_time_seconds", None), "When this process started, Unix time.", move || started);
+    let health = store.health();
+    let is_there = move || f64::from(u8::from(matches!(*health.borrow(), Health::Available)));
+    metrics.add(Kind::Gauge, ("database_available", None), "1 while PostgreSQL answers, else 0.", is_there);
+}
+
+fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &scrape::Status) {
+    for (label, health) in
+        [("up", scrape::Health::Up), ("down", scrape::Health::Down), ("unknown", scrape::Health::Unknown)]
+    {
+        let status = status.clone();
+        let count = move || status.targets().iter().filter(|target| target.health == health).count() as f64;
+        metrics.add(Kind::Gauge, ("scrape_targets", Some(("health", label))), "Targets by health.", count);
     }
-    let all = parts.to_vec();
-    metrics.add(Kind::Gauge, "persist_pending", "Items that wait to be written to PostgreSQL", move || {
-        all.iter().map(|part| part.pending.load(Ordering::Relaxed)).sum::<u64>() as f64
+    metrics.count("scrapes", "Scrapes done.", counters, |c| &c.scrapes);
+    metrics.count("scrape_failures", "Scrapes that failed.", counters, |c| &c.failures);
+    metrics.count("scrape_missed_slots", "Scrapes that did not begin in time.", counters, |c| &c.missed_slots);
+    metrics.count("scrape_page_bytes", "Bytes of pages after decompression.", counters, |c| &c.page_bytes);
+    metrics.count("scrape_samples", "Samples stored, with stale markers and reports.", counters, |c| &c.samples);
+    metrics.count("scrape_stale_markers", "Stale markers written.", counters, |c| &c.stale_markers);
+    metrics.count("scrape_exemplars", "Exemplars read; they are not stored.", counters, |c| &c.exemplars);
+    metrics.count("scrape_loop_restarts", "Target loops that crashed and began anew.", counters, |c| &c.restarts);
+    let help = "Samples refused, by reason.";
+    let mut refused = |reason: &'static str, field: fn(&scrape::Counters) -> &AtomicU64| {
+        metrics.count_by(("scrape_refused_samples", Some(("reason", reason))), help, counters, field);
+    };
+    refused("duplicate", |c| &c.duplicates);
+    refused("out_of_order", |c| &c.out_of_order);
+    refused("too_far_ahead", |c| &c.too_far_ahead);
+    refused("series_limit", |c| &c.series_limit);
+}
+
+fn add_discovery(metrics: &mut Metrics, counters: &Arc<discovery::Counters>) {
+    let help = "Reads of target lists that failed, by source.";
+    let point = |source| ("discovery_failures", Some(("source", source)));
+    metrics.count_by(point("file"), help, counters, |c| &c.file_failures);
+    metrics.count_by(point("http"), help, counters, |c| &c.http_failures);
+    metrics.count("discovery_updates", "Sets of targets published.", counters, |c| &c.updates);
+}
+
+fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {
+    let help = "Requests received, by transport.";
+    let point = |transport| ("otlp_requests", Some(("transport", transport)));
+    metrics.count_by(point("grpc"), help, counters, |c| &c.grpc_requests);
+    metrics.count_by(point("http"), help, counters, |c| &c.http_requests);
+    let help = "Requests that were not taken, by reason.";
+    let point = |reason| ("otlp_refused_requests", Some(("reason", reason)));
+    metrics.count_by(point("queue_full"), help, counters, |c| &c.refused_requests);
+    metrics.count_by(point("malformed"), help, counters, |c| &c.malformed_requests);
+    metrics.count_by(point("too_large"), help, counters, |c| &c.oversized_requests);
+    metrics.count_by(point("unsupported"), help, counters, |c| &c.unsupported_requests);
+    metrics.count("otlp_accepted_spans", "Spans accepted.", counters, |c| &c.accepted_spans);
+    metrics.count("otlp_refused_spans", "Spans of requests refused to be sent again.", counters, |c| &c.refused_spans);
+    for reason in otlp::Rejection::ALL {
+        let (counters, label) = (Arc::clone(counters), Some(("reason", reason.as_str())));
+        let read = move || counters.rejected_spans(reason) as f64;
+        metrics.add(Kind::Counter, ("otlp_rejected_spans", label), "Spans not taken, by reason.", read);
+    }
+    for what in otlp::Trim::ALL {
+        let (counters, label) = (Arc::clone(counters), Some(("what", what.as_str())));
+        let read = move || counters.trimmed(what) as f64;
+        metrics.add(Kind::Counter, ("otlp_trimmed", label), "What was cut or mended on accepted spans.", read);
+    }
+}
+
+fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {
+    metrics.count("traces_spans", "Spans taken from the queue.", counters, |c| &c.spans);
+    metrics.count("traces_batches", "Batches of spans made for the store.", counters, |c| &c.batches);
+    metrics.count("traces_batch_bytes", "Bytes of those batches.", counters, |c| &c.batch_bytes);
+    metrics.count("traces_lost_batches", "Batches lost because the store was away.", counters, |c| &c.lost_batches);
+    metrics.count("traces_pairs", "Calls of which both sides were seen, or that need one.", counters, |c| &c.pairs);
+    metrics.count("traces_expired_edges", "Sides of calls whose other never came.", counters, |c| &c.expired_edges);
+    metrics.count("traces_edges_out_of_window", "Calls too old or new for the graph.", counters, |c| {
+        &c.edges_out_of_window
+    });
+    metrics
+        .count("traces_refused_samples", "Derived samples that memory did not take.", counters, |c| &c.refused_samples);
+    let help = "Spans and calls not counted in derived series, by where.";
+    let point = |from| ("traces_dropped", Some(("from", from)));
+    metrics.count_by(point("span_metrics"), help, counters, |c| &c.span_metrics_dropped);
+    metrics.count_by(point("service_graph"), help, counters, |c| &c.service_graph_dropped);
+    metrics.count_by(point("pairing"), help, counters, |c| &c.dropped_spans);
+    let gauge = |field: fn(&traces::Counters) -> &AtomicU64| {
+        let counters = Arc::clone(counters);
+        move || field(&counters).load(Ordering::Relaxed) as f64
+    };
+    let waiting = gauge(|c| &c.pending_batches);
+    metrics.add(Kind::Gauge, ("traces_pending_batches", None), "Batches waiting for the store.", waiting);
+    let waiting = gauge(|c| &c.waiting_sides);
+    metrics.add(Kind::Gauge, ("traces_waiting_sides", None), "Sides of calls waiting for the other.", waiting);
+}
+
+fn add_rules(metrics: &mut Metrics, counters: &Arc<rules::Counters>) {
+    metrics.count("rule_evaluations", "Rules evaluated.", counters, |c| &c.evaluations);
+    metrics.count("rule_evaluation_failures", "Evaluations that failed.", counters, |c| &c.evaluation_failures);
+    metrics.count("rule_group_iterations", "Rounds of groups that were due.", counters, |c| &c.iterations);
+    metrics.count("rule_group_iterations_missed", "Of these the missed ones.", counters, |c| &c.iterations_missed);
+    metrics.count("rule_group_restarts", "Groups that crashed and began anew.", counters, |c| &c.group_restarts);
+    metrics.count("rule_template_failures", "Texts that could not be expanded.", counters, |c| &c.template_failures);
+    metrics.count("rule_alerts_sent", "Alerts handed to notifications.", counters, |c| &c.alerts_sent);
+    metrics.count("rule_alerts_not_taken", "Alerts that found no room; sent again.", counters, |c| &c.alerts_not_taken);
+    metrics.count("rule_transitions_dropped", "Changes of alert states lost to the history.", counters, |c| {
+        &c.transitions_dropped
     });
 }
 
-fn add_memory(metrics: &mut Metrics, head: &Head, rollup: &Rollup) {
-    let of_head = |read: fn(&crate::series::HeadStats) -> f64| {
-        let head = head.clone();
-        move || read(&head.stats())
+fn add_notify(metrics: &mut Metrics, counters: &Arc<notify::Counters>) {
+    let help = "Notifications, by how they ended.";
+    let point = |outcome| ("notifications", Some(("outcome", outcome)));
+    metrics.count_by(point("delivered"), help, counters, |c| &c.delivered);
+    metrics.count_by(point("failed"), help, counters, |c| &c.failed);
+    metrics.count("notification_retries", "Tries that failed and were repeated.", counters, |c| &c.retried);
+    metrics.count("notifications_unrecorded", "Notifications sent without an outbox row.", counters, |c| &c.unrecorded);
+}
+
+fn add_persist(metrics: &mut Metrics, parts: &[Arc<PartStatus>]) {
+    for part in parts {
+        let label: Label = Some(("part", part.name));
+        let help = "Items written to PostgreSQL: samples, chunks, edge minutes, spans, changes, records, rounds.";
+        metrics.count_by(("persist_written_items", label), help, part, |p| &p.written);
+        let help = "Writes to PostgreSQL that failed and are tried again.";
+        metrics.count_by(("persist_failures", label), help, part, |p| &p.failures);
+        let help = "Items that PostgreSQL refused for good.";
+        metrics.count_by(("persist_dropped_items", label), help, part, |p| &p.dropped);
+        let part = Arc::clone(part);
+        let pending = move || part.pending.load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Gauge, ("persist_pending_items", label), "Items that wait to be written.", pending);
+    }
+}
+
+fn add_head(metrics: &mut Metrics, head: &Head) {
+    // The sizes are the work of one walk over all series.
+    let sizes = Arc::new(Mutex::new(HeadStats::default()));
+    metrics.before_each_page({
+        let (head, sizes) = (head.clone(), Arc::clone(&sizes));
+        move || *sizes.lock() = head.stats()
+    });
+    let mut gauge = |name, help, read: fn(&HeadStats) -> f64| {
+        let sizes = Arc::clone(&sizes);
+        metrics.add(Kind::Gauge, (name, None), help, move || read(&sizes.lock()));
     };
-    metrics.add(Kind::Gauge, "head_series", "Series in memory", of_head(|s| s.series as f64));
-    metrics.add(Kind::Gauge, "head_samples", "Samples in memory", of_head(|s| s.samples as f64));
-    metrics.add(Kind::Gauge, "head_bytes", "Bytes of samples, series and index in memory", of_head(|s| s.bytes as f64));
-    metrics.add(
-        Kind::Gauge,
-        "journal_waiting_bytes",
-        "Bytes that wait for the journal",
-        of_head(|s| s.journal_bytes as f64),
-    );
-    let rollup = rollup.clone();
-    metrics.add(Kind::Gauge, "rollup_edges", "Edges counted in memory", move || rollup.size().edges as f64);
+    gauge("head_series", "Series in memory.", |s| s.series as f64);
+    gauge("head_samples", "Samples in memory.", |s| s.samples as f64);
+    gauge("head_bytes", "Bytes of samples, series and index in memory.", |s| s.bytes as f64);
+    gauge("journal_waiting_bytes", "Bytes that wait for the journal.", |s| s.journal_bytes as f64);
+    let mut counter = |name, label, help, field: fn(&series::Counters) -> &AtomicU64| {
+        let head = head.clone();
+        let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Counter, (name, label), help, read);
+    };
+    counter("head_accepted_samples", None, "Samples stored in memory.", |c| &c.samples_accepted);
+    counter("head_created_series", None, "Series made.", |c| &c.series_created);
+    counter("head_removed_series", None, "Series forgotten, without samples.", |c| &c.series_removed);
+    counter("head_refused_series", None, "Series refused because of the limit.", |c| &c.series_refused);
+    counter("journal_dropped_batches", None, "Batches PostgreSQL did not take in time.", |c| {
+        &c.journal_dropped_batches
+    });
+    counter("journal_dropped_samples", None, "Samples in those batches.", |c| &c.journal_dropped_samples);
+    let help = "Samples that memory did not take or keep, by reason.";
+    let by = |reason| Some(("reason", reason));
+    counter("head_refused_samples", by("duplicate"), help, |c| &c.samples_duplicate);
+    counter("head_refused_samples", by("conflicting"), help, |c| &c.samples_conflicting);
+    counter("head_refused_samples", by("out_of_order"), help, |c| &c.samples_out_of_order);
+    counter("head_refused_samples", by("expired"), help, |c| &c.samples_expired);
+}
+
+fn add_rollup(metrics: &mut Metrics, rollup: &Rollup) {
+    let reading = |read: fn(&crate::rollup::Size) -> usize| {
+        let rollup = rollup.clone();
+        move || read(&rollup.size()) as f64
+    };
+    metrics.add(Kind::Gauge, ("rollup_edges", None), "Edges counted in memory.", reading(|size| size.edges));
+    metrics.add(Kind::Gauge, ("rollup_slots", None), "Series that count for edges.", reading(|size| size.slots));
+    let counters = rollup.counters();
+    metrics.count("rollup_samples", "Samples counted for edges.", counters, |c| &c.samples);
+    metrics.count("rollup_resets", "Counter resets seen.", counters, |c| &c.resets);
+    metrics.count("rollup_minutes_missed", "Increments outside the minutes held.", counters, |c| &c.minutes_missed);
+    metrics.count("rollup_outcomes_folded", "Outcomes folded into their class.", counters, |c| &c.outcomes_folded);
+    let help = "Samples, edges and histograms that were not counted, by reason.";
+    let point = |reason| ("rollup_refused", Some(("reason", reason)));
+    metrics.count_by(point("no_counter_value"), help, counters, |c| &c.samples_ignored);
+    metrics.count_by(point("edge_limit"), help, counters, |c| &c.edges_refused);
+    metrics.count_by(point("bucket_layouts"), help, counters, |c| &c.histograms_refused);
 }

@@ -1,15 +1,20 @@
-//! Reads the configuration again on SIGHUP and `POST /-/reload`; a refused one leaves the old one in force.
+//! Reads the configuration again on SIGHUP and `POST /-/reload`.
+//!
+//! A configuration file with a mistake is refused as a whole and the old one stays in force. A rule file with a mistake is
+//! refused alone: its groups stay as they were last read, all else takes effect, and both the page of alerts and the
+//! answer to the reload say what is wrong. What only a start can change is named in a warning.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::ReloadRequest;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::discovery::Jobs;
 use crate::notify::Plan;
 use crate::rules::RuleSet;
@@ -20,6 +25,7 @@ pub(super) struct Reloader {
     external_url: String,
     shown: Arc<ArcSwap<String>>,
     requests: mpsc::Receiver<ReloadRequest>,
+    restart_only: Vec<(&'static str, String)>,
     sinks: Option<Sinks>,
 }
 
@@ -29,16 +35,29 @@ struct Sinks {
     plan: watch::Sender<Arc<Plan>>,
 }
 
+/// Reads the rule files that `config` names, and logs what is wrong with them.
+///
+/// # Errors
+/// When reading crashed.
+pub(super) async fn load_rules(config: &Config, external_url: &str) -> anyhow::Result<RuleSet> {
+    let load = config.rule_loader(external_url);
+    let rules = tokio::task::spawn_blocking(load).await.context("reading the rule files crashed")?;
+    log_problems(&rules);
+    Ok(rules)
+}
+
+fn log_problems(rules: &RuleSet) {
+    rules.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    rules.problems.iter().for_each(|problem| tracing::error!("a rule file is refused: {problem}"));
+}
+
 impl Reloader {
     /// A reloader of `file`, and where to ask it.
-    pub(super) fn new(
-        file: Option<PathBuf>,
-        config: &Config,
-        external_url: String,
-    ) -> (Self, mpsc::Sender<ReloadRequest>) {
+    pub(super) fn new(file: Option<PathBuf>, config: &Config, url: &str) -> (Self, mpsc::Sender<ReloadRequest>) {
         let (ask, requests) = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(config.redacted.clone()));
-        (Self { file, external_url, shown, requests, sinks: None }, ask)
+        let restart_only = config.restart_only();
+        (Self { file, external_url: url.to_owned(), shown, requests, restart_only, sinks: None }, ask)
     }
 
     /// Says what follows a reload.
@@ -74,12 +93,12 @@ impl Reloader {
                     Some(request) => Some(request),
                     None => return,
                 },
-                Some(()) = async { match &mut hangup { Some(hangup) => hangup.recv().await, None => std::future::pending().await } } => None,
+                () = received(&mut hangup) => None,
             };
-            let outcome = self.reload();
+            let outcome = self.reload().await;
             match &outcome {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
-                Err(mistakes) => tracing::error!("the configuration was refused, the old one stays:\n{mistakes}"),
+                Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),
             }
             if let Some(request) = request {
                 // Whoever asked may be gone.
@@ -88,21 +107,56 @@ impl Reloader {
         }
     }
 
-    fn reload(&self) -> Result<(), String> {
-        let file = self.file.as_ref().ok_or("meshscope was started without a configuration file")?;
-        let config = Config::read(file).map_err(|error| error.to_string())?;
-        let rules = config.load_rules(&self.external_url);
-        if !rules.problems.is_empty() {
-            return Err(rules.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-        }
+    async fn reload(&self) -> Result<(), String> {
+        let file = self.file.clone().ok_or("meshscope was started without a configuration file")?;
+        let external_url = self.external_url.clone();
+        let read = move || -> Result<(Config, RuleSet), ConfigError> {
+            let config = Config::read(&file)?;
+            let rules = config.rule_loader(&external_url)();
+            Ok((config, rules))
+        };
+        let (config, rules) = match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => return Err(format!("the old configuration stays in force:\n{error}")),
+            Err(crashed) => return Err(format!("the old configuration stays in force: reading crashed: {crashed}")),
+        };
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        log_problems(&rules);
+        for (block, _) in config.restart_only().iter().zip(&self.restart_only).filter(|(new, old)| new != old) {
+            tracing::warn!("the new `{}` takes effect at the next start", block.0);
+        }
+        let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
         if let Some(Sinks { jobs, rule_sets, plan }) = &self.sinks {
+            let rules = keeping_refused_files(rules, &rule_sets.borrow());
             // The receivers live as long as the process.
             let _ = jobs.send(config.jobs.clone());
             let _ = rule_sets.send(Arc::new(rules));
             let _ = plan.send(Arc::clone(&config.plan));
         }
         self.shown.store(Arc::new(config.redacted));
-        Ok(())
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(format!("in force, but for these rule files, which stay as they were:\n{}", problems.join("\n")))
     }
+}
+
+/// The groups of a file that is refused stay as they were: its alerts must not end because of a slip of the pen.
+fn keeping_refused_files(mut rules: RuleSet, before: &RuleSet) -> RuleSet {
+    let is_refused = |file: &str| rules.problems.iter().any(|problem| problem.file == file);
+    let is_read = |file: &str| rules.groups.iter().any(|group| group.file == file);
+    let kept = before.groups.iter().filter(|group| is_refused(&group.file) && !is_read(&group.file));
+    let kept: Vec<_> = kept.cloned().collect();
+    rules.groups.extend(kept);
+    rules.groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    rules
+}
+
+async fn received(hangup: &mut Option<Signal>) {
+    if let Some(hangup) = hangup
+        && hangup.recv().await.is_some()
+    {
+        return;
+    }
+    std::future::pending().await
 }

@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         }
     };
     config.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let rules = config.load_rules("");
+    let rules = config.rule_loader("")();
     rules.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     rules.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if arguments.print {

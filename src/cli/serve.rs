@@ -18,6 +18,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        arguments.config.exists(),
+        "there is no configuration file {}: write one, name another with --config, or look around with `meshscope demo`",
+        arguments.config.display()
+    );
     let config = Config::read(&arguments.config)?;
     serve(config, &arguments.config, format, || {}).await
 }
@@ -29,7 +34,7 @@ pub(super) async fn serve(
     format: LogFormat,
     ready: impl FnOnce(),
 ) -> anyhow::Result<ExitCode> {
-    let telemetry = Telemetry::start(format, "meshscope=info,warn", config.telemetry.otlp_endpoint.as_deref())?;
+    let telemetry = Telemetry::start(format, "meshscope=info,warn", &config.telemetry)?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let built = app::build(config, Some(file.to_owned())).await.context("cannot start");

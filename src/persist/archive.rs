@@ -14,6 +14,7 @@ use crate::store::{AlertQuery, Health, RollupTier, Store, StoreError, TraceSearc
 use crate::traces::{Filter, Live, decode_batch};
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
 /// Ranges longer than this are read by the hour.
 const MINUTES_READ: Duration = Duration::from_secs(12 * 3600);
 const HISTORY: Duration = Duration::from_secs(7 * 86_400);
@@ -48,13 +49,21 @@ pub struct Archive {
     health: watch::Receiver<Health>,
     /// The first minute that memory holds whole.
     whole_from: Timestamp,
-    /// How long memory keeps minutes.
-    kept: Duration,
+    kept: Kept,
+}
+
+/// How long minutes are there to be read.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// In memory: `rollup.keep`.
+    pub in_memory: Duration,
+    /// In PostgreSQL: `storage.retention.edge_minutes`; what is older is there by the hour.
+    pub stored: Duration,
 }
 
 impl Archive {
-    /// Reads memory for minutes from `started_at` on and younger than `kept`, PostgreSQL for the others.
-    pub fn new(store: Store, rollup: Rollup, live: Live, started_at: Timestamp, kept: Duration) -> Self {
+    /// Reads memory for minutes from `started_at` on that it keeps, PostgreSQL for the others.
+    pub fn new(store: Store, rollup: Rollup, live: Live, started_at: Timestamp, kept: Kept) -> Self {
         let health = store.health();
         // The minute of the start was restored, so it is whole.
         Self { store, rollup, live, health, whole_from: started_at.floor_to(MINUTE), kept }
@@ -69,15 +78,17 @@ impl Archive {
     }
 
     /// What each edge did in the minutes that start in `[from, to)`, and why some of it may be missing.
+    ///
+    /// Of a range longer than 12 h, sums of its stored part come instead of minutes. Where that reaches back beyond the
+    /// minutes that are kept, its ends are those of full hours.
     pub async fn edges(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> (Vec<EdgeMinute>, Option<String>) {
         let from = from.floor_to(MINUTE);
-        let seam = self.whole_from.max((now - self.kept).floor_to(MINUTE) + MINUTE);
+        let seam = self.whole_from.max((now - self.kept.in_memory).floor_to(MINUTE) + MINUTE);
         let mut minutes: Vec<EdgeMinute> = Vec::new();
         let mut warning = None;
         if from < seam {
             let end = to.min(seam);
-            let tier = if end.since(from) > MINUTES_READ { RollupTier::Hours } else { RollupTier::Minutes };
-            match self.read(self.stored_edges(tier, from, end)).await {
+            match self.read(self.stored_edges((from, end), now)).await {
                 Ok(stored) => minutes = stored,
                 Err(reason) => warning = Some(format!("Edges before {seam} are not shown: {reason}.")),
             }
@@ -89,19 +100,26 @@ impl Archive {
         (minutes, warning)
     }
 
-    /// Hours that are rolled up, and minutes for what is not yet.
+    /// Minutes of a short range. Of a long one the full hours that are summed already, and sums of the minutes before and
+    /// after them.
     async fn stored_edges(
         &self,
-        tier: RollupTier,
-        from: Timestamp,
-        to: Timestamp,
+        (from, to): (Timestamp, Timestamp),
+        now: Timestamp,
     ) -> Result<Vec<EdgeMinute>, StoreError> {
-        if matches!(tier, RollupTier::Minutes) {
-            return self.store.edges(tier, from, to).await;
+        if to.since(from) <= MINUTES_READ {
+            return self.store.edges(RollupTier::Minutes, from, to).await;
         }
-        let rolled_until = to.floor_to(2 * 60 * MINUTE);
-        let mut edges = self.store.edge_totals(RollupTier::Hours, from, rolled_until).await?;
-        edges.extend(self.store.edge_totals(RollupTier::Minutes, rolled_until, to).await?);
+        let rolled = self.store.rolled_hours_until().await?.unwrap_or(Timestamp::MIN);
+        let Hourly { before, hours, after } = hourly((from, to), rolled, now - self.kept.stored);
+        let mut edges = Vec::new();
+        for (tier, (from, to)) in
+            [(RollupTier::Minutes, before), (RollupTier::Hours, hours), (RollupTier::Minutes, after)]
+        {
+            if from < to {
+                edges.extend(self.store.edge_totals(tier, from, to).await?);
+            }
+        }
         Ok(edges)
     }
 
@@ -208,6 +226,24 @@ impl Archive {
     }
 }
 
+/// A range in three parts that follow each other.
+#[derive(Debug, PartialEq)]
+struct Hourly {
+    before: (Timestamp, Timestamp),
+    hours: (Timestamp, Timestamp),
+    after: (Timestamp, Timestamp),
+}
+
+/// Hours are summed until `rolled`, minutes are there since `minutes_from`.
+fn hourly((from, to): (Timestamp, Timestamp), rolled: Timestamp, minutes_from: Timestamp) -> Hourly {
+    let next_hour = |at: Timestamp| if at.floor_to(HOUR) == at { at } else { at.floor_to(HOUR) + HOUR };
+    let first = if from >= minutes_from { next_hour(from) } else { from.floor_to(HOUR) };
+    let end = if to.floor_to(HOUR) >= minutes_from { to.floor_to(HOUR) } else { next_hour(to) };
+    let first = first.min(to);
+    let last = end.min(rolled).max(first);
+    Hourly { before: (from, first), hours: (first, last), after: (last, to) }
+}
+
 fn summary(part: TracePart) -> TraceSummary {
     TraceSummary {
         trace_id: part.trace_id,
@@ -218,5 +254,30 @@ fn summary(part: TracePart) -> TraceSummary {
         root_service: part.root_service,
         root_name: part.root_name,
         services: part.services,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Times in minutes.
+    #[test]
+    fn a_long_range_is_cut_at_full_hours_without_gap_or_overlap() {
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let cut = |from, to, rolled, minutes_from| {
+            let Hourly { before, hours, after } = hourly((at(from), at(to)), at(rolled), at(minutes_from));
+            [before, hours, after].map(|(from, to)| (from.as_millis() / 60_000, to.as_millis() / 60_000))
+        };
+        let day = 24 * 60;
+        // All in minutes still kept; the last full hour is summed, or not yet.
+        assert_eq!(cut(90, day + 65, day + 60, 0), [(90, 120), (120, day + 60), (day + 60, day + 65)]);
+        assert_eq!(cut(90, day + 65, day, 0), [(90, 120), (120, day), (day, day + 65)]);
+        assert_eq!(cut(60, day, day, 0), [(60, 60), (60, day), (day, day)]);
+        // Nothing is summed yet.
+        assert_eq!(cut(90, day, 0, 0), [(90, 120), (120, 120), (120, day)]);
+        // Minutes before the second day are gone: the range begins, or ends, with a full hour.
+        assert_eq!(cut(90, 2 * day + 5, 2 * day, day), [(90, 60), (60, 2 * day), (2 * day, 2 * day + 5)]);
+        assert_eq!(cut(90, day - 30, 2 * day, 2 * day), [(90, 60), (60, day), (day, day - 30)]);
     }
 }

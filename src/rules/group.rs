@@ -167,6 +167,11 @@ impl Group {
     }
 
     /// Evaluates all rules as of `at`, the scheduled time.
+    #[tracing::instrument(
+        name = "evaluate rule group",
+        skip_all,
+        fields(rule.group = %self.definition.name, rule.file = %self.definition.file)
+    )]
     pub async fn evaluate(&mut self, surroundings: &Surroundings, at: Timestamp) {
         let started = tokio::time::Instant::now();
         self.tally.iterations += 1;

@@ -15,7 +15,7 @@ use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
-use crate::rollup::Rollup;
+use crate::rollup::{self, Rollup};
 use crate::series::{Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
@@ -56,12 +56,15 @@ pub(super) struct TargetState {
     live_seen: usize,
     counts: Counts,
     metadata: metadata::Table,
+    /// When the last good page was scraped. A series that it did not have counts from zero since then.
+    good_at: Option<Timestamp>,
 }
 
 impl TargetState {
     /// Forgets what keys stand for: rules or limits changed.
     pub fn settings_changed(&mut self) {
         self.cache.forget_keys();
+        self.good_at = None; // what the new rules bring in was there before, under another name or dropped
     }
 
     /// The metadata of the target, when it changed since this was last asked.
@@ -83,7 +86,10 @@ impl TargetState {
         let Scrape { at, fetched, started } = scrape;
         let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched), work));
         match &result {
-            Ok(()) => self.settle(sinks, work),
+            Ok(()) => {
+                self.settle(sinks, work);
+                self.good_at = Some(at);
+            }
             Err(_) => {
                 work.clear();
                 self.end_all(sinks, work);
@@ -110,6 +116,7 @@ impl TargetState {
 
     /// Gives back the slots without ending the series: meshscope stops.
     pub fn release(&mut self, sinks: &Sinks) {
+        self.good_at = None;
         for slot in self.cache.clear() {
             sinks.rollup.release(slot);
         }
@@ -149,7 +156,9 @@ impl TargetState {
         let shared = &sinks.metadata;
         let mut parser = Parser::new(fetched.format, page);
         let mut kind = MetricKind::Unknown;
-        let reader = Reader { target, sinks, at, limits: target.job.limits };
+        // After a longer gap known series begin anew, and new ones with them.
+        let zero_at = self.good_at.filter(|good_at| *good_at < at && at.since(*good_at) <= rollup::MAX_GAP);
+        let reader = Reader { target, sinks, at, limits: target.job.limits, zero_at };
         self.cache.begin_page();
         self.metadata.begin_page();
         loop {
@@ -190,7 +199,8 @@ impl TargetState {
         }
         let meaning = match self.cache.find(sample.key, sample.recognised) {
             Some((key, Meaning::Refused)) if self.cache.page().is_multiple_of(REFUSED_RETRY_PAGES) => {
-                let meaning = self.admit(reader, sample.key, kind)?;
+                // It has been counting all the while.
+                let meaning = self.admit(&Reader { zero_at: None, ..*reader }, sample.key, kind)?;
                 self.cache.redefine(key, meaning);
                 meaning
             }
@@ -256,7 +266,7 @@ impl TargetState {
 
     /// The cold path: what a key that was never seen stands for.
     fn admit(&mut self, reader: &Reader<'_>, key: &[u8], kind: MetricKind) -> Result<Meaning, Admission> {
-        let Reader { target, sinks, limits, .. } = reader;
+        let Reader { target, sinks, limits, zero_at, .. } = reader;
         let scraped = parse_labels(key, kind).map_err(Admission::Malformed)?;
         if !scraped.iter().any(|(name, value)| name == METRIC_NAME && !value.is_empty()) {
             return Err(Admission::Malformed("the series has no metric name".to_owned()));
@@ -270,7 +280,10 @@ impl TargetState {
         check_limits(&labels, limits).map_err(Admission::Limit)?;
         let Ok(series) = sinks.head.intern(&labels) else { return Ok(Meaning::Refused) };
         let (index, _) = self.cache.series_index(series, || {
-            let slot = sinks.rollup.slot(&labels);
+            let slot = match zero_at {
+                Some(zero_at) => sinks.rollup.slot_since(&labels, *zero_at),
+                None => sinks.rollup.slot(&labels),
+            };
             (labels, slot)
         });
         Ok(Meaning::Series(index))
@@ -385,6 +398,8 @@ struct Reader<'a> {
     sinks: &'a Sinks,
     at: Timestamp,
     limits: Limits,
+    /// Since when a series that was never seen counts, when that is known.
+    zero_at: Option<Timestamp>,
 }
 
 /// Why a series fails the page.

@@ -117,6 +117,14 @@ impl Store {
         Ok(rolled_hours)
     }
 
+    /// Up to which time hours are summed; `None` before the first.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn rolled_hours_until(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.progress("rolled_hours_until").await
+    }
+
     async fn read_edges(
         &self,
         tier: RollupTier,

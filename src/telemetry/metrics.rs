@@ -1,55 +1,60 @@
 //! The page `/metrics`: what the modules count, read when the page is asked for.
+//!
+//! In: readers of plain numbers. Out: Prometheus text format 0.0.4, which every scraper and `promtool check metrics` read.
+//! Invariant: a family is written once, whatever order its points were added in.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::counter::ConstCounter;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 
 /// What a number means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only rises; `_total` is added to its name.
+    /// Only rises; its name ends in `_total`.
     Counter,
     /// Rises and falls.
     Gauge,
 }
 
+/// A label of one point; `None` for a family of a single point.
+pub type Label = Option<(&'static str, &'static str)>;
+
 /// Named readers of numbers that live elsewhere.
 #[derive(Default)]
 pub struct Metrics {
-    readings: Readings,
+    families: Vec<Family>,
+    before: Vec<Box<dyn Fn() + Send + Sync>>,
 }
 
-#[derive(Default)]
-struct Readings(Vec<Reading>);
-
-struct Reading {
-    name: &'static str,
+struct Family {
+    name: String,
     help: &'static str,
     kind: Kind,
-    read: Box<dyn Fn() -> f64 + Send + Sync>,
-}
-
-impl std::fmt::Debug for Readings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|reading| reading.name)).finish()
-    }
+    points: Vec<(Label, Box<dyn Fn() -> f64 + Send + Sync>)>,
 }
 
 impl Metrics {
-    /// Adds a number that `read` returns. The name is without the prefix `meshscope_`; its unit comes last.
+    /// Adds a number that `read` returns. The name is without the prefix `meshscope_` and without `_total`; its unit comes
+    /// last. Points of one name make one family, which keeps the help of the first.
     pub fn add(
         &mut self,
         kind: Kind,
-        name: &'static str,
+        (name, label): (&'static str, Label),
         help: &'static str,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
-        self.readings.0.push(Reading { name, help, kind, read: Box::new(read) });
+        let suffix = if kind == Kind::Counter { "_total" } else { "" };
+        let name = format!("meshscope_{name}{suffix}");
+        let at = self.families.iter().position(|family| family.name == name).unwrap_or_else(|| {
+            self.families.push(Family { name, help, kind, points: Vec::new() });
+            self.families.len() - 1
+        });
+        self.families[at].points.push((label, Box::new(read)));
+    }
+
+    /// Does `work` before each page: for numbers that are cheaper to read together.
+    pub fn before_each_page(&mut self, work: impl Fn() + Send + Sync + 'static) {
+        self.before.push(Box::new(work));
     }
 
     /// Adds a counter of a module: `field` picks it from what the module shares.
@@ -60,35 +65,47 @@ impl Metrics {
         counters: &Arc<C>,
         field: fn(&C) -> &AtomicU64,
     ) {
-        let counters = Arc::clone(counters);
-        self.add(Kind::Counter, name, help, move || field(&counters).load(Ordering::Relaxed) as f64);
+        self.count_by((name, None), help, counters, field);
     }
 
-    /// A reader of the page in OpenMetrics text.
+    /// As [`Metrics::count`], as one point of a family.
+    pub fn count_by<C: Send + Sync + 'static>(
+        &mut self,
+        point: (&'static str, Label),
+        help: &'static str,
+        counters: &Arc<C>,
+        field: fn(&C) -> &AtomicU64,
+    ) {
+        let counters = Arc::clone(counters);
+        self.add(Kind::Counter, point, help, move || field(&counters).load(Ordering::Relaxed) as f64);
+    }
+
+    /// A reader of the page.
     pub fn into_page(self) -> impl Fn() -> String + Send + Sync + 'static {
-        let mut registry = Registry::with_prefix("meshscope");
-        registry.register_collector(Box::new(self.readings));
         move || {
+            self.before.iter().for_each(|work| work());
             let mut text = String::new();
-            // Writing to a String does not fail.
-            let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+            for family in &self.families {
+                // Writing to a String does not fail.
+                let _ = family.write(&mut text);
+            }
             text
         }
     }
 }
 
-impl Collector for Readings {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        for Reading { name, help, kind, read } in &self.0 {
-            match kind {
-                Kind::Counter => {
-                    let counter = ConstCounter::new(read());
-                    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
-                }
-                Kind::Gauge => {
-                    let gauge = ConstGauge::new(read());
-                    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
-                }
+impl Family {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        let Self { name, help, kind, points } = self;
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+        };
+        write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n")?;
+        for (label, read) in points {
+            match label {
+                Some((label, value)) => writeln!(text, "{name}{{{label}=\"{value}\"}} {}", read())?,
+                None => writeln!(text, "{name} {}", read())?,
             }
         }
         Ok(())
@@ -100,17 +117,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_shows_the_numbers_as_they_are_now() {
+    fn the_page_shows_the_numbers_as_they_are_now_family_by_family() {
         let counted = Arc::new(AtomicU64::new(3));
         let mut metrics = Metrics::default();
-        metrics.count("scrapes", "Scrapes that succeeded", &counted, |counter| counter);
-        metrics.add(Kind::Gauge, "head_series", "Series in memory", || 2.5);
+        metrics.count("scrapes", "Scrapes done.", &counted, |counter| counter);
+        metrics.count_by(("rows", Some(("part", "a"))), "Rows.", &counted, |counter| counter);
+        metrics.add(Kind::Gauge, ("head_series", None), "Series in memory.", || 2.5);
+        metrics.count_by(("rows", Some(("part", "b"))), "", &counted, |counter| counter);
         let page = metrics.into_page();
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!(
             page(),
-            "# HELP meshscope_scrapes Scrapes that succeeded\n# TYPE meshscope_scrapes counter\nmeshscope_scrapes_total 4.0\n\
-             # HELP meshscope_head_series Series in memory\n# TYPE meshscope_head_series gauge\nmeshscope_head_series 2.5\n# EOF\n"
+            "# HELP meshscope_scrapes_total Scrapes done.\n# TYPE meshscope_scrapes_total counter\n\
+             meshscope_scrapes_total 4\n\
+             # HELP meshscope_rows_total Rows.\n# TYPE meshscope_rows_total counter\n\
+             meshscope_rows_total{part=\"a\"} 4\nmeshscope_rows_total{part=\"b\"} 4\n\
+             # HELP meshscope_head_series Series in memory.\n# TYPE meshscope_head_series gauge\n\
+             meshscope_head_series 2.5\n"
         );
     }
 }

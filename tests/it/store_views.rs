@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshscope::model::Timestamp;
-use meshscope::model::workload::{Outcome, Reporter};
+use meshscope::model::workload::{Outcome, Protocol, Reporter};
 use sqlx::postgres::PgConnection;
 
 use crate::postgres;
@@ -101,4 +101,27 @@ async fn red_views_count_each_call_once_and_know_an_error() {
     let traces: i64 =
         sqlx::query_scalar("SELECT count(*) FROM span_search").fetch_one(&mut connection).await.expect("view");
     assert_eq!(traces, 0);
+}
+
+#[tokio::test]
+async fn tcp_closes_with_a_flag_are_errors_of_opened_connections_not_more_of_them() {
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
+    let minute = Timestamp::from_millis(1_768_471_200_000);
+    let flags = |flags: &str| Outcome { code: "".into(), grpc_status: "".into(), flags: flags.into() };
+    let mut tcp = edge_minute(minute, Reporter::Source, "web", "db");
+    tcp.edge.protocol = Protocol::Tcp;
+    tcp.requests = vec![(flags(""), 40.0), (flags("UF"), 3.0), (flags("UO"), 1.0)];
+    let mut spans = edge_minute(minute, Reporter::Trace, "job", "db");
+    spans.edge.protocol = Protocol::Tcp;
+    spans.requests = vec![(flags(""), 5.0), (Outcome { code: "500".into(), ..flags("error") }, 2.0)];
+    store.write_edges(vec![tcp, spans]).await.expect("write");
+    store.roll_hours(minute + Duration::from_secs(7200), Duration::ZERO).await.expect("roll");
+    let mut connection = postgres::connection(&config).await;
+    for view in ["edge_report_1m", "edge_red_1m", "edge_report_1h", "edge_red_1h"] {
+        let sql = format!("SELECT source_workload, requests, errors FROM {view} ORDER BY source_workload");
+        let rows: Vec<(String, f64, f64)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.expect("view");
+        assert_eq!(rows, [("job".to_owned(), 7.0, 2.0), ("web".to_owned(), 40.0, 4.0)], "{view}");
+    }
 }

@@ -52,7 +52,6 @@ const BELOW_THE_FACE: &[&str] = &[
     "dashboards",
     "store",
     "persist",
-    "config",
     "telemetry",
 ];
 const BELOW_THE_FACE_AND_THE_FACE: &[&str] = &[
@@ -72,6 +71,7 @@ const BELOW_THE_FACE_AND_THE_FACE: &[&str] = &[
     "dashboards",
     "store",
     "persist",
+    "telemetry",
     "api",
     "web",
 ];
