@@ -15,3 +15,10 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 
 check: ## everything a change must pass
 	.ci/run
+
+bench: ## time and memory of the series store
+	cargo bench --locked --bench series
+
+screenshots: ## pictures of the pages, taken with Chromium
+	@.ci/setup e2e
+	node tests/e2e/browser.mjs screenshots

@@ -10,7 +10,6 @@ pub mod units;
 pub mod yaml;
 // in
 pub mod discovery;
-pub mod mesh;
 pub mod otlp;
 pub mod scrape;
 // hold
@@ -18,11 +17,9 @@ pub mod rollup;
 pub mod series;
 pub mod traces;
 // derive
-pub mod audit;
 pub mod graph;
 pub mod promql;
 pub mod rules;
-pub mod slo;
 // out
 pub mod dashboards;
 pub mod notify;

@@ -1,7 +1,7 @@
 //! Tells receivers: routing, grouping, inhibition, silences, deduplication, retry, exactly as Alertmanager does.
 //!
 //! In: alerts from the rules, over a bounded channel. Out: webhooks, and a [`Record`] of each delivery before it is
-//! sent. The decisions are made in [`core`], which is pure and driven by timestamps; [`dispatcher`] sends.
+//! sent. The decisions are made in `core`, which is pure and driven by timestamps; `dispatcher` sends.
 //! Knows nothing of rules, series or PostgreSQL.
 
 mod config;

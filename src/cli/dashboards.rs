@@ -14,9 +14,9 @@ pub(super) enum Command {
         /// The folder to write to.
         #[arg(long, value_name = "FOLDER", default_value = "dashboards")]
         out: PathBuf,
-        /// The form.
-        #[arg(long, value_enum, default_value = "json")]
-        format: FormatArgument,
+        /// The form; give it twice for both. Default: both.
+        #[arg(long, value_enum, default_values = ["json", "configmap"])]
+        format: Vec<FormatArgument>,
         /// Name of the data source that is chosen at first.
         #[arg(long)]
         datasource: Option<String>,
@@ -39,11 +39,14 @@ pub(super) enum FormatArgument {
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let Command::Export { out, format, datasource, namespace, check } = command;
-    let format = match format {
-        FormatArgument::Json => Format::Json,
-        FormatArgument::Configmap => Format::ConfigMap,
-    };
-    let files = export(&Export { format, datasource: datasource.clone(), namespace: namespace.clone() })?;
+    let mut files = Vec::new();
+    for format in format {
+        let format = match format {
+            FormatArgument::Json => Format::Json,
+            FormatArgument::Configmap => Format::ConfigMap,
+        };
+        files.extend(export(&Export { format, datasource: datasource.clone(), namespace: namespace.clone() })?);
+    }
     if *check {
         return Ok(compare(&files, out));
     }

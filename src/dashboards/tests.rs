@@ -17,7 +17,8 @@ fn filled_in(expr: &str) -> String {
 #[test]
 fn checked_in_files_are_what_is_generated() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/dashboards");
-    let generated = export(&Export::default()).unwrap();
+    let of = |format| export(&Export { format, ..Export::default() }).unwrap();
+    let generated = [of(Format::Json), of(Format::ConfigMap)].concat();
     for File { path, contents } in &generated {
         let checked_in = std::fs::read_to_string(format!("{folder}/{path}")).unwrap_or_default();
         assert!(

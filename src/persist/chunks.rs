@@ -33,7 +33,7 @@ pub struct ChunkPersist {
 
 impl ChunkPersist {
     /// `lateness` is how late a sample may come (`out_of_order_window` of the memory tier). Start it after
-    /// [`super::restore`].
+    /// [`super::restore()`].
     pub fn new(head: Head, store: Store, clock: Clock, lateness: Duration) -> Self {
         Self { head, store, clock, lateness, status: Arc::new(PartStatus::new("chunks")) }
     }

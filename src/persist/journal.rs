@@ -25,7 +25,7 @@ pub struct JournalPersist {
 }
 
 impl JournalPersist {
-    /// Start it after [`super::restore`].
+    /// Start it after [`super::restore()`].
     pub fn new(head: Head, store: Store, clock: Clock) -> Self {
         Self { head, store, clock, status: Arc::new(PartStatus::new("journal")) }
     }

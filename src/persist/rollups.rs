@@ -31,7 +31,7 @@ pub struct RollupPersist {
 }
 
 impl RollupPersist {
-    /// Start it after [`super::restore`].
+    /// Start it after [`super::restore()`].
     pub fn new(rollup: Rollup, store: Store, clock: Clock) -> Self {
         let written = Written { complete_until: clock.now() - OPEN, content: HashMap::new() };
         Self { rollup, store, clock, status: Arc::new(PartStatus::new("rollups")), written }

@@ -309,7 +309,7 @@ fn is_label_name(name: &str) -> bool {
     !name.is_empty() && name != "__name__"
 }
 
-/// The labels of a rule as a map would print them, for [`super::check`].
+/// The labels of a rule as a map would print them, for [`super::check()`].
 pub(super) fn pairs_text(pairs: &Pairs) -> String {
     pairs.iter().map(|(name, value)| format!("\t{name}: {value}\n")).collect()
 }

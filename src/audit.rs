@@ -1,1 +1,0 @@
-//! Checks what is declared against what happens.

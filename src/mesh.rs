@@ -1,1 +1,0 @@
-//! Reads Istio, Linkerd, Gateway API and Kubernetes resources into one snapshot.

@@ -1,1 +1,0 @@
-//! Turns objectives into burn-rate rules and error budgets.
