@@ -166,6 +166,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape::Scraper::new(config.scrape.clone(), ground.clock, ground.head.clone(), ground.rollup.clone(), targets);
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
+    let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
 
     // hold
     let (batches_out, batches) = mpsc::channel(BATCH_QUEUE);
@@ -258,6 +259,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rules: rules_status.clone(),
         notify: notify_status,
         otlp: otlp_counters,
+        otlp_addresses,
         thresholds: config.graph_health,
         clock,
     };

@@ -4,6 +4,7 @@
 //! empty and what to do. Label and span values reach HTML only through the template engine, which escapes them.
 
 mod alerts;
+mod ask;
 mod assets;
 mod drawing;
 mod error;
@@ -11,6 +12,7 @@ mod explore;
 mod format;
 mod frame;
 mod graph;
+mod mesh;
 mod overview;
 mod range;
 mod targets;
@@ -65,6 +67,8 @@ pub struct State {
     pub notify: notify::Status,
     /// What the OTLP receivers count, so that an empty trace page can say why.
     pub otlp: Arc<otlp::Counters>,
+    /// Where spans are taken: OTLP over gRPC, over HTTP.
+    pub otlp_addresses: [SocketAddr; 2],
     /// When an edge counts as degraded or failed.
     pub thresholds: Thresholds,
     /// The clock.
@@ -73,7 +77,7 @@ pub struct State {
 
 /// The routes of all pages.
 pub fn router(state: State) -> Router {
-    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; script-src 'self'; \
+    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
                   object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))

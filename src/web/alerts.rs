@@ -5,9 +5,32 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::State;
+use super::ask::link;
 use super::format;
 use super::frame::{Frame, render};
-use crate::model::{Alert, AlertState, Timestamp};
+use crate::model::{Alert, AlertState, Labels, Timestamp};
+
+/// Labels that say where an alert is, the most telling first.
+const TELLING: [&str; 12] = [
+    "severity",
+    "source_workload",
+    "destination_workload",
+    "destination_service_name",
+    "response_code",
+    "response_flags",
+    "workload",
+    "service",
+    "namespace",
+    "destination_workload_namespace",
+    "pod",
+    "instance",
+];
+/// Labels that a row shows at once; the others unfold.
+const TELLING_MAX: usize = 5;
+/// Longest value of a label that is shown.
+const VALUE_CHARS: usize = 300;
+/// Changes of state and deliveries that are shown.
+const CHANGES_SHOWN: usize = 40;
 
 #[derive(Template)]
 #[template(path = "alerts.html")]
@@ -28,7 +51,10 @@ pub(super) struct Row {
     pub(super) class: &'static str,
     pub(super) summary: String,
     pub(super) description: String,
-    pub(super) labels: Vec<(String, String)>,
+    /// The labels that say where it is, a few.
+    pub(super) telling: Vec<(String, String)>,
+    /// The other labels.
+    pub(super) others: Vec<(String, String)>,
     pub(super) value: String,
     pub(super) since: String,
     pub(super) since_exact: String,
@@ -56,7 +82,8 @@ struct Change {
     ago: String,
     exact: String,
     name: String,
-    labels: String,
+    telling: Vec<(String, String)>,
+    others: Vec<(String, String)>,
     from: &'static str,
     to: &'static str,
     class: &'static str,
@@ -70,7 +97,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         .flat_map(|group| group.rules.iter())
         .filter_map(|rule| Some(Broken { name: rule.name.clone(), error: rule.last_error.clone()? }))
         .collect();
-    let attempts = state.notify.attempts().into_iter().take(30).map(|attempt| Told {
+    let attempts = state.notify.attempts().into_iter().take(CHANGES_SHOWN).map(|attempt| Told {
         ago: format::ago(Some(attempt.at), now),
         receiver: attempt.receiver,
         what: told(attempt.firing, attempt.resolved),
@@ -78,15 +105,19 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         tries: attempt.tries,
         error: attempt.error,
     });
-    let (history, warning) = state.archive.alert_history(now, 60).await;
-    let history = history.into_iter().map(|change| Change {
-        ago: format::ago(Some(change.at), now),
-        exact: change.at.to_string(),
-        name: change.labels.value("alertname").to_owned(),
-        labels: change.labels.without(&["alertname"]).to_string(),
-        from: change.from.as_str(),
-        to: change.to.as_str(),
-        class: class_of(change.to),
+    let (history, warning) = state.archive.alert_history(now, CHANGES_SHOWN).await;
+    let history = history.into_iter().map(|change| {
+        let (telling, others) = told_apart(&change.labels);
+        Change {
+            ago: format::ago(Some(change.at), now),
+            exact: change.at.to_string(),
+            name: change.labels.value("alertname").to_owned(),
+            telling,
+            others,
+            from: change.from.as_str(),
+            to: change.to.as_str(),
+            class: class_of(change.to),
+        }
     });
     let page = Page {
         frame: Frame::new(&state, "alerts").warn(warning),
@@ -98,6 +129,21 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         history: history.collect(),
     };
     render(&page)
+}
+
+/// The labels that say where an alert is, at most [`TELLING_MAX`], and the others. The name is in neither.
+fn told_apart(labels: &Labels) -> (Vec<(String, String)>, Vec<(String, String)>) {
+    let named = labels.iter().filter(|(name, value)| *name != "alertname" && !value.is_empty());
+    let mut pairs: Vec<(usize, (String, String))> = named
+        .map(|(name, value)| {
+            let rank = TELLING.iter().position(|one| *one == name).unwrap_or(TELLING.len());
+            (rank, (name.to_owned(), format::shortened(value, VALUE_CHARS)))
+        })
+        .collect();
+    pairs.sort_by_key(|(rank, _)| *rank);
+    let others = pairs.split_off(pairs.len().min(TELLING_MAX));
+    let bare = |pairs: Vec<(usize, (String, String))>| pairs.into_iter().map(|(_, pair)| pair).collect();
+    (bare(pairs), bare(others))
 }
 
 fn told(firing: usize, resolved: usize) -> String {
@@ -126,22 +172,22 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
 
 fn row(alert: &Alert, query: &str, rule: &str, now: Timestamp) -> Row {
     let since = alert.fired_at.unwrap_or(alert.active_at);
+    let (telling, others) = told_apart(&alert.labels);
     let said = |name: &str| alert.annotations.value(name).to_owned();
-    let query_text: String = reqwest::Url::parse_with_params("http://x/explore", [("query", query)])
-        .map_or_else(|_| String::new(), |url| url.query().unwrap_or_default().to_owned());
     Row {
         name: alert.labels.value("alertname").to_owned(),
         state: alert.state.as_str(),
         class: class_of(alert.state),
         summary: said("summary"),
         description: said("description"),
-        labels: alert.labels.without(&["alertname"]).iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-        value: format::number(alert.value),
+        telling,
+        others,
+        value: format::count(alert.value),
         since: format::ago(Some(since), now),
         since_exact: since.to_string(),
         rule: rule.to_owned(),
         query: query.to_owned(),
-        explore: format!("/explore?{query_text}"),
+        explore: link("explore", &[("query", query)]),
         order: (u8::from(alert.state != AlertState::Firing), since),
     }
 }

@@ -1,10 +1,11 @@
 //! The page for PromQL: a query, its answer as a table, and as a plot when scripts run.
 
 use askama::Template;
-use axum::extract::{Query, State as Shared};
+use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::ask::Asked;
 use super::frame::{Frame, render};
 use super::{State, error, range};
 use crate::promql::{self, Answer, QueryOptions, Value, format_value};
@@ -32,7 +33,7 @@ const EXAMPLES: [(&str, &str); 4] = [
 
 /// What the URL says.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct Address {
     query: Option<String>,
     range: Option<String>,
     at: Option<String>,
@@ -54,7 +55,7 @@ struct Page {
     examples: Vec<(&'static str, &'static str)>,
 }
 
-pub(super) async fn page(Shared(state): Shared<State>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let range = range::Query { range: asked.range, at: asked.at };
     let range = match range.read("30m", state.clock.now()) {
         Ok(range) => range,

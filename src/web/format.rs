@@ -19,6 +19,24 @@ pub(super) fn number(value: f64) -> String {
     }
 }
 
+/// A whole number as it is, any other as [`number`].
+pub(super) fn count(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 10_000.0 { format!("{value:.0}") } else { number(value) }
+}
+
+/// At most `most` characters; what is cut shows as an ellipsis.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((cut, _)) => format!("{}…", &text[..cut]),
+        None => text.to_owned(),
+    }
+}
+
+/// A moment to the second: `2026-01-31 12:00:00 UTC`.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.to_chrono().format("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
 /// `12.3/s`.
 pub(super) fn rate(per_second: f64) -> String {
     format!("{}/s", number(per_second))
@@ -98,6 +116,9 @@ mod tests {
         let shares: Vec<String> = [0.0, 0.000_01, 0.005, 0.123, 0.9999, 1.0].map(percent).into();
         assert_eq!(shares, ["0%", "<0.01%", "0.50%", "12.3%", ">99.9%", "100%"]);
         assert_eq!([latency(None), latency(Some(3.11)), latency(Some(1500.0))], ["–", "3.1 ms", "1.50 s"]);
+        assert_eq!([count(1.0), count(0.0), count(0.25), count(2.5e6)], ["1", "0", "0.25", "2.5M"]);
+        assert_eq!([shortened("añb", 2), shortened("añb", 3)], ["añ…", "añb"]);
+        assert_eq!(moment(Timestamp::from_millis(1_763_835_000_999)), "2025-11-22 18:10:00 UTC");
         assert_eq!(span(Duration::from_secs(3900)), "1 h 5 min");
         assert_eq!(nanos(250_000), "250 µs");
     }

@@ -34,6 +34,11 @@ const PAGES: [(&str, &str, &str); 6] = [
     ("targets", "Targets", "/targets"),
 ];
 
+/// The page that answers an address, as [`Frame::new`] takes it; `none` for others.
+pub(super) fn page_at(path: &str) -> &'static str {
+    PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
+}
+
 impl Frame {
     pub(super) fn new(state: &State, page: &'static str) -> Self {
         let firing = firing_alerts(state);

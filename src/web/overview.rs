@@ -5,14 +5,18 @@ use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::alerts::{self, Row};
+use super::ask::link;
 use super::drawing::label;
 use super::frame::{Frame, render};
-use super::{State, error, format};
-use crate::graph::{self, GraphOptions, Node, ServiceGraph};
+use super::range::Range;
+use super::{State, format, mesh};
+use crate::graph::{Node, ServiceGraph, View};
 use crate::scrape::Health;
 
-const RANGE: std::time::Duration = std::time::Duration::from_secs(15 * 60);
-const SERVICES_SHOWN: usize = 8;
+/// What "now" is on this page: short enough that an incident shows at once and is gone when it is over.
+const RANGE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+const WORKLOADS_SHOWN: usize = 8;
+const ALERTS_SHOWN: usize = 8;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -22,6 +26,7 @@ struct Page {
     class: &'static str,
     tiles: Vec<(&'static str, String, &'static str)>,
     alerts: Vec<Row>,
+    alerts_left: usize,
     worst: Vec<Worst>,
     empty: Option<String>,
     charts: [Chart; 3],
@@ -42,6 +47,7 @@ struct Chart {
     title: &'static str,
     query: &'static str,
     unit: &'static str,
+    short_unit: &'static str,
     legend: &'static str,
 }
 
@@ -50,33 +56,39 @@ const CHARTS: [Chart; 3] = [
         title: "Requests by service",
         query: "topk(6, sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\"}[1m])))",
         unit: "per second",
+        short_unit: "/s",
         legend: "destination_service_name",
     },
     Chart {
         title: "Errors by service",
         query: "sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\",response_code=~\"5..|0\"}[1m])) > 0",
         unit: "per second",
+        short_unit: "/s",
         legend: "destination_service_name",
     },
     Chart {
         title: "p95 latency by service",
         query: "topk(6, histogram_quantile(0.95, sum by (le, destination_service_name) (rate(istio_request_duration_milliseconds_bucket{reporter=~\"source|waypoint\"}[1m]))))",
         unit: "milliseconds",
+        short_unit: " ms",
         legend: "destination_service_name",
     },
 ];
 
 pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     let now = state.clock.now();
-    let (minutes, warning) = state.archive.edges(now - RANGE, now, now).await;
-    let options = GraphOptions { thresholds: state.thresholds, ..GraphOptions::new(now - RANGE, now) };
-    let built = tokio::task::spawn_blocking(move || graph::build(&minutes, &options)).await;
-    let Ok(graph) = built else { return error::internal("the graph could not be built") };
-    let alerts = alerts::rows(&state);
+    let range = Range { from: now - RANGE, to: now, text: String::new(), live: true };
+    let (graph, warning) = match mesh::build(&state, &range, View::default(), false).await {
+        Ok(mesh::Built { graph, warning }) => (graph, warning),
+        Err(page) => return page,
+    };
+    let mut alerts = alerts::rows(&state);
+    let alerts_left = alerts.len().saturating_sub(ALERTS_SHOWN);
     let firing = alerts.iter().filter(|alert| alert.state == "firing").count();
     let targets = state.scrape.targets();
     let down = targets.iter().filter(|target| target.health == Health::Down).count();
     let (sentence, class) = sentence(&graph, firing, down);
+    alerts.truncate(ALERTS_SHOWN);
     let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), format::percent);
     let page = Page {
         frame: Frame::new(&state, "overview").warn(warning),
@@ -91,6 +103,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
             ("Targets up", format!("{} of {}", targets.len() - down, targets.len()), "/targets"),
         ],
         alerts,
+        alerts_left,
         worst: worst(&graph),
         empty: graph.empty_because.clone(),
         charts: CHARTS,
@@ -122,7 +135,7 @@ fn sentence(graph: &ServiceGraph, firing: usize, down: usize) -> (String, &'stat
         () => "healthy",
     };
     let sentence = match (troubles.is_empty(), totals.edges) {
-        (true, 0) => "No traffic has been seen in the last 15 minutes.".to_owned(),
+        (true, 0) => "No traffic has been seen in the last five minutes.".to_owned(),
         (true, edges) => {
             format!("The mesh is healthy: {} carry traffic and none of them fails.", many(edges, "call path"))
         }
@@ -137,7 +150,7 @@ fn worst(graph: &ServiceGraph) -> Vec<Worst> {
     nodes.sort_by(|a, b| badness(b).partial_cmp(&badness(a)).unwrap_or(std::cmp::Ordering::Equal));
     nodes
         .into_iter()
-        .take(SERVICES_SHOWN)
+        .take(WORKLOADS_SHOWN)
         .map(|node| Worst {
             name: label(node),
             namespace: node.namespace.as_deref().unwrap_or_default().to_owned(),
@@ -149,10 +162,7 @@ fn worst(graph: &ServiceGraph) -> Vec<Worst> {
                 format::bytes_rate(node.inbound.bytes_per_second)
             },
             errors: node.inbound.error_ratio.map_or_else(|| "–".to_owned(), format::percent),
-            href: reqwest::Url::parse_with_params("http://x/", [("select", &*node.id)])
-                .ok()
-                .and_then(|url| url.query().map(|query| format!("/graph?{query}")))
-                .unwrap_or_else(|| "/graph".to_owned()),
+            href: link("graph", &[("select", &node.id)]),
         })
         .collect()
 }

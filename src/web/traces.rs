@@ -1,10 +1,14 @@
 //! Pages of traces: the search and its results, and one trace as a waterfall.
 
+use std::net::SocketAddr;
+
 use askama::Template;
-use axum::extract::{Path, Query, State as Shared};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::ask::{Asked, given};
 use super::frame::{Frame, render};
 use super::{State, error, format, range};
 use crate::model::Timestamp;
@@ -19,7 +23,7 @@ const ROWS_MAX: usize = 3000;
 
 /// What the URL of the search says.
 #[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Asked {
+pub(super) struct Address {
     service: Option<String>,
     operation: Option<String>,
     min: Option<String>,
@@ -39,7 +43,8 @@ struct SearchPage {
     ranges: Vec<(&'static str, bool)>,
     traces: Vec<Found>,
     spans_seen: u64,
-    otlp: String,
+    otlp: [SocketAddr; 2],
+    full: bool,
 }
 
 struct Found {
@@ -67,8 +72,16 @@ struct TracePage {
     services: usize,
     spans: usize,
     errors: usize,
+    ticks: Vec<Tick>,
     rows: Vec<Bar>,
     notes: Vec<String>,
+}
+
+/// One mark of the axis of time.
+struct Tick {
+    at: u32,
+    anchor: &'static str,
+    text: String,
 }
 
 struct Bar {
@@ -79,29 +92,31 @@ struct Bar {
     left: f64,
     width: f64,
     took: String,
+    /// Where its duration is written: right of the bar, or left of it near the right end.
+    label_at: f64,
     label_left: bool,
+    offset: String,
     error: bool,
     critical: bool,
     facts: Vec<(String, String)>,
 }
 
-pub(super) async fn search(Shared(state): Shared<State>, Query(asked): Query<Asked>) -> Response {
+pub(super) async fn search(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
     let range = match range.read("1h", now) {
         Ok(range) => range,
         Err(message) => return error::bad_request(&state, "traces", message),
     };
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    let min = match given(&asked.min).map(|text| text.parse::<crate::units::PromDuration>()).transpose() {
+    let min = match given(asked.min.as_deref()).map(str::parse::<crate::units::PromDuration>).transpose() {
         Ok(min) => min.map(crate::units::PromDuration::get),
         Err(wrong) => return error::bad_request(&state, "traces", format!("min: {wrong}")),
     };
     let query = TraceQuery {
         from: range.from,
         to: range.to,
-        service: given(&asked.service),
-        operation: given(&asked.operation),
+        service: given(asked.service.as_deref()).map(str::to_owned),
+        operation: given(asked.operation.as_deref()).map(str::to_owned),
         duration_min: min,
         errors_only: asked.errors.is_some(),
         limit: LIMIT,
@@ -141,14 +156,19 @@ pub(super) async fn search(Shared(state): Shared<State>, Query(asked): Query<Ask
         min: asked.min.unwrap_or_default(),
         errors: asked.errors.is_some(),
         ranges: RANGES.map(|text| (text, text == range.text)).into(),
+        full: traces.len() >= LIMIT,
         traces,
         spans_seen: state.otlp.accepted_spans.load(std::sync::atomic::Ordering::Relaxed),
-        otlp: "127.0.0.1:4317 (gRPC) and 127.0.0.1:4318 (HTTP)".to_owned(),
+        otlp: state.otlp_addresses,
     };
     render(&page)
 }
 
-pub(super) async fn trace(Shared(state): Shared<State>, Path(id): Path<String>) -> Response {
+pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>, PathRejection>) -> Response {
+    let id = match id {
+        Ok(Path(id)) => id,
+        Err(reason) => return error::bad_request(&state, "traces", reason.body_text()),
+    };
     let Some(trace_id) = trace_id_from_hex(&id) else {
         return error::bad_request(&state, "traces", format!("{id:?} is not a trace id: up to 32 hexadecimal digits"));
     };
@@ -189,14 +209,26 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
         services: services.len(),
         spans: spans.len(),
         errors: spans.iter().filter(|span| span.status == SpanStatus::Error).count(),
+        ticks: ticks(fall.duration_ns),
         rows: fall.rows.iter().take(ROWS_MAX).map(|row| bar(row, &spans[row.span], total)).collect(),
         notes,
     }
 }
 
+fn ticks(duration_ns: u64) -> Vec<Tick> {
+    let anchor = |at| match at {
+        0 => "start",
+        100 => "end",
+        _ => "middle",
+    };
+    let tick = |at: u32| Tick { at, anchor: anchor(at), text: format::nanos(duration_ns / 100 * u64::from(at)) };
+    [0, 25, 50, 75, 100].map(tick).into()
+}
+
 fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
     let left = row.offset_ns as f64 / total_ns * 100.0;
     let width = row.duration_ns as f64 / total_ns * 100.0;
+    let label_left = left + width > 85.0 && left > 15.0;
     let mut facts = vec![
         ("span id".to_owned(), hex(&span.span_id)),
         ("started".to_owned(), format!("+{}", format::nanos(row.offset_ns))),
@@ -221,7 +253,9 @@ fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
         left,
         width: width.max(0.15),
         took: format::nanos(row.duration_ns),
-        label_left: left + width > 80.0,
+        label_at: if label_left { left } else { (left + width).min(100.0) },
+        label_left,
+        offset: format::nanos(row.offset_ns),
         error: span.status == SpanStatus::Error,
         critical: row.critical,
         facts,

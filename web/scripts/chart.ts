@@ -5,7 +5,11 @@ import "uplot/dist/uPlot.min.css";
 const EVERY_MS = 10_000;
 const POINTS = 240;
 const SERIES_MAX = 40;
-const COLOURS = ["#2f6fdb", "#d1622b", "#0e8a68", "#a13fb0", "#b08400", "#c02c5a", "#4b7d1e", "#0b86a3", "#7d5bd6", "#8a5a3c"];
+/** Room for the numbers beside the plot. */
+const AXIS_WIDTH = 62;
+/** Readable on both themes; the dashes tell a second round of them apart. */
+const COLOURS = ["#3b7be0", "#d1622b", "#12936f", "#b04fc0", "#b08400", "#d6456f", "#5f9030", "#1190b0", "#8467dd", "#9a6a4a"];
+const DASHES = [[], [7, 4], [2, 3]];
 
 interface Matrix {
   metric: Record<string, string>;
@@ -18,26 +22,44 @@ interface Answer {
   data?: { resultType: string; result: Matrix[] };
 }
 
+/** One name has one colour on all charts of a page. */
+const numbers = new Map<string, number>();
+
+function lookOf(name: string): { stroke: string; dash: number[] } {
+  const at = numbers.get(name) ?? numbers.size;
+  numbers.set(name, at);
+  const dash = DASHES[Math.floor(at / COLOURS.length) % DASHES.length] ?? [];
+  return { stroke: COLOURS[at % COLOURS.length] ?? "#3b7be0", dash };
+}
+
 function seriesName(metric: Record<string, string>, legend: string | undefined): string {
   if (legend && metric[legend]) return metric[legend];
   const { __name__: name = "", ...labels } = metric;
   const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`);
-  return name + (pairs.length || !name ? `{${pairs.join(", ")}}` : "");
+  return name + (pairs.length > 0 || !name ? `{${pairs.join(", ")}}` : "");
 }
 
 /** Puts all series on one rising list of times; a gap stays a gap. */
-function align(result: Matrix[]): uPlot.AlignedData {
-  const times = [...new Set(result.flatMap((series) => series.values.map(([at]) => at)))].sort((a, b) => a - b);
-  const at = new Map(times.map((time, i) => [time, i]));
+function align(result: Matrix[], start: number, end: number, step: number): uPlot.AlignedData {
+  const times: number[] = [];
+  for (let time = start; time <= end; time += step) times.push(time);
   const columns = result.map((series) => {
-    const column: (number | null)[] = new Array(times.length).fill(null);
+    const column: (number | null)[] = new Array<number | null>(times.length).fill(null);
     for (const [time, text] of series.values) {
       const value = Number(text);
-      column[at.get(time)!] = Number.isFinite(value) ? value : null;
+      column[Math.round((time - start) / step)] = Number.isFinite(value) ? value : null;
     }
     return column;
   });
   return [times, ...columns];
+}
+
+/** Three digits that matter, and k or M for what is large. */
+function short(value: number): string {
+  const size = Math.abs(value);
+  if (size >= 1e6) return `${+(value / 1e6).toPrecision(3)}M`;
+  if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
+  return String(+value.toPrecision(3));
 }
 
 class Chart {
@@ -48,26 +70,30 @@ class Chart {
 
   async draw(): Promise<void> {
     const { query = "", range = "1800", until, legend } = this.place.dataset;
-    const end = until ? Number(until) : Date.now() / 1000;
+    const newest = until ? Number(until) : Date.now() / 1000;
     const step = Math.max(1, Math.ceil(Number(range) / POINTS));
-    const aligned = Math.floor(end / step) * step;
-    const body = new URLSearchParams({
-      query,
-      start: String(aligned - Number(range)),
-      end: String(aligned),
-      step: String(step),
-    });
-    const answer: Answer = await (await fetch("/api/v1/query_range", { method: "POST", body })).json();
-    if (answer.status !== "success" || !answer.data) return this.say(answer.error ?? "no answer");
-    const result = answer.data.result.slice(0, SERIES_MAX);
-    if (result.length === 0) return this.say("No samples in this range.");
-    this.show(result.map((series) => seriesName(series.metric, legend)), align(result));
+    const end = Math.floor(newest / step) * step;
+    const start = end - Math.floor(Number(range) / step) * step;
+    const body = new URLSearchParams({ query, start: String(start), end: String(end), step: String(step) });
+    const reply = await fetch("/api/v1/query_range", { method: "POST", body });
+    const answer = (await reply.json()) as Answer;
+    if (answer.status !== "success" || !answer.data) return this.say(answer.error ?? "The server gave no answer.");
+    const named = answer.data.result.map((series) => ({ ...series, name: seriesName(series.metric, legend) }));
+    named.sort((a, b) => (a.name < b.name ? -1 : 1));
+    if (named.length === 0) return this.say("No samples in this range.");
+    const shown = named.slice(0, SERIES_MAX);
+    this.show(shown.map((series) => series.name), align(shown, start, end, step));
+    this.note(named.length > SERIES_MAX ? `The first ${SERIES_MAX} of ${named.length} series are drawn.` : "");
   }
 
   /** Draws anew with the colours of the theme that now holds. */
   repaint(): void {
     this.names = "";
-    void this.draw();
+    void this.draw().catch(() => undefined);
+  }
+
+  resize(): void {
+    this.plot?.setSize({ width: this.place.clientWidth, height: this.plot.height });
   }
 
   private show(names: string[], data: uPlot.AlignedData): void {
@@ -77,39 +103,68 @@ class Chart {
     }
     this.names = names.join("\n");
     this.plot?.destroy();
-    this.place.replaceChildren();
-    const style = getComputedStyle(document.documentElement);
-    const axis = { stroke: style.getPropertyValue("--ink-3"), grid: { stroke: style.getPropertyValue("--line"), width: 1 }, ticks: { show: false } };
-    this.plot = new uPlot(
-      {
-        width: this.place.clientWidth || 400,
-        height: Math.max(220, this.place.clientHeight),
-        scales: { y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] } },
-        axes: [axis, { ...axis, size: 56 }],
-        cursor: { points: { size: 6 } },
-        series: [
-          {},
-          ...names.map((label, i) => ({ label, stroke: COLOURS[i % COLOURS.length]!, width: 1.6, spanGaps: false, points: { show: false } })),
-        ],
-      },
-      data,
-      this.place,
-    );
+    const frame = document.createElement("div");
+    this.place.replaceChildren(frame);
+    this.plot = new uPlot(this.options(names), data, frame);
   }
 
+  private options(names: string[]): uPlot.Options {
+    const style = getComputedStyle(document.documentElement);
+    const unit = this.place.dataset.unit ?? "";
+    const axis: uPlot.Axis = {
+      stroke: style.getPropertyValue("--ink-3").trim(),
+      grid: { stroke: style.getPropertyValue("--line").trim(), width: 1 },
+      ticks: { show: false },
+    };
+    const value = (_: uPlot, raw: number | null): string => (raw === null ? "–" : short(raw) + unit);
+    return {
+      width: this.place.clientWidth || 400,
+      height: this.place.classList.contains("tall") ? 340 : 220,
+      // An empty top and a whole zero line: a flat series must not look like a cliff.
+      scales: { y: { range: (_, low, high) => [Math.min(0, low ?? 0), (high ?? 0) > 0 ? high * 1.08 : 1] } },
+      axes: [
+        { ...axis, values: times },
+        { ...axis, size: AXIS_WIDTH, values: (_, splits) => splits.map((split) => short(split) + unit) },
+      ],
+      cursor: { points: { size: 6 } },
+      series: [
+        { value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) },
+        ...names.map((label) => ({ label, ...lookOf(label), width: 1.7, value, points: { show: false } })),
+      ],
+    };
+  }
+
+  /** A sentence instead of a plot. */
   private say(text: string): void {
     this.plot?.destroy();
     this.plot = undefined;
     this.names = "";
-    const line = document.createElement("p");
-    line.className = "muted";
-    line.textContent = text;
-    this.place.replaceChildren(line);
+    this.place.replaceChildren();
+    this.note(text);
   }
 
-  resize(): void {
-    this.plot?.setSize({ width: this.place.clientWidth, height: this.plot.height });
+  private note(text: string): void {
+    this.place.querySelector(".note-line")?.remove();
+    if (!text) return;
+    const line = document.createElement("p");
+    line.className = "note-line muted small";
+    line.textContent = text;
+    this.place.append(line);
   }
+}
+
+/** Hours and minutes; the day where a new one begins, seconds where the marks are closer than a minute. */
+function times(_: uPlot, splits: number[]): string[] {
+  const close = splits.length > 1 && (splits[1] ?? 0) - (splits[0] ?? 0) < 60;
+  return splits.map((split) => {
+    const at = new Date(split * 1000);
+    const two = (part: number): string => String(part).padStart(2, "0");
+    if (at.getHours() === 0 && at.getMinutes() === 0 && !close) {
+      return at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });
+    }
+    const minutes = `${two(at.getHours())}:${two(at.getMinutes())}`;
+    return close ? `${minutes}:${two(at.getSeconds())}` : minutes;
+  });
 }
 
 export function startCharts(): void {
@@ -121,6 +176,7 @@ export function startCharts(): void {
   };
   draw();
   setInterval(draw, EVERY_MS);
+  document.addEventListener("visibilitychange", draw);
   document.addEventListener("themechange", () => charts.forEach((chart) => chart.repaint()));
   addEventListener("resize", () => charts.forEach((chart) => chart.resize()));
 }

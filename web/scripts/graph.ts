@@ -8,75 +8,129 @@ interface Box {
   height: number;
 }
 
+/** Below this many screen pixels for one of the drawing, the numbers on edges are noise. */
+const LEGIBLE_SCALE = 0.5;
+/** A pointer that moves less than this is a click that trembles. */
+const CLICK_PIXELS = 4;
+
+/** What of the drawing is seen. It stays as the user left it while the drawing changes. */
+class View {
+  private whole: Box;
+  private box: Box;
+  /** Whether the user has moved; a view that was never moved shows all of a drawing that grows. */
+  private moved = false;
+
+  constructor(readonly svg: SVGSVGElement) {
+    const { x, y, width, height } = svg.viewBox.baseVal;
+    this.whole = { x, y, width, height };
+    this.box = { ...this.whole };
+    this.show(this.box);
+  }
+
+  zoom(factor: number, at = { x: this.box.x + this.box.width / 2, y: this.box.y + this.box.height / 2 }): void {
+    const { x, y, width, height } = this.box;
+    const wide = Math.min(Math.max(width * factor, this.whole.width / 20), this.whole.width * 3);
+    const scale = wide / width;
+    this.moved = true;
+    this.show({ x: at.x - (at.x - x) * scale, y: at.y - (at.y - y) * scale, width: wide, height: height * scale });
+  }
+
+  move(dx: number, dy: number): void {
+    this.moved = true;
+    this.show({ ...this.box, x: this.box.x + dx, y: this.box.y + dy });
+  }
+
+  fit(): void {
+    this.moved = false;
+    this.show({ ...this.whole });
+  }
+
+  /** The server drew anew: takes the size of the new drawing. */
+  redrawn(): void {
+    const drawn = this.svg.querySelector<SVGGElement>("[data-box]")?.dataset.box?.split(" ").map(Number);
+    const [x, y, width, height] = drawn ?? [];
+    if (x === undefined || y === undefined || !width || !height) return;
+    this.whole = { x, y, width, height };
+    this.svg.setAttribute("width", String(width));
+    this.svg.setAttribute("height", String(height));
+    if (!this.moved) this.fit();
+  }
+
+  /** Hides the numbers on edges when they are too small to read. */
+  rescaled(): void {
+    const scale = this.svg.getScreenCTM()?.a ?? 1;
+    this.svg.classList.toggle("distant", scale < LEGIBLE_SCALE);
+  }
+
+  pointIn(event: MouseEvent): DOMPoint {
+    const matrix = this.svg.getScreenCTM()?.inverse();
+    return new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix ?? new DOMMatrix());
+  }
+
+  private show(box: Box): void {
+    this.box = box;
+    this.svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.width} ${box.height}`);
+    this.rescaled();
+  }
+}
+
 export function startGraph(): void {
   const canvas = document.querySelector<HTMLElement>("[data-canvas]");
-  const svg = canvas?.querySelector("svg");
+  const svg = canvas?.querySelector<SVGSVGElement>(".scroll > svg");
   if (!canvas || !svg) return;
-  const whole = boxOf(svg);
-  let box = { ...whole };
-  const show = (next: Box): void => {
-    box = next;
-    svg.setAttribute("viewBox", `${box.x} ${box.y} ${box.width} ${box.height}`);
-  };
-  const zoom = (factor: number, at = { x: box.x + box.width / 2, y: box.y + box.height / 2 }): void => {
-    const width = Math.min(Math.max(box.width * factor, whole.width / 20), whole.width * 3);
-    const scale = width / box.width;
-    show({ x: at.x - (at.x - box.x) * scale, y: at.y - (at.y - box.y) * scale, width, height: box.height * scale });
-  };
-  startPanning(svg, () => box, show);
-  svg.addEventListener(
+  const view = new View(svg);
+  document.querySelectorAll<HTMLElement>("[data-tools], [data-find]").forEach((tool) => (tool.hidden = false));
+  startPanning(view);
+  startZooming(view, canvas);
+  startFinding(svg);
+  startSelecting(svg);
+  document.addEventListener("refreshed", () => view.redrawn());
+  new ResizeObserver(() => view.rescaled()).observe(svg);
+}
+
+function startZooming(view: View, canvas: HTMLElement): void {
+  view.svg.addEventListener(
     "wheel",
     (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the page
       event.preventDefault();
-      zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, pointIn(svg, event));
+      view.zoom(event.deltaY > 0 ? 1.15 : 1 / 1.15, view.pointIn(event));
     },
     { passive: false },
   );
-  const tools = canvas.querySelector<HTMLElement>("[data-tools]");
-  if (tools) tools.hidden = false;
-  tools?.addEventListener("click", (event) => {
+  canvas.addEventListener("click", (event) => {
     const kind = (event.target as Element).closest<HTMLElement>("[data-zoom]")?.dataset.zoom;
-    if (kind === "in") zoom(1 / 1.3);
-    if (kind === "out") zoom(1.3);
-    if (kind === "fit") show({ ...whole });
+    if (kind === "in") view.zoom(1 / 1.3);
+    if (kind === "out") view.zoom(1.3);
+    if (kind === "fit") view.fit();
   });
-  startFinding(svg);
-  startSelecting(svg);
 }
 
-function boxOf(svg: SVGSVGElement): Box {
-  const { x, y, width, height } = svg.viewBox.baseVal;
-  return { x, y, width, height };
-}
-
-function pointIn(svg: SVGSVGElement, event: MouseEvent): { x: number; y: number } {
-  const matrix = svg.getScreenCTM()?.inverse();
-  return new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix ?? new DOMMatrix());
-}
-
-function startPanning(svg: SVGSVGElement, box: () => Box, show: (box: Box) => void): void {
-  let from: { x: number; y: number } | undefined;
+function startPanning(view: View): void {
+  const { svg } = view;
+  let from: DOMPoint | undefined;
   let moved = 0;
   svg.addEventListener("pointerdown", (event) => {
-    if (event.button !== 0) return;
-    from = pointIn(svg, event);
     moved = 0;
+    // A finger scrolls the drawing's frame, as it scrolls anything else.
+    if (event.button === 0 && event.pointerType !== "touch") from = view.pointIn(event);
   });
   svg.addEventListener("pointermove", (event) => {
     if (!from || !(event.buttons & 1)) return;
     moved += Math.abs(event.movementX) + Math.abs(event.movementY);
-    if (moved < 4) return; // a click that trembles is a click
+    if (moved < CLICK_PIXELS) return;
     if (!svg.hasPointerCapture(event.pointerId)) svg.setPointerCapture(event.pointerId);
-    const to = pointIn(svg, event);
-    const { x, y, width, height } = box();
-    show({ x: x - (to.x - from.x), y: y - (to.y - from.y), width, height });
+    const to = view.pointIn(event);
+    view.move(from.x - to.x, from.y - to.y);
   });
-  svg.addEventListener("pointerup", () => {
-    from = undefined;
-  });
+  for (const end of ["pointerup", "pointercancel"] as const) svg.addEventListener(end, () => (from = undefined));
   // The click that ends a drag selects nothing.
-  svg.addEventListener("click", (event) => moved >= 4 && (event.preventDefault(), event.stopPropagation()), true);
+  const swallow = (event: Event): void => {
+    if (moved < CLICK_PIXELS) return;
+    event.preventDefault();
+    event.stopPropagation();
+  };
+  svg.addEventListener("click", swallow, true);
   svg.addEventListener("dragstart", (event) => event.preventDefault());
 }
 
@@ -104,20 +158,31 @@ function startFinding(svg: SVGSVGElement): void {
 
 /** A click on a node or edge swaps the side panel in place; the address follows, so it can be shared. */
 function startSelecting(svg: SVGSVGElement): void {
-  const go = (href: string): void => {
-    history.pushState(null, "", href);
-    refresh(href).catch(() => location.assign(href));
-  };
+  const show = (href: string): Promise<void> =>
+    refresh(href).then((reached) => {
+      if (!reached) location.assign(href);
+    });
   const pick = (event: MouseEvent): void => {
     const link = (event.target as Element).closest("a");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const href = link.getAttribute("href");
     if (!href?.startsWith("/graph")) return;
     event.preventDefault();
-    go(href);
+    const focused = link.dataset.id;
+    history.pushState(null, "", href);
+    show(href)
+      .then(() => refocus(svg, focused))
+      .catch(() => location.assign(href));
   };
   svg.addEventListener("click", pick);
-  document.querySelector('[data-live="detail"]')?.addEventListener("click", (event) => pick(event as MouseEvent));
-  document.querySelector('[data-live="edges"]')?.addEventListener("click", (event) => pick(event as MouseEvent));
-  addEventListener("popstate", () => void refresh(location.href).catch(() => location.reload()));
+  for (const part of ["detail", "edges"]) {
+    document.querySelector<HTMLElement>(`[data-live="${part}"]`)?.addEventListener("click", pick);
+  }
+  addEventListener("popstate", () => void show(location.href).catch(() => location.reload()));
+}
+
+/** The drawing was replaced under the keyboard: puts the focus back on what it was on. */
+function refocus(svg: SVGSVGElement, id: string | undefined): void {
+  if (!id || document.activeElement !== document.body) return;
+  svg.querySelector<SVGElement>(`a[data-id="${CSS.escape(id)}"]`)?.focus({ preventScroll: true });
 }
