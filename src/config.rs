@@ -1,7 +1,7 @@
 //! Reads and checks `meshscope.yaml`: one file, in the words of prometheus.yml and alertmanager.yml.
 //!
 //! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative
-//! paths are taken from the folder of the file, as Prometheus does.
+//! `rule_files` are taken from the folder of the file, all other paths from the working directory.
 
 mod redact;
 

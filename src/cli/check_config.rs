@@ -10,7 +10,7 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Print the configuration as it is understood, secrets replaced.
+    /// Print the configuration as it is read, secrets replaced and comments gone.
     #[arg(long)]
     print: bool,
 }

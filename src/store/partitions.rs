@@ -32,7 +32,7 @@ pub struct RetentionConfig {
     pub edge_minutes: PromDuration,
     /// Edges by hour. Default 400d.
     pub edge_hours: PromDuration,
-    /// Spans and access logs. Default 2d; `traces.retention` where that is set.
+    /// Spans. Default 2d; `traces.retention` where that is set.
     pub spans: PromDuration,
     /// Alert history, notifications and expired silences. Default 400d.
     pub alerts: PromDuration,

@@ -17,7 +17,7 @@ const CONFIGURATION: [(&str, &str, &str); 30] = [
     ("src/config.rs", "File", ""),
     ("src/config.rs", "Global", "global."),
     ("src/config.rs", "StorageConfig", "storage."),
-    ("src/config.rs", "TelemetryConfig", "telemetry."),
+    ("src/telemetry.rs", "Config", "telemetry."),
     ("src/store/partitions.rs", "RetentionConfig", "storage.retention."),
     ("src/web.rs", "Config", "web."),
     ("src/otlp.rs", "Config", "otlp."),
