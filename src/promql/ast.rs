@@ -261,6 +261,20 @@ impl Node {
         }
     }
 
+    /// Whether a subquery is below, whose steps are not among those asked for.
+    pub fn has_subquery(&self) -> bool {
+        match &self.kind {
+            Kind::Number { .. } | Kind::Text(_) | Kind::Selector(_) => false,
+            Kind::Subquery(_) => true,
+            Kind::Paren(inner) | Kind::Unary { inner, .. } => inner.has_subquery(),
+            Kind::Binary(binary) => binary.left.has_subquery() || binary.right.has_subquery(),
+            Kind::Aggregate(aggregate) => {
+                aggregate.inner.has_subquery() || aggregate.param.as_ref().is_some_and(Node::has_subquery)
+            }
+            Kind::Call { args, .. } => args.iter().any(Node::has_subquery),
+        }
+    }
+
     /// Calls `visit` with every selector below, left to right.
     pub fn each_selector<'a>(&'a self, visit: &mut impl FnMut(&'a VectorSelector)) {
         match &self.kind {

@@ -229,7 +229,8 @@ impl Engine {
         let grid = asked.grid;
         let (context, mut annotations, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
         let _cancel = CancelOnDrop(canceled);
-        let (value, found) = if stats.samples_loaded + stats.series_loaded * grid.steps < INLINE_SAMPLES {
+        let is_small = stats.samples_loaded + stats.series_loaded * grid.steps < INLINE_SAMPLES;
+        let (value, found) = if is_small && !expr.root().has_subquery() {
             evaluate(&context, expr.root(), grid, mode)?
         } else {
             let root = expr.root_arc();
