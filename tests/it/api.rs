@@ -8,7 +8,7 @@ use meshscope::api;
 use meshscope::clock::Clock;
 use meshscope::graph::health::Thresholds;
 use meshscope::model::{Labels, Timestamp};
-use meshscope::persist::Archive;
+use meshscope::persist::{Archive, Kept};
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::series::{self, Head};
@@ -64,11 +64,12 @@ impl Server {
         let head = parts.head.unwrap_or_else(empty_head);
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
         let (reload, reloads) = mpsc::channel(1);
+        let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
         let state = api::State {
             engine: Arc::new(Engine::new(parts.engine)),
             series: Arc::new(head.clone()),
             head,
-            archive: Archive::new(postgres::store().await, parts.rollup, live, clock.now(), Duration::from_secs(900)),
+            archive: Archive::new(postgres::store().await, parts.rollup, live, clock.now(), kept),
             scrape: parts.scrape,
             rules: parts.rules,
             thresholds: Thresholds::default(),

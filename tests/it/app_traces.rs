@@ -54,11 +54,19 @@ async fn spans_of_both_transports_are_stored_found_and_counted() {
     let mut client = TraceServiceClient::connect(format!("http://{}", app.grpc)).await.expect("connect");
     let request = ExportTraceServiceRequest { resource_spans: vec![span("web", CLIENT, (7, 1, 0))] };
     client.export(request).await.expect("taken over gRPC");
-    let request = ExportTraceServiceRequest { resource_spans: vec![span("cart", SERVER, (7, 2, 1))] };
+    let start = now_ns() - 50_000_000;
+    let request = serde_json::json!({"resourceSpans": [{
+        "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "cart"}}]},
+        "scopeSpans": [{"spans": [{
+            "traceId": "07".repeat(16), "spanId": "02".repeat(8), "parentSpanId": "01".repeat(8),
+            "name": "GET /cart", "kind": SERVER,
+            "startTimeUnixNano": start.to_string(), "endTimeUnixNano": (start + 20_000_000).to_string(),
+        }]}],
+    }]});
     let answer = reqwest::Client::new()
         .post(format!("http://{}/v1/traces", app.http))
         .header("content-type", "application/json")
-        .body(serde_json::to_string(&request).expect("JSON"))
+        .body(request.to_string())
         .send()
         .await
         .expect("an answer");
