@@ -131,8 +131,11 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     render(&page)
 }
 
+/// Names and values of labels.
+type Pairs = Vec<(String, String)>;
+
 /// The labels that say where an alert is, at most [`TELLING_MAX`], and the others. The name is in neither.
-fn told_apart(labels: &Labels) -> (Vec<(String, String)>, Vec<(String, String)>) {
+fn told_apart(labels: &Labels) -> (Pairs, Pairs) {
     let named = labels.iter().filter(|(name, value)| *name != "alertname" && !value.is_empty());
     let mut pairs: Vec<(usize, (String, String))> = named
         .map(|(name, value)| {
