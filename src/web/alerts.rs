@@ -131,7 +131,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     render(&page)
 }
 
-/// Names and values of labels, as they are shown.
+/// Names and values of labels.
 type Pairs = Vec<(String, String)>;
 
 /// The labels that say where an alert is, at most [`TELLING_MAX`], and the others. The name is in neither.

@@ -64,7 +64,7 @@ pub(super) struct Drawing {
 pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>) -> Drawing {
     let options = Options {
         node_height: 56.0,
-        character_width: 8.2,
+        character_width: 8.5,
         min_width: 156.0,
         max_width: 250.0,
         rank_gap: 136.0,

@@ -11,11 +11,11 @@ use crate::web::hostile;
 
 const FROM: i64 = 1_763_834_400_000;
 
-/// Caller, called, answers by code.
+/// Caller and called, both `namespace/name`, and answers by code.
 type Call<'a> = (&'a str, &'a str, &'a [(&'a str, f64)]);
 
-/// Five minutes of calls: caller, called, answers by code. `namespace/name`.
-fn graph(calls: &[Call<'_>]) -> ServiceGraph {
+/// The graph of five minutes of calls.
+fn graph(calls: &[Call]) -> ServiceGraph {
     let workload = |place: &str| {
         let (namespace, name) = place.split_once('/').unwrap();
         let (namespace, name) = (Some(namespace.into()), Some(name.into()));
