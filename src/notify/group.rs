@@ -20,6 +20,8 @@ pub(super) struct Group {
     /// Resolved alerts that the last flush tells of, by fingerprint, with the time at which they ended.
     pub(super) telling_resolved: Vec<(u64, Timestamp)>,
     pub(super) flushed_once: bool,
+    /// When deliveries that never ended are no longer waited for.
+    pub(super) busy_until: Timestamp,
 }
 
 impl Group {
@@ -33,7 +35,14 @@ impl Group {
             failed: false,
             telling_resolved: Vec::new(),
             flushed_once: false,
+            busy_until: due,
         }
+    }
+
+    /// Whether its last deliveries are still under way: as in Alertmanager, a group has one flush at a time, or a slow
+    /// receiver would be told twice of the same.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        self.under_way > 0 && now < self.busy_until
     }
 
     /// Drops the resolved alerts that everybody has heard of, unless they fire again meanwhile.

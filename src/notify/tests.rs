@@ -115,6 +115,36 @@ fn a_failed_delivery_is_tried_at_the_next_interval_and_keeps_its_resolved_alerts
 }
 
 #[test]
+fn a_group_is_not_told_again_while_its_delivery_is_under_way() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
+    let slow = core.take_due(at(10));
+    assert_eq!(slow.len(), 1);
+    for seconds in 11..100 {
+        assert_eq!(core.take_due(at(seconds)).len(), 0, "after {seconds} s");
+    }
+    core.finished(&slow[0], true);
+    assert_eq!(flushes(&mut core, at(1000), |_| false), [], "it was told");
+
+    // A delivery that never ends does not silence its group.
+    core.accept(vec![alert(&[("alertname", "Y"), ("i", "a")], at(1000))], at(1000));
+    let lost = core.take_due(at(1010));
+    assert_eq!(lost.len(), 1);
+    assert_eq!(flushes(&mut core, at(1300), |_| false), [(1190, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn alerts_are_told_in_alertmanagers_order() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let labels = [("1", "x", "z"), ("2", "x", "c"), ("3", "w", "b"), ("4", "x", "a")];
+    for (second, (i, job, service)) in labels.into_iter().enumerate() {
+        let one = alert(&[("alertname", "X"), ("i", i), ("job", job), ("a_service", service)], at(second as u64));
+        core.accept(vec![one], at(second as u64));
+    }
+    assert_eq!(flushes(&mut core, at(20), |_| false), [(10, "ops first notification +[3,4,2,1] -[]".into())]);
+}
+
+#[test]
 fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
     let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
     let mut a = alert(&[("alertname", "X"), ("i", "a")], at(0));
