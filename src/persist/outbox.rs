@@ -116,7 +116,9 @@ impl OutboxPersist {
         let _ = tokio::time::timeout(LAST_PASS_LIMIT, rest).await;
         if !self.outcomes.is_empty() {
             let count = self.outcomes.len();
-            tracing::error!("{count} outcomes of notifications are not written: they may be told again after the start");
+            tracing::error!(
+                "{count} outcomes of notifications are not written: they may be told again after the start"
+            );
         }
     }
 
