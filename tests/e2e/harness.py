@@ -95,6 +95,8 @@ class Scene:
         port = self.port()
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler(answer))
         server.daemon_threads = True
+        # A killed client resets its connections.
+        server.handle_error = lambda *_: None
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self.at_end.callback(server.server_close)
         self.at_end.callback(server.shutdown)

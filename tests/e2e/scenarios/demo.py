@@ -38,7 +38,6 @@ def play(scene):
     scene.eventually("a graph of 12 workloads or more within a minute", lambda: len(workloads()), lambda count: count >= 12, 60)
     scene.note(f"workloads: {', '.join(sorted(workloads()))}")
     scene.eventually("traces within a minute", lambda: len(re.findall(r"/traces/[0-9a-f]{32}", demo.page("/traces"))), lambda count: count > 20, 30)
-    browser(scene, demo.url)
     within = 300 - (time.monotonic() - began)
     scene.eventually("the first incident's alert at the webhook within five minutes", lambda: demo.told(r"^\[terminal\] FIRING ServiceErrors.*$"), bool, within, 1)
     scene.note(f"told {time.monotonic() - began:.0f} s after the start")
@@ -46,6 +45,7 @@ def play(scene):
     unhealthy = lambda: [e["health"] for e in demo.api("/api/mesh/v1/graph", start=time.time() - 120)["edges"]]
     scene.holds("the graph shows an unhealthy edge", set(unhealthy()) - {"healthy", "idle", "unknown"}, set(unhealthy()))
     pages_answer(scene, demo)
+    browser(scene, demo.url)
     if LONG:
         guide(scene, demo, began)
     else:
@@ -85,7 +85,7 @@ def browser(scene, url):
         scene.holds("node and npm are installed", False, "install nodejs and npm (.ci/setup e2e)")
         return
     scene.equal("npm ci", 0, scene.run("npm", "ci", "--ignore-scripts", "--prefix", folder, within=300)[0])
-    code, printed = scene.run("node", script, within=600, env=os.environ | {"BASE_URL": url})
+    code, printed = scene.run("node", script, url, within=600, env=os.environ | {"BASE_URL": url})
     for line in printed.splitlines():
         print(f"    {line}")
     scene.equal("browser.mjs ends with exit code 0", 0, code)
