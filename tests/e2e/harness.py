@@ -1,5 +1,6 @@
 """What every scenario stands on: checks that are printed as they are made, free ports, processes that are always stopped,
 HTTP, and small servers that play the outside world."""
+
 import contextlib
 import http.server
 import itertools
@@ -86,7 +87,12 @@ class Scene:
     def run(self, *command, within: float = 120, **options) -> tuple[int, str]:
         """Runs a command to its end: its exit code and all it printed."""
         done = subprocess.run(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within, **options
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=within,
+            **options,
         )
         return done.returncode, done.stdout
 
