@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::group::{Group, When, reason_to_tell};
 use super::plan::{InhibitRule, Plan, Receiver};
@@ -39,7 +40,7 @@ pub struct Notification {
     pub group_key: String,
     /// Labels that make the group.
     pub group_labels: Labels,
-    /// The alerts to tell of, oldest first, with whether each fires.
+    /// The alerts to tell of, with whether each fires; by job, instance and labels, as Alertmanager sorts them.
     pub alerts: Vec<(Alert, bool)>,
     /// Why it is told now.
     pub reason: &'static str,
@@ -50,6 +51,11 @@ pub struct Notification {
     pub(super) group: u64,
     pub(super) log: LogEntry,
 }
+
+/// How soon a group is looked at again that was due while its last deliveries were under way.
+const BUSY_PAUSE: Duration = Duration::from_millis(500);
+/// How long past their deadline deliveries may be under way before their group is told again all the same.
+const BUSY_LIMIT: Duration = Duration::from_secs(120);
 
 /// The decisions of one dispatcher.
 pub(super) struct Core {
@@ -153,7 +159,7 @@ impl Core {
         let Some(group) = self.groups.get_mut(id) else { return };
         let started = alert.fired_at.unwrap_or(alert.active_at);
         group.take(fingerprint, alert);
-        if !group.flushed_once && started + settings.group_wait < now && group.due > now {
+        if group.flushed_at.is_none() && started + settings.group_wait < now && group.due > now {
             self.due.remove(&(group.due, *id));
             group.due = now;
             self.due.insert((now, *id));
@@ -204,7 +210,13 @@ impl Core {
             let sources = self.inhibition_sources(now);
             while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
                 self.due.remove(&(at, id));
-                self.flush(id, (now, &sources), &mut notifications);
+                match self.groups.get_mut(&id) {
+                    Some(group) if group.is_busy(now) => {
+                        group.due = now + BUSY_PAUSE;
+                        self.due.insert((group.due, id));
+                    }
+                    _ => self.flush(id, (now, &sources), &mut notifications),
+                }
             }
         }
         self.alerts.retain(|_, alert| alert.ends_at() > now);
@@ -254,7 +266,8 @@ impl Core {
                 .filter(|(_, _, fires)| *fires || webhook.send_resolved)
                 .map(|(_, alert, fires)| (alert.clone(), *fires))
                 .collect();
-            alerts.sort_by(|(a, _), (b, _)| (a.fired_at, &a.labels).cmp(&(b.fired_at, &b.labels)));
+            let place = |alert: &Alert| ["job", "instance"].map(|name| alert.labels.value(name).to_owned());
+            alerts.sort_by_cached_key(|(alert, _)| (place(alert), alert.labels.clone()));
             notifications.push(Notification {
                 receiver: receiver.name.clone(),
                 integration,
@@ -270,8 +283,9 @@ impl Core {
         }
         let (due, under_way) = (now + route.group_interval, notifications.len() - before);
         if let Some(group) = self.groups.get_mut(&id) {
-            (group.due, group.under_way, group.failed, group.flushed_once) = (due, under_way, false, true);
+            (group.due, group.under_way, group.failed, group.flushed_at) = (due, under_way, false, Some(now));
             group.telling_resolved = telling_resolved;
+            group.busy_until = due + BUSY_LIMIT;
             if under_way == 0 {
                 group.forget_told();
             }
@@ -290,7 +304,7 @@ impl Core {
             }
         }
         let group = self.groups.get_mut(&notification.group);
-        let Some(group) = group.filter(|group| group.due == notification.deadline) else {
+        let Some(group) = group.filter(|group| group.flushed_at == Some(notification.at)) else {
             return; // of an earlier flush: the next one has taken its alerts over
         };
         group.under_way = group.under_way.saturating_sub(1);

@@ -23,9 +23,12 @@ pub(super) struct Group {
     pub(super) failed: bool,
     /// Resolved alerts that the last flush tells of, by fingerprint, with the time at which they ended.
     pub(super) telling_resolved: Vec<(u64, Timestamp)>,
-    pub(super) flushed_once: bool,
+    /// When it was last flushed; tells the outcome of that flush from one of an earlier flush.
+    pub(super) flushed_at: Option<Timestamp>,
     /// Resolved alerts that everybody has heard of, with the time at which they ended.
     told_resolved: BTreeMap<u64, Timestamp>,
+    /// When deliveries that never ended are no longer waited for.
+    pub(super) busy_until: Timestamp,
 }
 
 impl Group {
@@ -38,8 +41,9 @@ impl Group {
             under_way: 0,
             failed: false,
             telling_resolved: Vec::new(),
-            flushed_once: false,
+            flushed_at: None,
             told_resolved: BTreeMap::new(),
+            busy_until: due,
         }
     }
 
@@ -53,6 +57,12 @@ impl Group {
         }
         self.told_resolved.remove(&fingerprint);
         self.alerts.insert(fingerprint, alert.clone());
+    }
+
+    /// Whether its last deliveries are still under way: as in Alertmanager, a group has one flush at a time, or a slow
+    /// receiver would be told twice of the same.
+    pub(super) fn is_busy(&self, now: Timestamp) -> bool {
+        self.under_way > 0 && now < self.busy_until
     }
 
     /// Drops the resolved alerts that everybody has heard of, unless they fire again meanwhile.

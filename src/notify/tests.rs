@@ -134,6 +134,36 @@ fn a_resolved_alert_that_is_sent_again_is_told_of_once() {
 }
 
 #[test]
+fn a_group_is_not_told_again_while_its_delivery_is_under_way() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
+    let slow = core.take_due(at(10));
+    assert_eq!(slow.len(), 1);
+    for seconds in 11..100 {
+        assert_eq!(core.take_due(at(seconds)).len(), 0, "after {seconds} s");
+    }
+    core.finished(&slow[0], true);
+    assert_eq!(flushes(&mut core, at(1000), |_| false), [], "it was told");
+
+    // A delivery that never ends does not silence its group.
+    core.accept(vec![alert(&[("alertname", "Y"), ("i", "a")], at(1000))], at(1000));
+    let lost = core.take_due(at(1010));
+    assert_eq!(lost.len(), 1);
+    assert_eq!(flushes(&mut core, at(1300), |_| false), [(1190, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn alerts_are_told_in_alertmanagers_order() {
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let labels = [("1", "x", "z"), ("2", "x", "c"), ("3", "w", "b"), ("4", "x", "a")];
+    for (second, (i, job, service)) in labels.into_iter().enumerate() {
+        let one = alert(&[("alertname", "X"), ("i", i), ("job", job), ("a_service", service)], at(second as u64));
+        core.accept(vec![one], at(second as u64));
+    }
+    assert_eq!(flushes(&mut core, at(20), |_| false), [(10, "ops first notification +[3,4,2,1] -[]".into())]);
+}
+
+#[test]
 fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
     let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
     let mut a = alert(&[("alertname", "X"), ("i", "a")], at(0));
@@ -210,11 +240,12 @@ fn a_late_success_of_an_earlier_flush_does_not_end_the_next_one() {
     let early = core.take_due(at(10)).remove(0);
     let b = alert(&[("alertname", "X"), ("i", "b")], at(20));
     core.accept(vec![b, resolved(a, at(30))], at(30));
-    let late = core.take_due(at(70)).remove(0);
+    // The first delivery is no longer waited for, and then ends all the same.
+    let late = core.take_due(at(200)).remove(0);
     core.finished(&early, true);
     core.finished(&late, false);
-    let next = flushes(&mut core, at(130), |_| false);
-    assert_eq!(next, [(130, "ops new alerts added +[b] -[a]".into())]);
+    let next = flushes(&mut core, at(260), |_| false);
+    assert_eq!(next, [(260, "ops new alerts added +[b] -[a]".into())]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LAST_PASS_LIMIT, PartStatus, WRITE_LIMIT, limited};
 use crate::clock::Clock;
 use crate::series::{Head, JournalBatch};
-use crate::store::{NewJournalEntry, Store, StoreError};
+use crate::store::{Health, NewJournalEntry, Store, StoreError};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most bytes of one transaction. After an outage the backlog goes in several.
@@ -39,12 +39,22 @@ impl JournalPersist {
     pub async fn run(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut health = self.store.health();
+        let mut failed = false;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
+                // A pause may be long; what waited for PostgreSQL is safe a second after its return all the same.
+                Ok(()) = health.changed(), if failed => {
+                    if *health.borrow_and_update() != Health::Available {
+                        continue;
+                    }
+                }
                 _ = tick.tick() => {}
             }
-            if let Err(error) = self.write_all(WRITE_LIMIT).await {
+            let written = self.write_all(WRITE_LIMIT).await;
+            failed = written.is_err();
+            if let Err(error) = written {
                 let pause = self.status.failed(self.clock.now(), &error);
                 tick.reset_at(Instant::now() + pause);
             }

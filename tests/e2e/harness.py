@@ -1,5 +1,6 @@
 """What every scenario stands on: checks that are printed as they are made, free ports, processes that are always stopped,
 HTTP, and small servers that play the outside world."""
+
 import contextlib
 import http.server
 import itertools
@@ -86,7 +87,12 @@ class Scene:
     def run(self, *command, within: float = 120, **options) -> tuple[int, str]:
         """Runs a command to its end: its exit code and all it printed."""
         done = subprocess.run(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=within, **options
+            [str(part) for part in command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=within,
+            **options,
         )
         return done.returncode, done.stdout
 
@@ -95,6 +101,8 @@ class Scene:
         port = self.port()
         server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler(answer))
         server.daemon_threads = True
+        # A killed client resets its connections.
+        server.handle_error = lambda *_: None
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self.at_end.callback(server.server_close)
         self.at_end.callback(server.shutdown)

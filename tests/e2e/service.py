@@ -1,4 +1,5 @@
 """meshscope under test: started on a configuration, asked over HTTP, stopped or killed."""
+
 import contextlib
 import json
 import os
@@ -37,7 +38,8 @@ class Asked:
         """The samples of a range vector, by instance."""
         data = self.api("/api/v1/query", query=expr, **params)
         return {
-            one["metric"].get("instance", ""): [(at, float(value)) for at, value in one["values"]] for one in data["result"]
+            one["metric"].get("instance", ""): [(at, float(value)) for at, value in one["values"]]
+            for one in data["result"]
         }
 
     def own(self, name: str) -> float:

@@ -1,4 +1,5 @@
 """`meshscope demo`: a graph within a minute, an alert at the webhook within five, a clean end."""
+
 import os
 import re
 import shutil
@@ -35,17 +36,34 @@ def play(scene):
     began = time.monotonic()
     demo = Demo(scene)
     workloads = lambda: [n["name"] for n in demo.api("/api/mesh/v1/graph")["nodes"] if n["kind"] == "workload"]
-    scene.eventually("a graph of 12 workloads or more within a minute", lambda: len(workloads()), lambda count: count >= 12, 60)
+    scene.eventually(
+        "a graph of 12 workloads or more within a minute", lambda: len(workloads()), lambda count: count >= 12, 60
+    )
     scene.note(f"workloads: {', '.join(sorted(workloads()))}")
-    scene.eventually("traces within a minute", lambda: len(re.findall(r"/traces/[0-9a-f]{32}", demo.page("/traces"))), lambda count: count > 20, 30)
-    browser(scene, demo.url)
+    scene.eventually(
+        "traces within a minute",
+        lambda: len(re.findall(r"/traces/[0-9a-f]{32}", demo.page("/traces"))),
+        lambda count: count > 20,
+        30,
+    )
     within = 300 - (time.monotonic() - began)
-    scene.eventually("the first incident's alert at the webhook within five minutes", lambda: demo.told(r"^\[terminal\] FIRING ServiceErrors.*$"), bool, within, 1)
+    scene.eventually(
+        "the first incident's alert at the webhook within five minutes",
+        lambda: demo.told(r"^\[terminal\] FIRING ServiceErrors.*$"),
+        bool,
+        within,
+        1,
+    )
     scene.note(f"told {time.monotonic() - began:.0f} s after the start")
-    scene.eventually("the alert's page shows it", lambda: demo.page("/alerts"), lambda page: "ServiceErrors" in page, 10)
+    scene.eventually(
+        "the alert's page shows it", lambda: demo.page("/alerts"), lambda page: "ServiceErrors" in page, 10
+    )
     unhealthy = lambda: [e["health"] for e in demo.api("/api/mesh/v1/graph", start=time.time() - 120)["edges"]]
-    scene.holds("the graph shows an unhealthy edge", set(unhealthy()) - {"healthy", "idle", "unknown"}, set(unhealthy()))
+    scene.holds(
+        "the graph shows an unhealthy edge", set(unhealthy()) - {"healthy", "idle", "unknown"}, set(unhealthy())
+    )
     pages_answer(scene, demo)
+    browser(scene, demo.url)
     if LONG:
         guide(scene, demo, began)
     else:
@@ -60,7 +78,13 @@ def play(scene):
 def guide(scene, demo, began):
     # The first failed request comes with the incident after 45 s, the rule waits five minutes more.
     within = 720 - (time.monotonic() - began)
-    scene.eventually("the guide's HighErrorRate at the webhook within 12 minutes", lambda: demo.told(r"^\[terminal\] FIRING HighErrorRate.*$"), bool, within, 1)
+    scene.eventually(
+        "the guide's HighErrorRate at the webhook within 12 minutes",
+        lambda: demo.told(r"^\[terminal\] FIRING HighErrorRate.*$"),
+        bool,
+        within,
+        1,
+    )
     scene.note(f"told {time.monotonic() - began:.0f} s after the start")
     scene.equal("the shipped pack stays off the terminal", [], demo.told(r"^\[terminal\] \w+ Istio.*$"))
 
@@ -69,7 +93,9 @@ def pages_answer(scene, demo):
     for path in ["/", "/graph", "/alerts", "/traces", "/explore", "/targets"]:
         page = demo.page(path)
         loaded = re.findall(r'(?:\ssrc|<link[^>]*href)="([^"]*)"', page)
-        scene.equal(f"{path} loads nothing from elsewhere", [], [link for link in loaded if not link.startswith(("/", "data:"))])
+        scene.equal(
+            f"{path} loads nothing from elsewhere", [], [link for link in loaded if not link.startswith(("/", "data:"))]
+        )
     for asset in set(re.findall(r'(?:href|src)="(/assets/[^"]*)"', demo.page("/graph"))):
         scene.holds(f"{asset.split('.')[0]} is served", len(demo.page(asset)) > 100)
 
@@ -85,7 +111,7 @@ def browser(scene, url):
         scene.holds("node and npm are installed", False, "install nodejs and npm (.ci/setup e2e)")
         return
     scene.equal("npm ci", 0, scene.run("npm", "ci", "--ignore-scripts", "--prefix", folder, within=300)[0])
-    code, printed = scene.run("node", script, within=600, env=os.environ | {"BASE_URL": url})
+    code, printed = scene.run("node", script, url, within=600, env=os.environ | {"BASE_URL": url})
     for line in printed.splitlines():
         print(f"    {line}")
     scene.equal("browser.mjs ends with exit code 0", 0, code)

@@ -1,19 +1,22 @@
 """Real pages of proxies, scraped over HTTP: every sample counted as another parser counts it, edges in the graph."""
+
 import json
 import re
 
 from service import Service, job
 
-OWN = {
-    "own/istio.prom": """# TYPE istio_requests_total counter
+OWN = {"own/istio.prom": """# TYPE istio_requests_total counter
 istio_requests_total{reporter="source",source_workload="web",source_workload_namespace="shop",destination_workload="cart",\
 destination_workload_namespace="shop",destination_service="cart.shop.svc.cluster.local",destination_service_name="cart",\
 destination_service_namespace="shop",request_protocol="http",response_code="200",response_flags="-"} 7
-"""
-}
+"""}
 OWN_PARSED = {"own/istio.prom": {"samples": 1, "openmetrics": False, "samples_by_name": {"istio_requests_total": 1}}}
 ADDED_BY_SCRAPING = {
-    "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling", "scrape_series_added",
+    "up",
+    "scrape_duration_seconds",
+    "scrape_samples_scraped",
+    "scrape_samples_post_metric_relabeling",
+    "scrape_series_added",
 }
 # A dump for backfilling: each of its series stands there at five times, which are ignored here.
 DISTINCT = {"generic/dump-openmetrics.prom": {"my_counter": 1, "my_gauge": 1}}
@@ -35,8 +38,16 @@ def play(scene):
 
     def answer(_method, path, _body, _headers):
         name = path.lstrip("/")
-        kind = "application/openmetrics-text; version=1.0.0; charset=utf-8" if parsed[name]["openmetrics"] else "text/plain; version=0.0.4"
-        text = SAMPLE.sub(lambda found: f"{found[1]}{float(found[2]) + moved['by']:g}{found[3]}", pages[name]) if moved["by"] else pages[name]
+        kind = (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8"
+            if parsed[name]["openmetrics"]
+            else "text/plain; version=0.0.4"
+        )
+        text = (
+            SAMPLE.sub(lambda found: f"{found[1]}{float(found[2]) + moved['by']:g}{found[3]}", pages[name])
+            if moved["by"]
+            else pages[name]
+        )
         return 200, kind, text.encode()
 
     address = f"127.0.0.1:{scene.serve(answer)}"
@@ -63,9 +74,17 @@ def counted(scene, service, name, expected):
             # The other parser gives every counter the ending _total.
             name_there = metric if metric in names else f"{metric}_total"
             got[name_there] = got.get(name_there, 0) + int(count)
-    differs = {metric: (names.get(metric), got.get(metric)) for metric in names.keys() | got if names.get(metric) != got.get(metric)}
+    differs = {
+        metric: (names.get(metric), got.get(metric))
+        for metric in names.keys() | got
+        if names.get(metric) != got.get(metric)
+    }
     scene.equal(f"{name}: {expected['samples']} samples, by name (expected, got)", {}, differs)
-    scene.equal(f"{name}: scrape_samples_scraped", expected["samples"], service.number(f'scrape_samples_scraped{{job="{name}"}}'))
+    scene.equal(
+        f"{name}: scrape_samples_scraped",
+        expected["samples"],
+        service.number(f'scrape_samples_scraped{{job="{name}"}}'),
+    )
 
 
 def edges(scene, service, pages, moved):
@@ -73,7 +92,9 @@ def edges(scene, service, pages, moved):
     for _ in range(3):
         moved["by"] += 60
         before = service.number("min(timestamp(up))")
-        scene.eventually("a later page is scraped", lambda: service.number("min(timestamp(up))"), lambda at: at > before + 1, 10)
+        scene.eventually(
+            "a later page is scraped", lambda: service.number("min(timestamp(up))"), lambda at: at > before + 1, 10
+        )
     wanted = {("web", "cart")}
     if "istio/mesh-1.1.requests.prom" in pages:
         wanted |= {("productpage-v1", "reviews-v1"), ("productpage-v1", "details-v1")}

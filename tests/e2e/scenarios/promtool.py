@@ -1,4 +1,5 @@
 """promtool asks our API, and agrees with our verdicts on rules; our own metrics page passes its lint."""
+
 import re
 
 from service import Service, job
@@ -52,7 +53,7 @@ def rules(scene):
     broken.write_text('groups: [{name: g, rules: [{alert: A, expr: "sum("}]}]')
     good = scene.folder / "test.yaml"
     good.write_text(
-        'rule_files: [rules.yaml]\ntests: [{input_series: [{series: s, values: 1 1 1}], alert_rule_test: '
+        "rule_files: [rules.yaml]\ntests: [{input_series: [{series: s, values: 1 1 1}], alert_rule_test: "
         "[{eval_time: 1m, alertname: A, exp_alerts: []}]}]"
     )
     (scene.folder / "rules.yaml").write_text("groups: [{name: g, rules: [{alert: A, expr: s > 0}]}]")

@@ -1,4 +1,5 @@
 """The OpenTelemetry SDK for Python delivers spans over gRPC and over HTTP."""
+
 import re
 import subprocess
 
@@ -43,18 +44,40 @@ def play(scene):
         scene.equal(f"{kind}: the SDK reports no error", (0, ""), (sent.returncode, sent.stderr))
         both = f'service=~"(orders|stock)-{kind}"'
         scene.eventually(
-            f"{kind}: all 100 spans are counted", lambda: service.number(f"sum(traces_spanmetrics_calls_total{{{both}}})"), lambda n: n == 100, 20
+            f"{kind}: all 100 spans are counted",
+            lambda: service.number(f"sum(traces_spanmetrics_calls_total{{{both}}})"),
+            lambda n: n == 100,
+            20,
         )
         edge = f'{{client="orders-{kind}",server="stock-{kind}"}}'
         scene.equal(f"{kind}: 50 calls are paired", 50, service.number(f"traces_service_graph_request_total{edge}"))
         scene.equal(f"{kind}: 5 of them failed", 5, service.number(f"traces_service_graph_request_failed_total{edge}"))
         trace = sent.stdout.strip()
-        page = scene.eventually(f"{kind}: the trace has its page", lambda: service.page(f"/traces/{trace}"), lambda page: f"stock-{kind}" in page, 10)
-        scene.holds(f"{kind}: attribute values are escaped", "<b>" not in page and ("&lt;b&gt;" in page or "&#60;b&#62;" in page), page)
+        page = scene.eventually(
+            f"{kind}: the trace has its page",
+            lambda: service.page(f"/traces/{trace}"),
+            lambda page: f"stock-{kind}" in page,
+            10,
+        )
+        scene.holds(
+            f"{kind}: attribute values are escaped",
+            "<b>" not in page and ("&lt;b&gt;" in page or "&#60;b&#62;" in page),
+            page,
+        )
         found = service.page(f"/traces?service=stock-{kind}")
-        scene.equal(f"{kind}: the search finds 50 traces of the service", 50, len(set(re.findall(r"/traces/[0-9a-f]{32}", found))))
+        scene.equal(
+            f"{kind}: the search finds 50 traces of the service",
+            50,
+            len(set(re.findall(r"/traces/[0-9a-f]{32}", found))),
+        )
         failed = service.page(f"/traces?service=stock-{kind}&errors=1")
-        scene.equal(f"{kind}: the search by errors finds the five", 5, len(set(re.findall(r"/traces/[0-9a-f]{32}", failed))))
+        scene.equal(
+            f"{kind}: the search by errors finds the five", 5, len(set(re.findall(r"/traces/[0-9a-f]{32}", failed)))
+        )
     scene.equal("200 spans were accepted", 200, service.own("otlp_accepted_spans_total"))
-    scene.equal("no request was refused", 0, service.own("otlp_refused_requests_total") + service.own("otlp_malformed_requests_total"))
+    scene.equal(
+        "no request was refused",
+        0,
+        service.own("otlp_refused_requests_total") + service.own("otlp_malformed_requests_total"),
+    )
     service.ends_well()
