@@ -12,7 +12,6 @@ use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Deserialize;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -59,7 +58,8 @@ impl Telemetry {
     /// When the OTLP address is not one, or logging was started before.
     pub fn start(format: LogFormat, default_level: &str, config: &Config) -> anyhow::Result<Self> {
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
         let lines = match format {
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -67,12 +67,11 @@ impl Telemetry {
         let endpoint = config.otlp_endpoint.as_deref();
         let provider = endpoint.map(|endpoint| provider(endpoint, config.sampling_ratio)).transpose()?;
         let spans = provider.as_ref().map(|provider| {
-            // The exporter's own crates make spans of their own; following them would never end.
-            let ours = EnvFilter::new("meshscope=info");
+            // The exporter's own crates make spans of their own; following them would never end. Ours are of level debug,
+            // so that they neither lengthen the lines of the log nor cost anything without an address for them.
+            let ours = EnvFilter::new("meshscope=debug");
             tracing_opentelemetry::layer().with_tracer(provider.tracer("meshscope")).with_filter(ours)
         });
-        // A line says what it is about by itself; without an address for them, spans then cost nothing.
-        let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
         tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
         Ok(Self { provider })
     }

@@ -59,6 +59,11 @@ impl TargetLoop {
         Self { shared, assigned, cell, key, state: Box::default(), last: None }
     }
 
+    #[cfg(test)]
+    pub fn state_for_tests(&mut self) -> &mut TargetState {
+        &mut self.state
+    }
+
     /// Scrapes until `shutdown` fires or the target has been gone for long enough.
     pub async fn run(mut self, shutdown: CancellationToken) -> TargetKey {
         loop {
@@ -105,7 +110,7 @@ impl TargetLoop {
     }
 
     /// One scrape, in the slot that has begun.
-    #[tracing::instrument(name = "scrape", skip_all, fields(job = %target.job.name, target.url = %target.url))]
+    #[tracing::instrument(level = "debug", name = "scrape", skip_all, fields(job = %target.job.name, target.url = %target.url))]
     pub async fn scrape(&mut self, target: Arc<Target>, client: &Client, slot: Timestamp) {
         if self.last.as_ref().is_some_and(|(last, _)| last.job != target.job) {
             self.state.settings_changed();
