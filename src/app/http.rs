@@ -32,7 +32,7 @@ pub(super) fn around(router: Router) -> Router {
 /// Names and attributes are those of OpenTelemetry's HTTP conventions; no query string, which may hold what users seek.
 fn span(request: &Request) -> Span {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    tracing::debug_span!(
+    tracing::info_span!(
         "request",
         otel.name = format!("{} {route}", request.method()).trim_end(),
         otel.kind = "server",

@@ -168,7 +168,6 @@ impl Group {
 
     /// Evaluates all rules as of `at`, the scheduled time.
     #[tracing::instrument(
-        level = "debug",
         name = "evaluate rule group",
         skip_all,
         fields(rule.group = %self.definition.name, rule.file = %self.definition.file)

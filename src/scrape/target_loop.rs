@@ -110,7 +110,7 @@ impl TargetLoop {
     }
 
     /// One scrape, in the slot that has begun.
-    #[tracing::instrument(level = "debug", name = "scrape", skip_all, fields(job = %target.job.name, target.url = %target.url))]
+    #[tracing::instrument(name = "scrape", skip_all, fields(job = %target.job.name, target.url = %target.url))]
     pub async fn scrape(&mut self, target: Arc<Target>, client: &Client, slot: Timestamp) {
         if self.last.as_ref().is_some_and(|(last, _)| last.job != target.job) {
             self.state.settings_changed();
