@@ -12,7 +12,6 @@ use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use serde::Deserialize;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
@@ -20,6 +19,8 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 pub use metrics::{Kind, Label, Metrics};
 
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The exporter's own crates make spans of their own, below info; following them would never end.
+const EXPORTER_QUIET: [&str; 5] = ["h2=info", "hyper_util=info", "tonic=info", "tower=info", "opentelemetry_sdk=info"];
 
 /// The block `telemetry`: what meshscope tells of itself.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,27 +54,32 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Starts logs, and spans when there is an address for them. The level comes from `RUST_LOG`, else `default_level`.
+    /// Starts logs, and spans when there is an address for them. The level comes from `RUST_LOG`, else `default_level`; it
+    /// holds for spans too, which are of level info.
+    ///
+    /// One filter for both on purpose: with one for each layer, lines were seen to vanish from the log. sqlx asks
+    /// `tracing::enabled!` for each query, and the verdict it leaves behind is the likely cause.
     ///
     /// # Errors
     /// When the OTLP address is not one, or logging was started before.
     pub fn start(format: LogFormat, default_level: &str, config: &Config) -> anyhow::Result<Self> {
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+        let endpoint = config.otlp_endpoint.as_deref();
+        let provider = endpoint.map(|endpoint| provider(endpoint, config.sampling_ratio)).transpose()?;
+        if provider.is_some() {
+            for directive in EXPORTER_QUIET {
+                filter = filter.add_directive(directive.parse()?);
+            }
+        }
+        let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(is_terminal);
         let lines = match format {
             LogFormat::Text => lines.with_target(false).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
-        let endpoint = config.otlp_endpoint.as_deref();
-        let provider = endpoint.map(|endpoint| provider(endpoint, config.sampling_ratio)).transpose()?;
-        let spans = provider.as_ref().map(|provider| {
-            // The exporter's own crates make spans of their own; following them would never end.
-            let ours = EnvFilter::new("meshscope=info");
-            tracing_opentelemetry::layer().with_tracer(provider.tracer("meshscope")).with_filter(ours)
-        });
-        // A line says what it is about by itself; without an address for them, spans then cost nothing.
-        let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
-        tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init()?;
+        let spans =
+            provider.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("meshscope")));
+        tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init()?;
         Ok(Self { provider })
     }
 

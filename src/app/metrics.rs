@@ -228,7 +228,7 @@ fn add_rollup(metrics: &mut Metrics, rollup: &Rollup) {
     let counters = rollup.counters();
     metrics.count("rollup_samples", "Samples counted for edges.", counters, |c| &c.samples);
     metrics.count("rollup_resets", "Counter resets seen.", counters, |c| &c.resets);
-    metrics.count("rollup_minutes_missed", "Increments outside the minutes held.", counters, |c| &c.minutes_missed);
+    metrics.count("rollup_missed_increments", "Increments outside the minutes held.", counters, |c| &c.minutes_missed);
     metrics.count("rollup_outcomes_folded", "Outcomes folded into their class.", counters, |c| &c.outcomes_folded);
     let help = "Samples, edges and histograms that were not counted, by reason.";
     let point = |reason| ("rollup_refused", Some(("reason", reason)));

@@ -43,18 +43,26 @@ fn shown(node: &Node, key: Option<&str>) -> serde_json::Value {
     }
 }
 
-/// A webhook's address may be a secret as a whole; any other address loses its password.
+/// A webhook's or list's address may be a secret as a whole; any other address loses its password, and with it its query
+/// when that may hold one.
 fn shown_text(text: &str, key: Option<&str>) -> String {
-    match key {
-        Some("url") => "<secret>".to_owned(),
-        Some("database_url" | "proxy_url") => match reqwest::Url::parse(text) {
-            Ok(mut url) if url.password().is_some() => match url.set_password(Some("xxxxx")) {
-                Ok(()) => url.to_string(),
-                Err(()) => "<secret>".to_owned(),
-            },
-            Ok(url) => url.to_string(),
-            Err(_) => "<secret>".to_owned(),
-        },
-        _ => text.to_owned(),
+    if key == Some("url") {
+        return "<secret>".to_owned();
     }
+    let Ok(mut url) = reqwest::Url::parse(text) else {
+        let must_be_one = matches!(key, Some("database_url" | "proxy_url"));
+        return if must_be_one { "<secret>".to_owned() } else { text.to_owned() };
+    };
+    let names_a_secret = |name: &str| name.contains("password") || name.contains("token") || name.contains("secret");
+    let in_query = url.query_pairs().any(|(name, _)| names_a_secret(&name));
+    if url.password().is_none() && !in_query {
+        return text.to_owned();
+    }
+    if in_query {
+        url.set_query(Some("xxxxx"));
+    }
+    if url.password().is_some() && url.set_password(Some("xxxxx")).is_err() {
+        return "<secret>".to_owned();
+    }
+    url.to_string()
 }

@@ -63,3 +63,107 @@ webb: {}
     has("undefined receiver \"nobody\"");
     has("scrape config `a`: another entry has the same job_name");
 }
+
+#[test]
+fn every_block_is_read_into_its_module() {
+    let text = "
+global: {evaluation_interval: 30s, rule_query_offset: 5s, scrape_timeout: 3s, external_labels: {cluster: east}}
+web: {listen: '127.0.0.1:1', external_url: 'https://mesh.example/'}
+otlp: {grpc_listen: '127.0.0.1:2', http_listen: '127.0.0.1:3', max_request_bytes: 1MB, limits: {span_bytes: 32768}}
+traces: {retention: 12h, pair_wait: 5s, index: {}}
+storage:
+  database_url: postgres://m@db/m
+  path: /var/lib/x
+  connections_max: 5
+  shared_buffers: 64MB
+  retention: {raw: 3d, five_minutes: 30d, edge_minutes: 1d, edge_hours: 90d, spans: 1d, alerts: 60d, mesh: 60d}
+  memory_window: 4h
+  out_of_order_window: 1m
+  series_limit: 1000
+  journal_limit_bytes: 10MB
+scrape: {concurrency: 7}
+graph: {health: {}}
+rollup: {keep: 20m, edge_limit: 10, outcome_limit: 5}
+promql: {}
+telemetry: {otlp_endpoint: 'http://127.0.0.1:4317', sampling_ratio: 0.5}
+route: {receiver: ops}
+receivers: [{name: ops}]
+inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
+";
+    let config = Config::parse(text, None).unwrap_or_else(|error| panic!("{error}"));
+    let seconds = |duration: PromDuration| duration.get().as_secs();
+    assert_eq!((seconds(config.evaluation_interval), seconds(config.rules.rule_query_offset)), (30, 5));
+    assert_eq!(seconds(config.promql.default_subquery_step), 30);
+    assert_eq!(config.web.external_url.as_deref(), Some("https://mesh.example/"));
+    assert_eq!((config.web.listen.port(), config.otlp.grpc_listen.port(), config.otlp.http_listen.port()), (1, 2, 3));
+    assert_eq!((config.otlp.max_request_bytes.0, config.traces.retention.map(seconds)), (1 << 20, Some(12 * 3600)));
+    assert_eq!((config.store.connections_max, config.store.shared_buffers.0), (5, 64 << 20));
+    assert_eq!(config.store.path.as_deref(), Some(Path::new("/var/lib/x")));
+    let kept = &config.store.retention;
+    let days = [kept.raw, kept.five_minutes, kept.edge_minutes, kept.edge_hours, kept.spans, kept.alerts, kept.mesh];
+    assert_eq!(days.map(|kept| seconds(kept) / 86_400), [3, 30, 1, 90, 1, 60, 60]);
+    assert_eq!((seconds(config.series.memory_window), seconds(config.series.out_of_order_window)), (4 * 3600, 60));
+    assert_eq!((config.series.series_limit, config.series.journal_limit_bytes.0), (1000, 10 << 20));
+    assert_eq!((config.scrape.concurrency, seconds(config.rollup.keep)), (7, 1200));
+    assert_eq!((config.rollup.edge_limit, config.rollup.outcome_limit), (10, 5));
+    assert_eq!(config.telemetry.sampling_ratio, 0.5);
+}
+
+#[test]
+fn a_mistake_in_any_block_is_named_with_its_path() {
+    for (text, part) in [
+        ("global: {evaluation_interval: 0s}", "global.evaluation_interval must be longer than 0s"),
+        ("global: {external_labels: {__name__: x}}", "global.external_labels: \"__name__\" is not a valid label name"),
+        ("web: {listen: nowhere}", "m.yaml:1:15: web.listen"),
+        ("otlp: {grpc_listn: 'x'}", "did you mean \"grpc_listen\"?"),
+        ("traces: {retention: soon}", "traces.retention"),
+        ("storage: {retention: {raww: 3d}}", "did you mean \"raw\"?"),
+        ("storage: {shared_buffers: much}", "storage.shared_buffers"),
+        ("scrape: {concurrency: -1}", "scrape.concurrency"),
+        ("rollup: {keep: 1x}", "rollup.keep"),
+        ("graph: {helth: {}}", "did you mean \"health\"?"),
+        ("telemetry: {sampling_ratio: 2}", "telemetry.sampling_ratio must be between 0 and 1"),
+        ("receivers: [{name: a}, {name: a}]\nroute: {receiver: a}", "a"),
+        ("scrape_configs: [{job_name: a, scrape_interval: 1m, scrape_timeout: 2m}]", "a"),
+        ("rule_files: 3", "rule_files"),
+        (
+            "route: {receiver: ops, mute_time_intervals: [night]}\nreceivers: [{name: ops}]",
+            "mute_time_intervals is not supported",
+        ),
+    ] {
+        let found = problems(text);
+        assert!(found.iter().any(|line| line.contains(part)), "{text}: {part} not in {found:#?}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let text = "
+scrape_configs:
+- job_name: a
+  basic_auth: {username: user, password: hidden1}
+- job_name: b
+  authorization: {type: Bearer, credentials: hidden2}
+- job_name: c
+  oauth2: {client_id: id, client_secret: hidden3, token_url: 'https://t/x', scopes: [s]}
+  proxy_url: http://u:hidden4@proxy:3128
+- job_name: d
+  bearer_token: hidden5
+  http_sd_configs: [{url: 'https://u:hidden9@sd/list?token=hidden10'}]
+route: {receiver: ops}
+receivers:
+- name: ops
+  webhook_configs: [{url: 'https://chat/hooks/hidden6', http_config: {basic_auth: {password: hidden7}}}]
+  pagerduty_configs: [{routing_key: hidden8}]
+  slack_configs: [{api_url: 'https://hooks/hidden11'}]
+storage: {database_url: 'postgres://m:hidden12@db/m?sslpassword=hidden13'}
+telemetry: {otlp_endpoint: 'http://u:hidden14@collector:4317'}
+web: {external_url: 'http://u:hidden15@mesh/'}
+";
+    let shown = redacted(text);
+    assert!(!shown.contains("hidden"), "{shown}");
+    for kept in ["username: user", "job_name: b", "client_id: id", "db/m", "https://t/x"] {
+        assert!(shown.contains(kept), "{kept} not in {shown}");
+    }
+    assert_eq!(redacted(": : :\n- ["), "");
+}

@@ -58,6 +58,8 @@ pub(super) struct TargetState {
     metadata: metadata::Table,
     /// When the last good page was scraped. A series that it did not have counts from zero since then.
     good_at: Option<Timestamp>,
+    /// Whether a scrape has failed since.
+    failed_since: bool,
 }
 
 impl TargetState {
@@ -88,11 +90,12 @@ impl TargetState {
         match &result {
             Ok(()) => {
                 self.settle(sinks, work);
-                self.good_at = Some(at);
+                (self.good_at, self.failed_since) = (Some(at), false);
             }
             Err(_) => {
                 work.clear();
                 self.end_all(sinks, work);
+                self.failed_since = true;
             }
         }
         let counts = self.counts;
@@ -156,8 +159,9 @@ impl TargetState {
         let shared = &sinks.metadata;
         let mut parser = Parser::new(fetched.format, page);
         let mut kind = MetricKind::Unknown;
-        // After a longer gap known series begin anew, and new ones with them.
-        let zero_at = self.good_at.filter(|good_at| *good_at < at && at.since(*good_at) <= rollup::MAX_GAP);
+        // After a longer failure known series begin anew, and new ones with them.
+        let holds = |good_at: &Timestamp| !self.failed_since || at.since(*good_at) <= rollup::MAX_GAP;
+        let zero_at = self.good_at.filter(|good_at| *good_at < at && holds(good_at));
         let reader = Reader { target, sinks, at, limits: target.job.limits, zero_at };
         self.cache.begin_page();
         self.metadata.begin_page();

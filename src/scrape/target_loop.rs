@@ -59,6 +59,11 @@ impl TargetLoop {
         Self { shared, assigned, cell, key, state: Box::default(), last: None }
     }
 
+    #[cfg(test)]
+    pub fn state_for_tests(&mut self) -> &mut TargetState {
+        &mut self.state
+    }
+
     /// Scrapes until `shutdown` fires or the target has been gone for long enough.
     pub async fn run(mut self, shutdown: CancellationToken) -> TargetKey {
         loop {

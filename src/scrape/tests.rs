@@ -561,3 +561,104 @@ async fn follows_targets_and_stops_without_ending_series() {
     assert!(counters.scrapes.load(Ordering::Relaxed) >= 4);
     assert_eq!((counters.failures.load(Ordering::Relaxed), counters.restarts.load(Ordering::Relaxed)), (0, 0));
 }
+
+// === increments of edges ===
+
+/// An Istio series of the edge web → cart, or its bucket.
+fn istio(name: &str, code: &str, value: u32) -> String {
+    format!(
+        "{name}{{reporter=\"source\",source_workload=\"web\",destination_workload=\"cart\",\
+         destination_service_name=\"cart\",request_protocol=\"http\",response_code=\"{code}\"}} {value}\n"
+    )
+}
+
+fn requests(code: &str, value: u32) -> String {
+    istio("istio_requests_total", code, value)
+}
+
+impl Harness {
+    /// Requests of each code, of all minutes.
+    fn counted(&self) -> Vec<(String, f64)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for minute in self.one.shared.sinks.rollup.recent(Timestamp::MIN) {
+            assert_eq!(minute.edge.source.name.as_deref(), Some("web"));
+            for (outcome, count) in minute.requests {
+                *counts.entry(outcome.code.to_string()).or_insert(0.0) += count;
+            }
+        }
+        counts.into_iter().filter(|(_, count)| *count > 0.0).collect()
+    }
+
+    fn slots(&self) -> usize {
+        self.one.shared.sinks.rollup.size().slots
+    }
+}
+
+#[track_caller]
+fn assert_counted(harness: &Harness, expect: &[(&str, f64)]) {
+    let found = harness.counted();
+    let expect: Vec<(String, f64)> = expect.iter().map(|(code, count)| ((*code).to_owned(), *count)).collect();
+    assert_eq!(found.len(), expect.len(), "{found:?}");
+    for ((code, count), (expect_code, expect_count)) in found.iter().zip(&expect) {
+        assert!(code == expect_code && (count - expect_count).abs() < 1e-9, "{found:?}, expected {expect:?}");
+    }
+}
+
+#[tokio::test]
+async fn edges_count_what_happened_between_scrapes_and_new_series_from_zero() {
+    let mut harness = Harness::new("").await;
+    // Nobody knows since when the first page's series count.
+    harness.scrape_page(0, &requests("200", 1000)).await;
+    assert_counted(&harness, &[]);
+    // A series that the page before did not have counted from zero since then.
+    harness.scrape_page(15, &(requests("200", 1010) + &requests("503", 4))).await;
+    assert_counted(&harness, &[("200", 10.0), ("503", 4.0)]);
+    // A failed scrape ends all; back within five minutes the difference counts, and what is new counts since the last
+    // good page.
+    *harness.reply.lock() = Reply { status: 500, ..Reply::text("") };
+    harness.scrape(30).await;
+    harness.scrape_page(45, &(requests("200", 1013) + &requests("503", 5) + &requests("404", 2))).await;
+    assert_counted(&harness, &[("200", 13.0), ("404", 2.0), ("503", 5.0)]);
+    // One vanishes and comes back; the proxy restarts and counts anew.
+    harness.scrape_page(60, &requests("200", 1014)).await;
+    harness.scrape_page(75, &(requests("200", 3) + &requests("503", 6))).await;
+    assert_counted(&harness, &[("200", 17.0), ("404", 2.0), ("503", 6.0)]);
+    assert_eq!(harness.slots(), 3);
+}
+
+#[tokio::test]
+async fn after_a_gap_or_new_rules_series_begin_anew() {
+    let mut harness = Harness::new("").await;
+    harness.scrape_page(0, &requests("200", 1000)).await;
+    // Failures for longer than MAX_GAP: old and new series begin anew.
+    *harness.reply.lock() = Reply { status: 500, ..Reply::text("") };
+    harness.scrape(15).await;
+    harness.scrape_page(301, &(requests("200", 2000) + &requests("503", 50))).await;
+    assert_counted(&harness, &[]);
+    harness.scrape_page(316, &(requests("200", 2001) + &requests("503", 52))).await;
+    assert_counted(&harness, &[("200", 1.0), ("503", 2.0)]);
+    // Other rules for the job: what they bring in was counting before.
+    harness.one.state_for_tests().settings_changed();
+    harness.scrape_page(331, &(requests("200", 2002) + &requests("503", 52) + &requests("404", 70))).await;
+    assert_counted(&harness, &[("200", 2.0), ("503", 2.0)]);
+    harness.scrape_page(346, &(requests("404", 71) + &requests("500", 9))).await;
+    assert_counted(&harness, &[("200", 2.0), ("404", 1.0), ("500", 9.0), ("503", 2.0)]);
+}
+
+#[tokio::test]
+async fn a_target_that_is_gone_gives_back_what_counted_for_it() {
+    let mut harness = Harness::new("").await;
+    let buckets = ["1", "5", "+Inf"].map(|le| {
+        let bucket = istio("istio_request_duration_milliseconds_bucket", "200", 10);
+        bucket.replace("{reporter", &format!("{{le=\"{le}\",reporter"))
+    });
+    harness.scrape_page(0, &(requests("200", 10) + &buckets.concat())).await;
+    assert_eq!(harness.slots(), 4);
+    let shared = Arc::clone(&harness.one.shared);
+    let at = Timestamp::from_millis(START + 3_615_000);
+    harness.one.state_for_tests().remove(&shared.sinks, at, &mut super::workspace::Workspace::default());
+    assert_eq!((harness.slots(), harness.counted()), (0, Vec::new()));
+    // Should it come back, its first page is a first page.
+    harness.scrape_page(30, &requests("200", 500)).await;
+    assert_counted(&harness, &[]);
+}

@@ -214,7 +214,10 @@ async fn a_signal_under_load_ends_it_soon_with_every_sample_and_our_own_spans_ke
     load.abort();
     let log = std::fs::read_to_string(&log_file).expect("read the log");
     assert!(status.success() && took < Duration::from_secs(10), "{status} after {took:?}\n{log}");
-    assert!(!log.contains("panicked"), "{log}");
+    assert!(!log.contains("panicked") && !log.contains('\u{1b}'), "{log}");
+    for line in ["the database is open", "1 rule groups: 0 unchanged, 1 new", "stopping"] {
+        assert!(log.contains(line), "{line} not in {log}");
+    }
     drop(hanging);
 
     // The journal has what was scraped until the end: about one page each second, at most two seconds old.
