@@ -123,15 +123,15 @@ fn dashboards_are_written_as_files_and_as_config_maps() {
     let folder = new_folder();
     let (json, maps) = (folder.join("json"), folder.join("maps"));
     let (json, maps) = (json.to_string_lossy(), maps.to_string_lossy());
-    assert_eq!(run(&["dashboards", "export", "--out", &json]).0, 0);
-    assert_eq!(run(&["dashboards", "export", "--out", &json, "--check"]).0, 0);
+    assert_eq!(run(&["dashboards", "export", "--out", &json, "--format", "json"]).0, 0);
+    assert_eq!(run(&["dashboards", "export", "--out", &json, "--format", "json", "--check"]).0, 0);
     let files: Vec<_> = std::fs::read_dir(&*json).expect("written").flatten().map(|entry| entry.path()).collect();
     assert!(!files.is_empty() && files.iter().all(|file| file.extension().is_some_and(|e| e == "json")), "{files:?}");
     let text = std::fs::read_to_string(&files[0]).expect("a dashboard");
     let dashboard: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert!(dashboard["title"].is_string() && dashboard["panels"].is_array());
     std::fs::OpenOptions::new().append(true).open(&files[0]).and_then(|mut f| f.write_all(b"\n")).expect("append");
-    let (code, _, err) = run(&["dashboards", "export", "--out", &json, "--check"]);
+    let (code, _, err) = run(&["dashboards", "export", "--out", &json, "--format", "json", "--check"]);
     assert!(code == 1 && err.contains("is stale: run `meshscope dashboards export`"), "{code} {err}");
 
     let arguments = ["dashboards", "export", "--out", &maps, "--format", "configmap", "--namespace", "observe"];

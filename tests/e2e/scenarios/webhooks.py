@@ -1,6 +1,7 @@
 """The bodies of webhooks are those of Alertmanager, field by field, for the same alerts and routes."""
 
 import json
+import os
 import pathlib
 import shutil
 import time
@@ -29,7 +30,7 @@ RULES = {
         }
     ]
 }
-ALERTMANAGERS = [shutil.which("prometheus-alertmanager"), "/tmp/peers/root/usr/bin/prometheus-alertmanager"]
+ALERTMANAGERS = [shutil.which("prometheus-alertmanager"), os.environ.get("ALERTMANAGER_BINARY")]
 
 
 def routes(url):
