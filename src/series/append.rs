@@ -88,8 +88,10 @@ impl<'a> Append<'a> {
         for members in elsewhere.chunk_by(|a, b| a.0.id() == b.0.id()) {
             self.append_to_members(members);
         }
-        for (group, slot, i) in std::mem::take(&mut self.with_past) {
-            self.append_to_past(&group, slot, i);
+        let mut with_past = std::mem::take(&mut self.with_past);
+        with_past.sort_by_key(|(group, slot, i)| (group.id(), *slot, *i));
+        for twins in with_past.chunk_by(|a, b| (a.0.id(), a.1) == (b.0.id(), b.1)) {
+            self.append_to_past(twins);
         }
         if !self.homeless.is_empty() {
             self.found_groups();
@@ -227,11 +229,14 @@ impl<'a> Append<'a> {
         plain
     }
 
-    /// Puts one sample unless a former group of its series has one of this time.
-    fn append_to_past(&mut self, group: &Arc<Group>, slot: u32, i: usize) {
-        let (series, value) = self.batch[i];
+    /// Puts the samples of one series unless a former group of it has one of this time.
+    ///
+    /// All of them at once: the first may make the series leave its slot, and the others must go with it.
+    fn append_to_past(&mut self, twins: &[(Arc<Group>, u32, usize)]) {
+        let (group, slot, first) = &twins[0];
+        let (slot, series) = (*slot, self.batch[*first].0);
         if group.lock().is_too_old(slot, self.at, self.window_ms) {
-            self.result.out_of_order += 1;
+            self.result.out_of_order += twins.len();
             return;
         }
         let places: Vec<Place> = self.shared.index.read().places(series.0).cloned().collect();
@@ -239,14 +244,16 @@ impl<'a> Append<'a> {
         for place in former {
             let stored = place.group.lock().value_at(place.slot, self.at);
             if let Some(stored) = stored {
-                return self.repeat(stored, stored_bits(value));
+                return twins.iter().for_each(|(_, _, i)| self.repeat(stored, stored_bits(self.batch[*i].1)));
             }
         }
         let mut state = group.lock();
         if state.is_owned(slot, series.0) {
-            self.put_each(group, &mut state, &[(slot, i)]);
+            let members: Vec<(u32, usize)> = twins.iter().map(|(_, slot, i)| (*slot, *i)).collect();
+            self.put_each(group, &mut state, &members);
         } else {
-            self.result.vanished.push(i); // moved or forgotten meanwhile
+            // Another append or garbage collection was quicker: this one takes all samples of a slot here at once.
+            self.result.vanished.extend(twins.iter().map(|(_, _, i)| *i));
         }
     }
 

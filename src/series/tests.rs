@@ -301,6 +301,27 @@ fn answers_label_queries() {
 }
 
 #[test]
+fn a_series_twice_in_a_batch_that_makes_it_move_again_has_not_vanished() {
+    let head = head();
+    let refs: Vec<SeriesRef> =
+        (0..100).map(|i| head.intern(&labels("m", &[("i", &format!("{i:02}"))])).unwrap()).collect();
+    let ones = |refs: &[SeriesRef]| refs.iter().map(|series| (*series, 1.0)).collect::<Vec<_>>();
+    head.append_at(at(0), &ones(&refs));
+    head.append_at(at(1000), &ones(&refs[..20])); // too few for the group: they move to another
+    head.append_at(at(3000), &ones(&refs[1..20])); // that group goes on without the first
+    // The first is in order, but its group is past that time and makes no row for so few: it moves once more.
+    let (moving, behind) = (refs[0], refs[1]);
+    let batch = [(behind, 5.0), (moving, 1.0), (moving, 2.0), (moving, 1.0), (behind, 6.0)];
+    let wanted = Appended { accepted: 1, duplicates: 1, conflicting: 1, out_of_order: 2, vanished: vec![] };
+    assert_eq!(head.append_at(at(2000), &batch), wanted);
+    let again = Appended { duplicates: 2, conflicting: 1, out_of_order: 2, ..Appended::default() };
+    assert_eq!(head.append_at(at(2000), &batch), again);
+    let bits = 1_f64.to_bits();
+    assert_eq!(content(&head)["m{i=\"00\"}"], [(0, bits), (1000, bits), (2000, bits)]);
+    assert_eq!(content(&replayed(&drain(&head))), content(&head));
+}
+
+#[test]
 fn stops_at_the_sample_limit() {
     let head = head();
     let a = head.intern(&labels("a", &[])).unwrap();
