@@ -3,6 +3,7 @@
 //! In: a time and (series, value) pairs. Out: what became of them. A batch like the one before it finds its whole group
 //! by its first series and fills one row by comparing references in order; only what differs is looked up.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -128,6 +129,7 @@ impl<'a> Append<'a> {
                 (before, expected) = (expected, state.successor(expected));
             }
         }
+        let mut twins = HashMap::new();
         for (before, slot, i) in self.look_up(&strays, group.id()) {
             if before != NOWHERE {
                 state.learn_successor(before, slot);
@@ -138,9 +140,10 @@ impl<'a> Append<'a> {
                 row[slot as usize] = stored_bits(self.batch[i].1);
                 fill += 1;
             } else {
-                members.push((slot, self.keep_first(i, &mut row[slot as usize])));
+                twins.insert(self.batch[i].0, (slot, false)); // the row may hold a sample that comes after this
             }
         }
+        self.keep_first(twins, &mut row, &mut members);
         members.sort_unstable_by_key(|(_, i)| *i);
         if !in_order {
             let members = self.set_past_apart(group, members);
@@ -354,7 +357,7 @@ impl<'a> Append<'a> {
     /// The samples of the row are too few for their group: their series move out together.
     fn move_out(&mut self, state: &mut State, row: &[u64]) {
         let mut index = self.shared.index.write();
-        let movers: std::collections::HashSet<u64> =
+        let movers: HashSet<u64> =
             (row.iter().zip(state.owners())).filter(|(bits, _)| **bits != ABSENT).map(|(_, owner)| *owner).collect();
         for (slot, _) in row.iter().enumerate().filter(|(_, bits)| **bits != ABSENT) {
             index.unsettle(state.owners()[slot]);
@@ -385,16 +388,23 @@ impl<'a> Append<'a> {
         }
     }
 
-    /// Makes sure that of several samples of a series in the batch the row holds the first; gives one that is not it.
-    fn keep_first(&self, i: usize, stored: &mut u64) -> usize {
-        let series = self.batch[i].0;
-        let is_twin = |other: &usize| *other != i && self.batch[*other].0 == series;
-        if (0..i).any(|other| is_twin(&other)) {
-            return i;
+    /// Makes sure that of several samples in the batch of a series the row holds the first and `members` the others. Given
+    /// are such series, with their slots and whether their first was met.
+    fn keep_first(&self, mut twins: HashMap<SeriesRef, (u32, bool)>, row: &mut [u64], members: &mut Vec<(u32, usize)>) {
+        if twins.is_empty() {
+            return;
         }
-        let holder = (i..self.batch.len()).filter(is_twin).find(|other| stored_bits(self.batch[*other].1) == *stored);
-        *stored = stored_bits(self.batch[i].1);
-        holder.unwrap_or(i)
+        members.retain(|(_, i)| !twins.contains_key(&self.batch[*i].0));
+        for (i, (series, value)) in self.batch.iter().enumerate() {
+            match twins.get_mut(series) {
+                Some((slot, is_met @ false)) => {
+                    row[*slot as usize] = stored_bits(*value);
+                    *is_met = true;
+                }
+                Some((slot, _)) => members.push((*slot, i)),
+                None => {}
+            }
+        }
     }
 
     /// There is a sample of that series and time already.

@@ -322,6 +322,33 @@ fn a_series_twice_in_a_batch_that_makes_it_move_again_has_not_vanished() {
 }
 
 #[test]
+fn of_a_series_twice_in_a_batch_the_first_sample_counts_in_any_order() {
+    let head = head();
+    let refs: Vec<SeriesRef> =
+        (0..300).map(|i| head.intern(&labels("m", &[("i", &format!("{i:03}"))])).unwrap()).collect();
+    head.append_at(at(0), &refs.iter().map(|series| (*series, 0.0)).collect::<Vec<_>>());
+    for step in 1..12_usize {
+        // Three samples of each series, each time in another order, so that some lie where they are expected, others not.
+        let stride = [1, 7, 11, 13, 17, 899][step % 6];
+        let batch: Vec<(SeriesRef, f64)> =
+            (0..900).map(|i| (refs[i * stride % 900 / 3], [1.0, 2.0, 1.0][i * stride % 3])).collect();
+        let mut firsts: BTreeMap<SeriesRef, f64> = BTreeMap::new();
+        let mut wanted = Appended { accepted: 300, ..Appended::default() };
+        for (series, value) in &batch {
+            match firsts.get(series) {
+                None => drop(firsts.insert(*series, *value)),
+                Some(first) if first == value => wanted.duplicates += 1,
+                Some(_) => wanted.conflicting += 1,
+            }
+        }
+        let now = step as i64 * 1000;
+        assert_eq!(head.append_at(at(now), &batch), wanted, "stride {stride}");
+        let stored: Vec<u64> = content(&head).values().map(|samples| samples[step].1).collect();
+        assert_eq!(stored, firsts.values().map(|value| value.to_bits()).collect::<Vec<_>>(), "stride {stride}");
+    }
+}
+
+#[test]
 fn stops_at_the_sample_limit() {
     let head = head();
     let a = head.intern(&labels("a", &[])).unwrap();
