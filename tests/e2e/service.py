@@ -43,11 +43,12 @@ class Asked:
         }
 
     def own(self, name: str) -> float:
-        """One of its own metrics."""
-        for line in self.page("/metrics").splitlines():
-            if line.startswith(f"meshscope_{name} "):
-                return float(line.split()[1])
-        raise LookupError(f"/metrics has no meshscope_{name}")
+        """One of its own metrics; of a family with labels the sum, or the point that is written out with its label."""
+        points = [line.rsplit(" ", 1) for line in self.page("/metrics").splitlines() if not line.startswith("#")]
+        values = [float(value) for point, value in points if f"meshscope_{name}" in (point, point.split("{")[0])]
+        if not values:
+            raise LookupError(f"/metrics has no meshscope_{name}")
+        return sum(values)
 
     def edges(self, **params) -> set[tuple[str, str]]:
         """Names of callers and called in the service graph."""

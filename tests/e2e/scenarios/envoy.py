@@ -238,13 +238,12 @@ def series(scene, service):
 def nothing_lost(scene, service):
     for name in [
         "otlp_refused_requests_total",
-        "otlp_malformed_requests_total",
         "traces_lost_batches_total",
         "scrape_failures_total",
     ]:
         scene.equal(f"our own {name}", 0, service.own(name))
     scene.eventually(
-        "the spans are written", lambda: service.own("persist_spans_written_total"), lambda written: written > 0, 10
+        "the spans are written", lambda: service.own('persist_written_items_total{part="spans"}'), lambda written: written > 0, 10
     )
     traces = service.query(
         'envoy_tracing_opentelemetry_spans_dropped > 0 or envoy_cluster_upstream_rq_timeout{cluster_name=~"otel-.*"} > 0'

@@ -73,7 +73,7 @@ def play(scene):
     scene.eventually("the edge", service.edges, lambda edges: ("web", "cart") in edges, 20)
     # Edges are written every ten seconds, samples every second.
     scene.eventually(
-        "the edge is written", lambda: service.own("persist_rollups_written_total"), lambda count: count > 0, 25
+        "the edge is written", lambda: service.own('persist_written_items_total{part="rollups"}'), lambda count: count > 0, 25
     )
     gap = killed_meshscope(scene, service, targets, hook)
     killed_postgres(scene, service, targets, hook, gap)
@@ -143,7 +143,7 @@ def killed_postgres(scene, service, targets, hook, gap):
         f"PostgreSQL was away for {back_at - gone_at:.0f} s and in use again {time.time() - back_at:.1f} s after it could be"
     )
     scene.eventually(
-        "all that waited is written", lambda: service.own("persist_pending"), lambda waiting: waiting == 0, 10, 0.05
+        "all that waited is written", lambda: service.own("persist_pending_items"), lambda waiting: waiting == 0, 10, 0.05
     )
     time.sleep(2)
     written = time.time() - 1.0
