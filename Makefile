@@ -19,6 +19,7 @@ check: ## everything a change must pass
 bench: ## time and memory of the series store
 	cargo bench --locked --bench series
 
-screenshots: ## pictures of the pages, taken with Chromium
+screenshots: ## pictures of the pages, taken with Chromium, in target/screenshots
 	@.ci/setup e2e
-	node tests/e2e/browser.mjs screenshots
+	cargo build --locked
+	tests/e2e/screenshots target/screenshots
