@@ -195,10 +195,7 @@ impl Dispatcher {
     }
 
     fn send(&mut self, notification: Notification) {
-        let plan = Arc::clone(self.core.plan());
-        let webhook = (plan.receivers.iter())
-            .find(|receiver| receiver.name == notification.receiver)
-            .and_then(|receiver| receiver.webhooks.get(notification.integration));
+        let webhook = self.core.plan().webhook(&notification.receiver, notification.integration);
         let Some(webhook) = webhook.cloned() else { return };
         let delivery = Delivery {
             id: self.next_id(),
@@ -233,10 +230,7 @@ impl Dispatcher {
     }
 
     fn send_again(&mut self, delivery: Delivery) {
-        let plan = Arc::clone(self.core.plan());
-        let webhook = (plan.receivers.iter())
-            .find(|receiver| receiver.name == delivery.receiver)
-            .and_then(|receiver| receiver.webhooks.get(delivery.integration));
+        let webhook = self.core.plan().webhook(&delivery.receiver, delivery.integration);
         let Some(webhook) = webhook.cloned() else {
             tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
             // Otherwise every start would find it again.

@@ -191,6 +191,11 @@ impl Plan {
         self.receivers.iter().map(|receiver| receiver.name.as_str()).collect()
     }
 
+    /// One webhook of a receiver, unless a reload took it away.
+    pub(super) fn webhook(&self, receiver: &str, integration: usize) -> Option<&Arc<Webhook>> {
+        self.receivers.iter().find(|known| known.name == receiver)?.webhooks.get(integration)
+    }
+
     /// The routes that take an alert: depth first, the first matching child unless it says `continue`; a node whose
     /// children do not match takes it itself (Alertmanager `dispatch.Route.Match`).
     pub(super) fn routes_of(&self, labels: &Labels) -> Vec<usize> {
