@@ -113,16 +113,28 @@ impl Written {
     }
 }
 
-fn content_hash(minute: &EdgeMinute) -> u64 {
+fn content_hash(content: &EdgeMinute) -> u64 {
+    // Taken apart whole, so that a new count cannot be forgotten and then never be written again.
+    let EdgeMinute {
+        minute: _,
+        edge: _,
+        requests,
+        latency,
+        request_bytes,
+        response_bytes,
+        connections_closed,
+        request_messages,
+        response_messages,
+    } = content;
     let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    for (outcome, count) in &minute.requests {
+    for (outcome, count) in requests {
         outcome.hash(&mut hasher);
         count.to_bits().hash(&mut hasher);
     }
-    let EdgeMinute { latency, request_bytes, response_bytes, connections_closed, .. } = minute;
-    let messages = [minute.request_messages, minute.response_messages];
-    let sums = [latency.sum_ms, *request_bytes, *response_bytes, *connections_closed, messages[0], messages[1]];
-    for number in latency.bounds_ms.iter().chain(&latency.counts).chain(&sums) {
+    let bytes = [*request_bytes, *response_bytes];
+    let sums = [latency.sum_ms, *connections_closed, *request_messages, *response_messages];
+    let sums = bytes.iter().chain(&sums);
+    for number in latency.bounds_ms.iter().chain(&latency.counts).chain(sums) {
         number.to_bits().hash(&mut hasher);
     }
     hasher.finish()
