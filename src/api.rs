@@ -1,8 +1,9 @@
-//! HTTP APIs: Prometheus at `/api/v1`, our own at `/api/mesh/v1`.
+//! HTTP APIs: Prometheus at `/api/v1`, Alertmanager at `/alertmanager/api/v2`, our own at `/api/mesh/v1`.
 //!
 //! In: read handles of everything below. Out: an axum [`Router`]. Handlers are thin: they read parameters, ask, and
 //! write the answer in the shape that other programs expect. Knows nothing of pages.
 
+mod alertmanager;
 mod browser;
 mod encode;
 mod error;
@@ -25,10 +26,10 @@ use axum::routing::{any, get, post};
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
 use crate::model::Timestamp;
-use crate::persist::Archive;
+use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{rules as rule_engine, scrape};
+use crate::{notify, rules as rule_engine, scrape};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -50,12 +51,18 @@ pub struct State {
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// Alerts on their way to receivers, silences, and where alerts are posted.
+    pub notify: notify::Status,
+    /// What was and is to be delivered.
+    pub outbox: OutboxReader,
     /// When an edge counts as degraded or failed.
     pub thresholds: Thresholds,
     /// The clock.
     pub clock: Clock,
     /// The configuration in force with secrets replaced, as YAML.
     pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The part of the configuration that Alertmanager would read.
+    pub alertmanager_configuration: Arc<dyn Fn() -> String + Send + Sync>,
     /// Our own metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Asks for a reload.
@@ -79,6 +86,7 @@ pub fn router(state: State) -> Router {
         .route("/-/ready", get(status::ready))
         .route("/-/reload", reload)
         .layer(from_fn(browser::method_not_allowed))
+        .merge(alertmanager::router())
         .merge(prometheus)
         .with_state(state)
 }

@@ -197,8 +197,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     // out
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
-    let stored_silences = silences::read(&ground.store).await.context("read the silences")?;
-    let (silences_in, silences) = watch::channel(stored_silences);
+    let silences = notify::Silences::default();
+    let mut silence_keeper = silences::Keeper::new(silences.clone(), ground.store.clone(), ground.clock);
+    silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
     let dispatcher = notify::Dispatcher::new(
@@ -257,7 +258,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
-        notify: notify_status,
+        notify: notify_status.clone(),
         otlp: otlp_counters,
         otlp_addresses,
         thresholds: config.graph_health,
@@ -272,7 +273,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rules: rules_status,
         thresholds: config.graph_health,
         clock,
+        notify: notify_status,
+        outbox: persist::OutboxReader::new(ground.store.clone()),
         configuration: reloader.configuration(),
+        alertmanager_configuration: reloader.alertmanager_configuration(),
         metrics: Arc::new(metrics.page()),
         reload,
         ready,
@@ -293,8 +297,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
-    let silence_store = ground.store.clone();
-    stages.spawn(Stage::Notify, "silences", |stop| silences::follow(silence_store, silences_in, stop));
+    stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     stages.spawn(Stage::Notify, "notifications", |stop| dispatcher.run(stop));
     stages.spawn(Stage::Keep, "journal", |stop| journal.run(stop));
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));

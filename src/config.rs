@@ -17,7 +17,7 @@ use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
 
-pub use redact::redacted;
+pub use redact::{alertmanager_part, redacted};
 
 /// The effective configuration, checked.
 pub struct Config {
@@ -41,6 +41,8 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who is told.
     pub plan: Arc<notify::Plan>,
+    /// The part of the configuration that Alertmanager would read, secrets replaced: for its API.
+    pub alertmanager: String,
     /// Pages and APIs.
     pub web: web::Config,
     /// OTLP receivers.
@@ -90,6 +92,8 @@ struct File {
     route: Option<notify::RouteConfig>,
     receivers: Vec<notify::ReceiverConfig>,
     inhibit_rules: Vec<notify::InhibitRuleConfig>,
+    time_intervals: Vec<notify::TimeIntervalConfig>,
+    mute_time_intervals: Vec<notify::TimeIntervalConfig>,
     web: web::Config,
     otlp: otlp::Config,
     traces: traces::Config,
@@ -104,51 +108,108 @@ struct File {
     remote_write: Option<IgnoredAny>,
     remote_read: Option<IgnoredAny>,
     templates: Option<IgnoredAny>,
-    time_intervals: Option<IgnoredAny>,
-    mute_time_intervals: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
 }
 
-/// The block `global`: what holds for every job and rule group that does not say otherwise.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Global {
-    scrape_interval: PromDuration,
-    scrape_timeout: Option<PromDuration>,
-    scrape_protocols: Option<Vec<discovery::Protocol>>,
-    evaluation_interval: PromDuration,
-    rule_query_offset: PromDuration,
-    external_labels: BTreeMap<String, String>,
-    body_size_limit: ByteSize,
-    sample_limit: u64,
-    target_limit: u64,
-    label_limit: u64,
-    label_name_length_limit: u64,
-    label_value_length_limit: u64,
-    // Of alertmanager.yml: rules always say when an alert ends, so it is never needed.
-    resolve_timeout: Option<IgnoredAny>,
+macro_rules! global {
+    ($($kind:ident),* $(,)?) => {
+        /// The block `global`: what holds for every job and rule group that does not say otherwise. The defaults of
+        /// Alertmanager's receivers are read so that a pasted file loads, and named in a warning.
+        #[derive(Debug, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Global {
+            scrape_interval: PromDuration,
+            scrape_timeout: Option<PromDuration>,
+            scrape_protocols: Option<Vec<discovery::Protocol>>,
+            evaluation_interval: PromDuration,
+            rule_query_offset: PromDuration,
+            external_labels: BTreeMap<String, String>,
+            body_size_limit: ByteSize,
+            sample_limit: u64,
+            target_limit: u64,
+            label_limit: u64,
+            label_name_length_limit: u64,
+            label_value_length_limit: u64,
+            // Of alertmanager.yml: when a posted alert that names no end counts as resolved.
+            resolve_timeout: Option<PromDuration>,
+            $($kind: Option<IgnoredAny>,)*
+        }
+
+        impl Default for Global {
+            fn default() -> Self {
+                let minute = PromDuration::from(std::time::Duration::from_secs(60));
+                Self {
+                    scrape_interval: minute,
+                    scrape_timeout: None,
+                    scrape_protocols: None,
+                    evaluation_interval: minute,
+                    rule_query_offset: PromDuration::default(),
+                    external_labels: BTreeMap::new(),
+                    body_size_limit: ByteSize(0),
+                    sample_limit: 0,
+                    target_limit: 0,
+                    label_limit: 0,
+                    label_name_length_limit: 0,
+                    label_value_length_limit: 0,
+                    resolve_timeout: None,
+                    $($kind: None,)*
+                }
+            }
+        }
+
+        impl Global {
+            /// Keys that are given and not offered.
+            fn keys_not_offered(&self) -> Vec<&'static str> {
+                [$((self.$kind.is_some(), stringify!($kind)),)*]
+                    .into_iter().filter(|(given, _)| *given).map(|(_, key)| key).collect()
+            }
+        }
+    };
 }
 
-impl Default for Global {
-    fn default() -> Self {
-        let minute = PromDuration::from(std::time::Duration::from_secs(60));
-        Self {
-            scrape_interval: minute,
-            scrape_timeout: None,
-            scrape_protocols: None,
-            evaluation_interval: minute,
-            rule_query_offset: PromDuration::default(),
-            external_labels: BTreeMap::new(),
-            body_size_limit: ByteSize(0),
-            sample_limit: 0,
-            target_limit: 0,
-            label_limit: 0,
-            label_name_length_limit: 0,
-            label_value_length_limit: 0,
-            resolve_timeout: None,
-        }
-    }
-}
+global!(
+    smtp_from,
+    smtp_hello,
+    smtp_smarthost,
+    smtp_auth_username,
+    smtp_auth_password,
+    smtp_auth_password_file,
+    smtp_auth_secret,
+    smtp_auth_secret_file,
+    smtp_auth_identity,
+    smtp_require_tls,
+    smtp_tls_config,
+    smtp_force_implicit_tls,
+    slack_api_url,
+    slack_api_url_file,
+    slack_app_token,
+    slack_app_token_file,
+    slack_app_url,
+    pagerduty_url,
+    opsgenie_api_key,
+    opsgenie_api_key_file,
+    opsgenie_api_url,
+    wechat_api_url,
+    wechat_api_secret,
+    wechat_api_secret_file,
+    wechat_api_corp_id,
+    victorops_api_key,
+    victorops_api_key_file,
+    victorops_api_url,
+    telegram_api_url,
+    telegram_bot_token,
+    telegram_bot_token_file,
+    webex_api_url,
+    rocketchat_api_url,
+    rocketchat_token,
+    rocketchat_token_file,
+    rocketchat_token_id,
+    rocketchat_token_id_file,
+    jira_api_url,
+    mattermost_webhook_url,
+    mattermost_webhook_url_file,
+    http_config,
+);
 
 /// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
 #[derive(Debug, Deserialize)]
@@ -255,9 +316,12 @@ impl Config {
         let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
         let checked = decoded.check(&mut |problem| problems.push(format!("{name}: {problem}")));
         match checked {
-            Some(config) if problems.is_empty() => {
-                Ok(Self { file: file.map(Path::to_owned), redacted: redacted(text), ..config })
-            }
+            Some(config) if problems.is_empty() => Ok(Self {
+                file: file.map(Path::to_owned),
+                redacted: redacted(text),
+                alertmanager: alertmanager_part(text),
+                ..config
+            }),
             _ => Err(ConfigError::Invalid { problems }),
         }
     }
@@ -278,7 +342,14 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
-        let told = notify::Config { route: self.route, receivers: self.receivers, inhibit_rules: self.inhibit_rules };
+        let told = notify::Config {
+            route: self.route,
+            receivers: self.receivers,
+            inhibit_rules: self.inhibit_rules,
+            time_intervals: self.time_intervals,
+            mute_time_intervals: self.mute_time_intervals,
+            resolve_timeout: self.global.resolve_timeout,
+        };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
             Err(errors) => {
@@ -291,6 +362,7 @@ impl File {
         Some(Config {
             file: None,
             redacted: String::new(),
+            alertmanager: String::new(),
             jobs,
             rule_files: self.rule_files,
             evaluation_interval: self.global.evaluation_interval,
@@ -317,12 +389,15 @@ impl File {
             ("remote_write", &self.remote_write, "samples are not sent on"),
             ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
             ("templates", &self.templates, "webhooks carry data, not text"),
-            ("time_intervals", &self.time_intervals, "routes that name one are refused"),
-            ("mute_time_intervals", &self.mute_time_intervals, "routes that name one are refused"),
             ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),
         ];
         let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
-        given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}")).collect()
+        let blocks = given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}"));
+        let globals = self.global.keys_not_offered().into_iter().map(|key| match key {
+            "http_config" => "global.http_config is not supported: write it at each webhook".to_owned(),
+            _ => format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"),
+        });
+        blocks.chain(globals).collect()
     }
 }
 

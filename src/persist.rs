@@ -24,7 +24,7 @@ pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
-pub use outbox::{OutboxPersist, OutboxRestored, restore_outbox};
+pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
 pub use queue::{AlertPersist, SpanPersist};
 pub use restore::{RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;

@@ -31,9 +31,9 @@ pub use error::StoreError;
 pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use mesh::{ResourceGeneration, StoredFinding};
-pub use outbox::{NewNotification, NotifyLogEntry, StoredNotification};
+pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
 pub use partitions::{Maintained, RetentionConfig};
-pub use silences::Silence;
+pub use silences::{Silence, StoredSilences};
 pub use spans::{TraceSearch, TraceSummary};
 pub use writer::WriterLease;
 

@@ -24,6 +24,7 @@ pub(super) struct Reloader {
     file: Option<PathBuf>,
     external_url: String,
     shown: Arc<ArcSwap<String>>,
+    alertmanager: Arc<ArcSwap<String>>,
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
     sinks: Option<Sinks>,
@@ -56,8 +57,9 @@ impl Reloader {
     pub(super) fn new(file: Option<PathBuf>, config: &Config, url: &str) -> (Self, mpsc::Sender<ReloadRequest>) {
         let (ask, requests) = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(config.redacted.clone()));
+        let alertmanager = Arc::new(ArcSwap::from_pointee(config.alertmanager.clone()));
         let restart_only = config.restart_only();
-        (Self { file, external_url: url.to_owned(), shown, requests, restart_only, sinks: None }, ask)
+        (Self { file, external_url: url.to_owned(), shown, alertmanager, requests, restart_only, sinks: None }, ask)
     }
 
     /// Says what follows a reload.
@@ -74,6 +76,12 @@ impl Reloader {
     /// The configuration in force, secrets replaced.
     pub(super) fn configuration(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
         let shown = Arc::clone(&self.shown);
+        Arc::new(move || shown.load().as_str().to_owned())
+    }
+
+    /// The part of it that Alertmanager would read.
+    pub(super) fn alertmanager_configuration(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let shown = Arc::clone(&self.alertmanager);
         Arc::new(move || shown.load().as_str().to_owned())
     }
 
@@ -134,6 +142,7 @@ impl Reloader {
             let _ = plan.send(Arc::clone(&config.plan));
         }
         self.shown.store(Arc::new(config.redacted));
+        self.alertmanager.store(Arc::new(config.alertmanager));
         if problems.is_empty() {
             return Ok(());
         }

@@ -128,7 +128,7 @@ fn a_mistake_in_any_block_is_named_with_its_path() {
         ("rule_files: 3", "rule_files"),
         (
             "route: {receiver: ops, mute_time_intervals: [night]}\nreceivers: [{name: ops}]",
-            "mute_time_intervals is not supported",
+            "must not have any mute_time_intervals",
         ),
     ] {
         let found = problems(text);
@@ -166,4 +166,53 @@ web: {external_url: 'http://u:hidden15@mesh/'}
         assert!(shown.contains(kept), "{kept} not in {shown}");
     }
     assert_eq!(redacted(": : :\n- ["), "");
+}
+
+#[test]
+fn a_pasted_alertmanager_file_loads_and_what_is_not_offered_is_named() {
+    let text = "
+global: {resolve_timeout: 10m, smtp_smarthost: 'localhost:25', slack_api_url: 'https://hooks/hidden', http_config: {}}
+templates: ['*.tmpl']
+route: {receiver: a, routes: [{receiver: a, mute_time_intervals: [night], group_by: [...]}]}
+receivers: [{name: a, slack_configs: [{channel: x}], email_configs: [{to: x}]}]
+time_intervals: [{name: night, time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}], location: Europe/Berlin, years: [2026]}]}]
+scrape_configs: []
+";
+    let config = Config::parse(text, None).unwrap_or_else(|error| panic!("{error}"));
+    for part in [
+        "`templates`",
+        "global.smtp_smarthost",
+        "global.slack_api_url",
+        "global.http_config is not supported: write it at each webhook",
+        r#"receiver "a": slack_configs is not supported"#,
+        r#"receiver "a": email_configs is not supported"#,
+    ] {
+        assert!(config.warnings.iter().any(|warning| warning.contains(part)), "{part} not in {:#?}", config.warnings);
+    }
+    let shown = &config.alertmanager;
+    assert!(!shown.contains("hidden") && !shown.contains("scrape_configs"), "{shown}");
+    assert!(shown.contains("resolve_timeout: 10m") && shown.contains("Europe/Berlin"), "{shown}");
+}
+
+#[test]
+fn alertmanagers_own_examples_load() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/alertmanager/config");
+    if !Path::new(folder).exists() {
+        println!("fixtures absent: {folder}");
+        return;
+    }
+    for name in [
+        "simple.yml",
+        "cli-conf.routing-reverted.yml",
+        "config-conf.rocketchat-default-token.yml",
+        "config-conf.sns-topic-arn.yml",
+    ] {
+        let text =
+            std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Err(error) = Config::parse(&text, None) {
+            panic!("{name}: {error}");
+        }
+    }
+    let text = std::fs::read_to_string(format!("{folder}/cli-conf.bad.yml")).expect("readable");
+    assert!(Config::parse(&text, None).is_err(), "amtool refuses it as well");
 }

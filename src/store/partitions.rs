@@ -201,7 +201,6 @@ impl Store {
         for (sql, kept) in [
             ("DELETE FROM alert_event WHERE at < $1", retention.alerts),
             ("DELETE FROM notification WHERE coalesce(sent_at, given_up_at) < $1", retention.alerts),
-            ("DELETE FROM silence WHERE ends_at < $1", retention.alerts),
             ("DELETE FROM notify_log WHERE expires_at < $1", PromDuration::default()),
             ("DELETE FROM finding WHERE gone_at < $1", retention.mesh),
             (include_str!("sql/delete_old_resources.sql"), retention.mesh),

@@ -1,6 +1,7 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
 mod api;
+mod api_alertmanager;
 mod api_limits;
 mod api_mesh;
 mod api_query;

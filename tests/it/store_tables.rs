@@ -459,7 +459,8 @@ async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
 
 #[tokio::test]
 async fn silences_come_back_with_their_matchers() {
-    let store = postgres::store().await;
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
     let silence = |comment: &str, seconds: u64| Silence {
         id: "7d8d".into(),
         matchers: vec![
@@ -474,7 +475,14 @@ async fn silences_come_back_with_their_matchers() {
     };
     store.write_silence(&silence("new", 9)).await.expect("write");
     store.write_silence(&silence("old", 1)).await.expect("write an older one");
-    assert_eq!(store.silences().await.expect("read"), [silence("new", 9)]);
+    let mut connection = postgres::connection(&config).await;
+    for (id, matchers) in [("odd", "{}"), ("worse", r#"[{"name": "a", "op": "=~", "value": "("}]"#)] {
+        let row = format!("INSERT INTO silence VALUES ('{id}', '{matchers}', now(), now(), 'x', 'x', now())");
+        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&mut connection).await.expect("insert");
+    }
+    let stored = store.silences().await.expect("damaged rows do not stop the others");
+    assert_eq!(stored.silences, [silence("new", 9)]);
+    assert!(stored.damaged[0].contains("`odd`") && stored.damaged[1].contains("`worse`"), "{:?}", stored.damaged);
 }
 
 #[tokio::test]
