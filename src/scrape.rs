@@ -10,6 +10,7 @@ pub mod exposition;
 mod fetch;
 mod ingest;
 mod labels;
+mod members;
 mod metadata;
 mod run;
 mod status;
@@ -62,6 +63,9 @@ pub struct Counters {
     pub too_far_ahead: AtomicU64,
     /// Samples refused because the memory tier is full (`storage.series_limit`).
     pub series_limit: AtomicU64,
+    /// Series of metrics that `storage.keep_labels` or `drop_labels` names and that were stored whole all the same: what
+    /// is no counter cannot be added, and labels of the target are needed to tell targets apart.
+    pub label_rules_not_applied: AtomicU64,
     /// Exemplars read; they are checked, not stored.
     pub exemplars: AtomicU64,
     /// Target loops that panicked and were started again.

@@ -1,7 +1,8 @@
-//! Our own API at `/api/mesh/v1`: the service graph, traces, and the OpenAPI document that describes them.
+//! Our own API at `/api/mesh/v1`: the service graph, traces, cardinality, and the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
+mod cardinality;
 mod graph;
 mod traces;
 
@@ -20,6 +21,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/graph", get(graph::graph))
         .route("/api/mesh/v1/traces", get(traces::search))
         .route("/api/mesh/v1/traces/{id}", get(traces::trace))
+        .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::not_found))
 }

@@ -22,6 +22,8 @@ use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
 use crate::series::{self, Head, Queryable, Select};
 
+mod storage;
+
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const START: i64 = 1_700_000_000_000;
