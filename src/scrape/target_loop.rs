@@ -1,7 +1,7 @@
 //! The loop of one target: waits for its slot, fetches, has the page read, notes the outcome.
 //!
 //! Invariants: slots are fixed to absolute time, so a restart keeps the spread; a slot missed is counted, not made up
-//! for; on shutdown series are left as they are, only a target that is gone for good ends them.
+//! for, and one for which the loop wakes far too late is missed, so that a pause ends without a rush; on shutdown series are left as they are, only a target that is gone for good ends them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,6 +45,9 @@ pub(super) struct Shared {
 /// A target with the client its job's requests go through; `None` once discovery no longer has it.
 pub(super) type Assigned = Option<(Arc<Target>, Arc<Client>)>;
 
+/// A scrape that would begin later than this, and than half its interval, waits for its next slot.
+const LATE_LIMIT_MIN: Duration = Duration::from_secs(1);
+
 pub(super) struct TargetLoop {
     pub shared: Arc<Shared>,
     pub assigned: watch::Receiver<Assigned>,
@@ -82,6 +85,10 @@ impl TargetLoop {
                     Err(_) => break,
                 },
                 () = tokio::time::sleep_until(self.shared.clock.instant_of(slot)) => {}
+            }
+            // The process stood still (stopped, asleep, starved): all targets would be due at once.
+            if self.shared.clock.now().since(slot) > (target.interval / 2).max(LATE_LIMIT_MIN) {
+                continue;
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,

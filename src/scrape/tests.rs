@@ -22,6 +22,7 @@ use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
 use crate::series::{self, Head, Queryable, Select};
 
+mod schedule;
 mod storage;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
