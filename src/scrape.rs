@@ -12,6 +12,7 @@ mod ingest;
 mod labels;
 mod members;
 mod metadata;
+mod page_memory;
 mod run;
 mod status;
 mod target_loop;
@@ -20,6 +21,8 @@ mod workspace;
 use std::sync::atomic::AtomicU64;
 
 use serde::Deserialize;
+
+use crate::units::ByteSize;
 
 pub use fetch::ScrapeError;
 pub use metadata::MetricMetadata;
@@ -32,11 +35,14 @@ pub use status::{Health, Status, TargetMetadata, TargetStatus};
 pub struct Config {
     /// Most scrapes under way at one time; others wait within their timeout. Default 128.
     pub concurrency: usize,
+    /// Most bytes of pages under way, compressed and unpacked together; a page's first mebibyte is always granted, past
+    /// that a scrape fails. Default 512MiB.
+    pub page_memory_limit: ByteSize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { concurrency: 128 }
+        Self { concurrency: 128, page_memory_limit: ByteSize(512 << 20) }
     }
 }
 

@@ -12,6 +12,7 @@ use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobu
 use super::fetch::{self, Fetched, ScrapeError};
 use super::labels::{check_limits, join_labels};
 use super::members::Added;
+use super::page_memory::Reservation;
 use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
@@ -86,8 +87,8 @@ impl TargetState {
         work.clear();
         self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
         (self.counts, self.live_seen) = (Counts::default(), 0);
-        let Scrape { at, fetched, started } = scrape;
-        let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched), work));
+        let Scrape { at, fetched, started, mut memory } = scrape;
+        let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched, &mut memory), work));
         match &result {
             Ok(()) => {
                 self.settle(sinks, work);
@@ -130,12 +131,12 @@ impl TargetState {
         &mut self,
         target: &Target,
         sinks: &Sinks,
-        (at, fetched): (Timestamp, Fetched),
+        (at, fetched, memory): (Timestamp, Fetched, &mut Reservation),
         work: &mut Workspace,
     ) -> Result<(), ScrapeError> {
         let limit_bytes = target.job.limits.body_bytes;
         if fetched.gzip {
-            fetch::gunzip(&work.body, &mut work.page, limit_bytes)?;
+            fetch::gunzip(&work.body, &mut work.page, limit_bytes, memory)?;
         } else {
             std::mem::swap(&mut work.body, &mut work.page);
         }
@@ -519,6 +520,8 @@ pub(super) struct Scrape {
     pub fetched: Result<Fetched, ScrapeError>,
     /// When it began.
     pub started: tokio::time::Instant,
+    /// What its page holds of the memory for pages.
+    pub memory: Reservation,
 }
 
 struct Reader<'a> {

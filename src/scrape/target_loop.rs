@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use super::fetch::{self, ScrapeError};
 use super::ingest::{Counts, Scrape, Sinks, TargetState};
+use super::page_memory::{PageMemory, Reservation};
 use super::status::{Cell, Health};
 use super::workspace::Workspace;
 use super::{Config, Status};
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub sinks: Sinks,
     pub status: Status,
     pub permits: Semaphore,
+    pub page_memory: PageMemory,
     pub workspaces: Mutex<Vec<Workspace>>,
 }
 
@@ -130,11 +132,12 @@ impl TargetLoop {
         self.last = Some((Arc::clone(&target), slot.max(at)));
         let mut work = shared.workspaces.lock().pop().unwrap_or_default();
         work.body.clear();
+        let mut memory = shared.page_memory.reserve();
         let fetched = match tokio::time::timeout(target.timeout, shared.permits.acquire()).await {
             Err(_) | Ok(Err(_)) => Err(ScrapeError::Busy { concurrency: shared.config.concurrency }),
-            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work)).await,
+            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work, &mut memory)).await,
         };
-        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started }, work).await;
+        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started, memory }, work).await;
         if work.capacity_bytes() <= WORKSPACE_LIMIT_BYTES {
             let mut pool = shared.workspaces.lock();
             if pool.len() < shared.config.concurrency.min(16) {
@@ -151,14 +154,14 @@ impl TargetLoop {
         &self,
         target: &Target,
         client: &Client,
-        (started, work): (Instant, &mut Workspace),
+        (started, work, memory): (Instant, &mut Workspace, &mut Reservation),
     ) -> Result<fetch::Fetched, ScrapeError> {
         if let Some(reason) = &target.refused {
             return Err(ScrapeError::Refused(reason.clone()));
         }
         let left = target.timeout.saturating_sub(started.elapsed());
         let timeout = || ScrapeError::Timeout { url: target.url.clone(), timeout: target.timeout };
-        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body))
+        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body, memory))
             .await
             .unwrap_or_else(|_| Err(timeout()))
     }

@@ -146,6 +146,7 @@ impl Harness {
             sinks,
             status: Status::default(),
             permits: tokio::sync::Semaphore::new(4),
+            page_memory: page_memory::PageMemory::new(512 << 20),
             workspaces: Mutex::default(),
         });
         let (_, assigned) = watch::channel(None);

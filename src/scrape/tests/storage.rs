@@ -162,6 +162,23 @@ async fn while_memory_is_short_rules_and_edges_are_fed_and_the_rest_ends() {
 }
 
 #[tokio::test]
+async fn huge_pages_wait_for_no_memory_and_small_ones_are_read() {
+    let mut harness = Harness::new("").await;
+    let memory = crate::scrape::page_memory::PageMemory::new(1 << 20);
+    Arc::get_mut(&mut harness.one.shared).unwrap().page_memory = memory;
+    let (small, huge) = ("a 1\n".to_owned(), format!("a 1\n{}", "#\n".repeat(3 << 20)));
+    for (at, page, gzip, is_good) in
+        [(0, &small, false, true), (15, &huge, false, false), (30, &huge, true, false), (45, &small, true, true)]
+    {
+        let body = if gzip { gzipped(page.as_bytes()) } else { page.as_bytes().to_vec() };
+        *harness.reply.lock() = Reply { gzip, body, ..Reply::text("") };
+        let error = harness.scrape(at).await.last_error;
+        let expect = "pages under way hold 1048576 bytes (scrape.page_memory_limit)";
+        assert_eq!(error.as_deref(), (!is_good).then_some(expect), "{at}");
+    }
+}
+
+#[tokio::test]
 async fn a_page_that_grows_tenfold_meets_its_limit_and_memory_does_not_grow_past_it() {
     let page = |count: usize| (0..count).map(|i| format!("a{{i=\"{i}\"}} 1\n")).collect::<String>();
     let mut limited = Harness::new("  sample_limit: 1500\n").await;
