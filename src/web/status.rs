@@ -103,11 +103,7 @@ fn tiles(state: &State, stats: &HeadStats, size: Option<u64>) -> Vec<(&'static s
     let of = |limit: u64| if limit == 0 { "no limit".to_owned() } else { format!("of {}", bytes(limit)) };
     vec![
         ("Series", format::count(stats.series as f64), format!("of {}", format::count(limit as f64))),
-        (
-            "New series",
-            format!("{}/min", format::count(state.head.new_series_per_minute())),
-            "last 5 minutes".to_owned(),
-        ),
+        ("New series", format::count(state.head.new_series_per_minute().round()), "per minute".to_owned()),
         ("Memory", bytes(memory.used_bytes), of(memory.limit_bytes)),
         ("Samples in memory", format::number(stats.samples as f64), bytes(stats.bytes as u64)),
         ("Waiting for the journal", bytes(stats.journal_bytes as u64), of(state.head.config().journal_limit_bytes.0)),
