@@ -5,6 +5,7 @@
 
 mod housekeeping;
 mod http;
+mod memory;
 mod metrics;
 mod reload;
 mod silences;
@@ -124,6 +125,9 @@ fn with_span_retention(config: &Config) -> crate::store::Config {
 impl Ground {
     fn new(config: &Config, clock: Clock, store: Store, web_address: SocketAddr) -> Self {
         let head = Head::new(config.series.clone());
+        if config.series.memory_limit.is_none() {
+            head.safe_mode().set_limit(memory::default_limit());
+        }
         let history: Arc<dyn Queryable> = Arc::new(persist::History::new(store.clone()));
         let url = config.web.external_url.clone().unwrap_or_else(|| format!("http://{web_address}"));
         Self {
@@ -183,7 +187,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let manager = rules::Manager::new(
         config.rules.clone(),
         rules::Inputs {
-            rule_sets,
+            rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
             head: ground.head.clone(),
@@ -224,23 +228,24 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
+    let parts_status = vec![
+        journal.status(),
+        chunks.status(),
+        rollups.status(),
+        span_persist.status(),
+        alert_persist.status(),
+        outbox_persist.status(),
+        maintenance.status(),
+    ];
     let metrics = metrics::Parts {
-        scrape: scrape_counters,
+        scrape: Arc::clone(&scrape_counters),
         scrape_status: scrape_status.clone(),
         discovery: discovery_counters,
         otlp: Arc::clone(&otlp_counters),
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
-        persist: vec![
-            journal.status(),
-            chunks.status(),
-            rollups.status(),
-            span_persist.status(),
-            alert_persist.status(),
-            outbox_persist.status(),
-            maintenance.status(),
-        ],
+        persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
         store: store.clone(),
@@ -263,6 +268,11 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         otlp_addresses,
         thresholds: config.graph_health,
         clock,
+        head: ground.head.clone(),
+        persist: parts_status,
+        store: ground.store.clone(),
+        retention: config.store.retention.clone(),
+        scrape_counters: Arc::clone(&scrape_counters),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -306,7 +316,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));
-    let (head, rollup) = (ground.head, ground.rollup);
+    let (head, rollup) = (ground.head.clone(), ground.rollup);
+    let (watched_head, watched_rules) = (ground.head, rule_sets);
+    stages.spawn(Stage::Keep, "memory", move |stop| memory::watch(watched_head, watched_rules, clock, stop));
     stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
     let watched = ground.store.clone();
     stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));

@@ -224,6 +224,9 @@ struct StorageConfig {
     out_of_order_window: PromDuration,
     series_limit: usize,
     journal_limit_bytes: ByteSize,
+    memory_limit: Option<ByteSize>,
+    keep_labels: series::LabelLists,
+    drop_labels: series::LabelLists,
 }
 
 impl Default for StorageConfig {
@@ -239,6 +242,9 @@ impl Default for StorageConfig {
             out_of_order_window: series.out_of_order_window,
             series_limit: series.series_limit,
             journal_limit_bytes: series.journal_limit_bytes,
+            memory_limit: series.memory_limit,
+            keep_labels: series.keep_labels,
+            drop_labels: series.drop_labels,
         }
     }
 }
@@ -255,10 +261,21 @@ impl StorageConfig {
             out_of_order_window,
             series_limit,
             journal_limit_bytes,
+            memory_limit,
+            keep_labels,
+            drop_labels,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
-            series::Config { memory_window, out_of_order_window, series_limit, journal_limit_bytes },
+            series::Config {
+                memory_window,
+                out_of_order_window,
+                series_limit,
+                journal_limit_bytes,
+                memory_limit,
+                keep_labels,
+                drop_labels,
+            },
         )
     }
 }
@@ -358,6 +375,7 @@ impl File {
             }
         }?;
         let (store, series) = self.storage.split();
+        series.problems().into_iter().for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned()).collect();
         Some(Config {
             file: None,

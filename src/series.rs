@@ -12,6 +12,7 @@
 
 mod append;
 mod bits;
+mod cardinality;
 mod chunk;
 mod column;
 mod export;
@@ -21,21 +22,26 @@ mod head;
 mod index;
 mod journal;
 mod label_cache;
+mod label_rules;
 mod postings;
 mod query;
 mod read;
 mod replay;
+mod safe_mode;
 mod stats;
 mod symbols;
 #[cfg(test)]
 mod tests;
 mod tiered;
 
+pub use cardinality::{CardinalityReport, LabelShare, REPORT_LIMIT, Share};
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
 pub use export::{CHUNK_WINDOW, ClosedChunk};
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;
+pub use label_rules::{LabelLists, LabelRules};
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
 pub use replay::ReplayError;
+pub use safe_mode::{Needs, SafeMode, SafeModeChange, SafeModeState};
 pub use stats::{Cardinality, HeadStats};
 pub use tiered::Tiered;

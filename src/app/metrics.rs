@@ -73,6 +73,8 @@ fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &
     metrics.count("scrape_samples", "Samples stored, with stale markers and reports.", counters, |c| &c.samples);
     metrics.count("scrape_stale_markers", "Stale markers written.", counters, |c| &c.stale_markers);
     metrics.count("scrape_exemplars", "Exemplars read; they are not stored.", counters, |c| &c.exemplars);
+    let help = "Series that label rules name and that were stored whole: what is no counter cannot be added up.";
+    metrics.count("scrape_label_rules_not_applied", help, counters, |c| &c.label_rules_not_applied);
     metrics.count("scrape_loop_restarts", "Target loops that crashed and began anew.", counters, |c| &c.restarts);
     let help = "Samples refused, by reason.";
     let mut refused = |reason: &'static str, field: fn(&scrape::Counters) -> &AtomicU64| {
@@ -199,6 +201,29 @@ fn add_head(metrics: &mut Metrics, head: &Head) {
     gauge("head_samples", "Samples in memory.", |s| s.samples as f64);
     gauge("head_bytes", "Bytes of samples, series and index in memory.", |s| s.bytes as f64);
     gauge("journal_waiting_bytes", "Bytes that wait for the journal.", |s| s.journal_bytes as f64);
+    let memory = |read: fn(series::SafeModeState) -> f64| {
+        let head = head.clone();
+        move || read(head.safe_mode().state())
+    };
+    let is_short = memory(|state| f64::from(u8::from(state.since.is_some())));
+    metrics.add(Kind::Gauge, ("safe_mode", None), "1 while memory is short, else 0.", is_short);
+    let (used, limit) = (memory(|state| state.used_bytes as f64), memory(|state| state.limit_bytes as f64));
+    metrics.add(Kind::Gauge, ("memory_used_bytes", None), "Memory of this process alone.", used);
+    metrics.add(Kind::Gauge, ("memory_limit_bytes", None), "Above it safe mode begins; 0: never.", limit);
+    let rate = {
+        let head = head.clone();
+        move || head.new_series_per_minute()
+    };
+    metrics.add(Kind::Gauge, ("head_new_series_per_minute", None), "New series, of the last five minutes.", rate);
+    let safe_mode = |field: fn(&series::SafeMode) -> &AtomicU64| {
+        let head = head.clone();
+        move || field(head.safe_mode()).load(Ordering::Relaxed) as f64
+    };
+    let dropped = safe_mode(|mode| &mode.dropped_samples);
+    let help = "Samples not stored because memory was short.";
+    metrics.add(Kind::Counter, ("safe_mode_dropped_samples", None), help, dropped);
+    let entered = safe_mode(|mode| &mode.entered);
+    metrics.add(Kind::Counter, ("safe_mode_entered", None), "How often safe mode began.", entered);
     let mut counter = |name, label, help, field: fn(&series::Counters) -> &AtomicU64| {
         let head = head.clone();
         let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::ast::{Kind, Node, ValueKind};
 use super::error::ParseError;
-use super::{build, print, tree};
+use super::table::Grid;
+use super::{build, plan, print, tree};
 use crate::model::Matcher;
 
 pub use super::ast::At;
@@ -106,6 +107,16 @@ impl Expr {
             });
         });
         selectors
+    }
+
+    /// How far before the time of an evaluation the expression reads: ranges, offsets and subqueries together, `lookback`
+    /// where a selector has no range. What `@` fixes is not counted.
+    pub fn reach(&self, lookback: Duration) -> Duration {
+        let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
+        let asked = plan::Asked { grid: Grid { start: 0, step: 0, steps: 1 }, end_ms: 0 };
+        let (wants, _) = plan::wants(&self.0.root, asked, lookback_ms, 60_000);
+        let earliest = wants.iter().map(|want| want.from).min().unwrap_or(0).min(0);
+        Duration::from_millis(earliest.unsigned_abs() + 1)
     }
 
     /// The value of an expression that is just a number.

@@ -10,11 +10,14 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
+use super::cardinality::Reports;
 use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
+use super::label_rules::{LabelLists, LabelRules, problems};
 use super::replay::Replayer;
+use super::safe_mode::SafeMode;
 use crate::model::{Labels, Timestamp};
 use crate::units::{ByteSize, PromDuration};
 
@@ -34,6 +37,13 @@ pub struct Config {
     /// Most bytes of samples that wait to be written to the journal in PostgreSQL; past it the oldest are dropped and
     /// counted. Default 256MiB; 0 keeps no journal.
     pub journal_limit_bytes: ByteSize,
+    /// Memory of the process above which safe mode begins; 0: never. Default: three quarters of what the machine or the
+    /// control group allows.
+    pub memory_limit: Option<ByteSize>,
+    /// Labels of metrics (`*` in the name stands for any text) that alone are stored; series that become equal are added.
+    pub keep_labels: LabelLists,
+    /// Labels of metrics that are not stored; series that become equal are added.
+    pub drop_labels: LabelLists,
 }
 
 impl Default for Config {
@@ -44,7 +54,19 @@ impl Default for Config {
             out_of_order_window: hours(0),
             series_limit: 2_000_000,
             journal_limit_bytes: ByteSize(256 << 20),
+            memory_limit: None,
+            keep_labels: LabelLists::new(),
+            drop_labels: LabelLists::new(),
         }
+    }
+}
+
+impl Config {
+    /// What is wrong with the rules for labels.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = problems("storage.keep_labels", &self.keep_labels);
+        found.extend(problems("storage.drop_labels", &self.drop_labels));
+        found
     }
 }
 
@@ -123,6 +145,9 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) index: RwLock<Index>,
     pub(super) label_cache: LabelCache,
+    pub(super) label_rules: LabelRules,
+    pub(super) safe_mode: SafeMode,
+    pub(super) reports: Reports,
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
@@ -139,7 +164,12 @@ impl Head {
     /// An empty memory tier.
     pub fn new(config: Config) -> Self {
         let limit_bytes = usize::try_from(config.journal_limit_bytes.0).unwrap_or(usize::MAX);
+        let safe_mode = SafeMode::default();
+        safe_mode.set_limit(config.memory_limit.map_or(0, |limit| limit.0));
         Self(Arc::new(Shared {
+            label_rules: LabelRules::new(&config.keep_labels, &config.drop_labels),
+            safe_mode,
+            reports: Reports::default(),
             config,
             index: RwLock::new(Index::new()),
             label_cache: LabelCache::default(),
@@ -213,7 +243,7 @@ impl Head {
     /// Samples go in blocks of up to 128 times, so some older ones stay a while.
     pub fn collect_garbage(&self, now: Timestamp) {
         let shared = &self.0;
-        let horizon = now - shared.config.memory_window.get();
+        let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
         if shared.complete_from.load(Relaxed) < horizon.as_millis() {
             shared.complete_from.store(horizon.as_millis(), Relaxed);
         }
@@ -256,6 +286,21 @@ impl Head {
     /// When several are held, return the newest first. Past the limit the oldest is dropped and counted.
     pub fn return_journal(&self, batch: JournalBatch) {
         self.0.journal.give_back(batch, &self.0.counters);
+    }
+
+    /// Which labels are stored.
+    pub fn label_rules(&self) -> &LabelRules {
+        &self.0.label_rules
+    }
+
+    /// Whether memory is short, and what is stored then.
+    pub fn safe_mode(&self) -> &SafeMode {
+        &self.0.safe_mode
+    }
+
+    /// The limits it was made with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
     }
 
     /// What was counted so far.

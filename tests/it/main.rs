@@ -17,6 +17,7 @@ mod app_traces;
 mod docs;
 mod postgres;
 mod promql;
+mod scrape_hostile;
 mod store_persist;
 mod store_private_server;
 mod store_tables;
