@@ -13,6 +13,7 @@ mod app_restart;
 mod app_rules;
 mod app_scrape;
 mod app_traces;
+mod crash;
 mod docs;
 mod postgres;
 mod promql;
