@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome};
 use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
 use restored::Restored;
-pub(super) use restored::TakenUp;
+pub(super) use restored::{LabelsKey, TakenUp, labels_key};
 pub(super) use unwritten::CellState;
 
 use super::{Config, Counted, Counters, Counting, MAX_GAP, Size, SlotId};

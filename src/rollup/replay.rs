@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::accumulator::TakenUp;
+use super::accumulator::{LabelsKey, TakenUp, labels_key};
 use super::{MAX_GAP, Rollup, SlotId, counting};
 use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
 use crate::series::SeriesRef;
@@ -24,7 +24,8 @@ pub struct Replay {
     floor: Timestamp,
     newest: Option<Timestamp>,
     known: HashMap<SeriesRef, Known, foldhash::fast::FixedState>,
-    slots: Vec<(Labels, SlotId)>,
+    /// By hashes of the labels: the labels of a large mesh are half a gigabyte.
+    slots: Vec<(LabelsKey, SlotId)>,
     targets: Vec<Target>,
     /// Targets by `job` and `instance`; more than one only where other labels tell them apart.
     target_ids: HashMap<(Arc<str>, Arc<str>), Vec<usize>>,
@@ -137,7 +138,7 @@ impl Replay {
         let zero_at = self.target_of(&labels).and_then(|target| self.targets[target].zero_at(at));
         match self.rollup.state.lock().open(&labels, counting, zero_at) {
             Some(slot) => {
-                self.slots.push((labels, slot));
+                self.slots.push((labels_key(&labels), slot));
                 Known::Counts(slot)
             }
             None => Known::Other,

@@ -10,11 +10,18 @@ use crate::model::workload::{Outcome, Reporter};
 use crate::model::{EdgeMinute, Labels, Timestamp};
 use crate::rollup::SlotId;
 
+/// Two hashes of a series' labels, which stand for them.
+pub(in crate::rollup) type LabelsKey = (u64, u64);
+
+/// The key of a series.
+pub(in crate::rollup) fn labels_key(labels: &Labels) -> LabelsKey {
+    (labels.fingerprint(), labels.table_hash())
+}
+
 /// See the module.
 #[derive(Default)]
 pub(super) struct Restored {
-    /// By hashes of the labels.
-    slots: FastMap<(u64, u64), u32>,
+    slots: FastMap<LabelsKey, u32>,
     /// When each target was last scraped well, by its labels.
     targets: HashMap<Labels, Timestamp>,
     /// Until when the above are kept.
@@ -53,11 +60,10 @@ impl Accumulator {
     pub(in crate::rollup) fn finish_replay(
         &mut self,
         now: Timestamp,
-        slots: Vec<(Labels, SlotId)>,
+        slots: Vec<(LabelsKey, SlotId)>,
         targets: HashMap<Labels, Timestamp>,
     ) {
-        let key = |labels: &Labels| (labels.fingerprint(), labels.table_hash());
-        self.restored.slots = slots.iter().map(|(labels, slot)| (key(labels), slot.0)).collect();
+        self.restored.slots = slots.into_iter().map(|(key, slot)| (key, slot.0)).collect();
         self.restored.targets = targets;
         self.restored.until = now.as_millis() + self.keep_ms();
         let reach = minute_of(now.as_millis() - 2 * self.keep_ms());
@@ -70,7 +76,7 @@ impl Accumulator {
         if self.restored.slots.is_empty() {
             return None;
         }
-        self.restored.slots.remove(&(labels.fingerprint(), labels.table_hash())).map(SlotId)
+        self.restored.slots.remove(&labels_key(labels)).map(SlotId)
     }
 
     /// When the target of these labels was last scraped well before the restart; told once.
