@@ -15,7 +15,7 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 
 soak: ## kill -9 at fifty random moments, with a checker that knows every sample that was served
 	@.ci/setup test
-	MESHSCOPE_CRASH_ROUNDS=50 cargo test --locked --test it -- --nocapture crash
+	MESHSCOPE_CRASH_ROUNDS=50 cargo test --locked --test it -- --nocapture crash::
 
 check: ## everything a change must pass
 	.ci/run

@@ -338,6 +338,7 @@ fn from_environment(name: &str, default: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_moment_loses_a_second_at_most_and_doubles_nothing() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let rounds = from_environment("MESHSCOPE_CRASH_ROUNDS", 3);
     let seed = from_environment("MESHSCOPE_CRASH_SEED", now_ms() as u64);
     println!("MESHSCOPE_CRASH_ROUNDS={rounds} MESHSCOPE_CRASH_SEED={seed}");
