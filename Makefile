@@ -1,5 +1,5 @@
 # meshscope: the commands a newcomer needs. `make demo` and `make test` install what is missing.
-.PHONY: demo test e2e check bench screenshots
+.PHONY: demo test e2e check soak bench screenshots
 
 demo: ## a simulated mesh and the dashboard on it
 	@.ci/setup build
@@ -12,6 +12,10 @@ test: ## all tests that need nothing but PostgreSQL
 e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 	@.ci/setup e2e
 	tests/e2e/run
+
+soak: ## kill -9 at fifty random moments, with a checker that knows every sample that was served
+	@.ci/setup test
+	MESHSCOPE_CRASH_ROUNDS=50 cargo test --locked --test it -- --nocapture crash::
 
 check: ## everything a change must pass
 	.ci/run

@@ -142,15 +142,20 @@ impl Ground {
     }
 
     /// Brings back what was there before the start.
-    async fn restore(&self) -> anyhow::Result<persist::OutboxRestored> {
+    async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
         let now = self.clock.now();
-        let restored = persist::restore(&self.store, &self.head, &self.rollup, now, |_| {}).await;
+        let settings = format!("{} {:?}", env!("CARGO_PKG_VERSION"), config.jobs);
+        let has_same_settings = self.store.exchange_scrape_settings(&settings).await;
+        let has_same_settings = has_same_settings.context("compare the scrape settings")?;
+        let before = persist::Before { keep: config.rollup.keep.get(), has_same_settings };
+        let restored = persist::restore(&self.store, &self.head, (&self.rollup, before), now, |_| {}).await;
         let restored = restored.context("restore samples from the journal")?;
         if restored.progress.samples > 0 {
             let (samples, took) = (restored.progress.samples, restored.took);
             tracing::info!(samples, "restored {samples} samples in {took:.1?}");
         }
-        persist::restore_outbox(&self.store, now).await.context("read the outbox")
+        let outbox = persist::restore_outbox(&self.store, now).await.context("read the outbox")?;
+        Ok((restored, outbox))
     }
 }
 
@@ -159,7 +164,7 @@ type Listeners = (TcpListener, otlp::Receiver, mpsc::Receiver<Vec<crate::model::
 /// Makes the parts and puts each into the stage in which it stops.
 async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: Listeners) -> anyhow::Result<Stages> {
     let (listener, receiver, spans) = listeners;
-    let outbox_restored = ground.restore().await?;
+    let (restored, outbox_restored) = ground.restore(&config).await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
 
@@ -254,7 +259,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     // face
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
-    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, started_at, kept);
+    let whole_from = restored.edges_whole_from.unwrap_or(started_at);
+    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in);
     let web_state = web::State {

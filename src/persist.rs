@@ -6,7 +6,8 @@
 //! one last pass when `shutdown` fires, and says how it fares in its [`PartStatus`].
 //!
 //! Invariant: what a part holds while PostgreSQL is away is bounded. The journal is bounded by `series`; a queue that is
-//! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
+//! full is no longer read, so that its sender learns it; chunks stay in the memory tier until written, edge minutes in the
+//! rollup up to `rollup.unwritten_limit`.
 
 mod archive;
 mod chunks;
@@ -26,7 +27,7 @@ pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
 pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
 pub use queue::{AlertPersist, SpanPersist};
-pub use restore::{RestoreProgress, Restored, restore};
+pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
 pub use status::{PartState, PartStatus};
 

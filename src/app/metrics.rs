@@ -256,6 +256,8 @@ fn add_rollup(metrics: &mut Metrics, rollup: &Rollup) {
     metrics.count("rollup_samples", "Samples counted for edges.", counters, |c| &c.samples);
     metrics.count("rollup_resets", "Counter resets seen.", counters, |c| &c.resets);
     metrics.count("rollup_missed_increments", "Increments outside the minutes held.", counters, |c| &c.minutes_missed);
+    let dropped = "Minutes of edges dropped before PostgreSQL took them.";
+    metrics.count("rollup_unwritten_dropped", dropped, counters, |c| &c.unwritten_dropped);
     metrics.count("rollup_outcomes_folded", "Outcomes folded into their class.", counters, |c| &c.outcomes_folded);
     let help = "Samples, edges and histograms that were not counted, by reason.";
     let point = |reason| ("rollup_refused", Some(("reason", reason)));

@@ -60,8 +60,6 @@ pub(super) struct TargetState {
     metadata: metadata::Table,
     /// When the last good page was scraped. A series that it did not have counts from zero since then.
     good_at: Option<Timestamp>,
-    /// Whether a scrape has failed since.
-    failed_since: bool,
 }
 
 impl TargetState {
@@ -85,6 +83,7 @@ impl TargetState {
         work: &mut Workspace,
     ) -> (Counts, Result<(), ScrapeError>) {
         work.clear();
+        self.take_up(target, sinks);
         self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
         (self.counts, self.live_seen) = (Counts::default(), 0);
         let Scrape { at, fetched, started, mut memory } = scrape;
@@ -92,12 +91,11 @@ impl TargetState {
         match &result {
             Ok(()) => {
                 self.settle(sinks, work);
-                (self.good_at, self.failed_since) = (Some(at), false);
+                self.good_at = Some(at);
             }
             Err(_) => {
                 work.clear();
                 self.end_all(sinks, work);
-                self.failed_since = true;
             }
         }
         let counts = self.counts;
@@ -162,8 +160,7 @@ impl TargetState {
         let mut parser = Parser::new(fetched.format, page);
         let mut family = Family { name: b"", kind: MetricKind::Unknown };
         // After a longer failure known series begin anew, and new ones with them.
-        let holds = |good_at: &Timestamp| !self.failed_since || at.since(*good_at) <= rollup::MAX_GAP;
-        let zero_at = self.good_at.filter(|good_at| *good_at < at && holds(good_at));
+        let zero_at = self.good_at.filter(|good_at| *good_at < at && at.since(*good_at) <= rollup::MAX_GAP);
         let reader = Reader { target, sinks, at, limits: target.job.limits, zero_at };
         self.cache.begin_page();
         self.metadata.begin_page();
@@ -482,6 +479,13 @@ impl TargetState {
             if let Some(slot) = self.cache.series[*index as usize].slot {
                 sinks.rollup.observe(row.at, &[(slot, row.value)]);
             }
+        }
+    }
+
+    /// At the first scrape: goes on where the process before this one was.
+    fn take_up(&mut self, target: &Target, sinks: &Sinks) {
+        if self.reports.is_empty() {
+            self.good_at = sinks.rollup.claim_target(&target.labels);
         }
     }
 

@@ -65,6 +65,18 @@ impl Head {
     /// # Errors
     /// When the bytes are damaged or continue a batch that was not read: skip to the next with `starts_epoch`.
     pub fn replay(&self, bytes: &[u8]) -> Result<usize, ReplayError> {
+        self.replay_to(bytes, |_, _| {})
+    }
+
+    /// As [`Head::replay`]; `on_row` gets each time and its samples, in the order in which they were accepted.
+    ///
+    /// # Errors
+    /// As [`Head::replay`]. Rows before the damage have been given.
+    pub fn replay_to(
+        &self,
+        bytes: &[u8],
+        mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<usize, ReplayError> {
         let mut reader = Reader::new(bytes);
         let magic = reader.take(MAGIC.len()).map_err(|_| ReplayError::Unknown(bytes.to_vec()))?;
         if magic != MAGIC {
@@ -84,7 +96,7 @@ impl Head {
         if raw.len() != raw_length {
             return Err(ReplayError::Damaged);
         }
-        let restored = replayer.read(self, &raw)?;
+        let restored = replayer.read(self, &raw, &mut on_row)?;
         replayer.position = Some((journal, epoch, sequence));
         Ok(restored)
     }
@@ -96,7 +108,12 @@ impl Head {
 }
 
 impl Replayer {
-    fn read(&mut self, head: &Head, raw: &[u8]) -> Result<usize, ReplayError> {
+    fn read(
+        &mut self,
+        head: &Head,
+        raw: &[u8],
+        on_row: &mut impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<usize, ReplayError> {
         let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
         let mut batch = Vec::new();
         while !reader.is_empty() {
@@ -106,6 +123,7 @@ impl Replayer {
                 ROW => {
                     at = self.read_row(&mut reader, at, &mut batch)?;
                     restored += head.0.append_restored(at, &batch).accepted;
+                    on_row(Timestamp::from_millis(at), &batch);
                 }
                 _ => return Err(ReplayError::Damaged),
             }
