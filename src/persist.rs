@@ -9,17 +9,21 @@
 //! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
 
 mod archive;
+mod backfill;
 mod chunks;
 mod history;
 mod journal;
 mod maintenance;
+mod merge;
 mod outbox;
 mod queue;
 mod restore;
 mod rollups;
 mod status;
+mod thin;
 
 pub use archive::{Archive, Kept, TraceQuery};
+pub use backfill::{Backfill, Backfilled};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;

@@ -12,6 +12,7 @@
 
 mod append;
 mod bits;
+mod block;
 mod chunk;
 mod column;
 mod export;
@@ -21,6 +22,7 @@ mod head;
 mod index;
 mod journal;
 mod label_cache;
+mod past;
 mod postings;
 mod query;
 mod read;
@@ -29,13 +31,17 @@ mod stats;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod tiered;
 
+pub use block::{Block, Member, MemberName, decode_block, encode_block, merge_blocks};
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
-pub use export::{CHUNK_WINDOW, ClosedChunk};
+pub use export::{CHUNK_WINDOW, ClosedBlock};
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;
+pub use past::PastWindows;
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
 pub use replay::ReplayError;
 pub use stats::{Cardinality, HeadStats};
+pub use thin::{THINNED_STEP, is_counter_name, thin, thin_block};
 pub use tiered::Tiered;

@@ -61,12 +61,13 @@ pub async fn restore(
     }
     let mut restored = Restored::default();
     restored.progress.entries_total = store.journal_size().await?.0;
+    let past_written = store.past_written().await?;
     let mut page = store.journal_page(0, PAGE).await?;
     while let Some(last) = page.last() {
         let after = last.seq;
         let replaying = tokio::task::spawn_blocking({
             let head = head.clone();
-            move || replay(&head, &page)
+            move || replay(&head, &page, past_written)
         });
         let (replayed, next) = tokio::join!(replaying, store.journal_page(after, PAGE));
         let replayed = replayed.map_err(|error| StoreError::Damaged { what: "journal", reason: error.to_string() })?;
@@ -94,10 +95,11 @@ struct Replayed {
     first_error: Option<String>,
 }
 
-fn replay(head: &Head, page: &[JournalEntry]) -> Replayed {
+/// Samples of entries after `past_written` that came late may be in no chunk yet.
+fn replay(head: &Head, page: &[JournalEntry], past_written: i64) -> Replayed {
     let mut replayed = Replayed { entries: page.len() as u64, ..Replayed::default() };
     for row in page {
-        match head.replay(&row.entry.bytes) {
+        match head.replay_entry(&row.entry.bytes, row.seq <= past_written) {
             Ok(samples) => replayed.samples += samples as u64,
             Err(error) => {
                 replayed.unreadable += 1;

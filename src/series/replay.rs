@@ -65,6 +65,15 @@ impl Head {
     /// # Errors
     /// When the bytes are damaged or continue a batch that was not read: skip to the next with `starts_epoch`.
     pub fn replay(&self, bytes: &[u8]) -> Result<usize, ReplayError> {
+        self.replay_entry(bytes, false)
+    }
+
+    /// As [`Head::replay`]. `is_past_stored` says that its samples for closed windows are in chunks, so that they need not
+    /// be merged into them again.
+    ///
+    /// # Errors
+    /// As [`Head::replay`].
+    pub fn replay_entry(&self, bytes: &[u8], is_past_stored: bool) -> Result<usize, ReplayError> {
         let mut reader = Reader::new(bytes);
         let magic = reader.take(MAGIC.len()).map_err(|_| ReplayError::Unknown(bytes.to_vec()))?;
         if magic != MAGIC {
@@ -84,7 +93,7 @@ impl Head {
         if raw.len() != raw_length {
             return Err(ReplayError::Damaged);
         }
-        let restored = replayer.read(self, &raw)?;
+        let restored = replayer.read(self, &raw, is_past_stored)?;
         replayer.position = Some((journal, epoch, sequence));
         Ok(restored)
     }
@@ -96,7 +105,7 @@ impl Head {
 }
 
 impl Replayer {
-    fn read(&mut self, head: &Head, raw: &[u8]) -> Result<usize, ReplayError> {
+    fn read(&mut self, head: &Head, raw: &[u8], is_past_stored: bool) -> Result<usize, ReplayError> {
         let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
         let mut batch = Vec::new();
         while !reader.is_empty() {
@@ -106,6 +115,9 @@ impl Replayer {
                 ROW => {
                     at = self.read_row(&mut reader, at, &mut batch)?;
                     restored += head.0.append_restored(at, &batch).accepted;
+                    if !is_past_stored {
+                        head.mark_past(at, &batch);
+                    }
                 }
                 _ => return Err(ReplayError::Damaged),
             }
