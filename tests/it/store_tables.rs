@@ -212,7 +212,7 @@ async fn chunks_are_found_by_matchers_and_range_and_written_once() {
     let some = [matcher(MatchOp::Regex, "__name__", "lat.*"), matcher(MatchOp::Regex, "le", "5|10")];
     assert_eq!(select(some.to_vec(), moment, moment).await.0, [bucket("5").to_string()]);
     assert_eq!(select(vec![matcher(MatchOp::Equal, "le", ""), name("lat_bucket")], moment, moment).await.0, [""; 0]);
-    assert_eq!(select(vec![name("up")], noon() - HOUR * 2, noon() - HOUR).await.1, [vec![0; 0]; 0]);
+    assert!(select(vec![name("up")], noon() - HOUR * 2, noon() - HOUR).await.1.is_empty());
     let mut series = store.stored_series(&[name("lat_bucket")], (moment, moment)).await.expect("series");
     series.sort();
     assert_eq!(series, [bucket("+Inf"), bucket("5")]);
