@@ -41,7 +41,7 @@ const OUTBOX_QUEUE: usize = 1024;
 const SPAN_QUEUE: usize = 64;
 /// Batches of spans on their way to PostgreSQL.
 const BATCH_QUEUE: usize = 16;
-/// How far behind the newest a sample may come before its window of chunks is closed.
+/// How late a sample may come before its window of chunks is closed; what comes later is merged into its chunk.
 const CHUNK_LATENESS: Duration = Duration::from_secs(300);
 
 /// How long clients that do not finish may hold up the end.
@@ -228,7 +228,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // keep
     let (store, clock) = (&ground.store, ground.clock);
     let journal = persist::JournalPersist::new(ground.head.clone(), store.clone(), clock);
-    let chunks = persist::ChunkPersist::new(ground.head.clone(), store.clone(), clock, CHUNK_LATENESS);
+    let chunks = persist::ChunkPersist::new(ground.head.clone(), store.clone(), clock, CHUNK_LATENESS)
+        .keeping(&config.store.retention);
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);

@@ -10,17 +10,21 @@
 //! rollup up to `rollup.unwritten_limit`.
 
 mod archive;
+mod backfill;
 mod chunks;
 mod history;
 mod journal;
 mod maintenance;
+mod merge;
 mod outbox;
 mod queue;
 mod restore;
 mod rollups;
 mod status;
+mod thin;
 
 pub use archive::{Archive, Kept, TraceQuery};
+pub use backfill::{Backfill, Backfilled};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;

@@ -24,7 +24,7 @@ mod values;
 mod writer;
 
 pub use alerts::{AlertQuery, StoredAlert};
-pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ClosingWindow, StoredChunk, StoredSeries};
+pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use edges::RollupTier;
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;

@@ -76,13 +76,14 @@ pub async fn restore(
     let mut counting = rollup.replay(first_minute(store, chunked_until, now, before.keep).await?);
     let mut restored = Restored::default();
     restored.progress.entries_total = store.journal_size().await?.0;
+    let past_written = store.past_written().await?;
     let mut page = store.journal_page(0, PAGE).await?;
     while let Some(last) = page.last() {
         let after = last.seq;
         let replaying = tokio::task::spawn_blocking({
             let head = head.clone();
             move || {
-                let replayed = replay(&head, &mut counting, &page);
+                let replayed = replay(&head, &mut counting, (&page, past_written));
                 (replayed, counting)
             }
         });
@@ -114,11 +115,12 @@ struct Replayed {
     first_error: Option<String>,
 }
 
-fn replay(head: &Head, counting: &mut Replay, page: &[JournalEntry]) -> Replayed {
+/// Samples of entries after `past_written` that came late may be in no chunk yet.
+fn replay(head: &Head, counting: &mut Replay, (page, past_written): (&[JournalEntry], i64)) -> Replayed {
     let mut replayed = Replayed { entries: page.len() as u64, ..Replayed::default() };
     for row in page {
         let count = |at, samples: &[_]| counting.row(at, samples, |series| head.labels(series));
-        match head.replay_to(&row.entry.bytes, count) {
+        match head.replay_to(&row.entry.bytes, row.seq <= past_written, count) {
             Ok(samples) => replayed.samples += samples as u64,
             Err(error) => {
                 replayed.unreadable += 1;

@@ -23,7 +23,7 @@ use super::plan::{self, Asked, Selected, Want};
 use super::table::{Grid, Key, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
 use crate::model::{Labels, Timestamp};
-use crate::series::{Queryable, SeriesSamples};
+use crate::series::{Queryable, Selection, SeriesSamples};
 use crate::units::PromDuration;
 
 /// Evaluations that touch fewer samples than this run where they are; larger ones on a blocking thread.
@@ -260,13 +260,17 @@ fn assemble(
     selected: &[Arc<Selected>],
 ) -> Result<(Context, Annotations, Stats), EvalError> {
     let mut inputs: Vec<Arc<[SeriesSamples]>> = vec![Arc::from([]); selectors];
+    let mut thinned_until_ms = vec![i64::MIN; selectors];
     let mut annotations = Annotations::default();
     let mut stats = Stats::default();
     for (want, selected) in wants.iter().zip(selected) {
         stats.series_loaded += selected.series.len();
         stats.samples_loaded += selected.series.iter().map(|series| series.values.len()).sum::<usize>();
         selected.warnings.iter().for_each(|warning| annotations.add_warning(warning.clone()));
-        want.selectors.iter().for_each(|id| inputs[*id] = Arc::clone(&selected.series));
+        for id in &want.selectors {
+            inputs[*id] = Arc::clone(&selected.series);
+            thinned_until_ms[*id] = selected.thinned_until.map_or(i64::MIN, Timestamp::as_millis);
+        }
     }
     if stats.samples_loaded > config.max_samples {
         return Err(EvalError::TooManySamples("query execution"));
@@ -274,6 +278,7 @@ fn assemble(
     let context = Context {
         query: expr.query(),
         inputs,
+        thinned_until_ms,
         start_ms: times.asked.grid.start,
         end_ms: times.asked.end_ms,
         lookback_ms: times.lookback_ms,
@@ -297,8 +302,10 @@ pub(super) fn run_at_once(
     let lookback_ms = config.lookback_delta.as_millis().max(1);
     let default_step_ms = config.default_subquery_step.as_millis().max(1);
     let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, default_step_ms);
-    let selected: Vec<Arc<Selected>> =
-        wants.iter().map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new() })).collect();
+    let selected: Vec<Arc<Selected>> = wants
+        .iter()
+        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new(), thinned_until: None }))
+        .collect();
     let deadline = Instant::now() + config.timeout.get();
     let times = Times { asked, lookback_ms, deadline, canceled: Arc::default() };
     let (context, _, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
@@ -313,10 +320,14 @@ async fn select_all(
     cache: Option<&SelectionCache>,
 ) -> Result<Vec<Arc<Selected>>, EvalError> {
     let select = |want: &Want| {
-        let select = want.select(sample_limit);
+        let (select, widened) = (want.select(sample_limit), want.widened().map(|want| want.select(sample_limit)));
         async move {
-            let selection = store.select(select).await?;
-            Ok::<_, EvalError>(Arc::new(Selected { series: selection.series.into(), warnings: selection.warnings }))
+            let mut selection = store.select(select).await?;
+            if let (Some(widened), Some(_)) = (widened, selection.thinned_until) {
+                selection = store.select(widened).await?;
+            }
+            let Selection { series, warnings, thinned_until } = selection;
+            Ok::<_, EvalError>(Arc::new(Selected { series: series.into(), warnings, thinned_until }))
         }
     };
     try_join_all(wants.iter().map(|want| {

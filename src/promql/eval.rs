@@ -17,6 +17,7 @@ use super::binary;
 use super::call;
 use super::error::EvalError;
 use super::table::{ABSENT, Grid, Key, Names, Table, is_absent};
+use super::widen;
 use crate::model::{Timestamp, is_stale};
 use crate::series::SeriesSamples;
 
@@ -28,6 +29,8 @@ pub(super) struct Context {
     pub query: Arc<str>,
     /// Samples of each selector, by its id.
     pub inputs: Vec<Arc<[SeriesSamples]>>,
+    /// Up to when samples of each selector are thinned, by its id.
+    pub thinned_until_ms: Vec<i64>,
     pub start_ms: i64,
     pub end_ms: i64,
     pub lookback_ms: i64,
@@ -63,6 +66,10 @@ pub(super) struct RangeVector<'a> {
     /// The window's end is fixed by `@`.
     pub at_ms: Option<i64>,
     pub span: Span,
+    /// Up to when its samples are thinned.
+    pub thinned_until_ms: i64,
+    /// Windows that begin before this are widened.
+    pub widened_until_ms: i64,
 }
 
 pub(super) struct Evaluator<'a> {
@@ -251,7 +258,9 @@ impl<'a> Evaluator<'a> {
             })
             .collect();
         let (offset_ms, at_ms) = (selector.offset_ms, self.at_ms(selector.at));
-        Ok(RangeVector { series, range_ms: selector.range_ms.unwrap_or(0), offset_ms, at_ms, span })
+        let range_ms = selector.range_ms.unwrap_or(0);
+        let thinned_until_ms = self.context.thinned_until_ms[selector.id];
+        Ok(RangeVector { series, range_ms, offset_ms, at_ms, span, thinned_until_ms, widened_until_ms: i64::MIN })
     }
 
     fn subquery(&self, subquery: &'a Subquery, span: Span, grid: Grid) -> Evaluated<RangeVector<'a>> {
@@ -272,7 +281,9 @@ impl<'a> Evaluator<'a> {
                 RangeSeries { key: table.keys[i].clone(), times: times.into(), values: values.into() }
             })
             .collect();
-        Ok(RangeVector { series, range_ms: subquery.range_ms, offset_ms: subquery.offset_ms, at_ms, span })
+        let (range_ms, offset_ms) = (subquery.range_ms, subquery.offset_ms);
+        let (thinned_until_ms, widened_until_ms) = (i64::MIN, i64::MIN);
+        Ok(RangeVector { series, range_ms, offset_ms, at_ms, span, thinned_until_ms, widened_until_ms })
     }
 }
 
@@ -289,7 +300,8 @@ impl RangeVector<'_> {
     /// Window `(start, end]` of `step`.
     pub fn window(&self, grid: Grid, step: usize) -> (i64, i64) {
         let end = self.at_ms.unwrap_or_else(|| grid.time(step)) - self.offset_ms;
-        (end - self.range_ms, end)
+        let start = end - self.range_ms;
+        (if start < self.widened_until_ms { widen::start(end, self.range_ms) } else { start }, end)
     }
 }
 

@@ -8,6 +8,7 @@ use super::eval::subquery_grid;
 use super::functions::Rule;
 use super::info;
 use super::table::Grid;
+use super::widen;
 use crate::model::{METRIC_NAME, Matcher, Timestamp};
 use crate::series::{Select, SelectHint};
 
@@ -20,9 +21,16 @@ pub(super) struct Want {
     pub to: i64,
     pub hint: SelectHint,
     pub selectors: Vec<usize>,
+    /// How much earlier the samples must begin when they turn out to be thinned.
+    pub widen_ms: i64,
 }
 
 impl Want {
+    /// The same from earlier on, when thinned samples need that.
+    pub fn widened(&self) -> Option<Self> {
+        (self.widen_ms > 0).then(|| Self { from: self.from.saturating_sub(self.widen_ms), ..self.clone() })
+    }
+
     pub fn select(&self, sample_limit: usize) -> Select {
         let (from, to) = (Timestamp::from_millis(self.from), Timestamp::from_millis(self.to));
         Select { matchers: self.matchers.clone(), from, to, hint: self.hint, sample_limit }
@@ -32,7 +40,7 @@ impl Want {
     pub fn cache_key(&self) -> String {
         let mut matchers: Vec<String> = self.matchers.iter().map(Matcher::to_string).collect();
         matchers.sort_unstable();
-        format!("{}\u{0}{}\u{0}{}", self.from, self.to, matchers.join("\u{0}"))
+        format!("{}\u{0}{}\u{0}{}\u{0}{}", self.from, self.to, self.widen_ms, matchers.join("\u{0}"))
     }
 }
 
@@ -116,6 +124,7 @@ impl Planner {
         let step = if grid.steps > 1 { Duration::from_millis(grid.step.unsigned_abs()) } else { Duration::ZERO };
         let range = Duration::from_millis(selector.range_ms.unwrap_or(0).unsigned_abs());
         let hint = SelectHint { step, range, function };
+        let widen_ms = widen::missing_ms(function, selector.range_ms);
         let near = |want: &Want| want.matchers == matchers && want.from <= to && from <= want.to;
         match self.wants.iter_mut().find(|want| near(want)) {
             Some(want) => {
@@ -124,9 +133,10 @@ impl Planner {
                     // Neither hint alone is true of both readers, so the store is told nothing it could act upon.
                     want.hint = SelectHint::default();
                 }
+                want.widen_ms = want.widen_ms.max(widen_ms);
                 want.selectors.push(selector.id);
             }
-            None => self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id] }),
+            None => self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id], widen_ms }),
         }
     }
 }
@@ -136,4 +146,5 @@ impl Planner {
 pub(super) struct Selected {
     pub series: Arc<[crate::series::SeriesSamples]>,
     pub warnings: Vec<String>,
+    pub thinned_until: Option<Timestamp>,
 }

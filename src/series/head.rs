@@ -3,6 +3,7 @@
 //! In: label sets and samples. Out: references, selections, journal batches, closed chunks. Invariants: a query never
 //! holds a lock while it reads samples; an append takes the lock of one group, and of the index only for what is new.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::index::Index;
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
 use super::label_rules::{LabelLists, LabelRules, problems};
+use super::past::Past;
 use super::replay::Replayer;
 use super::safe_mode::SafeMode;
 use crate::model::{Labels, Timestamp};
@@ -157,6 +159,9 @@ pub(super) struct Shared {
     pub(super) complete_from: AtomicI64,
     /// Up to where samples are in chunks; [`Timestamp::MIN`] before the first cut.
     pub(super) chunked_until: AtomicI64,
+    /// Before it samples are late: their window is cut, or being cut, into chunks.
+    pub(super) closing: AtomicI64,
+    pub(super) past: Mutex<Past>,
     pub(super) max_time: AtomicI64,
 }
 
@@ -180,6 +185,8 @@ impl Head {
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
+            closing: AtomicI64::new(Timestamp::MIN.as_millis()),
+            past: Mutex::default(),
             max_time: AtomicI64::new(Timestamp::MIN.as_millis()),
         }))
     }
@@ -244,12 +251,13 @@ impl Head {
     pub fn collect_garbage(&self, now: Timestamp) {
         let shared = &self.0;
         let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
-        if shared.complete_from.load(Relaxed) < horizon.as_millis() {
-            shared.complete_from.store(horizon.as_millis(), Relaxed);
-        }
+        shared.raise_complete_from(horizon.as_millis());
+        // Late samples stay until they are in chunks. Held throughout, so that none comes in unseen.
+        let past = shared.past.lock();
+        let pinned = shared.groups_of(&past.pinned());
         let groups = shared.groups.lock().clone();
         let (mut expired, mut removed) = (0, 0);
-        for group in &groups {
+        for group in groups.iter().filter(|group| !pinned.contains(&group.id())) {
             let mut state = group.lock();
             let collected = state.collect(horizon.as_millis(), (now - IDLE).as_millis());
             expired += collected.dropped;
@@ -306,5 +314,20 @@ impl Head {
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+}
+
+impl Shared {
+    /// Memory holds only what is from there on.
+    pub(super) fn raise_complete_from(&self, from: i64) {
+        let empty = Timestamp::MAX.as_millis();
+        let raise = |now: i64| (now != empty && now < from).then_some(from);
+        let _ = self.complete_from.fetch_update(Relaxed, Relaxed, raise); // unchanged where it is later already
+    }
+
+    /// The groups in which those series have samples.
+    fn groups_of(&self, series: &HashSet<u64>) -> HashSet<u64> {
+        let index = self.index.read();
+        series.iter().flat_map(|reference| index.places(*reference)).map(|place| place.group.id()).collect()
     }
 }

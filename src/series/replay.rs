@@ -65,16 +65,18 @@ impl Head {
     /// # Errors
     /// When the bytes are damaged or continue a batch that was not read: skip to the next with `starts_epoch`.
     pub fn replay(&self, bytes: &[u8]) -> Result<usize, ReplayError> {
-        self.replay_to(bytes, |_, _| {})
+        self.replay_to(bytes, false, |_, _| {})
     }
 
-    /// As [`Head::replay`]; `on_row` gets each time and its samples, in the order in which they were accepted.
+    /// As [`Head::replay`]. `is_past_stored` says that its samples for closed windows are in chunks, so that they need not
+    /// be merged into them again; `on_row` gets each time and its samples, in the order in which they were accepted.
     ///
     /// # Errors
     /// As [`Head::replay`]. Rows before the damage have been given.
     pub fn replay_to(
         &self,
         bytes: &[u8],
+        is_past_stored: bool,
         mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
         let mut reader = Reader::new(bytes);
@@ -96,7 +98,7 @@ impl Head {
         if raw.len() != raw_length {
             return Err(ReplayError::Damaged);
         }
-        let restored = replayer.read(self, &raw, &mut on_row)?;
+        let restored = replayer.read(self, (&raw, is_past_stored), &mut on_row)?;
         replayer.position = Some((journal, epoch, sequence));
         Ok(restored)
     }
@@ -108,10 +110,11 @@ impl Head {
 }
 
 impl Replayer {
+    /// `raw` is a batch, and whether its samples for closed windows are in chunks.
     fn read(
         &mut self,
         head: &Head,
-        raw: &[u8],
+        (raw, is_past_stored): (&[u8], bool),
         on_row: &mut impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
         let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
@@ -124,6 +127,9 @@ impl Replayer {
                     at = self.read_row(&mut reader, at, &mut batch)?;
                     restored += head.0.append_restored(at, &batch).accepted;
                     on_row(Timestamp::from_millis(at), &batch);
+                    if !is_past_stored {
+                        head.mark_past(at, &batch);
+                    }
                 }
                 _ => return Err(ReplayError::Damaged),
             }

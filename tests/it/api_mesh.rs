@@ -112,8 +112,9 @@ async fn the_openapi_document_describes_every_answer() {
         if path.ends_with("openapi.json") {
             continue;
         }
-        let refused =
-            server.get(&format!("{}?start=x&end=y&state=x&limit=x&matcher=x", wanted.replace(&"ab".repeat(16), "zz"))).await;
+        let refused = server
+            .get(&format!("{}?start=x&end=y&state=x&limit=x&matcher=x", wanted.replace(&"ab".repeat(16), "zz")))
+            .await;
         assert_eq!(refused.status, 400, "{wanted}");
         let schema = &responses["default"]["content"]["application/json"]["schema"];
         assert_described(&document, schema, &refused.json(), path);

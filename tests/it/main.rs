@@ -20,6 +20,7 @@ mod postgres;
 mod promql;
 mod scrape_hostile;
 mod store_edges;
+mod store_history;
 mod store_persist;
 mod store_private_server;
 mod store_tables;

@@ -132,7 +132,7 @@ impl Process {
         let mut replay = rollup.replay(Timestamp::from_millis(0));
         for batch in journal {
             let row = |at, samples: &[_]| replay.row(at, samples, |series| head.labels(series));
-            head.replay_to(&batch.bytes, row).unwrap();
+            head.replay_to(&batch.bytes, false, row).unwrap();
         }
         head.finish_replay();
         replay.finish(Timestamp::from_millis(now), true);
@@ -297,7 +297,8 @@ fn without_the_settings_of_before_a_new_series_counts_nothing_at_first() {
     let (head, rollup) = (Head::new(series::Config::default()), Rollup::new(config()));
     let mut replay = rollup.replay(at(0));
     for batch in &journal {
-        head.replay_to(&batch.bytes, |at, samples| replay.row(at, samples, |series| head.labels(series))).unwrap();
+        head.replay_to(&batch.bytes, false, |at, samples| replay.row(at, samples, |series| head.labels(series)))
+            .unwrap();
     }
     replay.finish(at(20), false);
     assert_eq!(rollup.claim_target(&target(0)), None);
@@ -336,7 +337,8 @@ fn stored_minutes_are_compared_with_what_is_counted_again() {
     let head = Head::new(series::Config::default());
     let mut replay = rollup.replay(at(0));
     for batch in &journal {
-        head.replay_to(&batch.bytes, |at, samples| replay.row(at, samples, |series| head.labels(series))).unwrap();
+        head.replay_to(&batch.bytes, false, |at, samples| replay.row(at, samples, |series| head.labels(series)))
+            .unwrap();
     }
     for (minute, expect) in stored.into_iter().chain([spans.clone()]).map(|m| (m, true)).chain([(unfounded, false)]) {
         assert_eq!(replay.take_up(minute.clone()), expect, "{minute:?}");
