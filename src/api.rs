@@ -6,6 +6,7 @@
 mod browser;
 mod encode;
 mod error;
+mod exemplars;
 mod go_json;
 mod mesh;
 mod metadata;
@@ -15,6 +16,7 @@ mod rules;
 mod series;
 mod status;
 mod targets;
+mod write;
 
 use std::sync::Arc;
 
@@ -28,9 +30,9 @@ use crate::model::Timestamp;
 use crate::persist::Archive;
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{rules as rule_engine, scrape};
+use crate::{otlp, push, rules as rule_engine, scrape};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Asks for the configuration to be read again; answered with the mistakes when it is refused.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
@@ -48,6 +50,12 @@ pub struct State {
     pub archive: Archive,
     /// Scrape targets and metric metadata.
     pub scrape: scrape::Status,
+    /// Takes what others send.
+    pub push: push::Intake,
+    /// The OTLP receivers' limits, which hold for metrics on this port too.
+    pub otlp: otlp::Config,
+    /// Requests of senders decoded at the same time; more wait.
+    pub push_permits: Arc<Semaphore>,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
     /// When an edge counts as degraded or failed.
@@ -72,12 +80,15 @@ pub struct State {
 pub fn router(state: State) -> Router {
     let prometheus = prometheus().layer(from_fn(browser::method_not_allowed)).layer(from_fn(browser::cors));
     let reload = post(status::reload).put(status::reload).layer(from_fn(browser::same_origin));
+    let otlp_metrics = otlp::metrics_route(&state.otlp, state.push.clone()).layer(from_fn(browser::same_origin));
     Router::new()
         .merge(mesh::router())
         .route("/metrics", get(status::metrics))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/-/reload", reload)
+        .route("/api/v1/otlp/v1/metrics", otlp_metrics)
+        .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
         .merge(prometheus)
         .with_state(state)

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -26,7 +26,7 @@ use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::Store;
-use crate::{api, discovery, notify, otlp, promql, rules, scrape, traces, web};
+use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -137,6 +137,17 @@ impl Ground {
         }
     }
 
+    /// What takes samples that others send; those older than memory go straight into chunks.
+    fn intake(&self, config: &push::Config) -> push::Intake {
+        let store = self.store.clone();
+        let past: push::PastWriter = Arc::new(move |series| {
+            let store = store.clone();
+            Box::pin(async move { persist::write_past(&store, series).await.map_err(|error| error.to_string()) })
+        });
+        let (head, rollup) = (self.head.clone(), self.rollup.clone());
+        push::Intake::new(config.clone(), head, rollup, self.clock, Some(past))
+    }
+
     /// Brings back what was there before the start.
     async fn restore(&self) -> anyhow::Result<persist::OutboxRestored> {
         let now = self.clock.now();
@@ -167,6 +178,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
     let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
+
+    let intake = ground.intake(&config.push);
+    let push_counters = Arc::clone(intake.counters());
 
     // hold
     let (batches_out, batches) = mpsc::channel(BATCH_QUEUE);
@@ -228,6 +242,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape_status: scrape_status.clone(),
         discovery: discovery_counters,
         otlp: Arc::clone(&otlp_counters),
+        push: push_counters,
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
@@ -269,6 +284,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         head: ground.head.clone(),
         archive,
         scrape: scrape_status.clone(),
+        push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
+        push: intake.clone(),
+        otlp: config.otlp.clone(),
         rules: rules_status,
         thresholds: config.graph_health,
         clock,
@@ -285,8 +303,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
-    stages.spawn_fallible(Stage::Input, "OTLP receivers", |stop| {
-        http::cut_off(receiver.run(stop.clone()), stop, CLIENT_GRACE)
+    stages.spawn_fallible(Stage::Input, "OTLP receivers", move |stop| {
+        http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));

@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
-use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
+use crate::{graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
 
 pub use redact::redacted;
 
@@ -43,6 +43,8 @@ pub struct Config {
     pub plan: Arc<notify::Plan>,
     /// Pages and APIs.
     pub web: web::Config,
+    /// What others may send.
+    pub push: push::Config,
     /// OTLP receivers.
     pub otlp: otlp::Config,
     /// Spans.
@@ -91,6 +93,7 @@ struct File {
     receivers: Vec<notify::ReceiverConfig>,
     inhibit_rules: Vec<notify::InhibitRuleConfig>,
     web: web::Config,
+    push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
     storage: StorageConfig,
@@ -163,6 +166,7 @@ struct StorageConfig {
     out_of_order_window: PromDuration,
     series_limit: usize,
     journal_limit_bytes: ByteSize,
+    exemplars: usize,
 }
 
 impl Default for StorageConfig {
@@ -178,6 +182,7 @@ impl Default for StorageConfig {
             out_of_order_window: series.out_of_order_window,
             series_limit: series.series_limit,
             journal_limit_bytes: series.journal_limit_bytes,
+            exemplars: series.exemplars,
         }
     }
 }
@@ -194,10 +199,11 @@ impl StorageConfig {
             out_of_order_window,
             series_limit,
             journal_limit_bytes,
+            exemplars,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
-            series::Config { memory_window, out_of_order_window, series_limit, journal_limit_bytes },
+            series::Config { memory_window, out_of_order_window, series_limit, journal_limit_bytes, exemplars },
         )
     }
 }
@@ -228,10 +234,12 @@ impl Config {
 
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
-        let Self { web, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, .. } =
-            self;
+        let Self {
+            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+        } = self;
         vec![
             ("web", format!("{web:?}")),
+            ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("storage", format!("{store:?}{series:?}")),
@@ -300,6 +308,7 @@ impl File {
             external_labels: self.global.external_labels.iter().collect(),
             plan: Arc::new(plan),
             web: self.web,
+            push: self.push,
             otlp: self.otlp,
             traces: self.traces,
             store,

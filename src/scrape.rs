@@ -62,7 +62,7 @@ pub struct Counters {
     pub too_far_ahead: AtomicU64,
     /// Samples refused because the memory tier is full (`storage.series_limit`).
     pub series_limit: AtomicU64,
-    /// Exemplars read; they are checked, not stored.
+    /// Exemplars read, stored or not.
     pub exemplars: AtomicU64,
     /// Target loops that panicked and were started again.
     pub restarts: AtomicU64,

@@ -14,6 +14,7 @@ mod append;
 mod bits;
 mod chunk;
 mod column;
+mod exemplars;
 mod export;
 mod frame;
 mod group;
@@ -32,6 +33,7 @@ mod tests;
 mod tiered;
 
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
+pub use exemplars::{Exemplar, ExemplarCounters, ExemplarError, Exemplars, SeriesExemplars};
 pub use export::{CHUNK_WINDOW, ClosedChunk};
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;

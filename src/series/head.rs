@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
+use super::exemplars::Exemplars;
 use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
@@ -34,6 +35,9 @@ pub struct Config {
     /// Most bytes of samples that wait to be written to the journal in PostgreSQL; past it the oldest are dropped and
     /// counted. Default 256MiB; 0 keeps no journal.
     pub journal_limit_bytes: ByteSize,
+    /// Most exemplars in memory, of all series; past it the oldest goes. About 200 bytes each. Default 100,000; 0 keeps
+    /// none.
+    pub exemplars: usize,
 }
 
 impl Default for Config {
@@ -44,6 +48,7 @@ impl Default for Config {
             out_of_order_window: hours(0),
             series_limit: 2_000_000,
             journal_limit_bytes: ByteSize(256 << 20),
+            exemplars: 100_000,
         }
     }
 }
@@ -127,6 +132,7 @@ pub(super) struct Shared {
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
     pub(super) replayer: Mutex<Replayer>,
+    pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
     pub(super) complete_from: AtomicI64,
@@ -139,6 +145,7 @@ impl Head {
     /// An empty memory tier.
     pub fn new(config: Config) -> Self {
         let limit_bytes = usize::try_from(config.journal_limit_bytes.0).unwrap_or(usize::MAX);
+        let exemplars = Exemplars::new(config.exemplars);
         Self(Arc::new(Shared {
             config,
             index: RwLock::new(Index::new()),
@@ -147,6 +154,7 @@ impl Head {
             next_group: AtomicU64::new(0),
             journal: Journal::new(limit_bytes),
             replayer: Mutex::default(),
+            exemplars,
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
@@ -181,6 +189,12 @@ impl Head {
     /// The label set of a living series.
     pub fn labels(&self, series: SeriesRef) -> Option<Labels> {
         self.0.index.read().labels(series.0)
+    }
+
+    /// The sample of a series at that very time, when memory has one.
+    pub fn value_at(&self, series: SeriesRef, at: Timestamp) -> Option<f64> {
+        let places: Vec<super::index::Place> = self.0.index.read().places(series.0).cloned().collect();
+        places.iter().find_map(|place| place.group.lock().value_at(place.slot, at.as_millis())).map(f64::from_bits)
     }
 
     /// Appends samples that share one time: a scrape, an evaluation.
@@ -256,6 +270,16 @@ impl Head {
     /// When several are held, return the newest first. Past the limit the oldest is dropped and counted.
     pub fn return_journal(&self, batch: JournalBatch) {
         self.0.journal.give_back(batch, &self.0.counters);
+    }
+
+    /// The exemplars of the series.
+    pub fn exemplars(&self) -> &Exemplars {
+        &self.0.exemplars
+    }
+
+    /// The limits it was made with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
     }
 
     /// What was counted so far.

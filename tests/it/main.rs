@@ -16,6 +16,7 @@ mod app_traces;
 mod docs;
 mod postgres;
 mod promql;
+mod push;
 mod store_persist;
 mod store_private_server;
 mod store_tables;
