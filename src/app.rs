@@ -303,6 +303,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
+    // Pages and APIs stop last, after the journal: what is sent to them must end before it.
+    let senders = intake.clone();
+    stages.spawn(Stage::Input, "senders", move |stop| async move {
+        stop.cancelled().await;
+        senders.close();
+    });
     stages.spawn_fallible(Stage::Input, "OTLP receivers", move |stop| {
         http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });

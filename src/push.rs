@@ -14,7 +14,7 @@ pub mod remote;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -99,6 +99,11 @@ pub struct Counters {
 /// returns when they are there for queries, or says why they are not.
 pub type PastWriter = Arc<dyn Fn(Vec<PastSeries>) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// The intake takes nothing any more: the journal is being written for the last time, and what came after it would be lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("meshscope is stopping: send again later")]
+pub struct Closed;
+
 /// Takes batches. Clones share it.
 #[derive(Clone)]
 pub struct Intake(Arc<Shared>);
@@ -112,6 +117,7 @@ struct Shared {
     past: Option<PastWriter>,
     counters: Arc<Counters>,
     metadata: MetadataTable,
+    closed: AtomicBool,
     /// Held while a batch is made and stored: the increments of a series must be counted in order, and a slot of the rollup
     /// must not be given back while a batch holds it.
     cache: Mutex<Cache>,
@@ -122,19 +128,41 @@ impl Intake {
     pub fn new(config: Config, head: Head, rollup: Rollup, clock: Clock, past: Option<PastWriter>) -> Self {
         let cache = Mutex::new(Cache::new(config.cached_series));
         let (counters, metadata) = (Arc::default(), MetadataTable::default());
-        Self(Arc::new(Shared { config, head, rollup, clock, past, counters, metadata, cache }))
+        Self(Arc::new(Shared {
+            config,
+            head,
+            rollup,
+            clock,
+            past,
+            counters,
+            metadata,
+            closed: AtomicBool::new(false),
+            cache,
+        }))
     }
 
     /// Makes a batch with `fill` and stores it, unless `fill` fails: then nothing is stored. Blocks; call it where that is
     /// allowed. What is older than memory is in [`Committed::past`] and must be given to [`Intake::store_past`].
     ///
     /// # Errors
-    /// Those of `fill`.
-    pub fn store<T, E>(&self, fill: impl FnOnce(&mut Batch<'_>) -> Result<T, E>) -> Result<(T, Committed), E> {
+    /// Those of `fill`, and [`Closed`].
+    pub fn store<T, E: From<Closed>>(
+        &self,
+        fill: impl FnOnce(&mut Batch<'_>) -> Result<T, E>,
+    ) -> Result<(T, Committed), E> {
         let mut cache = self.0.cache.lock();
+        if self.0.closed.load(Ordering::Relaxed) {
+            return Err(E::from(Closed));
+        }
         let mut batch = Batch::new(&self.0, &mut cache);
         let filled = fill(&mut batch)?;
         Ok((filled, batch.commit()))
+    }
+
+    /// Takes nothing from now on. When it returns no batch is being stored.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::Relaxed);
+        drop(self.0.cache.lock());
     }
 
     /// Writes what was too old for memory.

@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::State;
 use crate::push::Intake;
-use crate::push::remote::{self, Version, Written};
+use crate::push::remote::{self, Version, WriteError, Written};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const V1: &str = "prometheus.WriteRequest";
@@ -91,7 +91,10 @@ fn store(intake: &Intake, version: Version, body: &[u8], plain_limit: usize) -> 
         return Err(corrupt());
     }
     let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| corrupt())?;
-    remote::write(intake, version, &plain).map_err(|error| bad(error.to_string()))
+    remote::write(intake, version, &plain).map_err(|error| match error {
+        WriteError::Closed(closed) => (StatusCode::SERVICE_UNAVAILABLE, closed.to_string()),
+        broken => bad(broken.to_string()),
+    })
 }
 
 fn answer(version: Version, written: &Written) -> Response {

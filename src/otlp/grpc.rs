@@ -235,7 +235,7 @@ async fn export_metrics(intake: Intake, body: Bytes) -> Result<Response<ExportMe
         }
         Err(MetricsRefusal::Internal) => Err(tonic::Status::internal("the request could not be decoded")),
         Err(MetricsRefusal::Unavailable(reason)) => {
-            let message = format!("samples older than memory are not stored: {reason}");
+            let message = format!("not all is stored: {reason}");
             Err(Status::new(Code::Unavailable, &message, Some(intake.retry_after)).into_grpc())
         }
     }

@@ -219,7 +219,7 @@ impl Face {
             Err(MetricsRefusal::Malformed(reason)) => self.refuse(Refusal::Malformed(reason), encoding),
             Err(MetricsRefusal::Internal) => self.refuse(Refusal::Internal, encoding),
             Err(MetricsRefusal::Unavailable(reason)) => {
-                tracing::warn!(reason, "metrics older than memory could not be stored; the client was told to retry");
+                tracing::warn!(reason, "metrics could not be stored; the client was told to retry");
                 self.refuse(Refusal::Retry(self.intake.retry_after), encoding)
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use tokio::sync::mpsc;
 
-use super::metrics::{self, Encoding, Taken};
+use super::metrics::{self, Encoding, MetricsError, Taken};
 use super::{Config, Counters, Decoded, Limits};
 use crate::model::{Span, Timestamp};
 use crate::push;
@@ -71,7 +71,7 @@ impl Intake {
 pub(super) enum MetricsRefusal {
     /// The body is broken: for good.
     Malformed(String),
-    /// PostgreSQL is away, which has to take what is older than memory.
+    /// PostgreSQL is away, which has to take what is older than memory, or meshscope stops.
     Unavailable(String),
     /// Our own fault.
     Internal,
@@ -87,7 +87,10 @@ pub(super) async fn take_metrics(
     // Always on a blocking thread: a batch may have to wait for another.
     let taken = run_decode(usize::MAX, move || metrics::take(&sink, &body, encoding)).await;
     let taken = taken.ok_or(MetricsRefusal::Internal)?;
-    let mut taken = taken.map_err(|error| MetricsRefusal::Malformed(error.to_string()))?;
+    let mut taken = taken.map_err(|error| match error {
+        MetricsError::Closed(closed) => MetricsRefusal::Unavailable(closed.to_string()),
+        broken => MetricsRefusal::Malformed(broken.to_string()),
+    })?;
     intake.store_past(std::mem::take(&mut taken.past)).await.map_err(MetricsRefusal::Unavailable)?;
     Ok(taken)
 }

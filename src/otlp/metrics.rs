@@ -47,6 +47,9 @@ pub(crate) enum MetricsError {
     /// Not an `ExportMetricsServiceRequest`.
     #[error("not an ExportMetricsServiceRequest in protobuf: {0}")]
     Protobuf(#[from] DecodeError),
+    /// Nothing is taken now: the client should come again.
+    #[error("{0}")]
+    Closed(#[from] crate::push::Closed),
     /// Not OTLP/JSON. The message has line and column.
     #[error("not an ExportMetricsServiceRequest in OTLP/JSON: {0}")]
     Json(#[from] JsonError),

@@ -41,6 +41,9 @@ pub enum WriteError {
     /// It is not the message that it should be.
     #[error("{0}")]
     Protobuf(#[from] DecodeError),
+    /// Nothing is taken now: the sender should come again.
+    #[error("{0}")]
+    Closed(#[from] super::Closed),
     /// It has more parts than one request may have.
     #[error("the request has more than {limit} {what}: send smaller requests")]
     TooMany {

@@ -259,6 +259,15 @@ async fn version_two_counts_what_is_stored_and_names_each_mistake() {
 }
 
 #[tokio::test]
+async fn nothing_is_taken_after_the_end() {
+    let intake = intake();
+    intake.close();
+    let error = write(&intake, Version::V1, &plain_v1("x", &[(NOW_MS, 1.0)])).unwrap_err();
+    assert_eq!(error.to_string(), "meshscope is stopping: send again later");
+    assert!(stored(&intake, "x").is_empty());
+}
+
+#[tokio::test]
 async fn a_body_that_breaks_off_changes_nothing() {
     let intake = intake();
     let body = [plain_v1("x", &[(NOW_MS, 1.0)]), plain_v1("y", &[(NOW_MS, 1.0)])].concat();
