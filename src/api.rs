@@ -7,6 +7,7 @@ mod alertmanager;
 mod browser;
 mod encode;
 mod error;
+mod exemplars;
 mod go_json;
 mod mesh;
 mod metadata;
@@ -16,6 +17,7 @@ mod rules;
 mod series;
 mod status;
 mod targets;
+mod write;
 
 use std::sync::Arc;
 
@@ -29,9 +31,9 @@ use crate::model::Timestamp;
 use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{notify, rules as rule_engine, scrape};
+use crate::{notify, otlp, push, rules as rule_engine, scrape};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Asks for the configuration to be read again; answered with the mistakes when it is refused.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
@@ -49,6 +51,12 @@ pub struct State {
     pub archive: Archive,
     /// Scrape targets and metric metadata.
     pub scrape: scrape::Status,
+    /// Takes what others send.
+    pub push: push::Intake,
+    /// The OTLP receivers' limits, which hold for metrics on this port too.
+    pub otlp: otlp::Config,
+    /// Requests of senders decoded at the same time; more wait.
+    pub push_permits: Arc<Semaphore>,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
     /// Alerts on their way to receivers, silences, and where alerts are posted.
@@ -79,12 +87,15 @@ pub struct State {
 pub fn router(state: State) -> Router {
     let prometheus = prometheus().layer(from_fn(browser::method_not_allowed)).layer(from_fn(browser::cors));
     let reload = post(status::reload).put(status::reload).layer(from_fn(browser::same_origin));
+    let otlp_metrics = otlp::metrics_route(&state.otlp, state.push.clone()).layer(from_fn(browser::same_origin));
     Router::new()
         .merge(mesh::router())
         .route("/metrics", get(status::metrics))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/-/reload", reload)
+        .route("/api/v1/otlp/v1/metrics", otlp_metrics)
+        .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
         .merge(alertmanager::router())
         .merge(prometheus)

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -26,8 +26,8 @@ use crate::config::Config;
 use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
-use crate::store::Store;
-use crate::{api, discovery, notify, otlp, promql, rules, scrape, traces, web};
+use crate::store::{RetentionConfig, Store};
+use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -141,6 +141,29 @@ impl Ground {
         }
     }
 
+    /// What takes samples that others send; those older than memory go straight into chunks.
+    fn intake(&self, config: &push::Config, retention: &RetentionConfig) -> push::Intake {
+        let backfill = persist::Backfill {
+            store: self.store.clone(),
+            retention: retention.clone(),
+            head: Some(self.head.clone()),
+        };
+        let clock = self.clock;
+        let past: push::PastWriter = Arc::new(move |series| {
+            let backfill = backfill.clone();
+            Box::pin(async move {
+                let series = series;
+                let done = backfill.write(clock.now(), series).await.map_err(|error| error.to_string())?;
+                if done.too_old > 0 {
+                    tracing::warn!(samples = done.too_old, "samples sent were older than every retention: left out");
+                }
+                Ok(())
+            })
+        });
+        let (head, rollup) = (self.head.clone(), self.rollup.clone());
+        push::Intake::new(config.clone(), head, rollup, self.clock, Some(past))
+    }
+
     /// Brings back what was there before the start.
     async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
         let now = self.clock.now();
@@ -176,6 +199,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
     let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
+
+    let intake = ground.intake(&config.push, &config.store.retention);
+    let push_counters = Arc::clone(intake.counters());
 
     // hold
     let (batches_out, batches) = mpsc::channel(BATCH_QUEUE);
@@ -248,6 +274,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape_status: scrape_status.clone(),
         discovery: discovery_counters,
         otlp: Arc::clone(&otlp_counters),
+        push: push_counters,
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
@@ -287,6 +314,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         head: ground.head.clone(),
         archive,
         scrape: scrape_status.clone(),
+        push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
+        push: intake.clone(),
+        otlp: config.otlp.clone(),
         rules: rules_status,
         thresholds: config.graph_health,
         clock,
@@ -306,8 +336,14 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
-    stages.spawn_fallible(Stage::Input, "OTLP receivers", |stop| {
-        http::cut_off(receiver.run(stop.clone()), stop, CLIENT_GRACE)
+    // Pages and APIs stop last, after the journal: what is sent to them must end before it.
+    let senders = intake.clone();
+    stages.spawn(Stage::Input, "senders", move |stop| async move {
+        stop.cancelled().await;
+        senders.close();
+    });
+    stages.spawn_fallible(Stage::Input, "OTLP receivers", move |stop| {
+        http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));

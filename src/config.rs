@@ -15,7 +15,7 @@ use serde::de::IgnoredAny;
 use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
-use crate::{graph, notify, otlp, promql, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
+use crate::{graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
 
 pub use redact::{alertmanager_part, redacted};
 
@@ -45,6 +45,8 @@ pub struct Config {
     pub alertmanager: String,
     /// Pages and APIs.
     pub web: web::Config,
+    /// What others may send.
+    pub push: push::Config,
     /// OTLP receivers.
     pub otlp: otlp::Config,
     /// Spans.
@@ -95,6 +97,7 @@ struct File {
     time_intervals: Vec<notify::TimeIntervalConfig>,
     mute_time_intervals: Vec<notify::TimeIntervalConfig>,
     web: web::Config,
+    push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
     storage: StorageConfig,
@@ -227,6 +230,7 @@ struct StorageConfig {
     memory_limit: Option<ByteSize>,
     keep_labels: series::LabelLists,
     drop_labels: series::LabelLists,
+    exemplars: usize,
 }
 
 impl Default for StorageConfig {
@@ -245,6 +249,7 @@ impl Default for StorageConfig {
             memory_limit: series.memory_limit,
             keep_labels: series.keep_labels,
             drop_labels: series.drop_labels,
+            exemplars: series.exemplars,
         }
     }
 }
@@ -264,6 +269,7 @@ impl StorageConfig {
             memory_limit,
             keep_labels,
             drop_labels,
+            exemplars,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
@@ -275,6 +281,7 @@ impl StorageConfig {
                 memory_limit,
                 keep_labels,
                 drop_labels,
+                exemplars,
             },
         )
     }
@@ -306,10 +313,12 @@ impl Config {
 
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
-        let Self { web, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, .. } =
-            self;
+        let Self {
+            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+        } = self;
         vec![
             ("web", format!("{web:?}")),
+            ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("storage", format!("{store:?}{series:?}")),
@@ -390,6 +399,7 @@ impl File {
             external_labels: self.global.external_labels.iter().collect(),
             plan: Arc::new(plan),
             web: self.web,
+            push: self.push,
             otlp: self.otlp,
             traces: self.traces,
             store,

@@ -72,7 +72,7 @@ pub struct Counters {
     /// Series of metrics that `storage.keep_labels` or `drop_labels` names and that were stored whole all the same: what
     /// is no counter cannot be added, and labels of the target are needed to tell targets apart.
     pub label_rules_not_applied: AtomicU64,
-    /// Exemplars read; they are checked, not stored.
+    /// Exemplars read, stored or not.
     pub exemplars: AtomicU64,
     /// Target loops that panicked and were started again.
     pub restarts: AtomicU64,

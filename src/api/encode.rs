@@ -122,7 +122,7 @@ fn push_notes(body: &mut String, key: &str, notes: &[String], noun: &str) {
     }
 }
 
-fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
+pub(super) fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
     out.push('[');
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
@@ -188,7 +188,7 @@ fn push_time(out: &mut String, at: Timestamp) {
 }
 
 /// Seconds: whole, or with three decimals.
-fn push_seconds(out: &mut String, at: Timestamp) {
+pub(super) fn push_seconds(out: &mut String, at: Timestamp) {
     let ms = at.as_millis();
     if ms < 0 {
         out.push('-');
@@ -203,7 +203,7 @@ fn push_seconds(out: &mut String, at: Timestamp) {
 }
 
 /// A label set as a JSON object, in label order. Prometheus escapes no HTML here, unlike in every other text.
-fn push_labels(out: &mut String, labels: &Labels) {
+pub(super) fn push_labels(out: &mut String, labels: &Labels) {
     out.push('{');
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {

@@ -99,16 +99,17 @@ fn truncate(answer: &mut Answer, limit: usize) {
     answer.warnings.push("results truncated due to limit".to_owned());
 }
 
-/// Exemplars of the series an expression selects. None are kept; the call succeeds, so that Grafana offers them. Grafana
-/// asks with milliseconds where seconds belong, which is a time like any other.
+/// Exemplars of the series an expression selects. Grafana asks with milliseconds where seconds belong, which is a time
+/// like any other.
 pub(super) async fn exemplars(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
     let (start, end) = params.range_or_all()?;
     if end < start {
         return Err(ApiError::BadData("end timestamp must not be before start timestamp".to_owned()));
     }
     let parsed = state.engine.parse(params.get("query").unwrap_or_default());
-    parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
-    Ok(success(Vec::<()>::new()))
+    let parsed = parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
+    let selectors: Vec<_> = parsed.selectors().into_iter().map(|selector| selector.matchers).collect();
+    Ok(super::exemplars::answer(&state.head.exemplars().select(&selectors, start, end)))
 }
 
 /// An expression in its usual form.

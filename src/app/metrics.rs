@@ -11,7 +11,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, notify, otlp, rules, scrape, traces};
+use crate::{discovery, notify, otlp, push, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -19,6 +19,7 @@ pub(super) struct Parts {
     pub(super) scrape_status: scrape::Status,
     pub(super) discovery: Arc<discovery::Counters>,
     pub(super) otlp: Arc<otlp::Counters>,
+    pub(super) push: Arc<push::Counters>,
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
@@ -33,11 +34,12 @@ impl Parts {
     /// The page of all of them.
     pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut metrics = Metrics::default();
-        let Self { scrape, scrape_status, discovery, otlp, traces, rules, notify, persist, .. } = &self;
+        let Self { scrape, scrape_status, discovery, otlp, push, traces, rules, notify, persist, .. } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
         add_otlp(&mut metrics, otlp);
+        add_push(&mut metrics, push);
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
@@ -72,7 +74,7 @@ fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &
     metrics.count("scrape_page_bytes", "Bytes of pages after decompression.", counters, |c| &c.page_bytes);
     metrics.count("scrape_samples", "Samples stored, with stale markers and reports.", counters, |c| &c.samples);
     metrics.count("scrape_stale_markers", "Stale markers written.", counters, |c| &c.stale_markers);
-    metrics.count("scrape_exemplars", "Exemplars read; they are not stored.", counters, |c| &c.exemplars);
+    metrics.count("scrape_exemplars", "Exemplars read, stored or not.", counters, |c| &c.exemplars);
     let help = "Series that label rules name and that were stored whole: what is no counter cannot be added up.";
     metrics.count("scrape_label_rules_not_applied", help, counters, |c| &c.label_rules_not_applied);
     metrics.count("scrape_loop_restarts", "Target loops that crashed and began anew.", counters, |c| &c.restarts);
@@ -117,6 +119,24 @@ fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {
         let read = move || counters.trimmed(what) as f64;
         metrics.add(Kind::Counter, ("otlp_trimmed", label), "What was cut or mended on accepted spans.", read);
     }
+}
+
+fn add_push(metrics: &mut Metrics, counters: &Arc<push::Counters>) {
+    let help = "Requests with samples, by protocol.";
+    let point = |protocol| ("push_requests", Some(("protocol", protocol)));
+    metrics.count_by(point("remote_write"), help, counters, |c| &c.remote_write_requests);
+    metrics.count_by(point("otlp"), help, counters, |c| &c.otlp_requests);
+    metrics.count("push_refused_requests", "Requests with samples that could not be read.", counters, |c| {
+        &c.refused_requests
+    });
+    metrics.count("push_samples", "Samples that were sent and stored.", counters, |c| &c.samples);
+    metrics.count("push_past_samples", "Of these the ones older than memory.", counters, |c| &c.past_samples);
+    let help = "What was sent and not stored, by what and why.";
+    let point = |what| ("push_refused", Some(("what", what)));
+    metrics.count_by(point("sample_time"), help, counters, |c| &c.refused_samples);
+    metrics.count_by(point("series"), help, counters, |c| &c.refused_series);
+    metrics.count_by(point("native_histogram"), help, counters, |c| &c.native_histograms);
+    metrics.count_by(point("otlp_point"), help, counters, |c| &c.refused_points);
 }
 
 fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {
@@ -237,6 +257,24 @@ fn add_head(metrics: &mut Metrics, head: &Head) {
         &c.journal_dropped_batches
     });
     counter("journal_dropped_samples", None, "Samples in those batches.", |c| &c.journal_dropped_samples);
+    let exemplars = head.clone();
+    let kept = move || exemplars.exemplars().len() as f64;
+    metrics.add(Kind::Gauge, ("head_exemplars", None), "Exemplars in memory.", kept);
+    let help = "Exemplars that were read, by what became of them.";
+    let mut exemplars = |outcome, field: fn(&series::ExemplarCounters) -> &AtomicU64| {
+        let head = head.clone();
+        let read = move || field(head.exemplars().counters()).load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Counter, ("exemplars", Some(("outcome", outcome))), help, read);
+    };
+    exemplars("accepted", |c| &c.accepted);
+    exemplars("duplicate", |c| &c.duplicates);
+    exemplars("out_of_order", |c| &c.out_of_order);
+    exemplars("labels_too_long", |c| &c.labels_too_long);
+    let mut counter = |name, label, help, field: fn(&series::Counters) -> &AtomicU64| {
+        let head = head.clone();
+        let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Counter, (name, label), help, read);
+    };
     let help = "Samples that memory did not take or keep, by reason.";
     let by = |reason| Some(("reason", reason));
     counter("head_refused_samples", by("duplicate"), help, |c| &c.samples_duplicate);

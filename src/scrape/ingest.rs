@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::{Cache, Meaning};
-use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
+use super::exposition::{self, Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
 use super::fetch::{self, Fetched, ScrapeError};
 use super::labels::{check_limits, join_labels};
 use super::members::Added;
@@ -18,7 +18,7 @@ use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
 use crate::rollup::{self, Rollup};
-use crate::series::{Head, Row, SeriesRef};
+use crate::series::{Exemplar, Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
 const AHEAD_LIMIT: Duration = Duration::from_secs(600);
@@ -197,9 +197,6 @@ impl TargetState {
     ) -> Result<(), Admission> {
         let Reader { sinks, limits, .. } = reader;
         self.counts.scraped += 1;
-        if sample.exemplar.is_some() {
-            sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
-        }
         let meaning = match self.cache.find(sample.key, sample.recognised) {
             Some((key, meaning)) if self.is_retried(sinks, meaning) => {
                 // It has been counting all the while.
@@ -230,6 +227,27 @@ impl TargetState {
             Meaning::Series(index) => index,
         };
         self.take(reader, sample, index, work);
+        match &sample.exemplar {
+            Some(exemplar) => self.exemplar(reader, sample, exemplar, (index, work)),
+            None => Ok(()),
+        }
+    }
+
+    /// The exemplar of a sample waits until the page is known to be good.
+    fn exemplar(
+        &mut self,
+        reader: &Reader<'_>,
+        sample: &Sample<'_>,
+        exemplar: &exposition::Exemplar<'_>,
+        (index, work): (u32, &mut Workspace),
+    ) -> Result<(), Admission> {
+        reader.sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
+        let labels = parse_labels(exemplar.labels, MetricKind::Unknown).map_err(Admission::Malformed)?;
+        // One without a time of its own has that of its sample.
+        let own_time = sample.at.filter(|_| reader.target.job.config.honor_timestamps);
+        let at = exemplar.at.or(own_time).unwrap_or(reader.at);
+        let labels = labels.into_iter().collect();
+        work.exemplars.push((index, Exemplar { labels, value: exemplar.value, at }));
         Ok(())
     }
 
@@ -472,6 +490,12 @@ impl TargetState {
         let refused = appended.out_of_order + appended.conflicting + timed.out_of_order + timed.conflicting;
         counters.out_of_order.fetch_add(refused as u64, Ordering::Relaxed);
         counters.samples.fetch_add((appended.accepted + timed.accepted) as u64, Ordering::Relaxed);
+        // Of one page the older before the newer, as Prometheus takes them.
+        work.exemplars.sort_by_key(|(_, exemplar)| exemplar.at);
+        for (index, exemplar) in work.exemplars.drain(..) {
+            let series = &self.cache.series[index as usize].labels;
+            let _ = sinks.head.exemplars().add(series, exemplar); // counted there
+        }
         if !work.increments.is_empty() {
             sinks.rollup.observe(at, &work.increments);
         }

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
 use super::cardinality::Reports;
+use super::exemplars::Exemplars;
 use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
@@ -46,6 +47,9 @@ pub struct Config {
     pub keep_labels: LabelLists,
     /// Labels of metrics that are not stored; series that become equal are added.
     pub drop_labels: LabelLists,
+    /// Most exemplars in memory, of all series; past it the oldest goes. About 200 bytes each. Default 100,000; 0 keeps
+    /// none.
+    pub exemplars: usize,
 }
 
 impl Default for Config {
@@ -59,6 +63,7 @@ impl Default for Config {
             memory_limit: None,
             keep_labels: LabelLists::new(),
             drop_labels: LabelLists::new(),
+            exemplars: 100_000,
         }
     }
 }
@@ -154,6 +159,7 @@ pub(super) struct Shared {
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
     pub(super) replayer: Mutex<Replayer>,
+    pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
     pub(super) complete_from: AtomicI64,
@@ -171,6 +177,7 @@ impl Head {
         let limit_bytes = usize::try_from(config.journal_limit_bytes.0).unwrap_or(usize::MAX);
         let safe_mode = SafeMode::default();
         safe_mode.set_limit(config.memory_limit.map_or(0, |limit| limit.0));
+        let exemplars = Exemplars::new(config.exemplars);
         Self(Arc::new(Shared {
             label_rules: LabelRules::new(&config.keep_labels, &config.drop_labels),
             safe_mode,
@@ -182,6 +189,7 @@ impl Head {
             next_group: AtomicU64::new(0),
             journal: Journal::new(limit_bytes),
             replayer: Mutex::default(),
+            exemplars,
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
@@ -218,6 +226,12 @@ impl Head {
     /// The label set of a living series.
     pub fn labels(&self, series: SeriesRef) -> Option<Labels> {
         self.0.index.read().labels(series.0)
+    }
+
+    /// The sample of a series at that very time, when memory has one.
+    pub fn value_at(&self, series: SeriesRef, at: Timestamp) -> Option<f64> {
+        let places: Vec<super::index::Place> = self.0.index.read().places(series.0).cloned().collect();
+        places.iter().find_map(|place| place.group.lock().value_at(place.slot, at.as_millis())).map(f64::from_bits)
     }
 
     /// Appends samples that share one time: a scrape, an evaluation.
@@ -304,6 +318,11 @@ impl Head {
     /// Whether memory is short, and what is stored then.
     pub fn safe_mode(&self) -> &SafeMode {
         &self.0.safe_mode
+    }
+
+    /// The exemplars of the series.
+    pub fn exemplars(&self) -> &Exemplars {
+        &self.0.exemplars
     }
 
     /// The limits it was made with.

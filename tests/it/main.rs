@@ -18,6 +18,7 @@ mod crash;
 mod docs;
 mod postgres;
 mod promql;
+mod push;
 mod scrape_hostile;
 mod store_edges;
 mod store_history;
