@@ -273,6 +273,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         thresholds: config.graph_health,
         clock,
         configuration: reloader.configuration(),
+        last_reload: reloader.last(),
         metrics: Arc::new(metrics.page()),
         reload,
         ready,
