@@ -14,6 +14,7 @@ mod app_rules;
 mod app_scrape;
 mod app_traces;
 mod docs;
+mod fuzz;
 mod postgres;
 mod promql;
 mod store_persist;
