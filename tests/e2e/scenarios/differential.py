@@ -126,8 +126,8 @@ def without_times(value):
     if isinstance(value, dict):
         kept = {key: without_times(one) for key, one in value.items() if key not in ("evaluationTime", "lastEvaluation")}
         if "lastError" in kept:
-            # Which two of many duplicates are named depends on the order of series in a store.
-            kept["lastError"] = re.sub(r"the operation: \[.*\];", "the operation: […];", kept["lastError"])
+            # Which group and which two of its many duplicates are named depends on the order of series in a store.
+            kept["lastError"] = re.sub(r" for the match group .*\];", " […];", kept["lastError"])
         if isinstance(kept.get("alerts"), list):
             kept["alerts"] = sorted(kept["alerts"], key=lambda alert: json.dumps(alert["labels"], sort_keys=True))
             # Values and texts move with each evaluation; the series that are written are compared exactly.
