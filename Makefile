@@ -1,5 +1,5 @@
 # meshscope: the commands a newcomer needs. `make demo` and `make test` install what is missing.
-.PHONY: demo test e2e check soak bench screenshots
+.PHONY: demo test e2e check soak bench fuzz screenshots
 
 demo: ## a simulated mesh and the dashboard on it
 	@.ci/setup build
@@ -22,6 +22,9 @@ check: ## everything a change must pass
 
 bench: ## time and memory of the series store
 	cargo bench --locked --bench series
+
+fuzz: ## made-up input for every parser, 5 minutes each: `fuzz/run 60 promql` for one
+	fuzz/run
 
 screenshots: ## pictures of the pages, taken with Chromium, in target/screenshots
 	@.ci/setup e2e

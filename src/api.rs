@@ -38,6 +38,15 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 /// Asks for the configuration to be read again; answered with the mistakes when it is refused.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
+/// How the last reading of the configuration went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// Whether it was taken; a refused one left the former in force.
+    pub success: bool,
+    /// When the configuration in force was read.
+    pub at: Timestamp,
+}
+
 /// Read handles that the handlers share. Cheap to clone.
 #[derive(Clone)]
 pub struct State {
@@ -71,6 +80,8 @@ pub struct State {
     pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
     /// The part of the configuration that Alertmanager would read.
     pub alertmanager_configuration: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How the last reload went; at the start, when that was.
+    pub last_reload: Arc<dyn Fn() -> LastReload + Send + Sync>,
     /// Our own metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Asks for a reload.
@@ -109,7 +120,7 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::tree).post(query::tree))
-        .route("/api/v1/series", get(series::series).post(series::series))
+        .route("/api/v1/series", get(series::series).post(series::series).delete(status::not_implemented))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(metadata::metadata))
@@ -124,5 +135,8 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/status/config", get(status::configuration))
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/tsdb", get(status::head))
+        .route("/api/v1/status/walreplay", get(status::replay))
+        .route("/api/v1/notifications", get(status::notifications))
+        .route("/api/v1/admin/tsdb/{action}", post(status::admin).put(status::admin))
         .route("/api/v1/{*unknown}", any(error::not_found))
 }

@@ -324,6 +324,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         outbox: persist::OutboxReader::new(ground.store.clone()),
         configuration: reloader.configuration(),
         alertmanager_configuration: reloader.alertmanager_configuration(),
+        last_reload: reloader.last(),
         metrics: Arc::new(metrics.page()),
         reload,
         ready,

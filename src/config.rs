@@ -405,7 +405,10 @@ impl File {
             store,
             series,
             rollup: self.rollup,
-            promql: promql::Config { default_subquery_step: self.global.evaluation_interval, ..self.promql },
+            promql: promql::Config {
+                default_subquery_step: self.promql.default_subquery_step.or(Some(self.global.evaluation_interval)),
+                ..self.promql
+            },
             telemetry: self.telemetry,
             warnings,
         })

@@ -48,7 +48,14 @@ pub(super) struct Stats {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Timings {
-    /// Seconds, waiting for the turn included.
+    /// Seconds, as all others.
+    pub eval_total_time: f64,
+    /// Results come sorted.
+    pub result_sort_time: f64,
+    pub query_preparation_time: f64,
+    pub inner_eval_time: f64,
+    pub exec_queue_time: f64,
+    /// Waiting for the turn included.
     pub exec_total_time: f64,
 }
 
@@ -56,6 +63,7 @@ pub(super) struct Timings {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Samples {
     pub total_queryable_samples: usize,
+    pub peak_samples: usize,
 }
 
 /// The answer to a query.
@@ -73,7 +81,7 @@ fn write_answer(answer: &Answer, stats: Option<Stats>) -> Response {
     push_query_data(&mut body, &answer.value);
     if let Some(stats) = stats {
         body.push_str(r#","stats":"#);
-        // Three numbers always serialise.
+        // Numbers always serialise.
         let _ = go_json::push(&mut body, &stats);
     }
     body.push('}');

@@ -67,7 +67,7 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
 fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr, ApiError> {
     let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
     match options.timeout {
-        Some(Duration::ZERO) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
+        Some(Duration::ZERO) => Err(ApiError::parameter("query", "context deadline exceeded")),
         _ => Ok(expr),
     }
 }
@@ -75,8 +75,18 @@ fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr,
 async fn respond(mut answer: Answer, limit: usize, params: &Params, began: Instant) -> Response {
     truncate(&mut answer, limit);
     let stats = params.get("stats").map(|_| Stats {
-        timings: Timings { exec_total_time: began.elapsed().as_secs_f64() },
-        samples: Samples { total_queryable_samples: answer.stats.samples_loaded },
+        timings: Timings {
+            eval_total_time: (answer.stats.selecting + answer.stats.evaluating).as_secs_f64(),
+            result_sort_time: 0.0,
+            query_preparation_time: answer.stats.selecting.as_secs_f64(),
+            inner_eval_time: answer.stats.evaluating.as_secs_f64(),
+            exec_queue_time: answer.stats.queued.as_secs_f64(),
+            exec_total_time: began.elapsed().as_secs_f64(),
+        },
+        samples: Samples {
+            total_queryable_samples: answer.stats.samples_loaded,
+            peak_samples: answer.stats.samples_peak,
+        },
     });
     query_answer(answer, stats).await
 }
@@ -121,5 +131,5 @@ pub(super) async fn format(Shared(state): Shared<State>, params: Params) -> Resu
 /// An expression as a tree, for editors that explain it.
 pub(super) async fn tree(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
     let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
-    Ok(success(expr.tree()))
+    Ok(success(expr.tree()?))
 }

@@ -13,7 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::api::ReloadRequest;
+use crate::api::{LastReload, ReloadRequest};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::discovery::Jobs;
 use crate::notify::Plan;
@@ -25,6 +26,7 @@ pub(super) struct Reloader {
     external_url: String,
     shown: Arc<ArcSwap<String>>,
     alertmanager: Arc<ArcSwap<String>>,
+    last: Arc<ArcSwap<LastReload>>,
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
     sinks: Option<Sinks>,
@@ -59,7 +61,11 @@ impl Reloader {
         let shown = Arc::new(ArcSwap::from_pointee(config.redacted.clone()));
         let alertmanager = Arc::new(ArcSwap::from_pointee(config.alertmanager.clone()));
         let restart_only = config.restart_only();
-        (Self { file, external_url: url.to_owned(), shown, alertmanager, requests, restart_only, sinks: None }, ask)
+        let last = Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now() }));
+        (
+            Self { file, external_url: url.to_owned(), shown, alertmanager, last, requests, restart_only, sinks: None },
+            ask,
+        )
     }
 
     /// Says what follows a reload.
@@ -85,6 +91,12 @@ impl Reloader {
         Arc::new(move || shown.load().as_str().to_owned())
     }
 
+    /// How the last reload went.
+    pub(super) fn last(&self) -> Arc<dyn Fn() -> LastReload + Send + Sync> {
+        let last = Arc::clone(&self.last);
+        Arc::new(move || **last.load())
+    }
+
     /// Serves requests until told to stop.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut hangup = match signal(SignalKind::hangup()) {
@@ -104,6 +116,9 @@ impl Reloader {
                 () = received(&mut hangup) => None,
             };
             let outcome = self.reload().await;
+            // As in Prometheus, a reload that is refused leaves the time of the last good one.
+            let at = if outcome.is_ok() { Clock::system().now() } else { self.last.load().at };
+            self.last.store(Arc::new(LastReload { success: outcome.is_ok(), at }));
             match &outcome {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
                 Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),

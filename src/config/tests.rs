@@ -93,7 +93,9 @@ inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
     let config = Config::parse(text, None).unwrap_or_else(|error| panic!("{error}"));
     let seconds = |duration: PromDuration| duration.get().as_secs();
     assert_eq!((seconds(config.evaluation_interval), seconds(config.rules.rule_query_offset)), (30, 5));
-    assert_eq!(seconds(config.promql.default_subquery_step), 30);
+    assert_eq!(config.promql.default_subquery_step.map(seconds), Some(30));
+    let own = Config::parse("global: {evaluation_interval: 30s}\npromql: {default_subquery_step: 10s}\n", None);
+    assert_eq!(own.ok().and_then(|config| config.promql.default_subquery_step).map(seconds), Some(10));
     assert_eq!(config.web.external_url.as_deref(), Some("https://mesh.example/"));
     assert_eq!((config.web.listen.port(), config.otlp.grpc_listen.port(), config.otlp.http_listen.port()), (1, 2, 3));
     assert_eq!((config.otlp.max_request_bytes.0, config.traces.retention.map(seconds)), (1 << 20, Some(12 * 3600)));

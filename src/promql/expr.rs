@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ast::{Kind, Node, ValueKind};
+use super::build::Built;
 use super::error::ParseError;
 use super::table::Grid;
 use super::{build, plan, print, tree};
@@ -14,6 +15,8 @@ pub use super::ast::At;
 
 /// Longest query, in bytes.
 pub const QUERY_LIMIT_BYTES: usize = 64 * 1024;
+/// Levels of the deepest tree that is given as JSON.
+pub const TREE_LEVELS_MAX: usize = 192;
 
 /// A parsed, typed expression.
 #[derive(Clone)]
@@ -23,6 +26,7 @@ struct Parsed {
     query: Arc<str>,
     root: Arc<Node>,
     experimental: Option<ParseError>,
+    nodes: usize,
 }
 
 /// One selector of an expression, for those who check expressions rather than run them.
@@ -50,8 +54,8 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query of {} bytes is longer than {QUERY_LIMIT_BYTES}", query.len());
         return Err(ParseError::new(query, 0, message));
     }
-    let (root, experimental) = build::build(query)?;
-    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental })))
+    let Built { root, experimental, nodes } = build::build(query)?;
+    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, nodes })))
 }
 
 impl Expr {
@@ -76,8 +80,20 @@ impl Expr {
     }
 
     /// As a JSON tree, in the shape of Prometheus' `/api/v1/parse_query`.
-    pub fn tree(&self) -> serde_json::Value {
-        tree::tree(&self.0.root)
+    ///
+    /// # Errors
+    /// When the tree is deeper than readers of JSON follow: a chain of more than [`TREE_LEVELS_MAX`] operators.
+    pub fn tree(&self) -> Result<serde_json::Value, ParseError> {
+        if self.0.root.levels() > TREE_LEVELS_MAX {
+            let message = format!("expression is deeper than {TREE_LEVELS_MAX} levels, too deep for a tree");
+            return Err(ParseError::new(&self.0.query, 0, message));
+        }
+        Ok(tree::tree(&self.0.root))
+    }
+
+    /// How many nodes it has: what evaluating it costs at each step even without samples.
+    pub(super) fn nodes(&self) -> usize {
+        self.0.nodes
     }
 
     /// The first use of an experimental function or aggregation, as the error it is where that is not enabled.

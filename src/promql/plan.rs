@@ -1,5 +1,6 @@
 //! What a query needs of the store: one window of time for each selector, joined where selectors read the same series.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,8 @@ impl Want {
 
 /// The requests of an expression evaluated over `grid`, and how many selectors it has.
 pub(super) fn wants(root: &Node, asked: Asked, lookback_ms: i64, default_step_ms: i64) -> (Vec<Want>, usize) {
-    let mut planner = Planner { asked, lookback_ms, default_step_ms, wants: Vec::new(), selectors: 0 };
+    let (wants, by_matchers) = (Vec::new(), HashMap::new());
+    let mut planner = Planner { asked, lookback_ms, default_step_ms, wants, by_matchers, selectors: 0 };
     planner.node(root, asked.grid, "");
     (planner.wants, planner.selectors)
 }
@@ -63,6 +65,8 @@ struct Planner {
     lookback_ms: i64,
     default_step_ms: i64,
     wants: Vec<Want>,
+    /// Places in `wants` by the text of the matchers, so that thousands of selectors are no square of work.
+    by_matchers: HashMap<String, Vec<usize>>,
     selectors: usize,
 }
 
@@ -85,9 +89,10 @@ impl Planner {
             }
             Kind::Paren(inner) => self.node(inner, grid, function),
             Kind::Unary { inner, .. } => self.node(inner, grid, ""),
-            Kind::Binary(binary) => {
-                self.node(&binary.left, grid, "");
-                self.node(&binary.right, grid, "");
+            Kind::Binary(_) => {
+                let (first, links) = node.chain();
+                self.node(first, grid, "");
+                links.iter().for_each(|(_, binary)| self.node(&binary.right, grid, ""));
             }
             Kind::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {
@@ -125,9 +130,11 @@ impl Planner {
         let range = Duration::from_millis(selector.range_ms.unwrap_or(0).unsigned_abs());
         let hint = SelectHint { step, range, function };
         let widen_ms = widen::missing_ms(function, selector.range_ms);
-        let near = |want: &Want| want.matchers == matchers && want.from <= to && from <= want.to;
-        match self.wants.iter_mut().find(|want| near(want)) {
-            Some(want) => {
+        let same = self.by_matchers.entry(matchers.iter().map(|one| format!("{one}\0")).collect()).or_default();
+        let near = |want: &Want| want.from <= to && from <= want.to;
+        match same.iter().copied().find(|at| near(&self.wants[*at])) {
+            Some(at) => {
+                let want = &mut self.wants[at];
                 (want.from, want.to) = (want.from.min(from), want.to.max(to));
                 if want.hint != hint {
                     // Neither hint alone is true of both readers, so the store is told nothing it could act upon.
@@ -136,7 +143,10 @@ impl Planner {
                 want.widen_ms = want.widen_ms.max(widen_ms);
                 want.selectors.push(selector.id);
             }
-            None => self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id], widen_ms }),
+            None => {
+                same.push(self.wants.len());
+                self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id], widen_ms });
+            }
         }
     }
 }

@@ -86,6 +86,7 @@ impl Server {
             thresholds: Thresholds::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
+            last_reload: Arc::new(|| api::LastReload { success: false, at: Timestamp::from_millis(4000) }),
             metrics: Arc::new(|| "# EOF\n".to_owned()),
             reload,
             ready: watch::channel(true).1,

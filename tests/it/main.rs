@@ -16,6 +16,7 @@ mod app_scrape;
 mod app_traces;
 mod crash;
 mod docs;
+mod fuzz;
 mod postgres;
 mod promql;
 mod push;
