@@ -16,8 +16,11 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 check: ## everything a change must pass
 	.ci/run
 
-bench: ## time and memory of the series store
-	cargo bench --locked --bench series
+BENCH ?= --quick
+bench: ## the parts by themselves, then the whole beside Prometheus and VictoriaMetrics; BENCH= for half an hour a peer
+	cargo bench --locked
+	cargo build --release --locked
+	benches/peers/run $(BENCH)
 
 screenshots: ## pictures of the pages, taken with Chromium, in target/screenshots
 	@.ci/setup e2e
