@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
+use super::compact::{CompactLabels, SharedParts};
 use crate::model::Labels;
 use crate::rollup::SlotId;
 use crate::series::SeriesRef;
@@ -42,7 +43,7 @@ pub(super) struct SeriesState {
     /// Where its samples go.
     pub series: SeriesRef,
     /// To intern it again when the memory tier has forgotten it.
-    pub labels: Labels,
+    pub labels: CompactLabels,
     /// Where its increments go.
     pub slot: Option<SlotId>,
     /// Number of the last page that had it.
@@ -63,6 +64,7 @@ pub(super) struct Cache {
     by_hash: HashTable<u32>,
     pub series: Vec<SeriesState>,
     by_ref: HashTable<u32>,
+    shared: SharedParts,
     first: u32,
     predicted: u32,
     last: u32,
@@ -139,6 +141,7 @@ impl Cache {
             return (*at, false);
         }
         let (labels, slot) = labels();
+        let labels = self.shared.compact(&labels);
         let at = self.series.len() as u32;
         self.series.push(SeriesState { series, labels, slot, seen: self.page.wrapping_sub(1), live: false });
         self.index_ref(at);
@@ -174,6 +177,7 @@ impl Cache {
     pub fn clear(&mut self) -> Vec<SlotId> {
         self.forget_keys();
         self.by_ref.clear();
+        self.shared.clear();
         std::mem::take(&mut self.series).into_iter().filter_map(|series| series.slot).collect()
     }
 
@@ -192,6 +196,7 @@ impl Cache {
         }
         self.series = kept;
         self.series.shrink_to_fit();
+        self.shared.clear();
         let keys = std::mem::take(&mut self.keys);
         for mut key in keys.into_iter().filter(|key| good && key.seen == page) {
             if let Meaning::Series(at) = key.meaning {

@@ -380,7 +380,7 @@ impl TargetState {
 
     /// The memory tier has forgotten the series (it was idle for long): interns it again.
     fn revive(&mut self, sinks: &Sinks, index: u32) -> Option<SeriesRef> {
-        let series = sinks.head.intern(&self.cache.series[index as usize].labels).ok()?;
+        let series = sinks.head.intern(&self.cache.series[index as usize].labels.to_labels()).ok()?;
         self.cache.rename(index, series);
         Some(series)
     }
