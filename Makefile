@@ -20,8 +20,11 @@ soak: ## kill -9 at fifty random moments, with a checker that knows every sample
 check: ## everything a change must pass
 	.ci/run
 
-bench: ## time and memory of the series store
-	cargo bench --locked --bench series
+BENCH ?= --quick
+bench: ## the parts by themselves, then the whole beside Prometheus and VictoriaMetrics; BENCH= for half an hour a peer
+	cargo bench --locked
+	cargo build --release --locked
+	benches/peers/run $(BENCH)
 
 fuzz: ## made-up input for every parser, 5 minutes each: `fuzz/run 60 promql` for one
 	fuzz/run

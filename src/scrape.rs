@@ -6,6 +6,7 @@
 //! taken whole or not at all; a known series costs no label parsing and no allocation.
 
 mod cache;
+mod compact;
 pub mod exposition;
 mod fetch;
 mod ingest;

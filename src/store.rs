@@ -61,7 +61,7 @@ pub struct Config {
     pub path: Option<PathBuf>,
     /// Most connections at once. Default 12.
     pub connections_max: u32,
-    /// `shared_buffers` of the private server. Default 128MB.
+    /// `shared_buffers` of the private server. Default 32MB.
     pub shared_buffers: ByteSize,
     /// How long each kind of data is kept.
     pub retention: RetentionConfig,
@@ -73,7 +73,7 @@ impl Default for Config {
             database_url: None,
             path: None,
             connections_max: 12,
-            shared_buffers: ByteSize(128 << 20),
+            shared_buffers: ByteSize(32 << 20),
             retention: RetentionConfig::default(),
         }
     }

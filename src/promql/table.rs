@@ -256,11 +256,18 @@ impl<'a> Projection<'a> {
     pub fn signature(&mut self, key: &Key) -> &[u8] {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
-        if !(self.keep && self.labels.is_empty()) {
-            for (name, value) in key.labels.iter().filter(|(name, _)| self.selects(key, name)) {
-                buffer.extend_from_slice(name.as_bytes());
-                buffer.push(0xff);
-                buffer.extend_from_slice(value.as_bytes());
+        // Both are sorted by name, so one walk over them does.
+        let mut wanted = self.labels.iter().peekable();
+        for (name, value) in key.labels.iter() {
+            while wanted.next_if(|label| **label < name).is_some() {}
+            match wanted.peek() {
+                None if self.keep => break,
+                next if next.is_some_and(|label| **label == name) != self.keep => continue,
+                _ if name == METRIC_NAME && key.hides_name(self.names) => continue,
+                _ => {}
+            }
+            for piece in [name, value] {
+                buffer.extend_from_slice(piece.as_bytes());
                 buffer.push(0xff);
             }
         }

@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
+use super::compact::{CompactLabels, SharedParts};
 use super::members::Members;
 use crate::model::Labels;
 use crate::rollup::SlotId;
@@ -45,7 +46,7 @@ pub(super) struct SeriesState {
     /// Where its samples go.
     pub series: SeriesRef,
     /// To intern it again when the memory tier has forgotten it.
-    pub labels: Labels,
+    pub labels: CompactLabels,
     /// Where its increments go.
     pub slot: Option<SlotId>,
     /// Number of the last page that had it.
@@ -71,6 +72,7 @@ pub(super) struct Cache {
     pub series: Vec<SeriesState>,
     by_ref: HashTable<u32>,
     pub members: Members,
+    shared: SharedParts,
     first: u32,
     predicted: u32,
     last: u32,
@@ -147,6 +149,7 @@ impl Cache {
             return (*at, false);
         }
         let (labels, slot) = labels();
+        let labels = self.shared.compact(&labels);
         let at = self.series.len() as u32;
         self.series.push(SeriesState {
             series,
@@ -194,6 +197,7 @@ impl Cache {
     pub fn clear(&mut self) -> Vec<SlotId> {
         self.forget_keys();
         self.by_ref.clear();
+        self.shared.clear();
         let mut released = self.members.clear();
         released.extend(std::mem::take(&mut self.series).into_iter().filter_map(|series| series.slot));
         released
@@ -216,6 +220,7 @@ impl Cache {
         self.series.shrink_to_fit();
         let (moved_members, slots) = self.members.shrink(good.then_some(page), &moved);
         released.extend(slots);
+        self.shared.clear();
         let keys = std::mem::take(&mut self.keys);
         for mut key in keys.into_iter().filter(|key| good && key.seen == page) {
             let (meaning, is_kept) = match key.meaning {

@@ -404,7 +404,7 @@ impl TargetState {
         let was_held_back = series.held_back;
         let generation = safe_mode.generation();
         if std::mem::replace(&mut series.judged, generation) != generation {
-            series.held_back = !safe_mode.stores(&series.labels);
+            series.held_back = !safe_mode.stores(&series.labels.to_labels());
         }
         if !series.held_back {
             return false;
@@ -494,7 +494,7 @@ impl TargetState {
         work.exemplars.sort_by_key(|(_, exemplar)| exemplar.at);
         for (index, exemplar) in work.exemplars.drain(..) {
             let series = &self.cache.series[index as usize].labels;
-            let _ = sinks.head.exemplars().add(series, exemplar); // counted there
+            let _ = sinks.head.exemplars().add(&series.to_labels(), exemplar); // counted there
         }
         if !work.increments.is_empty() {
             sinks.rollup.observe(at, &work.increments);
@@ -533,7 +533,7 @@ impl TargetState {
 
     /// The memory tier has forgotten the series (it was idle for long): interns it again.
     fn revive(&mut self, sinks: &Sinks, index: u32) -> Option<SeriesRef> {
-        let series = sinks.head.intern(&self.cache.series[index as usize].labels).ok()?;
+        let series = sinks.head.intern(&self.cache.series[index as usize].labels.to_labels()).ok()?;
         self.cache.rename(index, series);
         Some(series)
     }

@@ -30,6 +30,8 @@ const INLINE_BODY_BYTES: usize = 256 * 1024;
 const INLINE_GZIP_BYTES: usize = 16 * 1024;
 /// A larger workspace is given back to the system after use.
 const WORKSPACE_LIMIT_BYTES: usize = 8 << 20;
+/// So many are kept for the next scrapes: as many as pages are read at once on few cores, not as many as a start needs.
+const POOLED_WORKSPACES: usize = 4;
 /// How late a scrape may begin and still bear the time of its slot, if that is at most 1 % of its interval.
 const ALIGN_TOLERANCE: Duration = Duration::from_millis(2);
 
@@ -140,7 +142,7 @@ impl TargetLoop {
         let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started, memory }, work).await;
         if work.capacity_bytes() <= WORKSPACE_LIMIT_BYTES {
             let mut pool = shared.workspaces.lock();
-            if pool.len() < shared.config.concurrency.min(16) {
+            if pool.len() < shared.config.concurrency.min(POOLED_WORKSPACES) {
                 pool.push(work);
             }
         }

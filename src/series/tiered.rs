@@ -119,6 +119,9 @@ fn with_warning(mut recent: Selection, seam: Timestamp, store: &str, reason: &st
 fn merge(recent: Selection, old: Selection) -> Selection {
     let Selection { series, mut warnings, .. } = recent;
     warnings.extend(old.warnings);
+    if old.series.is_empty() {
+        return Selection { series, warnings, thinned_until: old.thinned_until }; // a young store: nothing to compare a hundred thousand label sets with
+    }
     let mut by_labels: HashMap<Labels, SeriesSamples> =
         old.series.into_iter().map(|series| (series.labels.clone(), series)).collect();
     let mut merged: Vec<SeriesSamples> = series
