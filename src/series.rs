@@ -8,6 +8,7 @@
 //!    │        ▲ places                                                   │
 //!    │      index (symbols, postings)                                  read ─▶ Queryable ─▶ tiered (with history)
 //!    └────▶ journal ─▶ (PostgreSQL) ─▶ replay at start
+//!               └────▶ feed ─▶ (other stores)
 //! ```
 
 mod append;
@@ -15,6 +16,7 @@ mod bits;
 mod chunk;
 mod column;
 mod export;
+mod feed;
 mod frame;
 mod group;
 mod head;
@@ -33,9 +35,10 @@ mod tiered;
 
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
 pub use export::{CHUNK_WINDOW, ClosedChunk};
+pub use feed::Feed;
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
-pub use replay::ReplayError;
+pub use replay::{JournalReader, ReplayError, Told};
 pub use stats::{Cardinality, HeadStats};
 pub use tiered::Tiered;

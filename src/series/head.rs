@@ -14,7 +14,7 @@ use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
-use super::replay::Replayer;
+use super::replay::JournalReader;
 use crate::model::{Labels, Timestamp};
 use crate::units::{ByteSize, PromDuration};
 
@@ -126,7 +126,7 @@ pub(super) struct Shared {
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
-    pub(super) replayer: Mutex<Replayer>,
+    pub(super) replayer: Mutex<JournalReader<Labels, SeriesRef>>,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
     pub(super) complete_from: AtomicI64,
