@@ -4,6 +4,7 @@
 //! sent. The decisions are made in `core`, which is pure and driven by timestamps; `dispatcher` sends.
 //! Knows nothing of rules, series or PostgreSQL.
 
+mod alertmanagers;
 mod config;
 mod core;
 mod dispatcher;
@@ -14,6 +15,9 @@ mod silence;
 mod status;
 mod webhook;
 
+pub use alertmanagers::{
+    AlertSending, AlertingConfig, AlertmanagerConfig, AlertmanagerCounters, AlertmanagerSender, AlertmanagerStatus,
+};
 pub use config::{Config, InhibitRuleConfig, ReceiverConfig, RouteConfig, WebhookConfig};
 pub use core::{LogEntry, Notification};
 pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};
