@@ -25,6 +25,7 @@ use axum::routing::{any, get, post};
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
 use crate::model::Timestamp;
+use crate::notify::AlertmanagerStatus;
 use crate::persist::Archive;
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
@@ -50,6 +51,8 @@ pub struct State {
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// The Alertmanagers that are told of alerts.
+    pub alertmanagers: AlertmanagerStatus,
     /// When an edge counts as degraded or failed.
     pub thresholds: Thresholds,
     /// The clock.

@@ -7,6 +7,7 @@ mod housekeeping;
 mod http;
 mod metrics;
 mod reload;
+mod send_on;
 mod silences;
 mod stages;
 
@@ -179,6 +180,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (rule_sets_in, rule_sets) = watch::channel(Arc::new(rule_set));
     let (ready_in, ready) = watch::channel(false);
     let (alerts_out, alerts) = mpsc::channel(ALERT_QUEUE);
+    let (also_out, also_alerts) = mpsc::channel(ALERT_QUEUE);
+    let told = persist::restore_alerts(&ground.store, started_at).await.context("read the alerts that fired")?;
+    if !told.all.is_empty() {
+        // The queue is new, so there is room.
+        let _ = alerts_out.try_send(told.all);
+    }
     let (transitions_out, transitions) = mpsc::channel(TRANSITION_QUEUE);
     let manager = rules::Manager::new(
         config.rules.clone(),
@@ -190,12 +197,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
             clock: ground.clock,
+            told: told.firing,
         },
-        rules::Outputs { alerts: alerts_out, transitions: transitions_out },
+        rules::Outputs { alerts: alerts_out, alertmanagers: also_out, transitions: transitions_out },
     );
     let (rules_status, rule_counters) = (manager.status(), manager.counters());
 
     // out
+    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts);
+    let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
     let stored_silences = silences::read(&ground.store).await.context("read the silences")?;
     let (silences_in, silences) = watch::channel(stored_silences);
@@ -222,6 +232,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
+    let alert_states = persist::AlertStatePersist::new(rules_status.clone(), store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
     let metrics = metrics::Parts {
         scrape: scrape_counters,
@@ -231,12 +242,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
+        alertmanagers: alertmanager_status.clone(),
+        remotes,
         persist: vec![
             journal.status(),
             chunks.status(),
             rollups.status(),
             span_persist.status(),
             alert_persist.status(),
+            alert_states.status(),
             outbox_persist.status(),
             maintenance.status(),
         ],
@@ -250,7 +264,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
     let archive = Archive::new(store.clone(), ground.rollup.clone(), live, started_at, kept);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
-    let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in);
+    let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
@@ -270,6 +284,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         archive,
         scrape: scrape_status.clone(),
         rules: rules_status,
+        alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
         configuration: reloader.configuration(),
@@ -295,11 +310,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
     let silence_store = ground.store.clone();
     stages.spawn(Stage::Notify, "silences", |stop| silences::follow(silence_store, silences_in, stop));
+    stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
+    stages.spawn(Stage::Notify, "Alertmanagers", |stop| sink.sender.run(stop));
+    stages.spawn(Stage::Keep, "remote write", |stop| sink.forwarder.run(stop));
     stages.spawn(Stage::Notify, "notifications", |stop| dispatcher.run(stop));
     stages.spawn(Stage::Keep, "journal", |stop| journal.run(stop));
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));
     stages.spawn(Stage::Keep, "rollups", |stop| rollups.run(stop));
     stages.spawn(Stage::Keep, "stored spans", |stop| span_persist.run(stop));
+    stages.spawn(Stage::Keep, "alert states", |stop| alert_states.run(stop));
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));

@@ -8,6 +8,7 @@
 //! Invariant: what a part holds while PostgreSQL is away is bounded. The journal is bounded by `series`; a queue that is
 //! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
 
+mod alert_states;
 mod archive;
 mod chunks;
 mod history;
@@ -19,6 +20,7 @@ mod restore;
 mod rollups;
 mod status;
 
+pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
 pub use chunks::ChunkPersist;
 pub use history::History;

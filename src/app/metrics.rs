@@ -1,5 +1,7 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
+mod sent_on;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +13,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, notify, otlp, rules, scrape, traces};
+use crate::{discovery, forward, notify, otlp, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -22,6 +24,8 @@ pub(super) struct Parts {
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
+    pub(super) alertmanagers: notify::AlertmanagerStatus,
+    pub(super) remotes: forward::Status,
     pub(super) persist: Vec<Arc<PartStatus>>,
     pub(super) head: Head,
     pub(super) rollup: Rollup,
@@ -33,7 +37,9 @@ impl Parts {
     /// The page of all of them.
     pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut metrics = Metrics::default();
-        let Self { scrape, scrape_status, discovery, otlp, traces, rules, notify, persist, .. } = &self;
+        let Self {
+            scrape, scrape_status, discovery, otlp, traces, rules, notify, alertmanagers, remotes, persist, ..
+        } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
@@ -41,6 +47,8 @@ impl Parts {
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
+        sent_on::add_alertmanagers(&mut metrics, alertmanagers);
+        sent_on::add_remotes(&mut metrics, remotes);
         add_persist(&mut metrics, persist);
         add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);

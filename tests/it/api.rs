@@ -72,6 +72,7 @@ impl Server {
             archive: Archive::new(postgres::store().await, parts.rollup, live, clock.now(), kept),
             scrape: parts.scrape,
             rules: parts.rules,
+            alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
