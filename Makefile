@@ -1,5 +1,5 @@
 # meshscope: the commands a newcomer needs. `make demo` and `make test` install what is missing.
-.PHONY: demo test e2e check bench screenshots
+.PHONY: demo test e2e check soak bench fuzz screenshots
 
 demo: ## a simulated mesh and the dashboard on it
 	@.ci/setup build
@@ -13,11 +13,18 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 	@.ci/setup e2e
 	tests/e2e/run
 
+soak: ## kill -9 at fifty random moments, with a checker that knows every sample that was served
+	@.ci/setup test
+	MESHSCOPE_CRASH_ROUNDS=50 cargo test --locked --test it -- --nocapture crash::
+
 check: ## everything a change must pass
 	.ci/run
 
 bench: ## time and memory of the series store
 	cargo bench --locked --bench series
+
+fuzz: ## made-up input for every parser, 5 minutes each: `fuzz/run 60 promql` for one
+	fuzz/run
 
 screenshots: ## pictures of the pages, taken with Chromium, in target/screenshots
 	@.ci/setup e2e

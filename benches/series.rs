@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use meshscope::model::{Labels, Matcher, Timestamp};
-use meshscope::series::{Config, Head, Queryable, Select, SeriesRef};
+use meshscope::series::{Config, Head, Queryable, Select, SeriesRef, encode_block};
 
 const BUCKETS: [&str; 20] = [
     "0.5", "1", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000", "30000", "60000",
@@ -205,10 +205,10 @@ fn main() {
     }
     let start = Instant::now();
     let (mut chunks, mut bytes, mut count) = (0_usize, 0, 0_u64);
-    head.visit_closed_chunks(end, |chunk| {
+    head.visit_closed_blocks(end, |closed| {
         chunks += 1;
-        bytes += chunk.bytes.len();
-        count += u64::from(chunk.sample_count);
+        bytes += encode_block(&closed.block).len();
+        count += closed.block.values().map(|member| member.values.len() as u64).sum::<u64>();
     });
     println!("{chunks} chunks, {:.3} bytes a sample, in {:.0?}", bytes as f64 / count as f64, start.elapsed());
     let start = Instant::now();

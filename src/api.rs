@@ -1,11 +1,13 @@
-//! HTTP APIs: Prometheus at `/api/v1`, our own at `/api/mesh/v1`.
+//! HTTP APIs: Prometheus at `/api/v1`, Alertmanager at `/alertmanager/api/v2`, our own at `/api/mesh/v1`.
 //!
 //! In: read handles of everything below. Out: an axum [`Router`]. Handlers are thin: they read parameters, ask, and
 //! write the answer in the shape that other programs expect. Knows nothing of pages.
 
+mod alertmanager;
 mod browser;
 mod encode;
 mod error;
+mod exemplars;
 mod go_json;
 mod mesh;
 mod metadata;
@@ -15,6 +17,7 @@ mod rules;
 mod series;
 mod status;
 mod targets;
+mod write;
 
 use std::sync::Arc;
 
@@ -26,15 +29,24 @@ use crate::clock::Clock;
 use crate::graph::health::Thresholds;
 use crate::model::Timestamp;
 use crate::notify::AlertmanagerStatus;
-use crate::persist::Archive;
+use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{rules as rule_engine, scrape};
+use crate::{notify, otlp, push, rules as rule_engine, scrape};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// Asks for the configuration to be read again; answered with the mistakes when it is refused.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// How the last reading of the configuration went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastReload {
+    /// Whether it was taken; a refused one left the former in force.
+    pub success: bool,
+    /// When the configuration in force was read.
+    pub at: Timestamp,
+}
 
 /// Read handles that the handlers share. Cheap to clone.
 #[derive(Clone)]
@@ -49,16 +61,30 @@ pub struct State {
     pub archive: Archive,
     /// Scrape targets and metric metadata.
     pub scrape: scrape::Status,
+    /// Takes what others send.
+    pub push: push::Intake,
+    /// The OTLP receivers' limits, which hold for metrics on this port too.
+    pub otlp: otlp::Config,
+    /// Requests of senders decoded at the same time; more wait.
+    pub push_permits: Arc<Semaphore>,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
     /// The Alertmanagers that are told of alerts.
     pub alertmanagers: AlertmanagerStatus,
+    /// Alerts on their way to receivers, silences, and where alerts are posted.
+    pub notify: notify::Status,
+    /// What was and is to be delivered.
+    pub outbox: OutboxReader,
     /// When an edge counts as degraded or failed.
     pub thresholds: Thresholds,
     /// The clock.
     pub clock: Clock,
     /// The configuration in force with secrets replaced, as YAML.
     pub configuration: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The part of the configuration that Alertmanager would read.
+    pub alertmanager_configuration: Arc<dyn Fn() -> String + Send + Sync>,
+    /// How the last reload went; at the start, when that was.
+    pub last_reload: Arc<dyn Fn() -> LastReload + Send + Sync>,
     /// Our own metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Asks for a reload.
@@ -75,13 +101,17 @@ pub struct State {
 pub fn router(state: State) -> Router {
     let prometheus = prometheus().layer(from_fn(browser::method_not_allowed)).layer(from_fn(browser::cors));
     let reload = post(status::reload).put(status::reload).layer(from_fn(browser::same_origin));
+    let otlp_metrics = otlp::metrics_route(&state.otlp, state.push.clone()).layer(from_fn(browser::same_origin));
     Router::new()
         .merge(mesh::router())
         .route("/metrics", get(status::metrics))
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/-/reload", reload)
+        .route("/api/v1/otlp/v1/metrics", otlp_metrics)
+        .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
+        .merge(alertmanager::router())
         .merge(prometheus)
         .with_state(state)
 }
@@ -93,7 +123,7 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
         .route("/api/v1/format_query", get(query::format).post(query::format))
         .route("/api/v1/parse_query", get(query::tree).post(query::tree))
-        .route("/api/v1/series", get(series::series).post(series::series))
+        .route("/api/v1/series", get(series::series).post(series::series).delete(status::not_implemented))
         .route("/api/v1/labels", get(series::label_names).post(series::label_names))
         .route("/api/v1/label/{name}/values", get(series::label_values))
         .route("/api/v1/metadata", get(metadata::metadata))
@@ -108,5 +138,8 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/status/config", get(status::configuration))
         .route("/api/v1/status/flags", get(status::flags))
         .route("/api/v1/status/tsdb", get(status::head))
+        .route("/api/v1/status/walreplay", get(status::replay))
+        .route("/api/v1/notifications", get(status::notifications))
+        .route("/api/v1/admin/tsdb/{action}", post(status::admin).put(status::admin))
         .route("/api/v1/{*unknown}", any(error::not_found))
 }

@@ -5,6 +5,7 @@
 
 mod housekeeping;
 mod http;
+mod memory;
 mod metrics;
 mod reload;
 mod send_on;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -26,8 +27,8 @@ use crate::config::Config;
 use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
-use crate::store::Store;
-use crate::{api, discovery, notify, otlp, promql, rules, scrape, traces, web};
+use crate::store::{RetentionConfig, Store};
+use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -41,7 +42,7 @@ const OUTBOX_QUEUE: usize = 1024;
 const SPAN_QUEUE: usize = 64;
 /// Batches of spans on their way to PostgreSQL.
 const BATCH_QUEUE: usize = 16;
-/// How far behind the newest a sample may come before its window of chunks is closed.
+/// How late a sample may come before its window of chunks is closed; what comes later is merged into its chunk.
 const CHUNK_LATENESS: Duration = Duration::from_secs(300);
 
 /// How long clients that do not finish may hold up the end.
@@ -125,6 +126,9 @@ fn with_span_retention(config: &Config) -> crate::store::Config {
 impl Ground {
     fn new(config: &Config, clock: Clock, store: Store, web_address: SocketAddr) -> Self {
         let head = Head::new(config.series.clone());
+        if config.series.memory_limit.is_none() {
+            head.safe_mode().set_limit(memory::default_limit());
+        }
         let history: Arc<dyn Queryable> = Arc::new(persist::History::new(store.clone()));
         let url = config.web.external_url.clone().unwrap_or_else(|| format!("http://{web_address}"));
         Self {
@@ -138,16 +142,44 @@ impl Ground {
         }
     }
 
+    /// What takes samples that others send; those older than memory go straight into chunks.
+    fn intake(&self, config: &push::Config, retention: &RetentionConfig) -> push::Intake {
+        let backfill = persist::Backfill {
+            store: self.store.clone(),
+            retention: retention.clone(),
+            head: Some(self.head.clone()),
+        };
+        let clock = self.clock;
+        let past: push::PastWriter = Arc::new(move |series| {
+            let backfill = backfill.clone();
+            Box::pin(async move {
+                let series = series;
+                let done = backfill.write(clock.now(), series).await.map_err(|error| error.to_string())?;
+                if done.too_old > 0 {
+                    tracing::warn!(samples = done.too_old, "samples sent were older than every retention: left out");
+                }
+                Ok(())
+            })
+        });
+        let (head, rollup) = (self.head.clone(), self.rollup.clone());
+        push::Intake::new(config.clone(), head, rollup, self.clock, Some(past))
+    }
+
     /// Brings back what was there before the start.
-    async fn restore(&self) -> anyhow::Result<persist::OutboxRestored> {
+    async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
         let now = self.clock.now();
-        let restored = persist::restore(&self.store, &self.head, &self.rollup, now, |_| {}).await;
+        let settings = format!("{} {:?}", env!("CARGO_PKG_VERSION"), config.jobs);
+        let has_same_settings = self.store.exchange_scrape_settings(&settings).await;
+        let has_same_settings = has_same_settings.context("compare the scrape settings")?;
+        let before = persist::Before { keep: config.rollup.keep.get(), has_same_settings };
+        let restored = persist::restore(&self.store, &self.head, (&self.rollup, before), now, |_| {}).await;
         let restored = restored.context("restore samples from the journal")?;
         if restored.progress.samples > 0 {
             let (samples, took) = (restored.progress.samples, restored.took);
             tracing::info!(samples, "restored {samples} samples in {took:.1?}");
         }
-        persist::restore_outbox(&self.store, now).await.context("read the outbox")
+        let outbox = persist::restore_outbox(&self.store, now).await.context("read the outbox")?;
+        Ok((restored, outbox))
     }
 }
 
@@ -156,7 +188,7 @@ type Listeners = (TcpListener, otlp::Receiver, mpsc::Receiver<Vec<crate::model::
 /// Makes the parts and puts each into the stage in which it stops.
 async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: Listeners) -> anyhow::Result<Stages> {
     let (listener, receiver, spans) = listeners;
-    let outbox_restored = ground.restore().await?;
+    let (restored, outbox_restored) = ground.restore(&config).await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
 
@@ -168,6 +200,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
     let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
+
+    let intake = ground.intake(&config.push, &config.store.retention);
+    let push_counters = Arc::clone(intake.counters());
 
     // hold
     let (batches_out, batches) = mpsc::channel(BATCH_QUEUE);
@@ -190,7 +225,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let manager = rules::Manager::new(
         config.rules.clone(),
         rules::Inputs {
-            rule_sets,
+            rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
             head: ground.head.clone(),
@@ -207,8 +242,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts);
     let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
-    let stored_silences = silences::read(&ground.store).await.context("read the silences")?;
-    let (silences_in, silences) = watch::channel(stored_silences);
+    let silences = notify::Silences::default();
+    let mut silence_keeper = silences::Keeper::new(silences.clone(), ground.store.clone(), ground.clock);
+    silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
     let dispatcher = notify::Dispatcher::new(
@@ -228,32 +264,35 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // keep
     let (store, clock) = (&ground.store, ground.clock);
     let journal = persist::JournalPersist::new(ground.head.clone(), store.clone(), clock);
-    let chunks = persist::ChunkPersist::new(ground.head.clone(), store.clone(), clock, CHUNK_LATENESS);
+    let chunks = persist::ChunkPersist::new(ground.head.clone(), store.clone(), clock, CHUNK_LATENESS)
+        .keeping(&config.store.retention);
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
     let alert_states = persist::AlertStatePersist::new(rules_status.clone(), store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
+    let parts_status = vec![
+        journal.status(),
+        chunks.status(),
+        rollups.status(),
+        span_persist.status(),
+        alert_persist.status(),
+        alert_states.status(),
+        outbox_persist.status(),
+        maintenance.status(),
+    ];
     let metrics = metrics::Parts {
-        scrape: scrape_counters,
+        scrape: Arc::clone(&scrape_counters),
         scrape_status: scrape_status.clone(),
         discovery: discovery_counters,
         otlp: Arc::clone(&otlp_counters),
+        push: push_counters,
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
         alertmanagers: alertmanager_status.clone(),
         remotes,
-        persist: vec![
-            journal.status(),
-            chunks.status(),
-            rollups.status(),
-            span_persist.status(),
-            alert_persist.status(),
-            alert_states.status(),
-            outbox_persist.status(),
-            maintenance.status(),
-        ],
+        persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
         store: store.clone(),
@@ -262,7 +301,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     // face
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
-    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, started_at, kept);
+    let whole_from = restored.edges_whole_from.unwrap_or(started_at);
+    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {
@@ -271,11 +311,16 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
-        notify: notify_status,
+        notify: notify_status.clone(),
         otlp: otlp_counters,
         otlp_addresses,
         thresholds: config.graph_health,
         clock,
+        head: ground.head.clone(),
+        persist: parts_status,
+        store: ground.store.clone(),
+        retention: config.store.retention.clone(),
+        scrape_counters: Arc::clone(&scrape_counters),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -283,11 +328,18 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         head: ground.head.clone(),
         archive,
         scrape: scrape_status.clone(),
+        push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
+        push: intake.clone(),
+        otlp: config.otlp.clone(),
         rules: rules_status,
         alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
+        notify: notify_status,
+        outbox: persist::OutboxReader::new(ground.store.clone()),
         configuration: reloader.configuration(),
+        alertmanager_configuration: reloader.alertmanager_configuration(),
+        last_reload: reloader.last(),
         metrics: Arc::new(metrics.page()),
         reload,
         ready,
@@ -300,16 +352,21 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
-    stages.spawn_fallible(Stage::Input, "OTLP receivers", |stop| {
-        http::cut_off(receiver.run(stop.clone()), stop, CLIENT_GRACE)
+    // Pages and APIs stop last, after the journal: what is sent to them must end before it.
+    let senders = intake.clone();
+    stages.spawn(Stage::Input, "senders", move |stop| async move {
+        stop.cancelled().await;
+        senders.close();
+    });
+    stages.spawn_fallible(Stage::Input, "OTLP receivers", move |stop| {
+        http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
-    let silence_store = ground.store.clone();
-    stages.spawn(Stage::Notify, "silences", |stop| silences::follow(silence_store, silences_in, stop));
+    stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
     stages.spawn(Stage::Notify, "Alertmanagers", |stop| sink.sender.run(stop));
     stages.spawn(Stage::Keep, "remote write", |stop| sink.forwarder.run(stop));
@@ -322,7 +379,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));
-    let (head, rollup) = (ground.head, ground.rollup);
+    let (head, rollup) = (ground.head.clone(), ground.rollup);
+    let (watched_head, watched_rules) = (ground.head, rule_sets);
+    stages.spawn(Stage::Keep, "memory", move |stop| memory::watch(watched_head, watched_rules, clock, stop));
     stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
     let watched = ground.store.clone();
     stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));

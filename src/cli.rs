@@ -3,6 +3,7 @@
 mod check_config;
 mod dashboards;
 mod demo;
+mod import;
 mod migrate;
 mod promql;
 mod rules;
@@ -40,6 +41,8 @@ enum Command {
     /// Ask a running server, or test the query engine.
     #[command(subcommand)]
     Promql(promql::Command),
+    /// Load history from OpenMetrics files into a running server.
+    Import(import::Arguments),
     /// Work with the Grafana dashboards that meshscope generates.
     #[command(subcommand)]
     Dashboards(dashboards::Command),
@@ -68,6 +71,7 @@ impl Arguments {
             Command::CheckConfig(arguments) => check_config::run(&arguments),
             Command::Rules(command) => rules::run(command).await,
             Command::Promql(command) => promql::run(command).await,
+            Command::Import(arguments) => import::run(arguments).await,
             Command::Dashboards(command) => dashboards::run(&command),
             Command::Migrate(arguments) => migrate::run(&arguments).await,
         }

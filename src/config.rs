@@ -16,9 +16,11 @@ use serde::de::IgnoredAny;
 use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
-use crate::{forward, graph, notify, otlp, promql, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
+use crate::{
+    forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml,
+};
 
-pub use redact::redacted;
+pub use redact::{alertmanager_part, redacted};
 
 /// The effective configuration, checked.
 pub struct Config {
@@ -48,8 +50,12 @@ pub struct Config {
     pub alertmanager_jobs: discovery::Jobs,
     /// Where samples are sent on to.
     pub forward: Arc<forward::Settings>,
+    /// The part of the configuration that Alertmanager would read, secrets replaced: for its API.
+    pub alertmanager: String,
     /// Pages and APIs.
     pub web: web::Config,
+    /// What others may send.
+    pub push: push::Config,
     /// OTLP receivers.
     pub otlp: otlp::Config,
     /// Spans.
@@ -99,7 +105,10 @@ struct File {
     inhibit_rules: Vec<notify::InhibitRuleConfig>,
     alerting: notify::AlertingConfig,
     remote_write: Vec<forward::RemoteWriteConfig>,
+    time_intervals: Vec<notify::TimeIntervalConfig>,
+    mute_time_intervals: Vec<notify::TimeIntervalConfig>,
     web: web::Config,
+    push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
     storage: StorageConfig,
@@ -111,51 +120,108 @@ struct File {
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     templates: Option<IgnoredAny>,
-    time_intervals: Option<IgnoredAny>,
-    mute_time_intervals: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
 }
 
-/// The block `global`: what holds for every job and rule group that does not say otherwise.
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Global {
-    scrape_interval: PromDuration,
-    scrape_timeout: Option<PromDuration>,
-    scrape_protocols: Option<Vec<discovery::Protocol>>,
-    evaluation_interval: PromDuration,
-    rule_query_offset: PromDuration,
-    external_labels: BTreeMap<String, String>,
-    body_size_limit: ByteSize,
-    sample_limit: u64,
-    target_limit: u64,
-    label_limit: u64,
-    label_name_length_limit: u64,
-    label_value_length_limit: u64,
-    // Of alertmanager.yml: rules always say when an alert ends, so it is never needed.
-    resolve_timeout: Option<IgnoredAny>,
+macro_rules! global {
+    ($($kind:ident),* $(,)?) => {
+        /// The block `global`: what holds for every job and rule group that does not say otherwise. The defaults of
+        /// Alertmanager's receivers are read so that a pasted file loads, and named in a warning.
+        #[derive(Debug, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Global {
+            scrape_interval: PromDuration,
+            scrape_timeout: Option<PromDuration>,
+            scrape_protocols: Option<Vec<discovery::Protocol>>,
+            evaluation_interval: PromDuration,
+            rule_query_offset: PromDuration,
+            external_labels: BTreeMap<String, String>,
+            body_size_limit: ByteSize,
+            sample_limit: u64,
+            target_limit: u64,
+            label_limit: u64,
+            label_name_length_limit: u64,
+            label_value_length_limit: u64,
+            // Of alertmanager.yml: when a posted alert that names no end counts as resolved.
+            resolve_timeout: Option<PromDuration>,
+            $($kind: Option<IgnoredAny>,)*
+        }
+
+        impl Default for Global {
+            fn default() -> Self {
+                let minute = PromDuration::from(std::time::Duration::from_secs(60));
+                Self {
+                    scrape_interval: minute,
+                    scrape_timeout: None,
+                    scrape_protocols: None,
+                    evaluation_interval: minute,
+                    rule_query_offset: PromDuration::default(),
+                    external_labels: BTreeMap::new(),
+                    body_size_limit: ByteSize(0),
+                    sample_limit: 0,
+                    target_limit: 0,
+                    label_limit: 0,
+                    label_name_length_limit: 0,
+                    label_value_length_limit: 0,
+                    resolve_timeout: None,
+                    $($kind: None,)*
+                }
+            }
+        }
+
+        impl Global {
+            /// Keys that are given and not offered.
+            fn keys_not_offered(&self) -> Vec<&'static str> {
+                [$((self.$kind.is_some(), stringify!($kind)),)*]
+                    .into_iter().filter(|(given, _)| *given).map(|(_, key)| key).collect()
+            }
+        }
+    };
 }
 
-impl Default for Global {
-    fn default() -> Self {
-        let minute = PromDuration::from(std::time::Duration::from_secs(60));
-        Self {
-            scrape_interval: minute,
-            scrape_timeout: None,
-            scrape_protocols: None,
-            evaluation_interval: minute,
-            rule_query_offset: PromDuration::default(),
-            external_labels: BTreeMap::new(),
-            body_size_limit: ByteSize(0),
-            sample_limit: 0,
-            target_limit: 0,
-            label_limit: 0,
-            label_name_length_limit: 0,
-            label_value_length_limit: 0,
-            resolve_timeout: None,
-        }
-    }
-}
+global!(
+    smtp_from,
+    smtp_hello,
+    smtp_smarthost,
+    smtp_auth_username,
+    smtp_auth_password,
+    smtp_auth_password_file,
+    smtp_auth_secret,
+    smtp_auth_secret_file,
+    smtp_auth_identity,
+    smtp_require_tls,
+    smtp_tls_config,
+    smtp_force_implicit_tls,
+    slack_api_url,
+    slack_api_url_file,
+    slack_app_token,
+    slack_app_token_file,
+    slack_app_url,
+    pagerduty_url,
+    opsgenie_api_key,
+    opsgenie_api_key_file,
+    opsgenie_api_url,
+    wechat_api_url,
+    wechat_api_secret,
+    wechat_api_secret_file,
+    wechat_api_corp_id,
+    victorops_api_key,
+    victorops_api_key_file,
+    victorops_api_url,
+    telegram_api_url,
+    telegram_bot_token,
+    telegram_bot_token_file,
+    webex_api_url,
+    rocketchat_api_url,
+    rocketchat_token,
+    rocketchat_token_file,
+    rocketchat_token_id,
+    rocketchat_token_id_file,
+    jira_api_url,
+    mattermost_webhook_url,
+    mattermost_webhook_url_file,
+    http_config,
+);
 
 /// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
 #[derive(Debug, Deserialize)]
@@ -170,6 +236,10 @@ struct StorageConfig {
     out_of_order_window: PromDuration,
     series_limit: usize,
     journal_limit_bytes: ByteSize,
+    memory_limit: Option<ByteSize>,
+    keep_labels: series::LabelLists,
+    drop_labels: series::LabelLists,
+    exemplars: usize,
 }
 
 impl Default for StorageConfig {
@@ -185,6 +255,10 @@ impl Default for StorageConfig {
             out_of_order_window: series.out_of_order_window,
             series_limit: series.series_limit,
             journal_limit_bytes: series.journal_limit_bytes,
+            memory_limit: series.memory_limit,
+            keep_labels: series.keep_labels,
+            drop_labels: series.drop_labels,
+            exemplars: series.exemplars,
         }
     }
 }
@@ -201,10 +275,23 @@ impl StorageConfig {
             out_of_order_window,
             series_limit,
             journal_limit_bytes,
+            memory_limit,
+            keep_labels,
+            drop_labels,
+            exemplars,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
-            series::Config { memory_window, out_of_order_window, series_limit, journal_limit_bytes },
+            series::Config {
+                memory_window,
+                out_of_order_window,
+                series_limit,
+                journal_limit_bytes,
+                memory_limit,
+                keep_labels,
+                drop_labels,
+                exemplars,
+            },
         )
     }
 }
@@ -235,10 +322,12 @@ impl Config {
 
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
-        let Self { web, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, .. } =
-            self;
+        let Self {
+            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+        } = self;
         vec![
             ("web", format!("{web:?}")),
+            ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("storage", format!("{store:?}{series:?}")),
@@ -264,9 +353,12 @@ impl Config {
         let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
         let checked = decoded.check(&mut |problem| problems.push(format!("{name}: {problem}")));
         match checked {
-            Some(config) if problems.is_empty() => {
-                Ok(Self { file: file.map(Path::to_owned), redacted: redacted(text), ..config })
-            }
+            Some(config) if problems.is_empty() => Ok(Self {
+                file: file.map(Path::to_owned),
+                redacted: redacted(text),
+                alertmanager: alertmanager_part(text),
+                ..config
+            }),
             _ => Err(ConfigError::Invalid { problems }),
         }
     }
@@ -287,7 +379,14 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
-        let told = notify::Config { route: self.route, receivers: self.receivers, inhibit_rules: self.inhibit_rules };
+        let told = notify::Config {
+            route: self.route,
+            receivers: self.receivers,
+            inhibit_rules: self.inhibit_rules,
+            time_intervals: self.time_intervals,
+            mute_time_intervals: self.mute_time_intervals,
+            resolve_timeout: self.global.resolve_timeout,
+        };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
             Err(errors) => {
@@ -296,6 +395,7 @@ impl File {
             }
         }?;
         let (store, series) = self.storage.split();
+        series.problems().into_iter().for_each(&mut *wrong);
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
@@ -304,6 +404,7 @@ impl File {
         Some(Config {
             file: None,
             redacted: String::new(),
+            alertmanager: String::new(),
             jobs,
             rule_files: self.rule_files,
             evaluation_interval: self.global.evaluation_interval,
@@ -322,12 +423,16 @@ impl File {
             }),
             external_labels,
             web: self.web,
+            push: self.push,
             otlp: self.otlp,
             traces: self.traces,
             store,
             series,
             rollup: self.rollup,
-            promql: promql::Config { default_subquery_step: self.global.evaluation_interval, ..self.promql },
+            promql: promql::Config {
+                default_subquery_step: self.promql.default_subquery_step.or(Some(self.global.evaluation_interval)),
+                ..self.promql
+            },
             telemetry: self.telemetry,
             warnings,
         })
@@ -337,12 +442,15 @@ impl File {
         let blocks = [
             ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
             ("templates", &self.templates, "webhooks carry data, not text"),
-            ("time_intervals", &self.time_intervals, "routes that name one are refused"),
-            ("mute_time_intervals", &self.mute_time_intervals, "routes that name one are refused"),
             ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),
         ];
         let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
-        given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}")).collect()
+        let blocks = given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}"));
+        let globals = self.global.keys_not_offered().into_iter().map(|key| match key {
+            "http_config" => "global.http_config is not supported: write it at each webhook".to_owned(),
+            _ => format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"),
+        });
+        blocks.chain(globals).collect()
     }
 }
 

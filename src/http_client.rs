@@ -23,6 +23,9 @@ use crate::units::Secret;
 const FILE_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a connection may take to be made; the caller's own deadline is usually shorter.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an idle connection is kept: longer than most scrape intervals, so that connections, TLS sessions and looked-up
+/// names are used again. As in Prometheus.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why a client could not be made or a request not be prepared.
 #[derive(Debug, thiserror::Error)]
@@ -118,7 +121,8 @@ impl Client {
 pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
     config.validate()?;
     let base = || -> Result<reqwest::ClientBuilder, Error> {
-        let mut builder = reqwest::Client::builder().no_gzip().connect_timeout(CONNECT_TIMEOUT);
+        let mut builder =
+            reqwest::Client::builder().no_gzip().connect_timeout(CONNECT_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
         builder = match &config.proxy_url {
             Some(url) => builder.proxy(proxy(url, config.no_proxy.as_deref())?),
             None if config.proxy_from_environment => builder,

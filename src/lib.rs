@@ -7,10 +7,12 @@ pub mod clock;
 pub mod http_client;
 pub mod model;
 pub mod units;
+pub mod wire;
 pub mod yaml;
 // in
 pub mod discovery;
 pub mod otlp;
+pub mod push;
 pub mod scrape;
 // hold
 pub mod rollup;

@@ -1,7 +1,8 @@
 //! Tells receivers: routing, grouping, inhibition, silences, deduplication, retry, exactly as Alertmanager does.
 //!
 //! In: alerts from the rules, over a bounded channel. Out: webhooks, and a [`Record`] of each delivery before it is
-//! sent. The decisions are made in `core`, which is pure and driven by timestamps; `dispatcher` sends.
+//! sent. The decisions are made in `core`, which is pure and driven by timestamps; `dispatcher` sends; [`Status`] is
+//! what pages and APIs ask.
 //! Knows nothing of rules, series or PostgreSQL.
 
 mod alertmanagers;
@@ -10,9 +11,13 @@ mod core;
 mod dispatcher;
 mod group;
 mod matchers;
+mod mute;
+mod order;
 mod plan;
+mod posted;
 mod silence;
 mod status;
+mod time_interval;
 mod webhook;
 
 pub use alertmanagers::{
@@ -21,8 +26,10 @@ pub use alertmanagers::{
 pub use config::{Config, InhibitRuleConfig, ReceiverConfig, RouteConfig, WebhookConfig};
 pub use core::{LogEntry, Notification};
 pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};
-pub use matchers::{MatchersError, parse_matchers};
+pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
 pub use plan::{Plan, PlanError};
-pub use silence::{Silence, SilenceState};
-pub use status::{Attempt, GroupStatus, Status};
+pub use posted::{PostError, Posted};
+pub use silence::{SILENCE_RETENTION, Silence, SilenceError, SilenceState, Silences};
+pub use status::{AlertStatus, Attempt, GroupStatus, RetryError, Status};
+pub use time_interval::{ClockRangeConfig, TimeIntervalConfig, TimesConfig};
 pub use webhook::go_time;

@@ -1,9 +1,10 @@
-//! Receives OTLP spans over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
+//! Receives OTLP spans and metrics over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
 //!
 //! In: export requests from proxies, collectors and applications. Out: `Vec<model::Span>` chunks on a bounded channel;
-//! when it is full the client is told to retry. Invariant: a request is taken whole, refused whole with a retryable
+//! when it is full the client is told to retry;
+//! metrics go into [`push::Intake`]. Invariant: a request is taken whole, refused whole with a retryable
 //! status, or taken with its bad spans counted in the partial success; memory is bounded by [`Config`] whatever arrives.
-//! Knows nothing of what spans mean. Logs and metrics are answered with "unimplemented".
+//! Knows nothing of what spans mean. Logs are answered with "unimplemented".
 
 mod connections;
 mod counters;
@@ -14,8 +15,8 @@ mod intake;
 mod json;
 mod json_scalars;
 mod limits;
+pub(crate) mod metrics;
 mod status;
-mod wire;
 mod zipkin;
 
 #[cfg(test)]
@@ -32,10 +33,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use counters::{Counters, Rejection, Trim};
 pub use decode::{DecodeError, Decoded, decode_json, decode_protobuf};
+pub use http::metrics_route;
 pub use json::JsonError;
 pub use limits::{Limits, Tally};
 
 use crate::model::Span;
+use crate::push;
 use crate::units::{ByteSize, PromDuration};
 use connections::LimitedListener;
 use intake::Intake;
@@ -128,6 +131,13 @@ impl Receiver {
         let (http, http_address) = listen("otlp.http_listen", config.http_listen).await?;
         let intake = Intake::new(&config, sink);
         Ok(Self { config, grpc, http, grpc_address, http_address, intake })
+    }
+
+    /// Takes metrics too, which go to `intake`; without it they are answered with "unimplemented".
+    #[must_use]
+    pub fn taking_metrics(mut self, intake: push::Intake) -> Self {
+        self.intake.metrics = Some(intake);
+        self
     }
 
     /// The address of the gRPC server, with the port the system chose when the configuration says 0.

@@ -6,29 +6,34 @@
 //! one last pass when `shutdown` fires, and says how it fares in its [`PartStatus`].
 //!
 //! Invariant: what a part holds while PostgreSQL is away is bounded. The journal is bounded by `series`; a queue that is
-//! full is no longer read, so that its sender learns it; chunks and rollups stay in the memory tier until written.
+//! full is no longer read, so that its sender learns it; chunks stay in the memory tier until written, edge minutes in the
+//! rollup up to `rollup.unwritten_limit`.
 
 mod alert_states;
 mod archive;
+mod backfill;
 mod chunks;
 mod history;
 mod journal;
 mod maintenance;
+mod merge;
 mod outbox;
 mod queue;
 mod restore;
 mod rollups;
 mod status;
+mod thin;
 
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
+pub use backfill::{Backfill, Backfilled};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
-pub use outbox::{OutboxPersist, OutboxRestored, restore_outbox};
+pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
 pub use queue::{AlertPersist, SpanPersist};
-pub use restore::{RestoreProgress, Restored, restore};
+pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
 pub use status::{PartState, PartStatus};
 

@@ -28,6 +28,7 @@ mod table;
 pub mod testlang;
 mod tree;
 mod value;
+mod widen;
 mod window;
 
 #[cfg(test)]

@@ -6,11 +6,15 @@
 //! Semantics, per series:
 //! - An increment is `value - last`, or `value` when the counter fell (it restarted), as in PromQL's `increase`.
 //! - The first sample of a series counts nothing, since nobody knows when it was zero; a series that appears on a target
-//!   scraped before did start at zero since that scrape: take its slot with [`Rollup::slot_since`].
+//!   scraped well at most [`MAX_GAP`] before did start at zero since that scrape: take its slot with
+//!   [`Rollup::slot_since`].
+//! - A sample that is not newer than the last of its series counts nothing: the newer one has counted it.
 //! - A stale marker ends a run: it is no value and no reset. When the series comes back within [`MAX_GAP`] the
 //!   difference still counts, later it begins anew.
 //! - An increment between two scrapes is spread over the minutes between them in proportion to time. Its parts always
 //!   sum up to the whole; a single minute is exact when no scrape interval crosses its ends.
+//! - A restart is no reset: the journal is counted again ([`Rollup::replay`]), and the first scrape of a series goes on from
+//!   its last sample there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +30,12 @@ use crate::units::PromDuration;
 mod accumulator;
 mod istio;
 mod linkerd;
+mod replay;
 #[cfg(test)]
 mod tests;
 
-use accumulator::Accumulator;
+use accumulator::{Accumulator, CellState};
+pub use replay::Replay;
 
 /// How long a series may be marked stale and still count what happened meanwhile (PromQL's lookback).
 pub const MAX_GAP: Duration = Duration::from_secs(300);
@@ -46,13 +52,21 @@ pub struct Config {
     pub keep: PromDuration,
     /// Edges (as one side reports them) at a time; series of further ones are not counted. Default 100000.
     pub edge_limit: usize,
+    /// Minutes of edges that are held beyond `keep` because PostgreSQL has not taken them; past it the oldest are dropped
+    /// and counted. About half a kilobyte each. Default 200000.
+    pub unwritten_limit: usize,
     /// Different outcomes (code, gRPC status, flags) of one edge; further ones fold into `2xx`, `5xx`… Default 128.
     pub outcome_limit: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { keep: Duration::from_secs(15 * 60).into(), edge_limit: 100_000, outcome_limit: 128 }
+        Self {
+            keep: Duration::from_secs(15 * 60).into(),
+            edge_limit: 100_000,
+            unwritten_limit: 200_000,
+            outcome_limit: 128,
+        }
     }
 }
 
@@ -63,7 +77,7 @@ pub struct Counters {
     pub samples: AtomicU64,
     /// Counter resets seen.
     pub resets: AtomicU64,
-    /// Samples that are no counter value: NaN, infinite, negative, or of a released slot.
+    /// Samples that do not count: NaN, infinite, negative, not newer than the last of their series, or of a released slot.
     pub samples_ignored: AtomicU64,
     /// Series or minutes refused because `edge_limit` edges are held.
     pub edges_refused: AtomicU64,
@@ -73,11 +87,22 @@ pub struct Counters {
     pub histograms_refused: AtomicU64,
     /// Increments, or parts of them, dropped because their minute is no longer (or not yet) held.
     pub minutes_missed: AtomicU64,
+    /// Minutes of edges dropped before PostgreSQL took them, because `unwritten_limit` were held.
+    pub unwritten_dropped: AtomicU64,
 }
 
 impl Counters {
     fn add(counter: &AtomicU64, by: u64) {
         counter.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// What was replayed at start was counted by the process before.
+    fn reset(&self) {
+        let Self { samples, resets, samples_ignored, edges_refused, outcomes_folded, .. } = self;
+        let Self { histograms_refused, minutes_missed, unwritten_dropped, .. } = self;
+        let first = [samples, resets, samples_ignored, edges_refused, outcomes_folded];
+        let all = first.into_iter().chain([histograms_refused, minutes_missed, unwritten_dropped]);
+        all.for_each(|counter| counter.store(0, Ordering::Relaxed));
     }
 }
 
@@ -90,6 +115,16 @@ pub struct Size {
     pub slots: usize,
     /// Minutes.
     pub minutes: usize,
+}
+
+/// Minutes to be written.
+#[derive(Clone, Debug, Default)]
+pub struct Unwritten {
+    /// The minutes, each whole as it is now, the oldest first.
+    pub minutes: Vec<EdgeMinute>,
+    /// Once these are written, minutes before this are written and do not change any more.
+    pub complete_until: Option<Timestamp>,
+    states: Vec<CellState>,
 }
 
 /// The accumulator of edge minutes. Clones share it.
@@ -163,6 +198,48 @@ impl Rollup {
         let minutes = self.state.lock().minutes_from(from);
         // Minute by minute, so that scrapes need not wait for all of them.
         minutes.into_iter().flat_map(|minute| self.state.lock().edges_of(minute)).collect()
+    }
+
+    /// From now on a minute that leaves the window stays until [`Rollup::mark_written`], within `unwritten_limit`.
+    pub fn hold_unwritten(&self) {
+        self.state.lock().hold_unwritten();
+    }
+
+    /// What has changed since it was written: about `limit` minutes of edges, the oldest.
+    pub fn unwritten(&self, limit: usize) -> Unwritten {
+        let (minutes, oldest) = {
+            let state = self.state.lock();
+            (state.unwritten_minutes(), state.oldest_held())
+        };
+        let mut unwritten = Unwritten { complete_until: oldest.map(Timestamp::from_millis), ..Unwritten::default() };
+        for minute in minutes {
+            if unwritten.minutes.len() >= limit {
+                let next = Timestamp::from_millis(minute);
+                unwritten.complete_until = unwritten.complete_until.map(|until| until.min(next));
+                break;
+            }
+            // Minute by minute, so that scrapes need not wait for all of them.
+            let (states, minutes): (Vec<_>, Vec<_>) = self.state.lock().unwritten_of(minute).into_iter().unzip();
+            unwritten.states.extend(states);
+            unwritten.minutes.extend(minutes);
+        }
+        unwritten
+    }
+
+    /// Says that what [`Rollup::unwritten`] gave is written. What has changed meanwhile will be given again.
+    pub fn mark_written(&self, written: &Unwritten) {
+        self.state.lock().mark_written(&written.states);
+    }
+
+    /// Begins to count what a journal tells, from the minute `floor` on; it must hold all samples of the
+    /// [`MAX_GAP`] before it as well. No scrape may run meanwhile.
+    pub fn replay(&self, floor: Timestamp) -> Replay {
+        Replay::new(self.clone(), floor)
+    }
+
+    /// When the target of these labels was last scraped well, as the replay told; told once. Ask at its first scrape.
+    pub fn claim_target(&self, labels: &Labels) -> Option<Timestamp> {
+        self.state.lock().claim_target(labels)
     }
 
     /// How much is held now.

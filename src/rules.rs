@@ -14,6 +14,7 @@ pub mod load;
 mod manager;
 mod query;
 mod recording;
+mod slot;
 pub mod status;
 pub mod template;
 pub mod unittest;

@@ -10,7 +10,9 @@ pub mod exposition;
 mod fetch;
 mod ingest;
 mod labels;
+mod members;
 mod metadata;
+mod page_memory;
 mod run;
 mod status;
 mod target_loop;
@@ -19,6 +21,8 @@ mod workspace;
 use std::sync::atomic::AtomicU64;
 
 use serde::Deserialize;
+
+use crate::units::ByteSize;
 
 pub use fetch::ScrapeError;
 pub use metadata::MetricMetadata;
@@ -31,11 +35,14 @@ pub use status::{Health, Status, TargetMetadata, TargetStatus};
 pub struct Config {
     /// Most scrapes under way at one time; others wait within their timeout. Default 128.
     pub concurrency: usize,
+    /// Most bytes of pages under way, compressed and unpacked together; a page's first mebibyte is always granted, past
+    /// that a scrape fails. Default 512MiB.
+    pub page_memory_limit: ByteSize,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { concurrency: 128 }
+        Self { concurrency: 128, page_memory_limit: ByteSize(512 << 20) }
     }
 }
 
@@ -62,7 +69,10 @@ pub struct Counters {
     pub too_far_ahead: AtomicU64,
     /// Samples refused because the memory tier is full (`storage.series_limit`).
     pub series_limit: AtomicU64,
-    /// Exemplars read; they are checked, not stored.
+    /// Series of metrics that `storage.keep_labels` or `drop_labels` names and that were stored whole all the same: what
+    /// is no counter cannot be added, and labels of the target are needed to tell targets apart.
+    pub label_rules_not_applied: AtomicU64,
+    /// Exemplars read, stored or not.
     pub exemplars: AtomicU64,
     /// Target loops that panicked and were started again.
     pub restarts: AtomicU64,

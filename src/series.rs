@@ -13,8 +13,11 @@
 
 mod append;
 mod bits;
+mod block;
+mod cardinality;
 mod chunk;
 mod column;
+mod exemplars;
 mod export;
 mod feed;
 mod frame;
@@ -23,22 +26,33 @@ mod head;
 mod index;
 mod journal;
 mod label_cache;
+mod label_rules;
+mod past;
 mod postings;
 mod query;
 mod read;
 mod replay;
+mod safe_mode;
 mod stats;
 mod symbols;
 #[cfg(test)]
 mod tests;
+mod thin;
 mod tiered;
 
+pub use block::{Block, Member, MemberName, decode_block, encode_block, merge_blocks};
+pub use cardinality::{CardinalityReport, LabelShare, REPORT_LIMIT, Share};
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
-pub use export::{CHUNK_WINDOW, ClosedChunk};
+pub use exemplars::{Exemplar, ExemplarCounters, ExemplarError, Exemplars, SeriesExemplars};
+pub use export::{CHUNK_WINDOW, ClosedBlock};
 pub use feed::Feed;
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;
+pub use label_rules::{LabelLists, LabelRules};
+pub use past::PastWindows;
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
 pub use replay::{JournalReader, ReplayError, Told};
+pub use safe_mode::{Needs, SafeMode, SafeModeChange, SafeModeState};
 pub use stats::{Cardinality, HeadStats};
+pub use thin::{THINNED_STEP, is_counter_name, thin, thin_block};
 pub use tiered::Tiered;

@@ -24,16 +24,16 @@ mod values;
 mod writer;
 
 pub use alerts::{AlertQuery, StoredAlert};
-pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ClosingWindow, StoredChunk, StoredSeries};
+pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use edges::RollupTier;
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
 pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use mesh::{ResourceGeneration, StoredFinding};
-pub use outbox::{NewNotification, NotifyLogEntry, StoredNotification};
+pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
 pub use partitions::{Maintained, RetentionConfig};
-pub use silences::Silence;
+pub use silences::{Silence, StoredSilences};
 pub use spans::{TraceSearch, TraceSummary};
 pub use writer::WriterLease;
 

@@ -17,6 +17,7 @@ mod hostile;
 mod mesh;
 mod overview;
 mod range;
+mod status;
 mod targets;
 mod traces;
 
@@ -31,9 +32,10 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
-use crate::persist::Archive;
+use crate::persist::{Archive, PartStatus};
 use crate::promql::Engine;
-use crate::series::Queryable;
+use crate::series::{Head, Queryable};
+use crate::store::{RetentionConfig, Store};
 use crate::{notify, otlp, rules, scrape};
 
 /// Pages and APIs: the block `web`.
@@ -75,6 +77,16 @@ pub struct State {
     pub thresholds: Thresholds,
     /// The clock.
     pub clock: Clock,
+    /// The memory tier, for its limits and what it is made of.
+    pub head: Head,
+    /// How each writer to PostgreSQL fares.
+    pub persist: Vec<Arc<PartStatus>>,
+    /// PostgreSQL: where it is and how large.
+    pub store: Store,
+    /// How long each kind of data is kept there.
+    pub retention: RetentionConfig,
+    /// What scraping counts.
+    pub scrape_counters: Arc<scrape::Counters>,
 }
 
 /// The routes of all pages.
@@ -92,6 +104,7 @@ pub fn router(state: State) -> Router {
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
+        .route("/status", get(status::page))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
         .layer(header(header::CONTENT_SECURITY_POLICY, policy))

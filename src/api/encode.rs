@@ -48,7 +48,14 @@ pub(super) struct Stats {
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Timings {
-    /// Seconds, waiting for the turn included.
+    /// Seconds, as all others.
+    pub eval_total_time: f64,
+    /// Results come sorted.
+    pub result_sort_time: f64,
+    pub query_preparation_time: f64,
+    pub inner_eval_time: f64,
+    pub exec_queue_time: f64,
+    /// Waiting for the turn included.
     pub exec_total_time: f64,
 }
 
@@ -56,6 +63,7 @@ pub(super) struct Timings {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Samples {
     pub total_queryable_samples: usize,
+    pub peak_samples: usize,
 }
 
 /// The answer to a query.
@@ -73,7 +81,7 @@ fn write_answer(answer: &Answer, stats: Option<Stats>) -> Response {
     push_query_data(&mut body, &answer.value);
     if let Some(stats) = stats {
         body.push_str(r#","stats":"#);
-        // Three numbers always serialise.
+        // Numbers always serialise.
         let _ = go_json::push(&mut body, &stats);
     }
     body.push('}');
@@ -122,7 +130,7 @@ fn push_notes(body: &mut String, key: &str, notes: &[String], noun: &str) {
     }
 }
 
-fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
+pub(super) fn push_list<T>(out: &mut String, items: &[T], mut push: impl FnMut(&mut String, &T)) {
     out.push('[');
     for (i, item) in items.iter().enumerate() {
         if i > 0 {
@@ -188,7 +196,7 @@ fn push_time(out: &mut String, at: Timestamp) {
 }
 
 /// Seconds: whole, or with three decimals.
-fn push_seconds(out: &mut String, at: Timestamp) {
+pub(super) fn push_seconds(out: &mut String, at: Timestamp) {
     let ms = at.as_millis();
     if ms < 0 {
         out.push('-');
@@ -203,7 +211,7 @@ fn push_seconds(out: &mut String, at: Timestamp) {
 }
 
 /// A label set as a JSON object, in label order. Prometheus escapes no HTML here, unlike in every other text.
-fn push_labels(out: &mut String, labels: &Labels) {
+pub(super) fn push_labels(out: &mut String, labels: &Labels) {
     out.push('{');
     for (i, (name, value)) in labels.iter().enumerate() {
         if i > 0 {

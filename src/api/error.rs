@@ -28,6 +28,9 @@ pub enum ApiError {
     /// Something behind is away: 503.
     #[error("{0}")]
     Unavailable(String),
+    /// What is asked for is turned off here: 500, as Prometheus answers.
+    #[error("{0}")]
+    Disabled(&'static str),
     /// Our own fault: 500.
     #[error("{0}")]
     Internal(String),
@@ -56,6 +59,7 @@ impl ApiError {
             Self::Timeout(_) => ("timeout", StatusCode::SERVICE_UNAVAILABLE),
             Self::NotFound(_) => ("not_found", StatusCode::NOT_FOUND),
             Self::Unavailable(_) => ("unavailable", StatusCode::SERVICE_UNAVAILABLE),
+            Self::Disabled(_) => ("unavailable", StatusCode::INTERNAL_SERVER_ERROR),
             Self::Internal(_) => ("internal", StatusCode::INTERNAL_SERVER_ERROR),
         }
     }

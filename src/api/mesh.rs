@@ -1,16 +1,21 @@
-//! Our own API at `/api/mesh/v1`: the service graph, traces, and the OpenAPI document that describes them.
+//! Our own API at `/api/mesh/v1`: the service graph, traces, cardinality, notifications, what a silence would mute, and
+//! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
+mod cardinality;
 mod graph;
+mod notifications;
+mod silences;
 mod traces;
 
 use axum::Router;
 use axum::http::header;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
-use super::{State, error};
+use super::{State, browser, error};
 
 const OPENAPI: &str = include_str!("mesh/openapi.json");
 
@@ -20,6 +25,10 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/graph", get(graph::graph))
         .route("/api/mesh/v1/traces", get(traces::search))
         .route("/api/mesh/v1/traces/{id}", get(traces::trace))
+        .route("/api/mesh/v1/notifications", get(notifications::list))
+        .route("/api/mesh/v1/notifications/{id}/retry", post(notifications::retry).layer(from_fn(browser::same_origin)))
+        .route("/api/mesh/v1/silences/preview", get(silences::preview))
+        .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::not_found))
 }

@@ -1,4 +1,4 @@
-//! `metadata` and `targets/metadata`: type, help and unit of metrics, as the targets' pages say.
+//! `metadata` and `targets/metadata`: type, help and unit of metrics, as the targets' pages say, and what senders say.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,13 @@ pub(super) async fn metadata(Shared(state): Shared<State>, params: Params) -> Re
             if !entries.contains(&entry) && entries.len() < per_metric {
                 entries.push(entry);
             }
+        }
+    }
+    for metric in state.push.metadata().into_iter().filter(|metric| wanted.is_none_or(|wanted| wanted == metric.name)) {
+        let entry = Entry { r#type: metric.kind.as_str(), unit: metric.unit, help: metric.help };
+        let entries = families.entry(metric.name).or_default();
+        if !entries.contains(&entry) && entries.len() < per_metric {
+            entries.push(entry);
         }
     }
     Ok(success(families.into_iter().take(limit).collect::<BTreeMap<_, _>>()))

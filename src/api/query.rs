@@ -67,7 +67,7 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
 fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr, ApiError> {
     let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
     match options.timeout {
-        Some(Duration::ZERO) => Err(ApiError::Timeout("query timed out in query execution".to_owned())),
+        Some(Duration::ZERO) => Err(ApiError::parameter("query", "context deadline exceeded")),
         _ => Ok(expr),
     }
 }
@@ -75,8 +75,18 @@ fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr,
 async fn respond(mut answer: Answer, limit: usize, params: &Params, began: Instant) -> Response {
     truncate(&mut answer, limit);
     let stats = params.get("stats").map(|_| Stats {
-        timings: Timings { exec_total_time: began.elapsed().as_secs_f64() },
-        samples: Samples { total_queryable_samples: answer.stats.samples_loaded },
+        timings: Timings {
+            eval_total_time: (answer.stats.selecting + answer.stats.evaluating).as_secs_f64(),
+            result_sort_time: 0.0,
+            query_preparation_time: answer.stats.selecting.as_secs_f64(),
+            inner_eval_time: answer.stats.evaluating.as_secs_f64(),
+            exec_queue_time: answer.stats.queued.as_secs_f64(),
+            exec_total_time: began.elapsed().as_secs_f64(),
+        },
+        samples: Samples {
+            total_queryable_samples: answer.stats.samples_loaded,
+            peak_samples: answer.stats.samples_peak,
+        },
     });
     query_answer(answer, stats).await
 }
@@ -99,16 +109,17 @@ fn truncate(answer: &mut Answer, limit: usize) {
     answer.warnings.push("results truncated due to limit".to_owned());
 }
 
-/// Exemplars of the series an expression selects. None are kept; the call succeeds, so that Grafana offers them. Grafana
-/// asks with milliseconds where seconds belong, which is a time like any other.
+/// Exemplars of the series an expression selects. Grafana asks with milliseconds where seconds belong, which is a time
+/// like any other.
 pub(super) async fn exemplars(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
     let (start, end) = params.range_or_all()?;
     if end < start {
         return Err(ApiError::BadData("end timestamp must not be before start timestamp".to_owned()));
     }
     let parsed = state.engine.parse(params.get("query").unwrap_or_default());
-    parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
-    Ok(success(Vec::<()>::new()))
+    let parsed = parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
+    let selectors: Vec<_> = parsed.selectors().into_iter().map(|selector| selector.matchers).collect();
+    Ok(super::exemplars::answer(&state.head.exemplars().select(&selectors, start, end)))
 }
 
 /// An expression in its usual form.
@@ -120,5 +131,5 @@ pub(super) async fn format(Shared(state): Shared<State>, params: Params) -> Resu
 /// An expression as a tree, for editors that explain it.
 pub(super) async fn tree(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
     let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
-    Ok(success(expr.tree()))
+    Ok(success(expr.tree()?))
 }

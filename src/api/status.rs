@@ -67,14 +67,15 @@ struct RuntimeInfo {
 }
 
 pub(super) async fn runtime_info(Shared(state): Shared<State>) -> Response {
+    let reload = (state.last_reload)();
     let hostname = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
     success(RuntimeInfo {
         start_time: go_time(Some(state.started_at)),
         working_directory: std::env::current_dir().unwrap_or_default().display().to_string(),
         hostname: hostname.trim().to_owned(),
         server_time: go_time(Some(state.clock.now())),
-        reload_config_success: true,
-        last_config_time: go_time(Some(state.started_at)),
+        reload_config_success: reload.success,
+        last_config_time: go_time(Some(reload.at)),
         corruption_count: 0,
         goroutine_count: 0,
         threads_max: std::thread::available_parallelism().map_or(1, usize::from),
@@ -92,7 +93,17 @@ pub(super) async fn configuration(Shared(state): Shared<State>) -> Response {
 /// Settings under the names of Prometheus' flags, for clients that look for them.
 pub(super) async fn flags(Shared(state): Shared<State>) -> Response {
     let engine = state.engine.config();
+    let features = [
+        (engine.experimental_functions, "promql-experimental-functions"),
+        (engine.delayed_name_removal, "promql-delayed-name-removal"),
+    ];
+    let features: Vec<&str> = features.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();
     success(BTreeMap::from([
+        ("agent", "false".to_owned()),
+        ("enable-feature", features.join(",")),
+        ("web.cors.origin", ".*".to_owned()),
+        ("web.enable-admin-api", "false".to_owned()),
+        ("web.route-prefix", "/".to_owned()),
         ("query.lookback-delta", engine.lookback_delta.to_string()),
         ("query.max-concurrency", engine.concurrency.to_string()),
         ("query.max-samples", engine.max_samples.to_string()),
@@ -160,6 +171,33 @@ pub(super) async fn head(Shared(state): Shared<State>, params: Params) -> Result
 pub(super) async fn metrics(Shared(state): Shared<State>) -> Response {
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(axum::http::header::CONTENT_TYPE, kind)], (state.metrics)()).into_response()
+}
+
+#[derive(Serialize)]
+struct Replay {
+    min: u64,
+    max: u64,
+    current: u64,
+}
+
+/// How far the journal is replayed, in segments as Prometheus counts them: none is left before anything is answered.
+pub(super) async fn replay() -> Response {
+    success(Replay { min: 0, max: 0, current: 0 })
+}
+
+/// Notices for the pages of Prometheus' own interface, of which there are none.
+pub(super) async fn notifications() -> Response {
+    success([(); 0])
+}
+
+/// What deletes or copies samples is turned off, as in Prometheus unless it is started with `--web.enable-admin-api`.
+pub(super) async fn admin() -> ApiError {
+    ApiError::Disabled("admin APIs disabled")
+}
+
+/// `DELETE /api/v1/series`, which Prometheus keeps for another time.
+pub(super) async fn not_implemented() -> ApiError {
+    ApiError::Internal("not implemented".to_owned())
 }
 
 /// The Alertmanagers of the block `alerting`; our own receivers are told directly.

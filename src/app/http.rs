@@ -26,7 +26,7 @@ pub(super) fn around(router: Router) -> Router {
             }
         })
         .on_failure(());
-    router.layer(CompressionLayer::new().gzip(true)).layer(CatchPanicLayer::new()).layer(spans)
+    router.layer(CompressionLayer::new().gzip(true).deflate(true)).layer(CatchPanicLayer::new()).layer(spans)
 }
 
 /// Names and attributes are those of OpenTelemetry's HTTP conventions; no query string, which may hold what users seek.

@@ -13,7 +13,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, forward, notify, otlp, rules, scrape, traces};
+use crate::{discovery, forward, notify, otlp, push, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -21,6 +21,7 @@ pub(super) struct Parts {
     pub(super) scrape_status: scrape::Status,
     pub(super) discovery: Arc<discovery::Counters>,
     pub(super) otlp: Arc<otlp::Counters>,
+    pub(super) push: Arc<push::Counters>,
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
@@ -37,18 +38,17 @@ impl Parts {
     /// The page of all of them.
     pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut metrics = Metrics::default();
-        let Self {
-            scrape, scrape_status, discovery, otlp, traces, rules, notify, alertmanagers, remotes, persist, ..
-        } = &self;
+        let Self { scrape, scrape_status, discovery, otlp, push, traces, rules, notify, persist, .. } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
         add_otlp(&mut metrics, otlp);
+        add_push(&mut metrics, push);
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
-        sent_on::add_alertmanagers(&mut metrics, alertmanagers);
-        sent_on::add_remotes(&mut metrics, remotes);
+        sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
+        sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);
         add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);
@@ -80,7 +80,9 @@ fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &
     metrics.count("scrape_page_bytes", "Bytes of pages after decompression.", counters, |c| &c.page_bytes);
     metrics.count("scrape_samples", "Samples stored, with stale markers and reports.", counters, |c| &c.samples);
     metrics.count("scrape_stale_markers", "Stale markers written.", counters, |c| &c.stale_markers);
-    metrics.count("scrape_exemplars", "Exemplars read; they are not stored.", counters, |c| &c.exemplars);
+    metrics.count("scrape_exemplars", "Exemplars read, stored or not.", counters, |c| &c.exemplars);
+    let help = "Series that label rules name and that were stored whole: what is no counter cannot be added up.";
+    metrics.count("scrape_label_rules_not_applied", help, counters, |c| &c.label_rules_not_applied);
     metrics.count("scrape_loop_restarts", "Target loops that crashed and began anew.", counters, |c| &c.restarts);
     let help = "Samples refused, by reason.";
     let mut refused = |reason: &'static str, field: fn(&scrape::Counters) -> &AtomicU64| {
@@ -123,6 +125,24 @@ fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {
         let read = move || counters.trimmed(what) as f64;
         metrics.add(Kind::Counter, ("otlp_trimmed", label), "What was cut or mended on accepted spans.", read);
     }
+}
+
+fn add_push(metrics: &mut Metrics, counters: &Arc<push::Counters>) {
+    let help = "Requests with samples, by protocol.";
+    let point = |protocol| ("push_requests", Some(("protocol", protocol)));
+    metrics.count_by(point("remote_write"), help, counters, |c| &c.remote_write_requests);
+    metrics.count_by(point("otlp"), help, counters, |c| &c.otlp_requests);
+    metrics.count("push_refused_requests", "Requests with samples that could not be read.", counters, |c| {
+        &c.refused_requests
+    });
+    metrics.count("push_samples", "Samples that were sent and stored.", counters, |c| &c.samples);
+    metrics.count("push_past_samples", "Of these the ones older than memory.", counters, |c| &c.past_samples);
+    let help = "What was sent and not stored, by what and why.";
+    let point = |what| ("push_refused", Some(("what", what)));
+    metrics.count_by(point("sample_time"), help, counters, |c| &c.refused_samples);
+    metrics.count_by(point("series"), help, counters, |c| &c.refused_series);
+    metrics.count_by(point("native_histogram"), help, counters, |c| &c.native_histograms);
+    metrics.count_by(point("otlp_point"), help, counters, |c| &c.refused_points);
 }
 
 fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {
@@ -172,6 +192,8 @@ fn add_notify(metrics: &mut Metrics, counters: &Arc<notify::Counters>) {
     metrics.count_by(point("delivered"), help, counters, |c| &c.delivered);
     metrics.count_by(point("failed"), help, counters, |c| &c.failed);
     metrics.count("notification_retries", "Tries that failed and were repeated.", counters, |c| &c.retried);
+    metrics.count("posted_alerts", "Alerts that other servers posted.", counters, |c| &c.posted);
+    metrics.count("posted_alerts_refused", "Posted alerts that were not valid.", counters, |c| &c.posted_refused);
     metrics.count("notifications_unrecorded", "Notifications sent without an outbox row.", counters, |c| &c.unrecorded);
 }
 
@@ -205,6 +227,29 @@ fn add_head(metrics: &mut Metrics, head: &Head) {
     gauge("head_samples", "Samples in memory.", |s| s.samples as f64);
     gauge("head_bytes", "Bytes of samples, series and index in memory.", |s| s.bytes as f64);
     gauge("journal_waiting_bytes", "Bytes that wait for the journal.", |s| s.journal_bytes as f64);
+    let memory = |read: fn(series::SafeModeState) -> f64| {
+        let head = head.clone();
+        move || read(head.safe_mode().state())
+    };
+    let is_short = memory(|state| f64::from(u8::from(state.since.is_some())));
+    metrics.add(Kind::Gauge, ("safe_mode", None), "1 while memory is short, else 0.", is_short);
+    let (used, limit) = (memory(|state| state.used_bytes as f64), memory(|state| state.limit_bytes as f64));
+    metrics.add(Kind::Gauge, ("memory_used_bytes", None), "Memory of this process alone.", used);
+    metrics.add(Kind::Gauge, ("memory_limit_bytes", None), "Above it safe mode begins; 0: never.", limit);
+    let rate = {
+        let head = head.clone();
+        move || head.new_series_per_minute()
+    };
+    metrics.add(Kind::Gauge, ("head_new_series_per_minute", None), "New series, of the last five minutes.", rate);
+    let safe_mode = |field: fn(&series::SafeMode) -> &AtomicU64| {
+        let head = head.clone();
+        move || field(head.safe_mode()).load(Ordering::Relaxed) as f64
+    };
+    let dropped = safe_mode(|mode| &mode.dropped_samples);
+    let help = "Samples not stored because memory was short.";
+    metrics.add(Kind::Counter, ("safe_mode_dropped_samples", None), help, dropped);
+    let entered = safe_mode(|mode| &mode.entered);
+    metrics.add(Kind::Counter, ("safe_mode_entered", None), "How often safe mode began.", entered);
     let mut counter = |name, label, help, field: fn(&series::Counters) -> &AtomicU64| {
         let head = head.clone();
         let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;
@@ -218,6 +263,24 @@ fn add_head(metrics: &mut Metrics, head: &Head) {
         &c.journal_dropped_batches
     });
     counter("journal_dropped_samples", None, "Samples in those batches.", |c| &c.journal_dropped_samples);
+    let exemplars = head.clone();
+    let kept = move || exemplars.exemplars().len() as f64;
+    metrics.add(Kind::Gauge, ("head_exemplars", None), "Exemplars in memory.", kept);
+    let help = "Exemplars that were read, by what became of them.";
+    let mut exemplars = |outcome, field: fn(&series::ExemplarCounters) -> &AtomicU64| {
+        let head = head.clone();
+        let read = move || field(head.exemplars().counters()).load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Counter, ("exemplars", Some(("outcome", outcome))), help, read);
+    };
+    exemplars("accepted", |c| &c.accepted);
+    exemplars("duplicate", |c| &c.duplicates);
+    exemplars("out_of_order", |c| &c.out_of_order);
+    exemplars("labels_too_long", |c| &c.labels_too_long);
+    let mut counter = |name, label, help, field: fn(&series::Counters) -> &AtomicU64| {
+        let head = head.clone();
+        let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;
+        metrics.add(Kind::Counter, (name, label), help, read);
+    };
     let help = "Samples that memory did not take or keep, by reason.";
     let by = |reason| Some(("reason", reason));
     counter("head_refused_samples", by("duplicate"), help, |c| &c.samples_duplicate);
@@ -237,6 +300,8 @@ fn add_rollup(metrics: &mut Metrics, rollup: &Rollup) {
     metrics.count("rollup_samples", "Samples counted for edges.", counters, |c| &c.samples);
     metrics.count("rollup_resets", "Counter resets seen.", counters, |c| &c.resets);
     metrics.count("rollup_missed_increments", "Increments outside the minutes held.", counters, |c| &c.minutes_missed);
+    let dropped = "Minutes of edges dropped before PostgreSQL took them.";
+    metrics.count("rollup_unwritten_dropped", dropped, counters, |c| &c.unwritten_dropped);
     metrics.count("rollup_outcomes_folded", "Outcomes folded into their class.", counters, |c| &c.outcomes_folded);
     let help = "Samples, edges and histograms that were not counted, by reason.";
     let point = |reason| ("rollup_refused", Some(("reason", reason)));

@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::send_on::Inlets;
-use crate::api::ReloadRequest;
+use crate::api::{LastReload, ReloadRequest};
+use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::discovery::Jobs;
 use crate::notify::Plan;
@@ -25,6 +26,8 @@ pub(super) struct Reloader {
     file: Option<PathBuf>,
     external_url: String,
     shown: Arc<ArcSwap<String>>,
+    alertmanager: Arc<ArcSwap<String>>,
+    last: Arc<ArcSwap<LastReload>>,
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
     sinks: Option<Sinks>,
@@ -58,8 +61,13 @@ impl Reloader {
     pub(super) fn new(file: Option<PathBuf>, config: &Config, url: &str) -> (Self, mpsc::Sender<ReloadRequest>) {
         let (ask, requests) = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(config.redacted.clone()));
+        let alertmanager = Arc::new(ArcSwap::from_pointee(config.alertmanager.clone()));
         let restart_only = config.restart_only();
-        (Self { file, external_url: url.to_owned(), shown, requests, restart_only, sinks: None }, ask)
+        let last = Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now() }));
+        (
+            Self { file, external_url: url.to_owned(), shown, alertmanager, last, requests, restart_only, sinks: None },
+            ask,
+        )
     }
 
     /// Says what follows a reload.
@@ -78,6 +86,18 @@ impl Reloader {
     pub(super) fn configuration(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
         let shown = Arc::clone(&self.shown);
         Arc::new(move || shown.load().as_str().to_owned())
+    }
+
+    /// The part of it that Alertmanager would read.
+    pub(super) fn alertmanager_configuration(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
+        let shown = Arc::clone(&self.alertmanager);
+        Arc::new(move || shown.load().as_str().to_owned())
+    }
+
+    /// How the last reload went.
+    pub(super) fn last(&self) -> Arc<dyn Fn() -> LastReload + Send + Sync> {
+        let last = Arc::clone(&self.last);
+        Arc::new(move || **last.load())
     }
 
     /// Serves requests until told to stop.
@@ -99,6 +119,9 @@ impl Reloader {
                 () = received(&mut hangup) => None,
             };
             let outcome = self.reload().await;
+            // As in Prometheus, a reload that is refused leaves the time of the last good one.
+            let at = if outcome.is_ok() { Clock::system().now() } else { self.last.load().at };
+            self.last.store(Arc::new(LastReload { success: outcome.is_ok(), at }));
             match &outcome {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
                 Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),
@@ -138,6 +161,7 @@ impl Reloader {
             send_on.tell(&config);
         }
         self.shown.store(Arc::new(config.redacted));
+        self.alertmanager.store(Arc::new(config.alertmanager));
         if problems.is_empty() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use crate::yaml::{self, Node, Value};
 
 /// Keys whose value is a secret wherever they stand.
-const SECRET_KEYS: [&str; 9] = [
+const SECRET_KEYS: [&str; 31] = [
     "password",
     "credentials",
     "bearer_token",
@@ -13,6 +13,44 @@ const SECRET_KEYS: [&str; 9] = [
     "service_key",
     "api_url",
     "secrets",
+    "smtp_auth_password",
+    "smtp_auth_secret",
+    "auth_password",
+    "auth_secret",
+    "slack_api_url",
+    "slack_app_token",
+    "app_token",
+    "opsgenie_api_key",
+    "victorops_api_key",
+    "wechat_api_secret",
+    "api_secret",
+    "telegram_bot_token",
+    "bot_token",
+    "rocketchat_token",
+    "rocketchat_token_id",
+    "token",
+    "token_id",
+    "mattermost_webhook_url",
+    "webhook_url",
+    "user_key",
+    "alert_source_token",
+    "secret_key",
+];
+
+/// Keys of `global` that Alertmanager would refuse.
+const GLOBAL_OF_PROMETHEUS: [&str; 12] = [
+    "scrape_interval",
+    "scrape_timeout",
+    "scrape_protocols",
+    "evaluation_interval",
+    "rule_query_offset",
+    "external_labels",
+    "body_size_limit",
+    "sample_limit",
+    "target_limit",
+    "label_limit",
+    "label_name_length_limit",
+    "label_value_length_limit",
 ];
 
 /// The text with its secrets replaced and its comments gone; empty when it is not YAML.
@@ -21,6 +59,23 @@ pub fn redacted(text: &str) -> String {
     let shown: Vec<String> =
         (nodes.iter()).filter_map(|node| serde_saphyr::to_string(&shown(node, None)).ok()).collect();
     shown.join("---\n")
+}
+
+/// The blocks that `alertmanager.yml` has as well, redacted, so that `amtool` can read what it is told.
+pub fn alertmanager_part(text: &str) -> String {
+    let nodes = yaml::documents(text).unwrap_or_default();
+    let Some(node) = nodes.first() else { return String::new() };
+    let mut kept = serde_json::Map::new();
+    for key in ["route", "inhibit_rules", "receivers", "time_intervals", "mute_time_intervals"] {
+        if let Some(block) = node.get(key) {
+            kept.insert(key.to_owned(), shown(block, None));
+        }
+    }
+    if let Some(serde_json::Value::Object(mut global)) = node.get("global").map(|global| shown(global, None)) {
+        global.retain(|key, _| !GLOBAL_OF_PROMETHEUS.contains(&key.as_str()));
+        kept.insert("global".to_owned(), global.into());
+    }
+    serde_saphyr::to_string(&serde_json::Value::Object(kept)).unwrap_or_default()
 }
 
 fn shown(node: &Node, key: Option<&str>) -> serde_json::Value {

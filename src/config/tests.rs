@@ -91,7 +91,9 @@ inhibit_rules: [{source_matchers: [a=b], target_matchers: [c=d], equal: [e]}]
     let config = Config::parse(text, None).unwrap_or_else(|error| panic!("{error}"));
     let seconds = |duration: PromDuration| duration.get().as_secs();
     assert_eq!((seconds(config.evaluation_interval), seconds(config.rules.rule_query_offset)), (30, 5));
-    assert_eq!(seconds(config.promql.default_subquery_step), 30);
+    assert_eq!(config.promql.default_subquery_step.map(seconds), Some(30));
+    let own = Config::parse("global: {evaluation_interval: 30s}\npromql: {default_subquery_step: 10s}\n", None);
+    assert_eq!(own.ok().and_then(|config| config.promql.default_subquery_step).map(seconds), Some(10));
     assert_eq!(config.web.external_url.as_deref(), Some("https://mesh.example/"));
     assert_eq!((config.web.listen.port(), config.otlp.grpc_listen.port(), config.otlp.http_listen.port()), (1, 2, 3));
     assert_eq!((config.otlp.max_request_bytes.0, config.traces.retention.map(seconds)), (1 << 20, Some(12 * 3600)));
@@ -126,7 +128,7 @@ fn a_mistake_in_any_block_is_named_with_its_path() {
         ("rule_files: 3", "rule_files"),
         (
             "route: {receiver: ops, mute_time_intervals: [night]}\nreceivers: [{name: ops}]",
-            "mute_time_intervals is not supported",
+            "must not have any mute_time_intervals",
         ),
     ] {
         let found = problems(text);
@@ -164,4 +166,53 @@ web: {external_url: 'http://u:hidden15@mesh/'}
         assert!(shown.contains(kept), "{kept} not in {shown}");
     }
     assert_eq!(redacted(": : :\n- ["), "");
+}
+
+#[test]
+fn a_pasted_alertmanager_file_loads_and_what_is_not_offered_is_named() {
+    let text = "
+global: {resolve_timeout: 10m, smtp_smarthost: 'localhost:25', slack_api_url: 'https://hooks/hidden', http_config: {}}
+templates: ['*.tmpl']
+route: {receiver: a, routes: [{receiver: a, mute_time_intervals: [night], group_by: [...]}]}
+receivers: [{name: a, slack_configs: [{channel: x}], email_configs: [{to: x}]}]
+time_intervals: [{name: night, time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}], location: Europe/Berlin, years: [2026]}]}]
+scrape_configs: []
+";
+    let config = Config::parse(text, None).unwrap_or_else(|error| panic!("{error}"));
+    for part in [
+        "`templates`",
+        "global.smtp_smarthost",
+        "global.slack_api_url",
+        "global.http_config is not supported: write it at each webhook",
+        r#"receiver "a": slack_configs is not supported"#,
+        r#"receiver "a": email_configs is not supported"#,
+    ] {
+        assert!(config.warnings.iter().any(|warning| warning.contains(part)), "{part} not in {:#?}", config.warnings);
+    }
+    let shown = &config.alertmanager;
+    assert!(!shown.contains("hidden") && !shown.contains("scrape_configs"), "{shown}");
+    assert!(shown.contains("resolve_timeout: 10m") && shown.contains("Europe/Berlin"), "{shown}");
+}
+
+#[test]
+fn alertmanagers_own_examples_load() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/fixtures/alertmanager/config");
+    if !Path::new(folder).exists() {
+        println!("fixtures absent: {folder}");
+        return;
+    }
+    for name in [
+        "simple.yml",
+        "cli-conf.routing-reverted.yml",
+        "config-conf.rocketchat-default-token.yml",
+        "config-conf.sns-topic-arn.yml",
+    ] {
+        let text =
+            std::fs::read_to_string(format!("{folder}/{name}")).unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Err(error) = Config::parse(&text, None) {
+            panic!("{name}: {error}");
+        }
+    }
+    let text = std::fs::read_to_string(format!("{folder}/cli-conf.bad.yml")).expect("readable");
+    assert!(Config::parse(&text, None).is_err(), "amtool refuses it as well");
 }

@@ -1,10 +1,11 @@
-//! The blocks of `alertmanager.yml` that say who is told: route, receivers, inhibition.
+//! The blocks of `alertmanager.yml` that say who is told: route, receivers, inhibition, times.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::time_interval::TimeIntervalConfig;
 use crate::http_client;
 use crate::units::{PromDuration, Secret};
 
@@ -18,6 +19,12 @@ pub struct Config {
     pub receivers: Vec<ReceiverConfig>,
     /// Which alerts make others superfluous.
     pub inhibit_rules: Vec<InhibitRuleConfig>,
+    /// Times that routes name.
+    pub time_intervals: Vec<TimeIntervalConfig>,
+    /// The same under its old name.
+    pub mute_time_intervals: Vec<TimeIntervalConfig>,
+    /// After how long an alert that was posted without an end, and not again, counts as resolved. Default 5 min.
+    pub resolve_timeout: Option<PromDuration>,
 }
 
 /// One node of the routing tree. What is absent is inherited from the parent.
@@ -47,9 +54,9 @@ pub struct RouteConfig {
     pub repeat_interval: Option<PromDuration>,
     /// Children, tried in order.
     pub routes: Vec<RouteConfig>,
-    /// Not yet offered; named in an error, because ignoring it would wake people.
+    /// Names of times at which nobody is told.
     pub mute_time_intervals: Vec<String>,
-    /// Not yet offered; named in an error.
+    /// Names of the only times at which somebody is told; without any, always.
     pub active_time_intervals: Vec<String>,
 }
 

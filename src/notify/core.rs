@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::group::{Group, When, reason_to_tell};
-use super::plan::{InhibitRule, Plan, Receiver};
-use super::silence::Silence;
-use crate::model::{Alert, Labels, Matcher, Timestamp};
+use super::mute::{Quiet, Sources};
+use super::order;
+use super::plan::{Plan, Receiver};
+use super::posted::{Known, PostError, Posted};
+use super::silence::Silences;
+use super::status::{AlertStatus, GroupStatus};
+use crate::model::{Alert, Labels, Timestamp};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,23 +61,32 @@ const BUSY_PAUSE: Duration = Duration::from_millis(500);
 /// How long past their deadline deliveries may be under way before their group is told again all the same.
 const BUSY_LIMIT: Duration = Duration::from_secs(120);
 
+/// How often alerts that have ended are forgotten.
+const FORGET_PAUSE: Duration = Duration::from_secs(1);
+/// Most alerts held before further posted ones are refused. Those of our own rules are bounded by the rules.
+const POSTED_MAX: usize = 100_000;
+
 /// The decisions of one dispatcher.
 pub(super) struct Core {
     plan: Arc<Plan>,
     /// Every alert that has not ended, by fingerprint: what inhibition looks at.
-    alerts: HashMap<u64, Alert>,
+    alerts: HashMap<u64, Known>,
     groups: HashMap<u64, Group>,
     by_route_and_labels: HashMap<(usize, Labels), u64>,
     due: BTreeSet<(Timestamp, u64)>,
     log: HashMap<(String, String, usize), LogEntry>,
     /// Entries that changed without a delivery and are not yet written down.
     cleared: Vec<LogEntry>,
-    silences: Vec<Silence>,
+    silences: Silences,
+    /// The alerts that mute others, and until when this is known to hold.
+    sources: Option<(Arc<Sources>, Timestamp)>,
+    /// When alerts that have ended were last forgotten.
+    forgot_at: Timestamp,
     next_group: u64,
 }
 
 impl Core {
-    pub(super) fn new(plan: Arc<Plan>, log: Vec<LogEntry>) -> Self {
+    pub(super) fn new(plan: Arc<Plan>, log: Vec<LogEntry>, silences: Silences) -> Self {
         let log = log.into_iter().map(|e| ((e.group_key.clone(), e.receiver.clone(), e.integration), e)).collect();
         Self {
             plan,
@@ -83,7 +96,9 @@ impl Core {
             due: BTreeSet::new(),
             log,
             cleared: Vec::new(),
-            silences: Vec::new(),
+            silences,
+            sources: None,
+            forgot_at: Timestamp::MIN,
             next_group: 0,
         }
     }
@@ -92,6 +107,7 @@ impl Core {
         &self.plan
     }
 
+    #[cfg(test)]
     pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.values()
     }
@@ -103,12 +119,15 @@ impl Core {
         let mut alerts = std::mem::take(&mut self.alerts);
         for group in std::mem::take(&mut self.groups).into_values() {
             for (fingerprint, alert) in group.alerts {
-                alerts.entry(fingerprint).or_insert(alert);
+                let known = Known { alert, updated_at: now, assumes_end: false };
+                alerts.entry(fingerprint).or_insert(known);
             }
         }
         self.by_route_and_labels.clear();
         self.due.clear();
-        self.accept(alerts.into_values().collect(), now);
+        for known in alerts.into_values() {
+            self.take(known, now);
+        }
     }
 
     /// What the log holds anew without a delivery that would tell it, since the last call.
@@ -121,20 +140,46 @@ impl Core {
         self.log.len()
     }
 
-    pub(super) fn set_silences(&mut self, silences: Vec<Silence>) {
-        self.silences = silences;
-    }
-
     /// Takes alerts from the rules into their groups.
     pub(super) fn accept(&mut self, alerts: Vec<Alert>, now: Timestamp) {
         for mut alert in alerts {
             alert.labels = self.plan.external_labels.merged(&alert.labels);
-            let fingerprint = alert.labels.fingerprint();
-            for route in self.plan.routes_of(&alert.labels) {
-                self.put(route, fingerprint, &alert, now);
-            }
-            self.alerts.insert(fingerprint, alert);
+            self.take(Known { alert, updated_at: now, assumes_end: false }, now);
         }
+    }
+
+    /// Takes alerts that somebody posted: those that are valid; the reasons of the others, in their order. An alert that
+    /// is known already is merged with what is known of it.
+    pub(super) fn accept_posted(&mut self, posted: Vec<Posted>, now: Timestamp) -> Vec<PostError> {
+        let mut errors = Vec::new();
+        for posted in posted {
+            let (alert, assumes_end) = match posted.into_alert(now, self.plan.resolve_timeout) {
+                Ok(read) => read,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+            let known = Known { alert, updated_at: now, assumes_end };
+            match self.alerts.get(&known.alert.labels.fingerprint()) {
+                Some(earlier) => {
+                    let merged = known.after(earlier, now);
+                    self.take(merged, now);
+                }
+                None if self.alerts.len() >= POSTED_MAX => errors.push(PostError::TooMany(POSTED_MAX)),
+                None => self.take(known, now),
+            }
+        }
+        errors
+    }
+
+    fn take(&mut self, known: Known, now: Timestamp) {
+        let fingerprint = known.alert.labels.fingerprint();
+        for route in self.plan.routes_of(&known.alert.labels) {
+            self.put(route, fingerprint, &known.alert, now);
+        }
+        self.alerts.insert(fingerprint, known);
+        self.sources = None;
     }
 
     fn put(&mut self, route: usize, fingerprint: u64, alert: &Alert, now: Timestamp) {
@@ -207,7 +252,7 @@ impl Core {
     pub(super) fn take_due(&mut self, now: Timestamp) -> Vec<Notification> {
         let mut notifications = Vec::new();
         if self.next_due().is_some_and(|due| due <= now) {
-            let sources = self.inhibition_sources(now);
+            let quiet = self.quiet(now);
             while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
                 self.due.remove(&(at, id));
                 match self.groups.get_mut(&id) {
@@ -215,15 +260,19 @@ impl Core {
                         group.due = now + BUSY_PAUSE;
                         self.due.insert((group.due, id));
                     }
-                    _ => self.flush(id, (now, &sources), &mut notifications),
+                    _ => self.flush(id, &quiet, &mut notifications),
                 }
             }
         }
-        self.alerts.retain(|_, alert| alert.ends_at() > now);
+        if self.forgot_at + FORGET_PAUSE <= now {
+            self.forgot_at = now;
+            self.alerts.retain(|_, known| known.alert.ends_at() > now);
+        }
         notifications
     }
 
-    fn flush(&mut self, id: u64, (now, sources): (Timestamp, &Sources), notifications: &mut Vec<Notification>) {
+    fn flush(&mut self, id: u64, quiet: &Quiet, notifications: &mut Vec<Notification>) {
+        let now = quiet.now;
         let Some(group) = self.groups.get(&id) else { return };
         if group.alerts.is_empty() {
             self.drop_group(id);
@@ -233,7 +282,7 @@ impl Core {
         let route = &plan.routes[group.route];
         let group_key = self.group_key(group.route, &group.labels);
         let audible: Vec<(u64, Alert, bool)> = (group.alerts.iter())
-            .filter(|(_, alert)| !self.is_muted(&alert.labels, now, sources))
+            .filter(|(_, alert)| !quiet.mutes(&plan, &alert.labels))
             .map(|(fingerprint, alert)| (*fingerprint, alert.clone(), alert.ends_at() > now))
             .collect();
         let telling_resolved = (group.alerts.iter())
@@ -242,7 +291,10 @@ impl Core {
             .collect();
         let receiver = &plan.receivers[route.receiver];
         let before = notifications.len();
-        for (integration, webhook) in receiver.webhooks.iter().enumerate() {
+        let muted_by = plan.muted_by(group.route, now);
+        // Nobody hears of a group that is muted or of which everything is: not even that it is resolved.
+        let is_heard = muted_by.is_empty() && !audible.is_empty();
+        for (integration, webhook) in receiver.webhooks.iter().enumerate().filter(|_| is_heard) {
             let of = |fires: bool| audible.iter().filter(|a| a.2 == fires).map(|a| a.0).collect::<HashSet<u64>>();
             let (firing, resolved) = (of(true), of(false));
             let last = self.log.get(&(group_key.clone(), receiver.name.clone(), integration));
@@ -266,8 +318,7 @@ impl Core {
                 .filter(|(_, _, fires)| *fires || webhook.send_resolved)
                 .map(|(_, alert, fires)| (alert.clone(), *fires))
                 .collect();
-            let place = |alert: &Alert| ["job", "instance"].map(|name| alert.labels.value(name).to_owned());
-            alerts.sort_by_cached_key(|(alert, _)| (place(alert), alert.labels.clone()));
+            alerts.sort_by(|(a, _), (b, _)| order::alerts(&a.labels, &b.labels));
             notifications.push(Notification {
                 receiver: receiver.name.clone(),
                 integration,
@@ -285,6 +336,7 @@ impl Core {
         if let Some(group) = self.groups.get_mut(&id) {
             (group.due, group.under_way, group.failed, group.flushed_at) = (due, under_way, false, Some(now));
             group.telling_resolved = telling_resolved;
+            group.muted_by = muted_by;
             group.busy_until = due + BUSY_LIMIT;
             if under_way == 0 {
                 group.forget_told();
@@ -314,43 +366,61 @@ impl Core {
         }
     }
 
-    /// Whether a silence or another alert keeps this one quiet. `sources` are those of `now`.
-    pub(super) fn is_muted(&self, labels: &Labels, now: Timestamp, sources: &Sources) -> bool {
-        self.silences.iter().any(|silence| silence.mutes(labels, now)) || self.is_inhibited(labels, sources)
-    }
-
-    /// The alerts that mute others at `now`, found once for all that may be muted: a storm of alerts must not be compared
-    /// each with each.
-    pub(super) fn inhibition_sources(&self, now: Timestamp) -> Sources {
-        let of_rule = |rule: &InhibitRule| {
-            let mut found = HashMap::new();
-            for alert in self.alerts.values().filter(|a| a.ends_at() > now && all_match(&rule.source, &a.labels)) {
-                *found.entry(rule.equal_values(&alert.labels)).or_default() |= !all_match(&rule.target, &alert.labels);
+    /// What keeps alerts quiet at `now`, found once for all of them: a storm of alerts must not be compared each with each.
+    fn quiet(&mut self, now: Timestamp) -> Quiet {
+        let sources = match &self.sources {
+            Some((sources, until)) if now < *until => Arc::clone(sources),
+            _ => {
+                let (sources, until) = Sources::of(&self.plan, self.alerts.values().map(|known| &known.alert), now);
+                let sources = Arc::new(sources);
+                self.sources = Some((Arc::clone(&sources), until));
+                sources
             }
-            found
         };
-        Sources(self.plan.inhibit_rules.iter().map(of_rule).collect())
+        Quiet { now, silences: self.silences.active(now), sources }
     }
 
-    /// A rule mutes its targets while a source fires that agrees on `equal`; an alert that is both source and target
-    /// is not muted by such (Alertmanager `inhibit.Mutes`).
-    fn is_inhibited(&self, labels: &Labels, Sources(sources): &Sources) -> bool {
-        let mutes = |(rule, found): (&InhibitRule, &HashMap<Box<[String]>, bool>)| {
-            if found.is_empty() || !all_match(&rule.target, labels) {
-                return false;
+    /// Every alert that has not ended, by fingerprint.
+    pub(super) fn alert_statuses(&mut self, now: Timestamp) -> Vec<AlertStatus> {
+        let quiet = self.quiet(now);
+        let mut found: Vec<(u64, AlertStatus)> = (self.alerts.iter())
+            .filter(|(_, known)| known.alert.ends_at() >= now)
+            .map(|(fingerprint, known)| {
+                let routes = self.plan.routes_of(&known.alert.labels);
+                let receivers = routes.into_iter().map(|route| self.receiver_of(route).name.clone()).collect();
+                (*fingerprint, quiet.status(&self.plan, known, receivers))
+            })
+            .collect();
+        found.sort_by_key(|(fingerprint, _)| *fingerprint);
+        found.into_iter().map(|(_, status)| status).collect()
+    }
+
+    /// Every group with its alerts that have not ended, in Alertmanager's order.
+    pub(super) fn group_statuses(&mut self, now: Timestamp) -> Vec<GroupStatus> {
+        let quiet = self.quiet(now);
+        let status_of = |group: &Group| {
+            let mut alerts: Vec<AlertStatus> = (group.alerts.iter())
+                .filter(|(_, alert)| alert.ends_at() >= now)
+                .map(|(fingerprint, alert)| {
+                    let known = self.alerts.get(fingerprint);
+                    let updated_at = known.map_or(now, |known| known.updated_at);
+                    let held = Known { alert: alert.clone(), updated_at, assumes_end: false };
+                    quiet.status(&self.plan, &held, Vec::new())
+                })
+                .collect();
+            alerts.sort_by(|a, b| order::alerts(&a.alert.labels, &b.alert.labels));
+            GroupStatus {
+                receiver: self.receiver_of(group.route).name.clone(),
+                labels: group.labels.clone(),
+                alerts,
+                muted_by: group.muted_by.clone(),
+                next_flush: group.due,
             }
-            let is_source = || all_match(&rule.source, labels);
-            found.get(&rule.equal_values(labels)).is_some_and(|plain| *plain || !is_source())
         };
-        self.plan.inhibit_rules.iter().zip(sources).any(mutes)
+        let mut groups: Vec<GroupStatus> = self.groups.values().map(status_of).collect();
+        groups.sort_by(|a, b| order::labels(&a.labels, &b.labels).then_with(|| a.receiver.cmp(&b.receiver)));
+        groups
     }
-}
-
-/// For each inhibition rule, by the values of its `equal` labels: whether one of the sources is not a target as well.
-pub(super) struct Sources(Vec<HashMap<Box<[String]>, bool>>);
-
-fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
-    matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }
 
 /// A label set as Alertmanager's group key has it: `{a="b", c="d"}`.

@@ -4,7 +4,6 @@
 //! outbox before it is sent, so a crash leads to a second delivery, never to none; while the outbox is away the delivery
 //! goes out all the same.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, LogEntry, Notification};
 use super::plan::Plan;
-use super::silence::Silence;
-use super::status::{Attempt, GroupStatus, Status};
+use super::silence::Silences;
+use super::status::{Attempt, Status};
 use super::webhook::{SendError, Webhook};
 use crate::clock::Clock;
 use crate::model::{Alert, Timestamp};
@@ -85,6 +84,10 @@ pub struct Counters {
     pub retried: AtomicU64,
     /// Deliveries sent without being recorded, because the outbox was away.
     pub unrecorded: AtomicU64,
+    /// Alerts that others posted and that were taken.
+    pub posted: AtomicU64,
+    /// Alerts that others posted and that were not valid.
+    pub posted_refused: AtomicU64,
 }
 
 /// What a dispatcher is made of.
@@ -93,8 +96,8 @@ pub struct Inputs {
     pub alerts: mpsc::Receiver<Vec<Alert>>,
     /// Who is told; a new value takes effect at once.
     pub plan: watch::Receiver<Arc<Plan>>,
-    /// Silences; a new value takes effect at the next flush.
-    pub silences: watch::Receiver<Vec<Silence>>,
+    /// Silences; a change takes effect at the next flush.
+    pub silences: Silences,
     /// Where deliveries are recorded.
     pub outbox: mpsc::Sender<Record>,
     /// What receivers were told before the restart.
@@ -107,7 +110,6 @@ pub struct Inputs {
 
 /// The long-lived task.
 pub struct Dispatcher {
-    core: Core,
     inputs: Inputs,
     clock: Clock,
     status: Status,
@@ -128,13 +130,13 @@ impl Dispatcher {
     /// A dispatcher that has not started.
     pub fn new(mut inputs: Inputs, clock: Clock) -> Self {
         let plan = inputs.plan.borrow_and_update().clone();
-        let core = Core::new(plan, std::mem::take(&mut inputs.log));
+        let core = Core::new(plan, std::mem::take(&mut inputs.log), inputs.silences.clone());
+        let counters: Arc<Counters> = Arc::default();
         Self {
-            core,
+            status: Status::new(core, inputs.silences.clone(), Arc::clone(&counters), clock),
             inputs,
             clock,
-            status: Status::default(),
-            counters: Arc::default(),
+            counters,
             sequence: 0,
             started_at: clock.now(),
             sending: JoinSet::new(),
@@ -156,34 +158,33 @@ impl Dispatcher {
         for delivery in std::mem::take(&mut self.inputs.unfinished) {
             self.send_again(delivery);
         }
-        self.core.set_silences(self.inputs.silences.borrow_and_update().clone());
+        let status = self.status.clone();
         loop {
-            for notification in self.core.take_due(self.clock.now()) {
+            let due = status.0.core.lock().take_due(self.clock.now());
+            for notification in due {
                 self.send(notification);
             }
             self.remember_cleared();
-            self.publish();
-            let wake = self.core.next_due().map(|at| self.clock.instant_of(at));
+            self.make_again();
+            let wake = status.0.core.lock().next_due().map(|at| self.clock.instant_of(at));
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 alerts = self.inputs.alerts.recv() => match alerts {
-                    Some(alerts) => self.core.accept(alerts, self.clock.now()),
+                    Some(alerts) => status.0.core.lock().accept(alerts, self.clock.now()),
                     None => break,
                 },
-                Some(outcome) = self.sending.join_next() => self.finish(outcome.ok()).await,
+                Some(outcome) = self.sending.join_next() => self.finish(outcome.ok()),
                 Ok(()) = self.inputs.plan.changed() => {
                     let plan = self.inputs.plan.borrow_and_update().clone();
-                    self.core.set_plan(plan, self.clock.now());
+                    status.0.core.lock().set_plan(plan, self.clock.now());
                 }
-                Ok(()) = self.inputs.silences.changed() => {
-                    self.core.set_silences(self.inputs.silences.borrow_and_update().clone());
-                }
+                () = status.0.wake.notified() => {}
                 () = wait_until(wake) => {}
             }
         }
         let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
             while let Some(outcome) = self.sending.join_next().await {
-                self.finish(outcome.ok()).await;
+                self.finish(outcome.ok());
             }
         });
         if drained.await.is_err() {
@@ -195,7 +196,8 @@ impl Dispatcher {
     }
 
     fn send(&mut self, notification: Notification) {
-        let webhook = self.core.plan().webhook(&notification.receiver, notification.integration);
+        let plan = self.status.plan();
+        let webhook = plan.webhook(&notification.receiver, notification.integration);
         let Some(webhook) = webhook.cloned() else { return };
         let delivery = Delivery {
             id: self.next_id(),
@@ -206,6 +208,7 @@ impl Dispatcher {
             created_at: notification.at,
         };
         let patience = notification.deadline.since(self.clock.now()).max(LEAST_RETRY_TIME);
+        self.status.0.under_way.lock().insert(delivery.id.clone());
         let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
         self.sending.spawn(async move {
             record(&outbox, &delivery, &counters).await;
@@ -216,7 +219,8 @@ impl Dispatcher {
 
     /// Writes down what changed in the log without a delivery.
     fn remember_cleared(&mut self) {
-        for entry in self.core.take_cleared() {
+        let cleared = self.status.0.core.lock().take_cleared();
+        for entry in cleared {
             let (id, at) = (self.next_id(), entry.at);
             if self.inputs.outbox.try_send(Record::Delivered { id, at, log: Some(entry) }).is_err() {
                 self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
@@ -229,8 +233,26 @@ impl Dispatcher {
         format!("{:x}-{:x}", self.started_at.as_millis(), self.sequence)
     }
 
+    /// Makes the deliveries that people asked for again: recorded anew, because their rows are closed.
+    fn make_again(&mut self) {
+        let retries = std::mem::take(&mut *self.status.0.retries.lock());
+        for delivery in retries {
+            let Some(webhook) = self.status.plan().webhook(&delivery.receiver, delivery.integration).cloned() else {
+                continue; // a reload took it away since it was asked for
+            };
+            self.status.0.under_way.lock().insert(delivery.id.clone());
+            let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
+            self.sending.spawn(async move {
+                record(&outbox, &delivery, &counters).await;
+                let (tries, error) = deliver(&webhook, &delivery, LEAST_RETRY_TIME, &counters).await;
+                Outcome { notification: None, delivery, tries, error }
+            });
+        }
+    }
+
     fn send_again(&mut self, delivery: Delivery) {
-        let webhook = self.core.plan().webhook(&delivery.receiver, delivery.integration);
+        let plan = self.status.plan();
+        let webhook = plan.webhook(&delivery.receiver, delivery.integration);
         let Some(webhook) = webhook.cloned() else {
             tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
             // Otherwise every start would find it again.
@@ -240,6 +262,7 @@ impl Dispatcher {
             }
             return;
         };
+        self.status.0.under_way.lock().insert(delivery.id.clone());
         let counters = Arc::clone(&self.counters);
         self.sending.spawn(async move {
             let (tries, error) = deliver(&webhook, &delivery, LONGEST_PAUSE, &counters).await;
@@ -247,9 +270,10 @@ impl Dispatcher {
         });
     }
 
-    async fn finish(&mut self, outcome: Option<Outcome>) {
+    fn finish(&mut self, outcome: Option<Outcome>) {
         let Some(Outcome { notification, delivery, tries, error }) = outcome else { return };
         let at = self.clock.now();
+        self.status.0.under_way.lock().remove(&delivery.id);
         let record = match &error {
             None => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
@@ -266,7 +290,7 @@ impl Dispatcher {
             self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
         }
         let Some(notification) = notification else { return };
-        self.core.finished(&notification, error.is_none());
+        self.status.0.core.lock().finished(&notification, error.is_none());
         let firing = notification.alerts.iter().filter(|(_, fires)| *fires).count();
         self.status.push(Attempt {
             at,
@@ -278,29 +302,6 @@ impl Dispatcher {
             tries,
             error,
         });
-    }
-
-    fn publish(&self) {
-        let now = self.clock.now();
-        let plan = self.core.plan();
-        let sources = self.core.inhibition_sources(now);
-        let mut muted = HashMap::new();
-        let groups = (self.core.groups())
-            .map(|group| GroupStatus {
-                receiver: plan.receivers[plan.routes[group.route].receiver].name.clone(),
-                labels: group.labels.clone(),
-                alerts: (group.alerts.values())
-                    .map(|alert| {
-                        let quiet = *muted
-                            .entry(alert.labels.fingerprint())
-                            .or_insert_with(|| self.core.is_muted(&alert.labels, now, &sources));
-                        (alert.clone(), quiet)
-                    })
-                    .collect(),
-                next_flush: group.due,
-            })
-            .collect();
-        self.status.set_groups(groups);
     }
 }
 

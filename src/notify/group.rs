@@ -27,6 +27,8 @@ pub(super) struct Group {
     pub(super) flushed_at: Option<Timestamp>,
     /// Resolved alerts that everybody has heard of, with the time at which they ended.
     told_resolved: BTreeMap<u64, Timestamp>,
+    /// The times that muted it at its last flush.
+    pub(super) muted_by: Vec<String>,
     /// When deliveries that never ended are no longer waited for.
     pub(super) busy_until: Timestamp,
 }
@@ -43,6 +45,7 @@ impl Group {
             telling_resolved: Vec::new(),
             flushed_at: None,
             told_resolved: BTreeMap::new(),
+            muted_by: Vec::new(),
             busy_until: due,
         }
     }

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::config::{Config, InhibitRuleConfig, RouteConfig};
 use super::matchers::{MatchersError, all_matchers};
+use super::time_interval::TimeInterval;
 use super::webhook::Webhook;
 use crate::http_client;
-use crate::model::{Labels, Matcher};
+use crate::model::{Labels, Matcher, Timestamp};
+
+/// After how long an alert that was posted without an end counts as resolved (Alertmanager `resolve_timeout`).
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// One thing wrong with who is told.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,7 @@ pub enum PlanError {
         key: &'static str,
     },
     /// A matcher that cannot be read.
-    #[error("{place}: {source}")]
+    #[error("{place}: {source}{}", source.mend())]
     Matcher {
         /// Where.
         place: String,
@@ -78,13 +82,28 @@ pub enum PlanError {
         /// Why.
         source: http_client::Error,
     },
-    /// A key whose absence would change who is woken.
-    #[error("{place}: {key} is not supported yet: remove it, or silence by hand")]
-    NotOffered {
+    /// Times that cannot be read, or a name given twice.
+    #[error("{place}: {reason}")]
+    TimeInterval {
+        /// Where.
+        place: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The root always tells.
+    #[error("route: the root route must not have any {0}")]
+    RootIsMuted(&'static str),
+    /// A route names times that do not exist.
+    #[error("{place}: {key}: undefined time interval {name:?}; known: {known}")]
+    UndefinedTimeInterval {
         /// Where.
         place: String,
         /// Which key.
         key: &'static str,
+        /// The name.
+        name: String,
+        /// Those that exist.
+        known: String,
     },
 }
 
@@ -116,6 +135,10 @@ pub(super) struct Route {
     pub(super) repeat_interval: Duration,
     /// Matchers of the path, as the group key has them: `{}/{severity="page"}`.
     pub(super) key: String,
+    /// Times at which nobody is told, as indices.
+    mute: Vec<usize>,
+    /// The only times at which somebody is told; empty for always.
+    active: Vec<usize>,
     matchers: Vec<Matcher>,
     goes_on: bool,
     children: Vec<usize>,
@@ -142,7 +165,6 @@ impl InhibitRule {
 }
 
 /// Who is told, checked and ready. Without a route nobody is.
-#[derive(Default)]
 pub struct Plan {
     pub(super) routes: Vec<Route>,
     pub(super) receivers: Vec<Receiver>,
@@ -150,6 +172,22 @@ pub struct Plan {
     /// What a pasted file holds that meshscope does not do.
     pub warnings: Vec<String>,
     pub(super) external_labels: Labels,
+    pub(super) resolve_timeout: Duration,
+    time_intervals: Vec<TimeInterval>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            routes: Vec::new(),
+            receivers: Vec::new(),
+            inhibit_rules: Vec::new(),
+            warnings: Vec::new(),
+            external_labels: Labels::empty(),
+            resolve_timeout: RESOLVE_TIMEOUT,
+            time_intervals: Vec::new(),
+        }
+    }
 }
 
 impl Plan {
@@ -160,6 +198,8 @@ impl Plan {
     pub fn new(config: &Config) -> Result<Self, Vec<PlanError>> {
         let mut plan = Self::default();
         let mut errors = Vec::new();
+        plan.resolve_timeout = config.resolve_timeout.map_or(RESOLVE_TIMEOUT, |timeout| timeout.get());
+        plan.add_time_intervals(config, &mut errors);
         plan.add_receivers(config, &mut errors);
         if let Some(root) = &config.route {
             if root.receiver.is_none() {
@@ -168,6 +208,11 @@ impl Plan {
             if !(root.matchers.is_empty() && root.equal.is_empty() && root.regex.is_empty()) {
                 errors.push(PlanError::RootMatches);
             }
+            let muted = [
+                (!root.mute_time_intervals.is_empty(), "mute_time_intervals"),
+                (!root.active_time_intervals.is_empty(), "active_time_intervals"),
+            ];
+            errors.extend(muted.into_iter().filter(|(given, _)| *given).map(|(_, key)| PlanError::RootIsMuted(key)));
             plan.add_route(root, None, "route".to_owned(), &mut errors);
         }
         for (i, rule) in config.inhibit_rules.iter().enumerate() {
@@ -223,6 +268,53 @@ impl Plan {
         true
     }
 
+    /// Why nobody is told of a route at `now`: the mute times that hold, or the active times of which none does.
+    pub(super) fn muted_by(&self, route: usize, now: Timestamp) -> Vec<String> {
+        let Route { mute, active, .. } = &self.routes[route];
+        let holds = |at: &&usize| self.time_intervals[**at].contains(now);
+        let name = |at: &usize| self.time_intervals[*at].name.clone();
+        if !active.is_empty() && !active.iter().any(|at| holds(&at)) {
+            return active.iter().map(name).collect();
+        }
+        mute.iter().filter(holds).map(name).collect()
+    }
+
+    fn add_time_intervals(&mut self, config: &Config, errors: &mut Vec<PlanError>) {
+        let blocks = [("time_intervals", &config.time_intervals), ("mute_time_intervals", &config.mute_time_intervals)];
+        for (key, intervals) in blocks {
+            for (i, interval) in intervals.iter().enumerate() {
+                let wrong = |reason| PlanError::TimeInterval { place: format!("{key}[{i}]"), reason };
+                if self.time_intervals.iter().any(|known| known.name == interval.name) {
+                    errors.push(wrong(format!("time interval {:?} is not unique", interval.name)));
+                }
+                match TimeInterval::new(interval) {
+                    Ok(interval) => self.time_intervals.push(interval),
+                    Err(reason) => errors.push(wrong(reason)),
+                }
+            }
+        }
+    }
+
+    fn times_named(
+        &self,
+        (key, names): (&'static str, &[String]),
+        place: &str,
+        errors: &mut Vec<PlanError>,
+    ) -> Vec<usize> {
+        let mut found = Vec::new();
+        for name in names {
+            match self.time_intervals.iter().position(|known| known.name == *name) {
+                Some(at) => found.push(at),
+                None => {
+                    let known: Vec<&str> = self.time_intervals.iter().map(|known| known.name.as_str()).collect();
+                    let (place, known) = (place.to_owned(), known.join(", "));
+                    errors.push(PlanError::UndefinedTimeInterval { place, key, name: name.clone(), known });
+                }
+            }
+        }
+        found
+    }
+
     fn add_receivers(&mut self, config: &Config, errors: &mut Vec<PlanError>) {
         for (i, receiver) in config.receivers.iter().enumerate() {
             if receiver.name.is_empty() {
@@ -274,8 +366,12 @@ impl Plan {
         let texts: Vec<String> = matchers.iter().map(ToString::to_string).collect();
         let own_key = format!("{{{}}}", texts.join(","));
         let key = inherited.as_ref().map_or_else(|| own_key.clone(), |parent| format!("{}/{own_key}", parent.key));
+        let mute = self.times_named(("mute_time_intervals", &config.mute_time_intervals), &place, errors);
+        let active = self.times_named(("active_time_intervals", &config.active_time_intervals), &place, errors);
         let at = self.routes.len();
         self.routes.push(Route {
+            mute,
+            active,
             receiver,
             group_by,
             group_wait: of(config.group_wait, inherited.as_ref().map(|p| p.group_wait), seconds(30)),
@@ -327,13 +423,6 @@ fn check_intervals(config: &RouteConfig, place: &str, errors: &mut Vec<PlanError
         if value.is_some_and(|interval| interval.is_zero()) {
             errors.push(PlanError::ZeroInterval { place: place.to_owned(), key });
         }
-    }
-    let intervals = [
-        ("mute_time_intervals", &config.mute_time_intervals),
-        ("active_time_intervals", &config.active_time_intervals),
-    ];
-    for (key, _) in intervals.into_iter().filter(|(_, names)| !names.is_empty()) {
-        errors.push(PlanError::NotOffered { place: place.to_owned(), key });
     }
 }
 

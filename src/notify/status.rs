@@ -1,14 +1,39 @@
-//! What the dispatcher is doing, for pages and APIs.
+//! What the dispatcher is doing, for pages and APIs, and what they ask of it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::core::Core;
+use super::dispatcher::{Counters, Delivery};
+use super::plan::Plan;
+use super::posted::{PostError, Posted};
+use super::silence::Silences;
+use crate::clock::Clock;
 use crate::model::{Alert, Labels, Timestamp};
 
 /// Attempts kept for the page.
 const ATTEMPTS_KEPT: usize = 200;
+/// Deliveries that people asked to make again and that are not yet under way.
+const RETRIES_HELD: usize = 256;
+
+/// One alert as it stands.
+#[derive(Clone, Debug)]
+pub struct AlertStatus {
+    /// The alert.
+    pub alert: Alert,
+    /// When it was last heard of.
+    pub updated_at: Timestamp,
+    /// Receivers that it goes to, by their names in the order of the routes; empty within a group.
+    pub receivers: Vec<String>,
+    /// Ids of the silences that mute it.
+    pub silenced_by: Vec<String>,
+    /// Fingerprint of the alert that mutes it.
+    pub inhibited_by: Vec<u64>,
+}
 
 /// One group as it stands.
 #[derive(Clone, Debug)]
@@ -17,8 +42,10 @@ pub struct GroupStatus {
     pub receiver: String,
     /// Labels that make the group.
     pub labels: Labels,
-    /// Its alerts, with whether a silence or another alert mutes each.
-    pub alerts: Vec<(Alert, bool)>,
+    /// Its alerts that have not ended.
+    pub alerts: Vec<AlertStatus>,
+    /// Names of the times that muted it when it was last looked at.
+    pub muted_by: Vec<String>,
     /// When it is looked at next.
     pub next_flush: Timestamp,
 }
@@ -44,36 +71,122 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
-/// Read handle of the dispatcher. Clones share it.
-#[derive(Clone, Default)]
-pub struct Status(Arc<RwLock<Inner>>);
+/// Why a delivery is not made again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RetryError {
+    /// No receiver of this name has such a webhook any more.
+    #[error("receiver `{0}` is gone")]
+    ReceiverGone(String),
+    /// It is being tried right now.
+    #[error("the delivery is under way")]
+    UnderWay,
+    /// Too many were asked for at once.
+    #[error("{RETRIES_HELD} deliveries wait already: ask again in a moment")]
+    TooMany,
+}
 
-#[derive(Default)]
-struct Inner {
-    groups: Vec<GroupStatus>,
-    attempts: VecDeque<Attempt>,
+/// Handle of the dispatcher. Clones share it.
+#[derive(Clone)]
+pub struct Status(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) core: Mutex<Core>,
+    pub(super) wake: Notify,
+    pub(super) retries: Mutex<VecDeque<Delivery>>,
+    /// Ids of the deliveries under way.
+    pub(super) under_way: Mutex<std::collections::HashSet<String>>,
+    attempts: Mutex<VecDeque<Attempt>>,
+    counters: Arc<Counters>,
+    silences: Silences,
+    clock: Clock,
 }
 
 impl Status {
-    /// The groups, as of the last change.
+    pub(super) fn new(core: Core, silences: Silences, counters: Arc<Counters>, clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            core: Mutex::new(core),
+            wake: Notify::new(),
+            retries: Mutex::default(),
+            under_way: Mutex::default(),
+            attempts: Mutex::default(),
+            counters,
+            silences,
+            clock,
+        }))
+    }
+
+    /// Every alert that has not ended, by fingerprint.
+    pub fn alerts(&self) -> Vec<AlertStatus> {
+        self.0.core.lock().alert_statuses(self.0.clock.now())
+    }
+
+    /// Every group, by labels and receiver.
     pub fn groups(&self) -> Vec<GroupStatus> {
-        self.0.read().groups.clone()
+        self.0.core.lock().group_statuses(self.0.clock.now())
     }
 
     /// The last deliveries, newest first.
     pub fn attempts(&self) -> Vec<Attempt> {
-        self.0.read().attempts.iter().rev().cloned().collect()
+        self.0.attempts.lock().iter().rev().cloned().collect()
     }
 
-    pub(super) fn set_groups(&self, groups: Vec<GroupStatus>) {
-        self.0.write().groups = groups;
+    /// Who is told now.
+    pub fn plan(&self) -> Arc<Plan> {
+        Arc::clone(self.0.core.lock().plan())
+    }
+
+    /// The silences.
+    pub fn silences(&self) -> &Silences {
+        &self.0.silences
+    }
+
+    /// Takes alerts of another Prometheus server.
+    ///
+    /// # Errors
+    /// What is wrong with those that are not taken; the others are.
+    pub fn post(&self, posted: Vec<Posted>) -> Result<(), Vec<PostError>> {
+        let count = posted.len();
+        let errors = self.0.core.lock().accept_posted(posted, self.0.clock.now());
+        self.0.wake.notify_one();
+        self.0.counters.posted.fetch_add((count - errors.len()) as u64, Ordering::Relaxed);
+        self.0.counters.posted_refused.fetch_add(errors.len() as u64, Ordering::Relaxed);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// Makes a delivery again, recorded like any other.
+    ///
+    /// # Errors
+    /// When its receiver is gone, it is under way, or too many wait.
+    pub fn retry(&self, delivery: Delivery) -> Result<(), RetryError> {
+        if self.plan().webhook(&delivery.receiver, delivery.integration).is_none() {
+            return Err(RetryError::ReceiverGone(delivery.receiver));
+        }
+        if self.is_under_way(&delivery.id) {
+            return Err(RetryError::UnderWay);
+        }
+        let mut retries = self.0.retries.lock();
+        if retries.iter().any(|waiting| waiting.id == delivery.id) {
+            return Err(RetryError::UnderWay);
+        }
+        if retries.len() >= RETRIES_HELD {
+            return Err(RetryError::TooMany);
+        }
+        retries.push_back(delivery);
+        drop(retries);
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    /// Whether a delivery of this id is being sent or waits for its next try.
+    pub fn is_under_way(&self, id: &str) -> bool {
+        self.0.under_way.lock().contains(id)
     }
 
     pub(super) fn push(&self, attempt: Attempt) {
-        let mut inner = self.0.write();
-        if inner.attempts.len() == ATTEMPTS_KEPT {
-            inner.attempts.pop_front();
+        let mut attempts = self.0.attempts.lock();
+        if attempts.len() == ATTEMPTS_KEPT {
+            attempts.pop_front();
         }
-        inner.attempts.push_back(attempt);
+        attempts.push_back(attempt);
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::Clock;
 use crate::model::{AlertState, Labels};
-use crate::notify::{Config, Plan, parse_matchers};
+use crate::notify::{Config, Plan, PostError, Posted, Silence, parse_matchers};
 
 const START: Timestamp = Timestamp::from_millis(1_763_835_000_000);
 
@@ -25,6 +25,10 @@ fn plan(yaml: &str) -> Arc<Plan> {
         Ok(plan) => Arc::new(plan),
         Err(errors) => panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
     }
+}
+
+fn core_of(plan: Arc<Plan>, log: Vec<LogEntry>) -> Core {
+    Core::new(plan, log, Silences::default())
 }
 
 fn plan_errors(yaml: &str) -> Vec<String> {
@@ -80,7 +84,7 @@ receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}]
 
 #[test]
 fn waits_groups_repeats_and_tells_of_resolved() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     let b = alert(&[("alertname", "X"), ("i", "b")], at(5));
     let keep = |mut alert: Alert| {
@@ -103,7 +107,7 @@ fn waits_groups_repeats_and_tells_of_resolved() {
 
 #[test]
 fn a_failed_delivery_is_tried_at_the_next_interval_and_keeps_its_resolved_alerts() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     core.accept(vec![a.clone()], at(0));
     assert_eq!(flushes(&mut core, at(75), |_| true).len(), 2, "the failure is not remembered as told");
@@ -116,7 +120,7 @@ fn a_failed_delivery_is_tried_at_the_next_interval_and_keeps_its_resolved_alerts
 
 #[test]
 fn a_resolved_alert_that_is_sent_again_is_told_of_once() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let one = |i: &str| alert(&[("alertname", "X"), ("i", i)], at(0));
     core.accept(vec![one("a"), one("b"), one("c")], at(0));
     assert_eq!(flushes(&mut core, at(20), |_| false).len(), 1);
@@ -135,7 +139,7 @@ fn a_resolved_alert_that_is_sent_again_is_told_of_once() {
 
 #[test]
 fn a_group_is_not_told_again_while_its_delivery_is_under_way() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
     let slow = core.take_due(at(10));
     assert_eq!(slow.len(), 1);
@@ -154,7 +158,7 @@ fn a_group_is_not_told_again_while_its_delivery_is_under_way() {
 
 #[test]
 fn alerts_are_told_in_alertmanagers_order() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let labels = [("1", "x", "z"), ("2", "x", "c"), ("3", "w", "b"), ("4", "x", "a")];
     for (second, (i, job, service)) in labels.into_iter().enumerate() {
         let one = alert(&[("alertname", "X"), ("i", i), ("job", job), ("a_service", service)], at(second as u64));
@@ -165,7 +169,7 @@ fn alerts_are_told_in_alertmanagers_order() {
 
 #[test]
 fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let mut a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     a.valid_until = at(100);
     core.accept(vec![a], at(0));
@@ -176,7 +180,7 @@ fn an_alert_that_is_not_heard_of_again_ends_by_itself() {
 #[test]
 fn an_alert_that_fires_anew_is_told_although_nobody_wants_to_hear_of_resolved() {
     let quiet = ONE_RECEIVER.replace("{url:", "{send_resolved: false, url:");
-    let mut core = Core::new(plan(&quiet), vec![]);
+    let mut core = core_of(plan(&quiet), vec![]);
     let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     core.accept(vec![a.clone()], at(0));
     assert_eq!(flushes(&mut core, at(20), |_| false).len(), 1);
@@ -191,7 +195,7 @@ fn an_alert_that_fires_anew_is_told_although_nobody_wants_to_hear_of_resolved() 
 
 #[test]
 fn a_reload_does_not_lose_what_has_resolved_and_was_not_told() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let (a, b) = (alert(&[("alertname", "X"), ("i", "a")], at(0)), alert(&[("alertname", "Y"), ("i", "b")], at(0)));
     core.accept(vec![a.clone(), b], at(0));
     assert_eq!(flushes(&mut core, at(20), |_| false).len(), 2);
@@ -203,11 +207,11 @@ fn a_reload_does_not_lose_what_has_resolved_and_was_not_told() {
 
 #[test]
 fn an_alert_that_resolved_across_a_restart_is_told() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     core.accept(vec![a.clone()], at(0));
     let log = core.take_due(at(10)).into_iter().map(|told| told.log).collect();
-    let mut core = Core::new(plan(ONE_RECEIVER), log);
+    let mut core = core_of(plan(ONE_RECEIVER), log);
     core.accept(vec![resolved(a.clone(), at(30))], at(30));
     assert_eq!(flushes(&mut core, at(200), |_| false), [(30, "ops all alerts resolved +[] -[a]".into())]);
     core.accept(vec![resolved(a, at(300))], at(300));
@@ -216,7 +220,7 @@ fn an_alert_that_resolved_across_a_restart_is_told() {
 
 #[test]
 fn what_was_told_is_forgotten_with_its_group() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     for round in 0..10 {
         let (name, from) = (format!("X{round}"), round * 1000);
         let a = alert(&[("alertname", &name), ("i", "a")], at(from));
@@ -234,7 +238,7 @@ fn what_was_told_is_forgotten_with_its_group() {
 
 #[test]
 fn a_late_success_of_an_earlier_flush_does_not_end_the_next_one() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
+    let mut core = core_of(plan(ONE_RECEIVER), vec![]);
     let a = alert(&[("alertname", "X"), ("i", "a")], at(0));
     core.accept(vec![a.clone()], at(0));
     let early = core.take_due(at(10)).remove(0);
@@ -280,7 +284,7 @@ receivers: [{name: root}, {name: db}, {name: page}, {name: night}, {name: rest}]
 
 #[test]
 fn a_source_mutes_its_targets_but_not_itself() {
-    let mut core = Core::new(
+    let mut core = core_of(
         plan(
             "
 route: {receiver: ops, group_by: [...], group_wait: 0s}
@@ -303,19 +307,105 @@ inhibit_rules: [{source_matchers: ['severity=\"page\"'], target_matchers: ['seve
     assert_eq!(told, ["ops first notification +[other] -[]", "ops first notification +[source] -[]"]);
 }
 
-#[test]
-fn a_silence_mutes_while_it_acts() {
-    let mut core = Core::new(plan(ONE_RECEIVER), vec![]);
-    core.set_silences(vec![Silence {
-        id: "1".into(),
-        matchers: parse_matchers("i=a").expect("valid"),
-        starts_at: at(0),
-        ends_at: at(100),
+fn silence(matchers: &str, from: u64, to: u64) -> Silence {
+    Silence {
+        id: String::new(),
+        matchers: parse_matchers(matchers).expect("valid"),
+        starts_at: at(from),
+        ends_at: at(to),
         created_by: "me".into(),
         comment: String::new(),
-    }]);
+        updated_at: at(0),
+    }
+}
+
+#[test]
+fn a_silence_mutes_while_it_acts() {
+    let silences = Silences::default();
+    silences.set(silence("i=a", 0, 100), at(0)).expect("valid");
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![], silences);
     core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
     assert_eq!(flushes(&mut core, at(200), |_| false), [(130, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn a_group_that_is_silenced_whole_is_not_told_as_resolved() {
+    let silences = Silences::default();
+    let mut core = Core::new(plan(ONE_RECEIVER), vec![], silences.clone());
+    core.accept(vec![alert(&[("alertname", "X"), ("i", "a")], at(0))], at(0));
+    assert_eq!(flushes(&mut core, at(20), |_| false).len(), 1);
+    silences.set(silence("i=a", 30, 300), at(30)).expect("valid");
+    assert_eq!(flushes(&mut core, at(280), |_| false), []);
+}
+
+#[test]
+fn times_mute_a_route_and_say_so() {
+    // The alerts start on a Saturday at 18:10 UTC.
+    let text = "
+route:
+  receiver: ops
+  group_wait: 0s
+  group_interval: 1m
+  routes: [{matchers: [i=a], mute_time_intervals: [evening]}, {matchers: [i=b], active_time_intervals: [evening]}, {matchers: [i=c], active_time_intervals: [never]}]
+receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/'}]}]
+time_intervals:
+- {name: evening, time_intervals: [{times: [{start_time: '18:00', end_time: '18:13'}]}]}
+- {name: never, time_intervals: [{years: ['1999']}]}
+";
+    let mut core = core_of(plan(text), vec![]);
+    core.accept(["a", "b", "c"].map(|i| alert(&[("i", i)], at(0))).to_vec(), at(0));
+    assert_eq!(flushes(&mut core, at(100), |_| false), [(0, "ops first notification +[b] -[]".into())]);
+    let muted: Vec<(String, Vec<String>)> = (core.group_statuses(at(100)).into_iter())
+        .map(|group| (group.alerts[0].alert.labels.value("i").to_owned(), group.muted_by))
+        .collect();
+    let of = |i: &str, by: &[&str]| (i.to_owned(), by.iter().map(|name| (*name).to_owned()).collect());
+    assert!(
+        [of("a", &["evening"]), of("b", &[]), of("c", &["never"])].iter().all(|one| muted.contains(one)),
+        "{muted:?}"
+    );
+    assert_eq!(flushes(&mut core, at(300), |_| false), [(180, "ops first notification +[a] -[]".into())]);
+}
+
+#[test]
+fn mistakes_in_times_are_named_with_their_place() {
+    assert_eq!(
+        plan_errors(
+            "
+route: {receiver: ops, mute_time_intervals: [t], routes: [{active_time_intervals: [nobody]}]}
+receivers: [{name: ops}]
+time_intervals: [{name: t}, {name: t}, {}, {name: u, time_intervals: [{weekdays: [funday]}]}]
+mute_time_intervals: [{name: v, time_intervals: [{times: [{start_time: '10:00', end_time: '09:00'}]}]}]
+"
+        ),
+        [
+            r#"time_intervals[1]: time interval "t" is not unique"#,
+            "time_intervals[2]: missing name in time interval",
+            "time_intervals[3]: funday is not a valid weekday",
+            "mute_time_intervals[0]: start time cannot be equal or greater than end time",
+            "route: the root route must not have any mute_time_intervals",
+            r#"route.routes[0]: active_time_intervals: undefined time interval "nobody"; known: t, t"#,
+        ]
+    );
+}
+
+#[test]
+fn posted_alerts_are_routed_beside_those_of_rules_and_the_invalid_ones_are_named() {
+    let external = plan(ONE_RECEIVER);
+    let external = Arc::into_inner(external).expect("one owner").adding([("cluster", "ours")].into_iter().collect());
+    let mut core = core_of(Arc::new(external), vec![]);
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let posted = |labels: Vec<(String, String)>| Posted { labels, ..Posted::default() };
+    let errors = core.accept_posted(
+        vec![posted(vec![pair("alertname", "X"), pair("i", "a")]), posted(vec![]), posted(vec![pair("i", "b")])],
+        at(0),
+    );
+    assert_eq!(errors, [PostError::NoLabels]);
+    let statuses = core.alert_statuses(at(1));
+    let labels: Vec<String> = statuses.iter().map(|status| status.alert.labels.to_string()).collect();
+    assert_eq!(labels.len(), 2, "without our external labels: {labels:?}");
+    assert!(labels.contains(&r#"{alertname="X", i="a"}"#.to_owned()), "{labels:?}");
+    let told = flushes(&mut core, at(400), |_| false);
+    assert!(told.contains(&(310, "ops all alerts resolved +[] -[a]".into())), "after the resolve timeout: {told:?}");
 }
 
 #[test]
@@ -382,11 +472,10 @@ receivers: [{{name: team.x, webhook_configs: [{{url: '{url}', max_alerts: 1}}]}}
     let (alerts, alerts_in) = mpsc::channel(4);
     let (outbox_out, outbox) = mpsc::channel(16);
     let (_, plan) = watch::channel(plan);
-    let (_, silences) = watch::channel(vec![]);
     let inputs = Inputs {
         alerts: alerts_in,
         plan,
-        silences,
+        silences: Silences::default(),
         outbox: outbox_out,
         log: vec![],
         unfinished,
@@ -495,3 +584,6 @@ async fn an_outbox_that_is_away_does_not_keep_people_asleep() {
     .await
     .expect("delivered without the outbox");
 }
+
+#[path = "simulation.rs"]
+mod simulation;

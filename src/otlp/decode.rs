@@ -14,9 +14,10 @@ use prost::Message;
 
 use super::counters::{Rejection, Trim};
 use super::limits::{Limits, Tally};
-use super::{json, json_scalars, wire};
+use super::{json, json_scalars};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
+use crate::wire;
 
 /// Texts up to this length are looked up, so that equal ones share memory; longer ones rarely repeat.
 const SHARED_TEXT_BYTES: usize = 96;

@@ -1,6 +1,7 @@
-//! The gRPC face: `TraceService`, and clear refusals for logs and metrics.
+//! The gRPC face: `TraceService` and `MetricsService`, and a clear refusal for logs.
 
 use std::convert::Infallible;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
@@ -10,10 +11,7 @@ use bytes::{Buf, Bytes};
 use futures_util::future::BoxFuture;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
-    MetricsService, MetricsServiceServer,
-};
-use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use tokio::sync::Semaphore;
@@ -22,7 +20,9 @@ use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::{Code, Request, Response};
 
 use super::connections::LimitedListener;
-use super::intake::{self, Intake};
+use super::http::metrics_response;
+use super::intake::{self, Intake, MetricsRefusal};
+use super::metrics::Encoding;
 use super::status::Status;
 use super::{Config, ReceiverError, decode};
 
@@ -40,10 +40,10 @@ pub(super) async fn serve(
     requests: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) -> Result<(), ReceiverError> {
+    let metrics = MetricsServer { intake: intake.clone(), max_request_bytes: config.max_request() };
     let traces = TraceServer { intake, max_request_bytes: config.max_request() };
-    // These two decode before they refuse, so they take a small message only; a larger one is refused for its size.
+    // This one decodes before it refuses, so it takes a small message only; a larger one is refused for its size.
     let logs = LogsServiceServer::new(Unimplemented).accept_compressed(Gzip).accept_compressed(Zstd);
-    let metrics = MetricsServiceServer::new(Unimplemented).accept_compressed(Gzip).accept_compressed(Zstd);
     tonic::transport::Server::builder()
         .timeout(config.request_timeout.get())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -72,7 +72,7 @@ fn final_when_too_large<B>(mut response: http::Response<B>) -> http::Response<B>
 }
 
 /// `TraceService` by hand: the generated server decodes a request whole, which takes up to a hundred times its bytes
-/// (see [`super::wire`]).
+/// (see [`crate::wire`]).
 #[derive(Clone)]
 struct TraceServer {
     intake: Intake,
@@ -98,7 +98,7 @@ impl tower::Service<http::Request<tonic::body::Body>> for TraceServer {
             if request.uri().path() != "/opentelemetry.proto.collector.trace.v1.TraceService/Export" {
                 return Ok(tonic::Status::unimplemented("TraceService has the one method Export").into_http());
             }
-            let mut grpc = tonic::server::Grpc::new(RawCodec)
+            let mut grpc = tonic::server::Grpc::new(RawCodec::default())
                 .accept_compressed(Gzip)
                 .accept_compressed(Zstd)
                 .max_decoding_message_size(max_request_bytes);
@@ -107,34 +107,75 @@ impl tower::Service<http::Request<tonic::body::Body>> for TraceServer {
     }
 }
 
-/// Messages come in as bytes.
-struct RawCodec;
+/// `MetricsService` by hand, for the same reason.
+#[derive(Clone)]
+struct MetricsServer {
+    intake: Intake,
+    max_request_bytes: usize,
+}
 
-impl tonic::codec::Codec for RawCodec {
-    type Encode = ExportTraceServiceResponse;
+impl tonic::server::NamedService for MetricsServer {
+    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
+}
+
+impl tower::Service<http::Request<tonic::body::Body>> for MetricsServer {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let Self { intake, max_request_bytes } = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" {
+                return Ok(tonic::Status::unimplemented("MetricsService has the one method Export").into_http());
+            }
+            let mut grpc = tonic::server::Grpc::new(RawCodec::default())
+                .accept_compressed(Gzip)
+                .accept_compressed(Zstd)
+                .max_decoding_message_size(max_request_bytes);
+            Ok(grpc.unary(ExportMetrics(intake), request).await)
+        })
+    }
+}
+
+/// Messages come in as bytes and answers go out as `R`.
+struct RawCodec<R>(PhantomData<R>);
+
+impl<R> Default for RawCodec<R> {
+    fn default() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R: Message + 'static> tonic::codec::Codec for RawCodec<R> {
+    type Encode = R;
     type Decode = Bytes;
     type Encoder = Self;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Self
+        Self::default()
     }
 
     fn decoder(&mut self) -> Self {
-        Self
+        Self::default()
     }
 }
 
-impl tonic::codec::Encoder for RawCodec {
-    type Item = ExportTraceServiceResponse;
+impl<R: Message> tonic::codec::Encoder for RawCodec<R> {
+    type Item = R;
     type Error = tonic::Status;
 
-    fn encode(&mut self, item: Self::Item, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+    fn encode(&mut self, item: R, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
         item.encode(out).map_err(|error| tonic::Status::internal(error.to_string()))
     }
 }
 
-impl tonic::codec::Decoder for RawCodec {
+impl<R> tonic::codec::Decoder for RawCodec<R> {
     type Item = Bytes;
     type Error = tonic::Status;
 
@@ -170,6 +211,36 @@ async fn export(intake: Intake, body: Bytes) -> Result<Response<ExportTraceServi
     })
 }
 
+struct ExportMetrics(Intake);
+
+impl tonic::server::UnaryService<Bytes> for ExportMetrics {
+    type Response = ExportMetricsServiceResponse;
+    type Future = BoxFuture<'static, Result<Response<ExportMetricsServiceResponse>, tonic::Status>>;
+
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        Box::pin(export_metrics(self.0.clone(), request.into_inner()))
+    }
+}
+
+async fn export_metrics(intake: Intake, body: Bytes) -> Result<Response<ExportMetricsServiceResponse>, tonic::Status> {
+    intake.counters.grpc_requests.fetch_add(1, Relaxed);
+    let Some(metrics) = intake.metrics.clone() else {
+        return Err(tonic::Status::unimplemented("metrics are not taken here: remove this exporter"));
+    };
+    match intake::take_metrics(metrics, body, Encoding::Protobuf).await {
+        Ok(taken) => Ok(Response::new(metrics_response(&taken))),
+        Err(MetricsRefusal::Malformed(reason)) => {
+            intake.counters.malformed_requests.fetch_add(1, Relaxed);
+            Err(tonic::Status::invalid_argument(reason))
+        }
+        Err(MetricsRefusal::Internal) => Err(tonic::Status::internal("the request could not be decoded")),
+        Err(MetricsRefusal::Unavailable(reason)) => {
+            let message = format!("not all is stored: {reason}");
+            Err(Status::new(Code::Unavailable, &message, Some(intake.retry_after)).into_grpc())
+        }
+    }
+}
+
 struct Unimplemented;
 
 #[tonic::async_trait]
@@ -178,16 +249,8 @@ impl LogsService for Unimplemented {
         &self,
         _: Request<ExportLogsServiceRequest>,
     ) -> Result<Response<ExportLogsServiceResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("meshscope takes traces over OTLP, not logs: remove this logs exporter"))
-    }
-}
-
-#[tonic::async_trait]
-impl MetricsService for Unimplemented {
-    async fn export(
-        &self,
-        _: Request<ExportMetricsServiceRequest>,
-    ) -> Result<Response<ExportMetricsServiceResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented("meshscope takes traces over OTLP, not metrics: let it scrape them instead"))
+        Err(tonic::Status::unimplemented(
+            "meshscope takes traces and metrics over OTLP, not logs: remove this logs exporter",
+        ))
     }
 }

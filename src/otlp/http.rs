@@ -1,4 +1,4 @@
-//! The HTTP face: `/v1/traces` (protobuf and JSON) and `/api/v2/spans` (Zipkin v2 JSON).
+//! The HTTP face: `/v1/traces`, `/v1/metrics` (protobuf and JSON) and `/api/v2/spans` (Zipkin v2 JSON).
 //!
 //! Statuses as the OTLP spec's "OTLP/HTTP Response" says: 400 is final, 429/502/503/504 are retried by clients.
 
@@ -15,15 +15,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
 use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::connections::LimitedListener;
-use super::intake::{self, Intake};
+use super::intake::{self, Intake, MetricsRefusal};
 use super::status::Status;
-use super::{Config, Decoded, ReceiverError, decode, zipkin};
+use super::{Config, Decoded, ReceiverError, decode, metrics, zipkin};
+use crate::push;
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -50,7 +52,7 @@ pub(super) async fn serve(
         .route("/v1/traces", post(otlp_traces))
         .route("/api/v2/spans", post(zipkin_spans))
         .route("/v1/logs", post(async || unimplemented("logs")))
-        .route("/v1/metrics", post(async || unimplemented("metrics")))
+        .route("/v1/metrics", post(otlp_metrics))
         .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .with_state(face);
@@ -115,6 +117,29 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
     }
 }
 
+async fn otlp_metrics(State(face): State<Face>, request: Request) -> Response {
+    let Some(metrics) = face.intake.metrics.clone() else { return unimplemented("metrics") };
+    face.metrics(metrics, request).await
+}
+
+/// The route of Prometheus for the same, `/api/v1/otlp/v1/metrics`; `config` is that of the OTLP receivers.
+pub fn metrics_route<S: Clone + Send + Sync + 'static>(
+    config: &Config,
+    metrics: push::Intake,
+) -> axum::routing::MethodRouter<S> {
+    // Spans have no way in here, so the channel needs no reader.
+    let intake = Intake::new(config, tokio::sync::mpsc::channel(1).0);
+    let face = Face { intake, max_request_bytes: config.max_request() };
+    let permits = Arc::new(Semaphore::new(metrics.config().concurrency.max(1)));
+    post(move |request: Request| {
+        let (face, metrics, permits) = (face.clone(), metrics.clone(), Arc::clone(&permits));
+        async move {
+            let _permit = permits.acquire().await;
+            face.metrics(metrics, request).await
+        }
+    })
+}
+
 async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
     face.intake.counters.http_requests.fetch_add(1, Relaxed);
     let content_type = content_type(request.headers());
@@ -135,8 +160,31 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
     }
 }
 
+/// `ExportMetricsServiceResponse`, with a partial success when something was not stored.
+fn metrics_answer(taken: &metrics::Taken, encoding: Encoding) -> Response {
+    let body = match (encoding, &taken.message) {
+        (Encoding::Protobuf, _) => metrics_response(taken).encode_to_vec(),
+        (Encoding::Json, None) => b"{}".to_vec(),
+        (Encoding::Json, Some(message)) => serde_json::json!({ "partialSuccess": {
+            "rejectedDataPoints": taken.rejected.to_string(),
+            "errorMessage": message,
+        }})
+        .to_string()
+        .into_bytes(),
+    };
+    (StatusCode::OK, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response()
+}
+
+/// The answer to metrics.
+pub(super) fn metrics_response(taken: &metrics::Taken) -> ExportMetricsServiceResponse {
+    let rejected_data_points = i64::try_from(taken.rejected).unwrap_or(i64::MAX);
+    let partial =
+        |message: &String| ExportMetricsPartialSuccess { rejected_data_points, error_message: message.clone() };
+    ExportMetricsServiceResponse { partial_success: taken.message.as_ref().map(partial) }
+}
+
 fn unimplemented(signal: &str) -> Response {
-    let message = format!("meshscope takes traces over OTLP, not {signal}: remove this exporter");
+    let message = format!("meshscope takes traces and metrics over OTLP, not {signal}: remove this exporter");
     let status = Status::new(Code::Unimplemented, &message, None);
     (StatusCode::NOT_IMPLEMENTED, [(header::CONTENT_TYPE, JSON)], status.to_json()).into_response()
 }
@@ -151,6 +199,41 @@ impl Encoding {
 }
 
 impl Face {
+    /// Takes metrics; what of them is not stored is told in the partial success.
+    async fn metrics(&self, metrics: push::Intake, request: Request) -> Response {
+        self.intake.counters.http_requests.fetch_add(1, Relaxed);
+        let (encoding, inner) = match content_type(request.headers()).as_str() {
+            PROTOBUF => (Encoding::Protobuf, metrics::Encoding::Protobuf),
+            JSON => (Encoding::Json, metrics::Encoding::Json),
+            other => {
+                let message = format!("content type {other:?} is not supported: send {PROTOBUF} or {JSON}");
+                return self.refuse(Refusal::Unsupported(message), Encoding::Json);
+            }
+        };
+        let plain = match self.plain(request).await {
+            Ok(plain) => plain,
+            Err(refusal) => return self.refuse(refusal, encoding),
+        };
+        match intake::take_metrics(metrics, plain, inner).await {
+            Ok(taken) => metrics_answer(&taken, encoding),
+            Err(MetricsRefusal::Malformed(reason)) => self.refuse(Refusal::Malformed(reason), encoding),
+            Err(MetricsRefusal::Internal) => self.refuse(Refusal::Internal, encoding),
+            Err(MetricsRefusal::Unavailable(reason)) => {
+                tracing::warn!(reason, "metrics could not be stored; the client was told to retry");
+                self.refuse(Refusal::Retry(self.intake.retry_after), encoding)
+            }
+        }
+    }
+
+    /// The body, read and decompressed within the limit.
+    async fn plain(&self, request: Request) -> Result<Bytes, Refusal> {
+        let compression = Compression::of(request.headers())?;
+        let body = self.read(request.into_body()).await?;
+        self.intake.counters.http_received_bytes.fetch_add(body.len() as u64, Relaxed);
+        let limit = self.max_request_bytes;
+        intake::run_decode(usize::MAX, move || compression.expand(body, limit)).await.unwrap_or(Err(Refusal::Internal))
+    }
+
     /// Reads, decompresses and decodes the body, each within the limit.
     async fn receive(
         &self,

@@ -9,8 +9,10 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use tokio::sync::mpsc;
 
+use super::metrics::{self, Encoding, MetricsError, Taken};
 use super::{Config, Counters, Decoded, Limits};
 use crate::model::{Span, Timestamp};
+use crate::push;
 
 /// Spans of one chunk at most: what becomes one stored batch.
 const CHUNK_SPANS: usize = 2048;
@@ -31,13 +33,15 @@ pub(super) struct Intake {
     sink: mpsc::Sender<Vec<Span>>,
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<Counters>,
-    retry_after: Duration,
+    pub(super) retry_after: Duration,
+    /// Where metrics go; `None` where nobody takes them.
+    pub(super) metrics: Option<push::Intake>,
 }
 
 impl Intake {
     pub(super) fn new(config: &Config, sink: mpsc::Sender<Vec<Span>>) -> Self {
         let (limits, counters) = (Arc::new(config.limits.clone()), Arc::default());
-        Self { sink, limits, counters, retry_after: config.retry_after.get() }
+        Self { sink, limits, counters, retry_after: config.retry_after.get(), metrics: None }
     }
 
     /// Queues the spans and says what the client should know.
@@ -61,6 +65,34 @@ impl Intake {
             (!error_message.is_empty()).then_some(ExportTracePartialSuccess { rejected_spans, error_message });
         Ok(ExportTraceServiceResponse { partial_success })
     }
+}
+
+/// Why metrics are not taken.
+pub(super) enum MetricsRefusal {
+    /// The body is broken: for good.
+    Malformed(String),
+    /// PostgreSQL is away, which has to take what is older than memory, or meshscope stops.
+    Unavailable(String),
+    /// Our own fault.
+    Internal,
+}
+
+/// Stores the metrics of a body, and waits for what is older than memory to be in history.
+pub(super) async fn take_metrics(
+    intake: push::Intake,
+    body: bytes::Bytes,
+    encoding: Encoding,
+) -> Result<Taken, MetricsRefusal> {
+    let sink = intake.clone();
+    // Always on a blocking thread: a batch may have to wait for another.
+    let taken = run_decode(usize::MAX, move || metrics::take(&sink, &body, encoding)).await;
+    let taken = taken.ok_or(MetricsRefusal::Internal)?;
+    let mut taken = taken.map_err(|error| match error {
+        MetricsError::Closed(closed) => MetricsRefusal::Unavailable(closed.to_string()),
+        broken => MetricsRefusal::Malformed(broken.to_string()),
+    })?;
+    intake.store_past(std::mem::take(&mut taken.past)).await.map_err(MetricsRefusal::Unavailable)?;
+    Ok(taken)
 }
 
 /// Runs `decode` here or on a blocking thread, by the size of its input. `None` when it panicked, which is logged.

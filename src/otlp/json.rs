@@ -32,12 +32,7 @@ pub struct JsonError {
 ///
 /// Lists are split before their items are read, so that no more than one span is held in its decoded form.
 pub(super) fn read(body: &[u8], decoder: &mut Decoder<'_>) -> Result<Option<String>, JsonError> {
-    let whole = std::str::from_utf8(body).map_err(|error| JsonError {
-        reason: "the body is not UTF-8".to_owned(),
-        line: 1 + body[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count(),
-        column: error.valid_up_to()
-            - body[..error.valid_up_to()].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1),
-    })?;
+    let whole = std::str::from_utf8(body).map_err(|error| utf8_error(body, error))?;
     let Request { resource_spans } = part(whole, whole)?;
     let Some(resource_spans) = resource_spans else {
         let odd = whole.trim().len() > 2; // anything but {}
@@ -63,13 +58,23 @@ pub(super) fn read(body: &[u8], decoder: &mut Decoder<'_>) -> Result<Option<Stri
     Ok(None)
 }
 
+/// Where a body is not UTF-8.
+pub(super) fn utf8_error(body: &[u8], error: std::str::Utf8Error) -> JsonError {
+    let before = &body[..error.valid_up_to()];
+    JsonError {
+        reason: "the body is not UTF-8".to_owned(),
+        line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+        column: before.len() - before.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1),
+    }
+}
+
 /// An object that is a part of `whole`, with errors placed in the whole.
-fn part<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, JsonError> {
+pub(super) fn part<'a, T: Deserialize<'a>>(whole: &str, text: &'a str) -> Result<T, JsonError> {
     serde_json::from_str(text).map(|Object(value)| value).map_err(|error| placed(whole, text, &error))
 }
 
 /// The items of a list that is a part of `whole`.
-fn list<'a>(whole: &str, raw: &'a RawValue) -> Result<Vec<&'a RawValue>, JsonError> {
+pub(super) fn list<'a>(whole: &str, raw: &'a RawValue) -> Result<Vec<&'a RawValue>, JsonError> {
     serde_json::from_str(raw.get()).map_err(|error| placed(whole, raw.get(), &error))
 }
 
@@ -105,8 +110,8 @@ pub(super) fn from_any(value: AnyValueKind) -> serde_json::Value {
 }
 
 /// Made of an object only: derived structs would take a list by position as well.
-struct Object<T>(T);
-type Many<T> = Option<Vec<Object<T>>>;
+pub(super) struct Object<T>(pub(super) T);
+pub(super) type Many<T> = Option<Vec<Object<T>>>;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -185,7 +190,7 @@ struct Status {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct KeyValue {
+pub(super) struct KeyValue {
     key: Option<String>,
     value: Option<Object<AnyValue>>,
 }
@@ -288,7 +293,7 @@ impl From<AnyValue> for common::AnyValue {
     }
 }
 
-fn all<T: Into<P>, P>(items: Many<T>) -> Vec<P> {
+pub(super) fn all<T: Into<P>, P>(items: Many<T>) -> Vec<P> {
     items.unwrap_or_default().into_iter().map(|Object(item)| item.into()).collect()
 }
 

@@ -62,11 +62,10 @@ pub struct Kept {
 }
 
 impl Archive {
-    /// Reads memory for minutes from `started_at` on that it keeps, PostgreSQL for the others.
-    pub fn new(store: Store, rollup: Rollup, live: Live, started_at: Timestamp, kept: Kept) -> Self {
+    /// Reads memory for minutes from `whole_from` on that it keeps, PostgreSQL for the others.
+    pub fn new(store: Store, rollup: Rollup, live: Live, whole_from: Timestamp, kept: Kept) -> Self {
         let health = store.health();
-        // The minute of the start was restored, so it is whole.
-        Self { store, rollup, live, health, whole_from: started_at.floor_to(MINUTE), kept }
+        Self { store, rollup, live, health, whole_from: whole_from.floor_to(MINUTE), kept }
     }
 
     /// Why PostgreSQL does not answer; `None` when it does.
@@ -90,7 +89,12 @@ impl Archive {
             let end = to.min(seam);
             match self.read(self.stored_edges((from, end), now)).await {
                 Ok(stored) => minutes = stored,
-                Err(reason) => warning = Some(format!("Edges before {seam} are not shown: {reason}.")),
+                Err(reason) => {
+                    // What waits to be written is still here.
+                    minutes = self.rollup.recent(from);
+                    minutes.retain(|minute| minute.minute < end);
+                    warning = Some(format!("Of edges before {seam} only what is not stored yet is shown: {reason}."));
+                }
             }
         }
         if to > seam {

@@ -1,4 +1,8 @@
-//! Cuts closed windows of the memory tier into chunks and writes them.
+//! Cuts closed windows of the memory tier into chunks, merges what came late into them, and thins whole days.
+//!
+//! In: the memory tier. Out: rows of `chunk_raw` and `chunk_5m`. A window is cut once after its end; samples that come for
+//! it later are merged within seconds; a day is thinned once all of it is in chunks, long before its raw chunks are
+//! dropped. Each of these is one transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,35 +11,44 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{PartStatus, limited};
+use super::merge::{Horizons, merge};
+use super::{PartStatus, limited, thin};
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::series::{CHUNK_WINDOW, Head};
-use crate::store::{Chunk, ClosingWindow, Store, StoreError};
+use crate::series::{CHUNK_WINDOW, ClosedBlock, Head};
+use crate::store::{ChunkWriter, RetentionConfig, Store, StoreError};
 
-/// How often to look whether a window has closed.
-const INTERVAL: Duration = Duration::from_secs(120);
+/// How often to look whether a window has closed or a sample came late.
+const INTERVAL: Duration = Duration::from_secs(10);
 /// A window is cut this long after its end: a scrape carries the time at which it began.
 const SETTLE: Duration = Duration::from_secs(300);
-/// Chunks written by one COPY; a few of these are in memory at once.
-const BATCH: usize = 8192;
+/// Label sets merged at once; a few of these are in memory.
+const BATCH: usize = 256;
 /// How long a whole window may take.
 const WINDOW_LIMIT: Duration = Duration::from_secs(600);
+/// How long thinning a day may take.
+const DAY_LIMIT: Duration = Duration::from_secs(3600);
 
-/// Writes the chunks of closed windows and trims the journal.
+/// Writes the chunks of closed windows, trims the journal, and thins.
 pub struct ChunkPersist {
     head: Head,
     store: Store,
     clock: Clock,
     lateness: Duration,
+    raw_kept: Option<Duration>,
     status: Arc<PartStatus>,
 }
 
 impl ChunkPersist {
-    /// `lateness` is how late a sample may come (`out_of_order_window` of the memory tier). Start it after
-    /// [`super::restore()`].
+    /// Windows are cut `lateness` later than they could be, so that what comes late by less need not be merged. Start it
+    /// after [`super::restore()`].
     pub fn new(head: Head, store: Store, clock: Clock, lateness: Duration) -> Self {
-        Self { head, store, clock, lateness, status: Arc::new(PartStatus::new("chunks")) }
+        Self { head, store, clock, lateness, raw_kept: None, status: Arc::new(PartStatus::new("chunks")) }
+    }
+
+    /// Samples older than the retention of raw ones go to the thinned tier. Without this all go to the raw one.
+    pub fn keeping(self, retention: &RetentionConfig) -> Self {
+        Self { raw_kept: Some(retention.raw.get()), ..self }
     }
 
     /// How it fares.
@@ -43,20 +56,20 @@ impl ChunkPersist {
         Arc::clone(&self.status)
     }
 
-    /// Looks every two minutes until `shutdown`. Nothing is lost without a last pass: the samples are in the journal.
+    /// Looks every ten seconds until `shutdown`. Nothing is lost without a last pass: the samples are in the journal.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut thinned_until = None;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
             let until = (self.clock.now() - SETTLE - self.lateness).floor_to(CHUNK_WINDOW);
-            let pass = limited(WINDOW_LIMIT, "write chunks", self.close_windows(until));
             let outcome = tokio::select! {
                 () = shutdown.cancelled() => return, // the transaction is dropped: nothing has happened
-                outcome = pass => outcome,
+                outcome = self.pass(until, &mut thinned_until) => outcome,
             };
             match outcome {
                 Ok(chunks) => self.status.succeeded(self.clock.now(), chunks),
@@ -68,7 +81,19 @@ impl ChunkPersist {
         }
     }
 
-    /// Writes everything before `until` that is not in chunks yet; returns how many chunks. Idempotent.
+    async fn pass(&self, until: Timestamp, thinned_until: &mut Option<Timestamp>) -> Result<usize, StoreError> {
+        let closed = limited(WINDOW_LIMIT, "write chunks", self.close_windows(until)).await?;
+        let late = limited(WINDOW_LIMIT, "merge late samples", self.merge_past()).await?;
+        let day = until.floor_to(thin::DAY);
+        if thinned_until.is_none_or(|done| done < day) {
+            let thinned = limited(DAY_LIMIT, "thin chunks", thin::thin_days(&self.store, until)).await?;
+            *thinned_until = Some(thinned.until.max(day));
+            return Ok(closed + late + thinned.chunks);
+        }
+        Ok(closed + late)
+    }
+
+    /// Writes everything before `until` that is not in chunks yet, and what came late; returns how many chunks. Idempotent.
     ///
     /// # Errors
     /// When PostgreSQL is away; then nothing has happened.
@@ -76,40 +101,113 @@ impl ChunkPersist {
         if self.head.chunked_until().is_some_and(|done| done >= until) {
             return Ok(0);
         }
-        let mut window = self.store.close_window().await?;
-        let written = self.write_chunks(&mut window, until).await?;
-        let trimmed = window.finish(until).await?;
+        let written = self.write(Some(until)).await?;
         self.head.mark_chunked(until);
         if written > 0 {
-            tracing::info!(chunks = written, trimmed, "samples before {until} are in chunks");
+            tracing::info!(chunks = written, "samples before {until} are in chunks");
         }
         Ok(written)
     }
 
+    /// Merges samples that came for closed windows into their chunks; returns how many chunks. Idempotent.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away; then nothing has happened, and the samples wait in memory.
+    pub async fn merge_past(&self) -> Result<usize, StoreError> {
+        if self.head.has_past() { self.write(None).await } else { Ok(0) }
+    }
+
+    /// Thins the raw chunks of every day that ends at or before `until`; returns how many chunks. Idempotent.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away; then the days that were done stay done.
+    pub async fn thin(&self, until: Timestamp) -> Result<usize, StoreError> {
+        thin::thin_days(&self.store, until).await.map(|thinned| thinned.chunks)
+    }
+
+    async fn write(&self, until: Option<Timestamp>) -> Result<usize, StoreError> {
+        // Read before anything is cut: a later entry may hold a late sample that the chunks lack.
+        let journal_end = self.store.journal_end().await?;
+        let mut writer = self.store.write_chunks().await?;
+        let horizons = horizons(&self.store, self.raw_kept, self.clock.now()).await?;
+        if let Some(until) = until {
+            self.head.begin_close(until);
+        }
+        let pending = PastGuard { head: &self.head, is_written: false };
+        let written = self.merge_batches(&mut writer, horizons, until).await?;
+        writer.past_written(journal_end).await?;
+        if let Some(until) = until {
+            writer.close(until, journal_end).await?;
+        }
+        writer.finish().await?;
+        pending.written();
+        Ok(written)
+    }
+
     /// Cuts on a blocking thread and writes here, a few batches apart.
-    async fn write_chunks(&self, window: &mut ClosingWindow, until: Timestamp) -> Result<usize, StoreError> {
-        let (sender, mut batches) = mpsc::channel::<Vec<Chunk>>(1);
+    async fn merge_batches(
+        &self,
+        writer: &mut ChunkWriter,
+        horizons: Horizons,
+        until: Option<Timestamp>,
+    ) -> Result<usize, StoreError> {
+        let (sender, mut batches) = mpsc::channel::<Vec<ClosedBlock>>(1);
         let head = self.head.clone();
         let cut = tokio::task::spawn_blocking(move || {
             let mut batch = Vec::with_capacity(BATCH);
-            head.visit_closed_chunks(until, |closed| {
-                let (labels, from, to) = (closed.labels, closed.from, closed.to);
-                batch.push(Chunk { labels, from, to, sample_count: closed.sample_count, bytes: closed.bytes });
+            let mut collect = |block| {
+                batch.push(block);
                 if batch.len() == BATCH {
                     // A closed channel: the writer has failed, and the rest is cut in vain but briefly.
                     let _ = sender.blocking_send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
                 }
-            });
+            };
+            head.visit_past(&head.take_past(), &mut collect);
+            if let Some(until) = until {
+                head.visit_closed_blocks(until, &mut collect);
+            }
             let _ = sender.blocking_send(batch);
         });
         let mut written = 0;
         while let Some(batch) = batches.recv().await {
-            written += batch.len();
-            window.write(batch).await?;
+            written += merge(writer, horizons, batch).await?;
         }
         match cut.await {
             Ok(()) => Ok(written),
             Err(error) => Err(StoreError::Damaged { what: "memory tier", reason: error.to_string() }),
         }
     }
+}
+
+/// Gives late samples back when they could not be written, also when the work is dropped halfway.
+struct PastGuard<'a> {
+    head: &'a Head,
+    is_written: bool,
+}
+
+impl PastGuard<'_> {
+    fn written(mut self) {
+        self.is_written = true;
+        self.head.past_written();
+    }
+}
+
+impl Drop for PastGuard<'_> {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.head.return_past();
+        }
+    }
+}
+
+/// Which windows have raw chunks, and which are thinned.
+pub(super) async fn horizons(
+    store: &Store,
+    raw_kept: Option<Duration>,
+    now: Timestamp,
+) -> Result<Horizons, StoreError> {
+    let thinned_until = store.thinned_until().await?.unwrap_or(Timestamp::MIN);
+    // A partition is dropped whole.
+    let raw_from = raw_kept.map_or(Timestamp::MIN, |kept| (now - kept).floor_to(thin::DAY));
+    Ok(Horizons { raw_from, thinned_until })
 }

@@ -1,16 +1,20 @@
 //! The samples in PostgreSQL as a store of series that PromQL can ask.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::mpsc;
 
 use crate::model::{Labels, Matcher, Timestamp};
-use crate::series::{QueryError, Queryable, Select, Selection, SeriesSamples, decode_chunk};
-use crate::store::{ChunkTier, Health, Store, StoreError, StoredSeries};
+use crate::series::{CHUNK_WINDOW, Member, QueryError, Queryable, Select, Selection, SeriesSamples, decode_block};
+use crate::store::{Chunk, ChunkTier, FoundSeries, Health, Store, StoreError};
 
 /// Name in error messages and warnings.
 const NAME: &str = "PostgreSQL history";
+
+/// Most batches of chunks between PostgreSQL and the decoder.
+const BATCHES: usize = 2;
 
 /// Reads chunks: the raw ones and those thinned to 5 minutes, whose samples are some of the raw ones at their own times, so
 /// that both together are right wherever one ends.
@@ -33,32 +37,42 @@ impl History {
         }
     }
 
-    async fn select_chunks(&self, select: &Select) -> Result<Vec<StoredSeries>, QueryError> {
-        let range = (select.from, select.to);
-        let mut found: HashMap<Labels, StoredSeries> = HashMap::new();
+    /// Reads both tiers; a few megabytes are in memory beside what was decoded.
+    async fn gather(&self, select: &Select) -> Result<Gathered, QueryError> {
+        let found = self.0.find_series(&select.matchers, select.from).await.map_err(unavailable)?;
+        let label_sets: Vec<i64> = found.keys().copied().collect();
+        let mut gathered = Gathered::new(found, select);
         for tier in [ChunkTier::Raw, ChunkTier::FiveMinutes] {
-            let part =
-                self.0.select_chunks(tier, &select.matchers, range, select.sample_limit).await.map_err(unavailable)?;
-            for series in part.ok_or(QueryError::TooManySamples)? {
-                match found.get_mut(&series.labels) {
-                    Some(known) => known.chunks.extend(series.chunks),
-                    None => drop(found.insert(series.labels.clone(), series)),
+            let (sender, mut batches) = mpsc::channel::<Vec<Chunk>>(BATCHES);
+            let range = (select.from, select.to);
+            let (store, label_sets) = (&self.0, &label_sets);
+            let reading = async move { store.read_chunks(tier, label_sets, range, &sender).await.map_err(unavailable) };
+            // Owns the receiver: when decoding fails, reading ends.
+            let decoding = async move {
+                while let Some(batch) = batches.recv().await {
+                    gathered = blocking(move || gathered.take(tier, &batch)).await??;
                 }
-            }
+                Ok::<_, QueryError>(gathered)
+            };
+            let (read, decoded) = tokio::join!(reading, decoding);
+            gathered = decoded?;
+            read?;
         }
-        Ok(found.into_values().collect())
+        Ok(gathered)
     }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, QueryError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| QueryError::Unavailable { store: NAME, reason: error.to_string() })
 }
 
 impl Queryable for History {
     fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
         Box::pin(async move {
             self.check_available()?;
-            let stored = self.select_chunks(&select).await?;
-            let decoding = tokio::task::spawn_blocking(move || decode(stored, &select));
-            let decoded =
-                decoding.await.map_err(|error| QueryError::Unavailable { store: NAME, reason: error.to_string() });
-            Ok(Selection { series: decoded??, warnings: Vec::new() })
+            let gathered = self.gather(&select).await?;
+            blocking(move || gathered.finish()).await?
         })
     }
 
@@ -87,44 +101,122 @@ fn unavailable(error: StoreError) -> QueryError {
     }
 }
 
-/// Samples in the range, in all at most the limit.
-fn decode(stored: Vec<StoredSeries>, select: &Select) -> Result<Vec<SeriesSamples>, QueryError> {
-    let (mut decoded, mut samples) = (Vec::with_capacity(stored.len()), 0_usize);
-    // Series of one scrape have the same times: one column then serves them all.
-    let mut last_times: Arc<[Timestamp]> = Arc::from([]);
-    for series in stored {
-        let (times, values) = decode_series(&series, select)?;
-        if times.is_empty() {
-            continue;
-        }
-        samples = samples.saturating_add(times.len());
-        if samples > select.sample_limit {
-            return Err(QueryError::TooManySamples);
-        }
-        if *last_times != *times {
-            last_times = times.into();
-        }
-        decoded.push(SeriesSamples { labels: series.labels, times: Arc::clone(&last_times), values });
-    }
-    Ok(decoded)
+/// Samples of the series found, as they are decoded.
+struct Gathered {
+    found: HashMap<i64, Vec<FoundSeries>>,
+    range: (Timestamp, Timestamp),
+    sample_limit: usize,
+    samples: usize,
+    /// By label set and place in `found`.
+    pieces: HashMap<(i64, usize), Vec<Member>>,
+    /// Label sets and windows that have raw chunks.
+    raw: HashSet<(i64, Timestamp)>,
+    /// Windows with thinned chunks, and with raw ones of any label set.
+    windows: [BTreeSet<Timestamp>; 2],
 }
 
-fn decode_series(series: &StoredSeries, select: &Select) -> Result<(Vec<Timestamp>, Vec<f64>), QueryError> {
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    for chunk in &series.chunks {
-        let damaged = |reason: String| QueryError::Damaged { labels: series.labels.to_string(), reason };
-        let (chunk_times, chunk_values) = decode_chunk(&chunk.bytes).map_err(|error| damaged(error.to_string()))?;
-        let range =
-            chunk_times.partition_point(|at| *at < select.from)..chunk_times.partition_point(|at| *at <= select.to);
-        times.extend_from_slice(&chunk_times[range.clone()]);
-        values.extend_from_slice(&chunk_values[range]);
+impl Gathered {
+    fn new(found: HashMap<i64, Vec<FoundSeries>>, select: &Select) -> Self {
+        Self {
+            found,
+            range: (select.from, select.to),
+            sample_limit: select.sample_limit,
+            samples: 0,
+            pieces: HashMap::new(),
+            raw: HashSet::new(),
+            windows: Default::default(),
+        }
     }
-    if times.is_sorted_by(|a, b| a < b) {
-        return Ok((times, values));
+
+    /// Decodes some chunks. Raw ones come first: of a window that has them thinned samples are not needed.
+    fn take(mut self, tier: ChunkTier, chunks: &[Chunk]) -> Result<Self, QueryError> {
+        for chunk in chunks {
+            let Some(wanted) = self.found.get(&chunk.label_set) else { continue };
+            let is_wanted = |metric: &str, bucket: &str| {
+                wanted.iter().any(|series| series.metric == metric && series.bucket == bucket)
+            };
+            let block = decode_block(&chunk.bytes, is_wanted).map_err(|error| QueryError::Damaged {
+                labels: wanted.first().map(|series| series.labels.to_string()).unwrap_or_default(),
+                reason: error.to_string(),
+            })?;
+            if tier == ChunkTier::Raw {
+                self.raw.insert((chunk.label_set, chunk.from));
+                self.windows[1].insert(chunk.from);
+            } else {
+                self.windows[0].extend(windows_between(self.range.0.max(chunk.from), self.range.1.min(chunk.to)));
+            }
+            for (i, series) in wanted.iter().enumerate() {
+                let Some(member) = block.get(&(series.metric.clone(), series.bucket.clone())) else { continue };
+                let Some(member) = within(member, self.range) else { continue };
+                let is_raw = |at: Timestamp| self.raw.contains(&(chunk.label_set, at.floor_to(CHUNK_WINDOW)));
+                if tier == ChunkTier::FiveMinutes && member.times.iter().all(|at| is_raw(*at)) {
+                    continue;
+                }
+                self.samples = self.samples.saturating_add(member.values.len());
+                self.pieces.entry((chunk.label_set, i)).or_default().push(member);
+            }
+            // Thinned samples of windows with raw ones count twice until they are merged: at most one in twenty.
+            if self.samples / 2 > self.sample_limit {
+                return Err(QueryError::TooManySamples);
+            }
+        }
+        Ok(self)
     }
-    // Chunks overlap: each time once, the value of the first chunk that has it.
-    let mut order: Vec<usize> = (0..times.len()).collect();
-    order.sort_by_key(|i| times[*i]); // stable
-    order.dedup_by_key(|i| times[*i]);
-    Ok((order.iter().map(|i| times[*i]).collect(), order.iter().map(|i| values[*i]).collect()))
+
+    fn finish(self) -> Result<Selection, QueryError> {
+        let (mut series, mut samples) = (Vec::with_capacity(self.pieces.len()), 0_usize);
+        // Series of one scrape have the same times: one column then serves them all.
+        let mut last_times: Arc<[Timestamp]> = Arc::from([]);
+        for ((label_set, i), mut pieces) in self.pieces {
+            let Some(found) = self.found.get(&label_set).and_then(|found| found.get(i)) else { continue };
+            pieces.sort_by_key(|piece| piece.times.first().copied());
+            let Member { times, values } = joined(pieces);
+            samples = samples.saturating_add(values.len());
+            if samples > self.sample_limit {
+                return Err(QueryError::TooManySamples);
+            }
+            if *last_times != *times {
+                last_times = times;
+            }
+            series.push(SeriesSamples { labels: found.labels.clone(), times: Arc::clone(&last_times), values });
+        }
+        let thinned_alone = self.windows[0].iter().rfind(|window| !self.windows[1].contains(*window));
+        let thinned_until = thinned_alone.map(|window| *window + CHUNK_WINDOW);
+        Ok(Selection { series, warnings: Vec::new(), thinned_until })
+    }
+}
+
+/// The windows that have a moment in `[from, to]`.
+fn windows_between(from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
+    std::iter::successors(Some(from.floor_to(CHUNK_WINDOW)), |window| Some(*window + CHUNK_WINDOW))
+        .take_while(move |window| *window <= to)
+}
+
+/// The samples in the range; `None` without any.
+fn within(member: &Member, (from, to): (Timestamp, Timestamp)) -> Option<Member> {
+    let range = member.times.partition_point(|at| *at < from)..member.times.partition_point(|at| *at <= to);
+    if range.is_empty() {
+        return None;
+    }
+    if range.len() == member.times.len() {
+        return Some(member.clone());
+    }
+    Some(Member { times: member.times[range.clone()].into(), values: member.values[range].to_vec() })
+}
+
+/// Pieces, sorted by their first sample, as one; each time once.
+fn joined(mut pieces: Vec<Member>) -> Member {
+    if pieces.len() == 1
+        && let Some(only) = pieces.pop()
+    {
+        return only;
+    }
+    let mut samples: Vec<(Timestamp, f64)> =
+        pieces.iter().flat_map(|piece| piece.times.iter().copied().zip(piece.values.iter().copied())).collect();
+    if !samples.is_sorted_by(|a, b| a.0 < b.0) {
+        samples.sort_by_key(|(at, _)| *at);
+        samples.dedup_by_key(|(at, _)| *at);
+    }
+    let (times, values): (Vec<Timestamp>, Vec<f64>) = samples.into_iter().unzip();
+    Member { times: times.into(), values }
 }

@@ -17,7 +17,7 @@ use super::{LAST_PASS_LIMIT, PartStatus, limited};
 use crate::clock::Clock;
 use crate::model::Timestamp;
 use crate::notify::{Delivery, LogEntry, Record};
-use crate::store::{NewNotification, NotifyLogEntry, Store, StoreError};
+use crate::store::{NewNotification, NotificationFate, NotifyLogEntry, Store, StoreError, StoredNotification};
 
 /// How long the dispatcher's patience lasts is its own matter; a row that takes longer than this will not help it.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -49,6 +49,70 @@ pub struct OutboxPersist {
     outcomes: VecDeque<Outcome>,
 }
 
+/// One notification of the outbox, for people.
+#[derive(Clone, Debug)]
+pub struct OutboxEntry {
+    /// Its number.
+    pub id: i64,
+    /// The delivery.
+    pub delivery: Delivery,
+    /// What became of it.
+    pub fate: NotificationFate,
+    /// When it was delivered or given up.
+    pub ended_at: Option<Timestamp>,
+    /// Flushes for which it was tried in vain.
+    pub attempts: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+}
+
+/// The outbox to be read. Clones share the connections.
+#[derive(Clone)]
+pub struct OutboxReader(Store);
+
+impl OutboxReader {
+    /// Reads the outbox of `store`.
+    pub fn new(store: Store) -> Self {
+        Self(store)
+    }
+
+    /// The newest notifications of which this became, or all of them; newest first.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away.
+    pub async fn list(&self, fate: Option<NotificationFate>, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let stored = limited(WRITE_LIMIT, "read the outbox", self.0.listed_notifications(fate, limit)).await?;
+        Ok(stored.into_iter().map(entry).collect())
+    }
+
+    /// One notification.
+    ///
+    /// # Errors
+    /// When PostgreSQL is away.
+    pub async fn get(&self, id: i64) -> Result<Option<OutboxEntry>, StoreError> {
+        Ok(limited(WRITE_LIMIT, "read a notification", self.0.notification(id)).await?.map(entry))
+    }
+}
+
+fn entry(stored: StoredNotification) -> OutboxEntry {
+    let fate = stored.fate();
+    let StoredNotification { id, notification, attempts, sent_at, given_up_at, last_error, next_attempt_at: _ } =
+        stored;
+    OutboxEntry { id, delivery: delivery(notification), fate, ended_at: sent_at.or(given_up_at), attempts, last_error }
+}
+
+fn delivery(stored: NewNotification) -> Delivery {
+    let NewNotification { dedup_key, receiver, integration, group_key, payload, created_at } = stored;
+    Delivery {
+        id: dedup_key,
+        receiver,
+        integration: integration.parse().unwrap_or(0),
+        group_key,
+        payload: format!("{payload}\n"),
+        created_at,
+    }
+}
+
 /// What an earlier process left: deliveries to make again, and what receivers know.
 #[derive(Debug, Default)]
 pub struct OutboxRestored {
@@ -66,16 +130,8 @@ pub struct OutboxRestored {
 pub async fn restore_outbox(store: &Store, now: Timestamp) -> Result<OutboxRestored, StoreError> {
     let mut restored = OutboxRestored::default();
     for stored in store.pending_notifications(now, UNFINISHED_MAX).await? {
-        let NewNotification { dedup_key, receiver, integration, group_key, payload, created_at } = stored.notification;
-        restored.rows.insert(dedup_key.clone(), stored.id);
-        restored.unfinished.push(Delivery {
-            id: dedup_key,
-            receiver,
-            integration: integration.parse().unwrap_or(0),
-            group_key,
-            payload: format!("{payload}\n"),
-            created_at,
-        });
+        restored.rows.insert(stored.notification.dedup_key.clone(), stored.id);
+        restored.unfinished.push(delivery(stored.notification));
     }
     let log = store.notify_log().await?;
     restored.log = log.into_iter().filter(|entry| entry.expires_at > now).filter_map(log_entry).collect();

@@ -1,15 +1,19 @@
-//! Brings memory back at start: samples from the journal, and the minutes that may still grow.
+//! Brings memory back at start: samples from the journal, and edge minutes counted from them again.
+//!
+//! In: the journal, stored edge minutes, and up to where these are complete. Out: the memory tier and the rollup as they
+//! were. Invariant: of a minute that may still grow, memory holds what the samples tell, and the store no more than that.
 
 use std::time::{Duration, Instant};
 
 use crate::model::Timestamp;
-use crate::rollup::Rollup;
+use crate::rollup::{MAX_GAP, Replay, Rollup};
 use crate::series::{CHUNK_WINDOW, Head};
 use crate::store::{JournalEntry, RollupTier, Store, StoreError};
 
 /// Journal entries read at once; the next ones are read while these are replayed.
 const PAGE: u32 = 128;
-/// Minutes before now that may still be counted in.
+const MINUTE: Duration = Duration::from_secs(60);
+/// Without samples to count again, minutes before now that are taken up as they are stored.
 const OPEN_MINUTES: Duration = Duration::from_secs(180);
 
 /// How far a restore has got.
@@ -30,13 +34,27 @@ pub struct Restored {
     pub progress: RestoreProgress,
     /// Journal entries that could not be read, and why the first could not.
     pub unreadable: (u64, Option<String>),
-    /// Edge minutes taken up again.
+    /// Stored edge minutes that were looked at.
     pub edge_minutes: usize,
+    /// Stored edge minutes that no sample tells of, so that they were deleted.
+    pub edge_minutes_deleted: usize,
+    /// The first edge minute that memory holds whole.
+    pub edges_whole_from: Option<Timestamp>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Restores samples and open edge minutes. Call it before anything is appended.
+/// How memory was.
+#[derive(Clone, Copy, Debug)]
+pub struct Before {
+    /// How long edge minutes may grow: `rollup.keep`.
+    pub keep: Duration,
+    /// Whether targets were scraped by the same rules: then a series that is new now counted from zero since the last
+    /// scrape of its target.
+    pub has_same_settings: bool,
+}
+
+/// Restores samples and edge minutes. Call it before anything is appended.
 ///
 /// Samples before the last boundary are in chunks and are not cut again. An entry that cannot be read is counted and
 /// passed over, with those of its epoch that need it.
@@ -46,30 +64,33 @@ pub struct Restored {
 pub async fn restore(
     store: &Store,
     head: &Head,
-    rollup: &Rollup,
+    (rollup, before): (&Rollup, Before),
     now: Timestamp,
     mut on_progress: impl FnMut(RestoreProgress),
 ) -> Result<Restored, StoreError> {
     let start = Instant::now();
-    match store.chunked_until().await? {
-        Some(until) if until > now + CHUNK_WINDOW => {
-            // Believing it would keep samples from chunks until then; chunks cut twice do no harm.
-            tracing::warn!("samples are marked as stored until {until}, which is yet to come: was the clock wrong?");
-        }
-        Some(until) => head.mark_chunked(until),
-        None => {}
+    let chunked_until = chunked_until(store, now).await?;
+    if let Some(until) = chunked_until {
+        head.mark_chunked(until);
     }
+    let mut counting = rollup.replay(first_minute(store, chunked_until, now, before.keep).await?);
     let mut restored = Restored::default();
     restored.progress.entries_total = store.journal_size().await?.0;
+    let past_written = store.past_written().await?;
     let mut page = store.journal_page(0, PAGE).await?;
     while let Some(last) = page.last() {
         let after = last.seq;
         let replaying = tokio::task::spawn_blocking({
             let head = head.clone();
-            move || replay(&head, &page)
+            move || {
+                let replayed = replay(&head, &mut counting, (&page, past_written));
+                (replayed, counting)
+            }
         });
         let (replayed, next) = tokio::join!(replaying, store.journal_page(after, PAGE));
         let replayed = replayed.map_err(|error| StoreError::Damaged { what: "journal", reason: error.to_string() })?;
+        let (replayed, given_back) = replayed;
+        counting = given_back;
         restored.progress.entries += replayed.entries;
         restored.progress.samples += replayed.samples;
         restored.unreadable.0 += replayed.unreadable;
@@ -78,7 +99,7 @@ pub async fn restore(
         page = next?;
     }
     head.finish_replay();
-    restored.edge_minutes = restore_edges(store, rollup, now).await?;
+    restore_edges(store, counting, (before, now), &mut restored).await?;
     restored.took = start.elapsed();
     if let (count @ 1.., Some(reason)) = &restored.unreadable {
         tracing::error!("{count} journal entries cannot be read, their samples are lost: {reason}");
@@ -94,10 +115,12 @@ struct Replayed {
     first_error: Option<String>,
 }
 
-fn replay(head: &Head, page: &[JournalEntry]) -> Replayed {
+/// Samples of entries after `past_written` that came late may be in no chunk yet.
+fn replay(head: &Head, counting: &mut Replay, (page, past_written): (&[JournalEntry], i64)) -> Replayed {
     let mut replayed = Replayed { entries: page.len() as u64, ..Replayed::default() };
     for row in page {
-        match head.replay(&row.entry.bytes) {
+        let count = |at, samples: &[_]| counting.row(at, samples, |series| head.labels(series));
+        match head.replay_to(&row.entry.bytes, row.seq <= past_written, count) {
             Ok(samples) => replayed.samples += samples as u64,
             Err(error) => {
                 replayed.unreadable += 1;
@@ -108,11 +131,57 @@ fn replay(head: &Head, page: &[JournalEntry]) -> Replayed {
     replayed
 }
 
-/// A minute is written as a whole: what the last process counted in the running minute must be in memory before this one
-/// writes it, or it would be lost.
-async fn restore_edges(store: &Store, rollup: &Rollup, now: Timestamp) -> Result<usize, StoreError> {
-    let minutes = store.edges(RollupTier::Minutes, now - OPEN_MINUTES, Timestamp::MAX).await?;
-    let count = minutes.len();
-    minutes.into_iter().for_each(|minute| rollup.add(minute));
-    Ok(count)
+/// Up to where samples are in chunks.
+async fn chunked_until(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let until = store.chunked_until().await?;
+    if let Some(until) = until.filter(|until| *until > now + CHUNK_WINDOW) {
+        // Believing it would keep samples from chunks until then; chunks cut twice do no harm.
+        tracing::warn!("samples are marked as stored until {until}, which is yet to come: was the clock wrong?");
+        return Ok(None);
+    }
+    Ok(until)
+}
+
+/// The first minute to count again: what is older is written and did not change any more, or lacks samples.
+async fn first_minute(
+    store: &Store,
+    chunked_until: Option<Timestamp>,
+    now: Timestamp,
+    keep: Duration,
+) -> Result<Timestamp, StoreError> {
+    let written = store.edges_complete_until().await?;
+    let kept = (now - keep).floor_to(MINUTE);
+    let first = written.map_or(kept, |written| written.min(kept));
+    // The journal is trimmed up to the chunks; before a minute the last sample of each series is needed too.
+    let in_journal = chunked_until.map(|until| (until + MAX_GAP + MINUTE - Duration::from_millis(1)).floor_to(MINUTE));
+    Ok(in_journal.map_or(first, |in_journal| first.max(in_journal)))
+}
+
+/// Compares what is stored with what was counted again. A minute is written as a whole: what cannot be counted again must
+/// be in memory before this process writes it, or it would be lost.
+async fn restore_edges(
+    store: &Store,
+    mut counting: Replay,
+    (before, now): (Before, Timestamp),
+    restored: &mut Restored,
+) -> Result<(), StoreError> {
+    let open = (now - OPEN_MINUTES).floor_to(MINUTE);
+    if counting.newest().is_none() {
+        counting.raise_floor(open);
+    }
+    let floor = counting.floor();
+    let stored = store.edges(RollupTier::Minutes, floor, Timestamp::MAX).await?;
+    restored.edge_minutes = stored.len();
+    let mut unfounded = Vec::new();
+    for minute in stored {
+        let key = (minute.edge.clone(), minute.minute);
+        if !counting.take_up(minute) {
+            unfounded.push(key);
+        }
+    }
+    restored.edge_minutes_deleted = unfounded.len();
+    store.delete_edge_minutes(&unfounded).await?;
+    counting.finish(now, before.has_same_settings);
+    restored.edges_whole_from = Some(floor);
+    Ok(())
 }

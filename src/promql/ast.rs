@@ -87,7 +87,7 @@ impl Text {
 }
 
 /// One node and where it stands.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Node {
     pub kind: Kind,
     pub span: Span,
@@ -96,7 +96,7 @@ pub(crate) struct Node {
     pub fixed: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum Kind {
     Number { value: f64, is_duration: bool },
     Text(Text),
@@ -112,7 +112,7 @@ pub(crate) enum Kind {
 /// `name{matchers}[range] @ at offset offset`.
 #[derive(Clone, Debug)]
 pub(crate) struct VectorSelector {
-    /// Which selector of the expression, from left to right.
+    /// Which selector of the expression; from 0, without gaps.
     pub id: usize,
     pub name: Option<String>,
     pub matchers: Arc<[Matcher]>,
@@ -121,7 +121,7 @@ pub(crate) struct VectorSelector {
     pub at: Option<At>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Subquery {
     pub inner: Node,
     pub range_ms: i64,
@@ -130,7 +130,9 @@ pub(crate) struct Subquery {
     pub at: Option<At>,
 }
 
-#[derive(Clone, Debug)]
+/// Operators bind to the left, so that a long `a or b or c …` is a tree with a deep left side: what walks the tree goes
+/// down it in a loop ([`Node::chain`]), and so does its end.
+#[derive(Debug)]
 pub(crate) struct Binary {
     pub op: BinaryOp,
     pub left: Node,
@@ -159,7 +161,7 @@ pub(crate) enum Group {
     OneToMany,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Aggregate {
     pub op: AggregateOp,
     pub inner: Node,
@@ -252,12 +254,55 @@ impl AggregateOp {
     }
 }
 
+impl Drop for Binary {
+    /// Takes a chain apart from its last operator to its first, instead of recursing once for each.
+    fn drop(&mut self) {
+        let nothing = || Kind::Number { value: 0.0, is_duration: false };
+        let mut next = std::mem::replace(&mut self.left.kind, nothing());
+        while let Kind::Binary(binary) = &mut next {
+            next = std::mem::replace(&mut binary.left.kind, nothing());
+        }
+    }
+}
+
 impl Node {
+    /// The leftmost operand of a chain of operators, and the operators above it from the first to the last. Of any other
+    /// node itself and none.
+    pub fn chain(&self) -> (&Node, Vec<(&Node, &Binary)>) {
+        let (mut first, mut links) = (self, Vec::new());
+        while let Kind::Binary(binary) = &first.kind {
+            links.push((first, &**binary));
+            first = &binary.left;
+        }
+        links.reverse();
+        (first, links)
+    }
+
     /// The node inside any parentheses.
     pub fn unwrapped(&self) -> &Node {
         match &self.kind {
             Kind::Paren(inner) => inner.unwrapped(),
             _ => self,
+        }
+    }
+
+    /// Levels of nodes from here down, each operator of a chain counted.
+    pub fn levels(&self) -> usize {
+        1 + match &self.kind {
+            Kind::Number { .. } | Kind::Text(_) | Kind::Selector(_) => 0,
+            Kind::Subquery(subquery) => subquery.inner.levels(),
+            Kind::Paren(inner) | Kind::Unary { inner, .. } => inner.levels(),
+            Kind::Binary(_) => {
+                let (first, links) = self.chain();
+                let count = links.len();
+                let of_right = |(i, (_, binary)): (usize, &(&Node, &Binary))| binary.right.levels() + count - i - 1;
+                let deepest = links.iter().enumerate().map(of_right).max().unwrap_or(0);
+                deepest.max(first.levels() + count - 1)
+            }
+            Kind::Aggregate(aggregate) => {
+                aggregate.inner.levels().max(aggregate.param.as_ref().map_or(0, Node::levels))
+            }
+            Kind::Call { args, .. } => args.iter().map(Node::levels).max().unwrap_or(0),
         }
     }
 
@@ -267,7 +312,10 @@ impl Node {
             Kind::Number { .. } | Kind::Text(_) | Kind::Selector(_) => false,
             Kind::Subquery(_) => true,
             Kind::Paren(inner) | Kind::Unary { inner, .. } => inner.has_subquery(),
-            Kind::Binary(binary) => binary.left.has_subquery() || binary.right.has_subquery(),
+            Kind::Binary(_) => {
+                let (first, links) = self.chain();
+                first.has_subquery() || links.iter().any(|(_, binary)| binary.right.has_subquery())
+            }
             Kind::Aggregate(aggregate) => {
                 aggregate.inner.has_subquery() || aggregate.param.as_ref().is_some_and(Node::has_subquery)
             }
@@ -282,9 +330,10 @@ impl Node {
             Kind::Selector(selector) => visit(selector),
             Kind::Subquery(subquery) => subquery.inner.each_selector(visit),
             Kind::Paren(inner) | Kind::Unary { inner, .. } => inner.each_selector(visit),
-            Kind::Binary(binary) => {
-                binary.left.each_selector(visit);
-                binary.right.each_selector(visit);
+            Kind::Binary(_) => {
+                let (first, links) = self.chain();
+                first.each_selector(visit);
+                links.iter().for_each(|(_, binary)| binary.right.each_selector(visit));
             }
             Kind::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {

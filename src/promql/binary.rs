@@ -3,14 +3,16 @@
 use super::ast::{Binary, BinaryOp, Group, Matching};
 use super::error::EvalError;
 use super::eval::{Evaluator, Operand, unreachable_kind};
-use super::table::{ABSENT, Grid, Key, Names, Ordinals, Projection, Table, Table64, is_absent};
+use super::table::{ABSENT, Key, Names, Ordinals, Projection, Table, Table64, is_absent};
 use crate::model::{Labels, METRIC_NAME};
 
-/// Evaluates an operator.
-pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, node: &'a Binary, grid: Grid) -> Result<Operand<'a>, EvalError> {
-    let left = evaluator.eval(&node.left, grid)?;
-    let right = evaluator.eval(&node.right, grid)?;
-    Ok(match (left, right) {
+/// Applies an operator to its evaluated sides.
+pub(super) fn eval<'a>(
+    evaluator: &Evaluator<'a>,
+    node: &Binary,
+    sides: (Operand<'a>, Operand<'a>),
+) -> Result<Operand<'a>, EvalError> {
+    Ok(match sides {
         (Operand::Scalar(left), Operand::Scalar(right)) => {
             Operand::Scalar(left.iter().zip(&right).map(|(l, r)| scalar_result(node.op, *l, *r)).collect())
         }

@@ -11,30 +11,49 @@ use super::ast::{
 use super::error::ParseError;
 use super::functions::Rule;
 use super::info;
-use super::survey::{Fact, Leaf, Survey};
+use super::survey::{Fact, Leaf, Piece, Survey};
 use crate::model::{METRIC_NAME, Matcher};
 
-/// Builds the tree of `query`; also says what experimental thing it uses first.
+/// A tree and what is known of it.
+pub(super) struct Built {
+    pub root: Node,
+    /// The first use of something experimental.
+    pub experimental: Option<ParseError>,
+    pub nodes: usize,
+}
+
+/// Builds the tree of `query`.
 ///
 /// # Errors
 /// The first syntax or type error.
-pub(super) fn build(query: &str) -> Result<(Node, Option<ParseError>), ParseError> {
-    let Survey { facts, plain, experimental } = super::survey::survey(query)?;
-    let tree = parser::parse(&plain).map_err(|message| ParseError::new(query, 0, message))?;
-    let mut builder = Builder { facts: facts.into_iter(), selectors: 0 };
-    let root = builder.node(&tree).filter(|_| builder.facts.next().is_none());
-    match root {
-        Some(root) => Ok((root, experimental)),
-        None => Err(ParseError::new(query, 0, format!("cannot read the shape of this expression (read as{plain})"))),
+pub(super) fn build(query: &str) -> Result<Built, ParseError> {
+    let Survey { pieces, whole, experimental } = super::survey::survey(query)?;
+    let mut builder = Builder { facts: Vec::new().into_iter(), pieces: Vec::with_capacity(pieces.len()), selectors: 0 };
+    let nodes = whole.facts.len() + pieces.iter().map(|piece| piece.facts.len()).sum::<usize>();
+    for piece in pieces {
+        let node = builder.piece(query, piece)?;
+        builder.pieces.push(Some(node));
     }
+    Ok(Built { root: builder.piece(query, whole)?, experimental, nodes })
 }
 
 struct Builder {
     facts: std::vec::IntoIter<Fact>,
+    /// Nodes of the pieces so far, each until the piece that refers to it takes it.
+    pieces: Vec<Option<Node>>,
     selectors: usize,
 }
 
 impl Builder {
+    fn piece(&mut self, query: &str, Piece { facts, plain }: Piece) -> Result<Node, ParseError> {
+        let tree = parser::parse(&plain).map_err(|message| ParseError::new(query, 0, message))?;
+        self.facts = facts.into_iter();
+        let node = self.node(&tree).filter(|_| self.facts.next().is_none());
+        node.ok_or_else(|| {
+            ParseError::new(query, 0, format!("cannot read the shape of this expression (read as{plain})"))
+        })
+    }
+
     fn node(&mut self, expr: &parser::Expr) -> Option<Node> {
         use parser::Expr::{
             Aggregate, Binary, Call, MatrixSelector, NumberLiteral, Paren, StringLiteral, Subquery, Unary,
@@ -60,6 +79,7 @@ impl Builder {
     fn leaf(&mut self) -> Option<Node> {
         let fact = self.facts.next()?;
         let (kind, fixed) = match &fact.leaf {
+            Leaf::Piece(at) => return self.pieces.get_mut(*at)?.take(),
             Leaf::Number(value, is_duration) => (Kind::Number { value: *value, is_duration: *is_duration }, true),
             Leaf::Text(text) => (Kind::Text(text.clone()), true),
             Leaf::Selector { name, matchers, range_ms, time } => {

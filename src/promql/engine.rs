@@ -23,7 +23,7 @@ use super::plan::{self, Asked, Selected, Want};
 use super::table::{Grid, Key, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
 use crate::model::{Labels, Timestamp};
-use crate::series::{Queryable, SeriesSamples};
+use crate::series::{Queryable, Selection, SeriesSamples};
 use crate::units::PromDuration;
 
 /// Evaluations that touch fewer samples than this run where they are; larger ones on a blocking thread.
@@ -47,8 +47,8 @@ pub struct Config {
     pub max_samples: usize,
     /// Queries that run at once; others wait. Default 20.
     pub concurrency: usize,
-    /// Step of subqueries that name none; the app sets it to `global.evaluation_interval`. Default 1m.
-    pub default_subquery_step: PromDuration,
+    /// Step of subqueries that name none. Default: `global.evaluation_interval`, and 1m where there is none.
+    pub default_subquery_step: Option<PromDuration>,
 }
 
 impl Default for Config {
@@ -61,8 +61,14 @@ impl Default for Config {
             timeout: minutes(2),
             max_samples: 50_000_000,
             concurrency: 20,
-            default_subquery_step: minutes(1),
+            default_subquery_step: None,
         }
+    }
+}
+
+impl Config {
+    fn subquery_step_ms(&self) -> i64 {
+        self.default_subquery_step.map_or(60_000, PromDuration::as_millis).max(1)
     }
 }
 
@@ -212,25 +218,28 @@ impl Engine {
         self.check_enabled(expr)?;
         let config = &self.0.config;
         let timeout = options.timeout.map_or(config.timeout.get(), |timeout| timeout.min(config.timeout.get()));
-        let deadline = Instant::now() + timeout;
+        let began = Instant::now();
+        let deadline = began + timeout;
         let timed_out = |place| move |_| EvalError::Timeout(place);
         let turn = tokio::time::timeout_at(deadline, self.0.turns.acquire()).await;
         let _turn = turn.map_err(timed_out("query queue"))?.map_err(|_| EvalError::Canceled("query queue"))?;
 
+        let turned = Instant::now();
         let lookback = options.lookback_delta.unwrap_or(config.lookback_delta.get());
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4).max(1);
-        let default_step_ms = config.default_subquery_step.as_millis().max(1);
-        let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, default_step_ms);
+        let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, config.subquery_step_ms());
         let selecting = select_all(store, &wants, config.max_samples, options.cache.as_deref());
         let selected = tokio::time::timeout_at(deadline, selecting).await.map_err(timed_out("query execution"))??;
 
+        let selected_at = Instant::now();
         let canceled = Arc::new(AtomicBool::new(false));
         let times = Times { asked, lookback_ms, deadline, canceled: Arc::clone(&canceled) };
         let grid = asked.grid;
-        let (context, mut annotations, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
+        let (context, mut annotations, mut stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
         let _cancel = CancelOnDrop(canceled);
-        let is_small = stats.samples_loaded + stats.series_loaded * grid.steps < INLINE_SAMPLES;
-        let (value, found) = if is_small && !expr.root().has_subquery() {
+        let cells = (stats.series_loaded + expr.nodes()).saturating_mul(grid.steps);
+        let is_small = stats.samples_loaded.saturating_add(cells) < INLINE_SAMPLES;
+        let (value, found, peak) = if is_small && !expr.root().has_subquery() {
             evaluate(&context, expr.root(), grid, mode)?
         } else {
             let root = expr.root_arc();
@@ -239,6 +248,9 @@ impl Engine {
         };
         let Annotations { mut warnings, infos, .. } = found;
         annotations.warnings.append(&mut warnings);
+        stats.samples_peak = peak;
+        (stats.queued, stats.selecting) = (turned - began, selected_at - turned);
+        stats.evaluating = selected_at.elapsed();
         Ok(Answer { value, warnings: annotations.warnings, infos, stats })
     }
 }
@@ -260,13 +272,17 @@ fn assemble(
     selected: &[Arc<Selected>],
 ) -> Result<(Context, Annotations, Stats), EvalError> {
     let mut inputs: Vec<Arc<[SeriesSamples]>> = vec![Arc::from([]); selectors];
+    let mut thinned_until_ms = vec![i64::MIN; selectors];
     let mut annotations = Annotations::default();
     let mut stats = Stats::default();
     for (want, selected) in wants.iter().zip(selected) {
         stats.series_loaded += selected.series.len();
         stats.samples_loaded += selected.series.iter().map(|series| series.values.len()).sum::<usize>();
         selected.warnings.iter().for_each(|warning| annotations.add_warning(warning.clone()));
-        want.selectors.iter().for_each(|id| inputs[*id] = Arc::clone(&selected.series));
+        for id in &want.selectors {
+            inputs[*id] = Arc::clone(&selected.series);
+            thinned_until_ms[*id] = selected.thinned_until.map_or(i64::MIN, Timestamp::as_millis);
+        }
     }
     if stats.samples_loaded > config.max_samples {
         return Err(EvalError::TooManySamples("query execution"));
@@ -274,10 +290,11 @@ fn assemble(
     let context = Context {
         query: expr.query(),
         inputs,
+        thinned_until_ms,
         start_ms: times.asked.grid.start,
         end_ms: times.asked.end_ms,
         lookback_ms: times.lookback_ms,
-        default_step_ms: config.default_subquery_step.as_millis().max(1),
+        default_step_ms: config.subquery_step_ms(),
         names: if config.delayed_name_removal { Names::DropAtEnd } else { Names::DropAtOnce },
         sample_limit: config.max_samples,
         samples_loaded: stats.samples_loaded,
@@ -295,14 +312,15 @@ pub(super) fn run_at_once(
     select: impl Fn(&Want) -> Vec<SeriesSamples>,
 ) -> Result<Answer, EvalError> {
     let lookback_ms = config.lookback_delta.as_millis().max(1);
-    let default_step_ms = config.default_subquery_step.as_millis().max(1);
-    let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, default_step_ms);
-    let selected: Vec<Arc<Selected>> =
-        wants.iter().map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new() })).collect();
+    let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, config.subquery_step_ms());
+    let selected: Vec<Arc<Selected>> = wants
+        .iter()
+        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new(), thinned_until: None }))
+        .collect();
     let deadline = Instant::now() + config.timeout.get();
     let times = Times { asked, lookback_ms, deadline, canceled: Arc::default() };
     let (context, _, stats) = assemble(config, expr, &times, (&wants, selectors), &selected)?;
-    let (value, found) = evaluate(&context, expr.root(), asked.grid, mode)?;
+    let (value, found, _) = evaluate(&context, expr.root(), asked.grid, mode)?;
     Ok(Answer { value, warnings: found.warnings, infos: found.infos, stats })
 }
 
@@ -313,10 +331,14 @@ async fn select_all(
     cache: Option<&SelectionCache>,
 ) -> Result<Vec<Arc<Selected>>, EvalError> {
     let select = |want: &Want| {
-        let select = want.select(sample_limit);
+        let (select, widened) = (want.select(sample_limit), want.widened().map(|want| want.select(sample_limit)));
         async move {
-            let selection = store.select(select).await?;
-            Ok::<_, EvalError>(Arc::new(Selected { series: selection.series.into(), warnings: selection.warnings }))
+            let mut selection = store.select(select).await?;
+            if let (Some(widened), Some(_)) = (widened, selection.thinned_until) {
+                selection = store.select(widened).await?;
+            }
+            let Selection { series, warnings, thinned_until } = selection;
+            Ok::<_, EvalError>(Arc::new(Selected { series: series.into(), warnings, thinned_until }))
         }
     };
     try_join_all(wants.iter().map(|want| {
@@ -332,7 +354,7 @@ async fn select_all(
     .await
 }
 
-fn evaluate(context: &Context, root: &Node, grid: Grid, mode: Mode) -> Result<(Value, Annotations), EvalError> {
+fn evaluate(context: &Context, root: &Node, grid: Grid, mode: Mode) -> Result<(Value, Annotations, usize), EvalError> {
     let evaluator = Evaluator::new(context);
     let value = match (mode, root.value) {
         (Mode::Instant, ValueKind::Matrix) => raw_matrix(&evaluator, root, grid)?,
@@ -348,7 +370,8 @@ fn evaluate(context: &Context, root: &Node, grid: Grid, mode: Mode) -> Result<(V
             }
         },
     };
-    Ok((value, evaluator.annotations.into_inner()))
+    let peak = evaluator.peak();
+    Ok((value, evaluator.annotations.into_inner(), peak))
 }
 
 fn time(grid: Grid, step: usize) -> Timestamp {

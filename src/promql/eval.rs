@@ -17,6 +17,7 @@ use super::binary;
 use super::call;
 use super::error::EvalError;
 use super::table::{ABSENT, Grid, Key, Names, Table, is_absent};
+use super::widen;
 use crate::model::{Timestamp, is_stale};
 use crate::series::SeriesSamples;
 
@@ -28,6 +29,8 @@ pub(super) struct Context {
     pub query: Arc<str>,
     /// Samples of each selector, by its id.
     pub inputs: Vec<Arc<[SeriesSamples]>>,
+    /// Up to when samples of each selector are thinned, by its id.
+    pub thinned_until_ms: Vec<i64>,
     pub start_ms: i64,
     pub end_ms: i64,
     pub lookback_ms: i64,
@@ -63,6 +66,10 @@ pub(super) struct RangeVector<'a> {
     /// The window's end is fixed by `@`.
     pub at_ms: Option<i64>,
     pub span: Span,
+    /// Up to when its samples are thinned.
+    pub thinned_until_ms: i64,
+    /// Windows that begin before this are widened.
+    pub widened_until_ms: i64,
 }
 
 pub(super) struct Evaluator<'a> {
@@ -70,13 +77,21 @@ pub(super) struct Evaluator<'a> {
     pub annotations: RefCell<Annotations>,
     work: Cell<usize>,
     held: Cell<usize>,
+    /// Most of `held` and what was asked for beside it.
+    peak: Cell<usize>,
 }
 
 type Evaluated<T> = Result<T, EvalError>;
 
 impl<'a> Evaluator<'a> {
     pub fn new(context: &'a Context) -> Self {
-        Self { context, annotations: RefCell::default(), work: Cell::new(0), held: Cell::new(context.samples_loaded) }
+        let (held, peak) = (Cell::new(context.samples_loaded), Cell::new(context.samples_loaded));
+        Self { context, annotations: RefCell::default(), work: Cell::new(0), held, peak }
+    }
+
+    /// Most samples that were held at one time.
+    pub fn peak(&self) -> usize {
+        self.peak.get()
     }
 
     /// Counts work done; looks at the deadline now and then.
@@ -98,10 +113,44 @@ impl<'a> Evaluator<'a> {
 
     /// Refuses a table that is larger than what may be held.
     pub fn reserve(&self, rows: usize, steps: usize) -> Evaluated<()> {
-        if self.held.get().saturating_add(rows.saturating_mul(steps)) > self.context.sample_limit {
+        let wanted = self.held.get().saturating_add(rows.saturating_mul(steps));
+        self.peak.set(self.peak.get().max(wanted));
+        if wanted > self.context.sample_limit {
             return Err(EvalError::TooManySamples("query execution"));
         }
         self.spend(rows)
+    }
+
+    /// Counts what `operand` holds while another is evaluated, until it is [released](Self::release).
+    fn hold(&self, operand: &Operand<'_>) -> usize {
+        let size = match operand {
+            Operand::Scalar(values) => values.len(),
+            Operand::Table(table) => table.values.len(),
+            Operand::Text(_) => 0,
+        };
+        self.held.set(self.held.get().saturating_add(size));
+        size
+    }
+
+    fn release(&self, size: usize) {
+        self.held.set(self.held.get().saturating_sub(size));
+    }
+
+    /// Operators from the first to the last, in a loop: a chain may be longer than any stack.
+    fn chain(&self, node: &'a Node, grid: Grid) -> Evaluated<Operand<'a>> {
+        let (first, links) = node.chain();
+        // What does not depend on the step is evaluated once, as one node.
+        let inner = &links[..links.len().saturating_sub(1)];
+        let fixed = inner.iter().rposition(|(link, _)| link.fixed).filter(|_| grid.steps > 1);
+        let (first, rest) = fixed.map_or((first, &links[..]), |at| (links[at].0, &links[at + 1..]));
+        let mut left = self.eval(first, grid)?;
+        for (_, binary) in rest {
+            let held = self.hold(&left);
+            let right = self.eval(&binary.right, grid)?;
+            left = binary::eval(self, binary, (left, right))?;
+            self.release(held);
+        }
+        Ok(left)
     }
 
     pub fn warn(&self, message: impl Into<String>, span: Span) {
@@ -114,6 +163,8 @@ impl<'a> Evaluator<'a> {
 
     /// Evaluates `node` at every step of `grid`; what does not depend on the step is evaluated once and repeated.
     pub fn eval(&self, node: &'a Node, grid: Grid) -> Evaluated<Operand<'a>> {
+        // What is held at any time is at least one value for each step, also of what loads no sample.
+        self.reserve(1, grid.steps)?;
         let literal = matches!(node.kind, Kind::Number { .. } | Kind::Text(_));
         if !node.fixed || literal || grid.steps <= 1 {
             return self.eval_steps(node, grid);
@@ -135,7 +186,7 @@ impl<'a> Evaluator<'a> {
             Kind::Selector(selector) => self.instant_selector(selector, grid, |_, value| value).map(Operand::Table),
             Kind::Paren(inner) => self.eval(inner, grid),
             Kind::Unary { negative, inner } => self.unary(*negative, inner, grid),
-            Kind::Binary(node) => binary::eval(self, node, grid),
+            Kind::Binary(_) => self.chain(node, grid),
             Kind::Aggregate(node) => aggregate::eval(self, node, grid).map(Operand::Table),
             Kind::Call { function, args } => call::eval(self, function, args, grid),
             Kind::Subquery(_) => Err(unreachable_kind("a subquery outside a function")),
@@ -204,7 +255,7 @@ impl<'a> Evaluator<'a> {
             self.spend(grid.steps)?;
             table.push_filled(Key::new(series.labels.clone()), |row| {
                 let (times, values) = (&*series.times, &*series.values);
-                let time = |step: usize| at.unwrap_or_else(|| grid.time(step)) - selector.offset_ms;
+                let time = |step: usize| at.unwrap_or_else(|| grid.time(step)).saturating_sub(selector.offset_ms);
                 let mut next = times.partition_point(|t| t.as_millis() <= time(0));
                 let mut any = false;
                 for (step, out) in row.iter_mut().enumerate() {
@@ -213,7 +264,7 @@ impl<'a> Evaluator<'a> {
                         next += 1;
                     }
                     let Some(last) = next.checked_sub(1) else { continue };
-                    if times[last].as_millis() > t - lookback && !is_stale(values[last]) {
+                    if times[last].as_millis() > t.saturating_sub(lookback) && !is_stale(values[last]) {
                         *out = pick(times[last], values[last]);
                         any = true;
                     }
@@ -251,7 +302,9 @@ impl<'a> Evaluator<'a> {
             })
             .collect();
         let (offset_ms, at_ms) = (selector.offset_ms, self.at_ms(selector.at));
-        Ok(RangeVector { series, range_ms: selector.range_ms.unwrap_or(0), offset_ms, at_ms, span })
+        let range_ms = selector.range_ms.unwrap_or(0);
+        let thinned_until_ms = self.context.thinned_until_ms[selector.id];
+        Ok(RangeVector { series, range_ms, offset_ms, at_ms, span, thinned_until_ms, widened_until_ms: i64::MIN })
     }
 
     fn subquery(&self, subquery: &'a Subquery, span: Span, grid: Grid) -> Evaluated<RangeVector<'a>> {
@@ -272,24 +325,27 @@ impl<'a> Evaluator<'a> {
                 RangeSeries { key: table.keys[i].clone(), times: times.into(), values: values.into() }
             })
             .collect();
-        Ok(RangeVector { series, range_ms: subquery.range_ms, offset_ms: subquery.offset_ms, at_ms, span })
+        let (range_ms, offset_ms) = (subquery.range_ms, subquery.offset_ms);
+        let (thinned_until_ms, widened_until_ms) = (i64::MIN, i64::MIN);
+        Ok(RangeVector { series, range_ms, offset_ms, at_ms, span, thinned_until_ms, widened_until_ms })
     }
 }
 
 /// The steps at which the inside of a subquery is evaluated: multiples of its step in `(first − range, last]`.
 pub(super) fn subquery_grid(subquery: &Subquery, at_ms: Option<i64>, grid: Grid, default_step_ms: i64) -> Grid {
     let step = subquery.step_ms.unwrap_or(default_step_ms).max(1);
-    let first = at_ms.unwrap_or(grid.start) - subquery.offset_ms - subquery.range_ms;
-    let last = at_ms.unwrap_or(grid.end()) - subquery.offset_ms;
-    Grid::new((first.div_euclid(step) + 1) * step, last, step)
+    let first = at_ms.unwrap_or(grid.start).saturating_sub(subquery.offset_ms).saturating_sub(subquery.range_ms);
+    let last = at_ms.unwrap_or(grid.end()).saturating_sub(subquery.offset_ms);
+    Grid::new(first.div_euclid(step).saturating_add(1).saturating_mul(step), last, step)
 }
 
 /// The first and last window of each step.
 impl RangeVector<'_> {
     /// Window `(start, end]` of `step`.
     pub fn window(&self, grid: Grid, step: usize) -> (i64, i64) {
-        let end = self.at_ms.unwrap_or_else(|| grid.time(step)) - self.offset_ms;
-        (end - self.range_ms, end)
+        let end = self.at_ms.unwrap_or_else(|| grid.time(step)).saturating_sub(self.offset_ms);
+        let start = end.saturating_sub(self.range_ms);
+        (if start < self.widened_until_ms { widen::start(end, self.range_ms) } else { start }, end)
     }
 }
 

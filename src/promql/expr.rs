@@ -5,14 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ast::{Kind, Node, ValueKind};
+use super::build::Built;
 use super::error::ParseError;
-use super::{build, print, tree};
+use super::table::Grid;
+use super::{build, plan, print, tree};
 use crate::model::Matcher;
 
 pub use super::ast::At;
 
 /// Longest query, in bytes.
 pub const QUERY_LIMIT_BYTES: usize = 64 * 1024;
+/// Levels of the deepest tree that is given as JSON.
+pub const TREE_LEVELS_MAX: usize = 192;
 
 /// A parsed, typed expression.
 #[derive(Clone)]
@@ -22,6 +26,7 @@ struct Parsed {
     query: Arc<str>,
     root: Arc<Node>,
     experimental: Option<ParseError>,
+    nodes: usize,
 }
 
 /// One selector of an expression, for those who check expressions rather than run them.
@@ -49,8 +54,8 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query of {} bytes is longer than {QUERY_LIMIT_BYTES}", query.len());
         return Err(ParseError::new(query, 0, message));
     }
-    let (root, experimental) = build::build(query)?;
-    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental })))
+    let Built { root, experimental, nodes } = build::build(query)?;
+    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, nodes })))
 }
 
 impl Expr {
@@ -75,8 +80,20 @@ impl Expr {
     }
 
     /// As a JSON tree, in the shape of Prometheus' `/api/v1/parse_query`.
-    pub fn tree(&self) -> serde_json::Value {
-        tree::tree(&self.0.root)
+    ///
+    /// # Errors
+    /// When the tree is deeper than readers of JSON follow: a chain of more than [`TREE_LEVELS_MAX`] operators.
+    pub fn tree(&self) -> Result<serde_json::Value, ParseError> {
+        if self.0.root.levels() > TREE_LEVELS_MAX {
+            let message = format!("expression is deeper than {TREE_LEVELS_MAX} levels, too deep for a tree");
+            return Err(ParseError::new(&self.0.query, 0, message));
+        }
+        Ok(tree::tree(&self.0.root))
+    }
+
+    /// How many nodes it has: what evaluating it costs at each step even without samples.
+    pub(super) fn nodes(&self) -> usize {
+        self.0.nodes
     }
 
     /// The first use of an experimental function or aggregation, as the error it is where that is not enabled.
@@ -106,6 +123,16 @@ impl Expr {
             });
         });
         selectors
+    }
+
+    /// How far before the time of an evaluation the expression reads: ranges, offsets and subqueries together, `lookback`
+    /// where a selector has no range. What `@` fixes is not counted.
+    pub fn reach(&self, lookback: Duration) -> Duration {
+        let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX);
+        let asked = plan::Asked { grid: Grid { start: 0, step: 0, steps: 1 }, end_ms: 0 };
+        let (wants, _) = plan::wants(&self.0.root, asked, lookback_ms, 60_000);
+        let earliest = wants.iter().map(|want| want.from).min().unwrap_or(0).min(0);
+        Duration::from_millis(earliest.unsigned_abs() + 1)
     }
 
     /// The value of an expression that is just a number.

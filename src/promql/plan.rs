@@ -1,5 +1,6 @@
 //! What a query needs of the store: one window of time for each selector, joined where selectors read the same series.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::eval::subquery_grid;
 use super::functions::Rule;
 use super::info;
 use super::table::Grid;
+use super::widen;
 use crate::model::{METRIC_NAME, Matcher, Timestamp};
 use crate::series::{Select, SelectHint};
 
@@ -20,9 +22,16 @@ pub(super) struct Want {
     pub to: i64,
     pub hint: SelectHint,
     pub selectors: Vec<usize>,
+    /// How much earlier the samples must begin when they turn out to be thinned.
+    pub widen_ms: i64,
 }
 
 impl Want {
+    /// The same from earlier on, when thinned samples need that.
+    pub fn widened(&self) -> Option<Self> {
+        (self.widen_ms > 0).then(|| Self { from: self.from.saturating_sub(self.widen_ms), ..self.clone() })
+    }
+
     pub fn select(&self, sample_limit: usize) -> Select {
         let (from, to) = (Timestamp::from_millis(self.from), Timestamp::from_millis(self.to));
         Select { matchers: self.matchers.clone(), from, to, hint: self.hint, sample_limit }
@@ -32,13 +41,14 @@ impl Want {
     pub fn cache_key(&self) -> String {
         let mut matchers: Vec<String> = self.matchers.iter().map(Matcher::to_string).collect();
         matchers.sort_unstable();
-        format!("{}\u{0}{}\u{0}{}", self.from, self.to, matchers.join("\u{0}"))
+        format!("{}\u{0}{}\u{0}{}\u{0}{}", self.from, self.to, self.widen_ms, matchers.join("\u{0}"))
     }
 }
 
 /// The requests of an expression evaluated over `grid`, and how many selectors it has.
 pub(super) fn wants(root: &Node, asked: Asked, lookback_ms: i64, default_step_ms: i64) -> (Vec<Want>, usize) {
-    let mut planner = Planner { asked, lookback_ms, default_step_ms, wants: Vec::new(), selectors: 0 };
+    let (wants, by_matchers) = (Vec::new(), HashMap::new());
+    let mut planner = Planner { asked, lookback_ms, default_step_ms, wants, by_matchers, selectors: 0 };
     planner.node(root, asked.grid, "");
     (planner.wants, planner.selectors)
 }
@@ -55,6 +65,8 @@ struct Planner {
     lookback_ms: i64,
     default_step_ms: i64,
     wants: Vec<Want>,
+    /// Places in `wants` by the text of the matchers, so that thousands of selectors are no square of work.
+    by_matchers: HashMap<String, Vec<usize>>,
     selectors: usize,
 }
 
@@ -77,9 +89,10 @@ impl Planner {
             }
             Kind::Paren(inner) => self.node(inner, grid, function),
             Kind::Unary { inner, .. } => self.node(inner, grid, ""),
-            Kind::Binary(binary) => {
-                self.node(&binary.left, grid, "");
-                self.node(&binary.right, grid, "");
+            Kind::Binary(_) => {
+                let (first, links) = node.chain();
+                self.node(first, grid, "");
+                links.iter().for_each(|(_, binary)| self.node(&binary.right, grid, ""));
             }
             Kind::Aggregate(aggregate) => {
                 if let Some(param) = &aggregate.param {
@@ -116,17 +129,24 @@ impl Planner {
         let step = if grid.steps > 1 { Duration::from_millis(grid.step.unsigned_abs()) } else { Duration::ZERO };
         let range = Duration::from_millis(selector.range_ms.unwrap_or(0).unsigned_abs());
         let hint = SelectHint { step, range, function };
-        let near = |want: &Want| want.matchers == matchers && want.from <= to && from <= want.to;
-        match self.wants.iter_mut().find(|want| near(want)) {
-            Some(want) => {
+        let widen_ms = widen::missing_ms(function, selector.range_ms);
+        let same = self.by_matchers.entry(matchers.iter().map(|one| format!("{one}\0")).collect()).or_default();
+        let near = |want: &Want| want.from <= to && from <= want.to;
+        match same.iter().copied().find(|at| near(&self.wants[*at])) {
+            Some(at) => {
+                let want = &mut self.wants[at];
                 (want.from, want.to) = (want.from.min(from), want.to.max(to));
                 if want.hint != hint {
                     // Neither hint alone is true of both readers, so the store is told nothing it could act upon.
                     want.hint = SelectHint::default();
                 }
+                want.widen_ms = want.widen_ms.max(widen_ms);
                 want.selectors.push(selector.id);
             }
-            None => self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id] }),
+            None => {
+                same.push(self.wants.len());
+                self.wants.push(Want { matchers, from, to, hint, selectors: vec![selector.id], widen_ms });
+            }
         }
     }
 }
@@ -136,4 +156,5 @@ impl Planner {
 pub(super) struct Selected {
     pub series: Arc<[crate::series::SeriesSamples]>,
     pub warnings: Vec<String>,
+    pub thinned_until: Option<Timestamp>,
 }

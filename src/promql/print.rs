@@ -13,6 +13,8 @@ use crate::units::PromDuration;
 
 /// Lines longer than this are split.
 const LINE_WIDTH: usize = 100;
+/// What lies deeper is printed on one line: each operator of a chain indents those before it once more.
+const LEVELS_MAX: usize = 192;
 
 impl Display for Node {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -25,7 +27,11 @@ impl Display for Node {
             Kind::Subquery(subquery) => write!(f, "{}{}", subquery.inner, time_suffix(subquery)),
             Kind::Paren(inner) => write!(f, "({inner})"),
             Kind::Unary { negative, inner } => write!(f, "{}{inner}", sign(*negative)),
-            Kind::Binary(binary) => write!(f, "{} {} {}", binary.left, operator(binary), binary.right),
+            Kind::Binary(_) => {
+                let (first, links) = self.chain();
+                first.fmt(f)?;
+                links.iter().try_for_each(|(_, binary)| write!(f, " {} {}", operator(binary), binary.right))
+            }
             Kind::Aggregate(aggregate) => {
                 write!(f, "{}(", aggregation(aggregate))?;
                 if let Some(param) = &aggregate.param {
@@ -163,7 +169,8 @@ fn indent(level: usize, out: &mut String) {
 
 fn pretty_into(node: &Node, level: usize, out: &mut String) {
     let line = node.to_string();
-    if line.chars().count() <= LINE_WIDTH {
+    let too_deep = level + node.chain().1.len() > LEVELS_MAX;
+    if too_deep || line.chars().count() <= LINE_WIDTH {
         // Prometheus does not indent a subquery that fits.
         if !matches!(node.kind, Kind::Subquery(_)) {
             indent(level, out);

@@ -16,8 +16,10 @@ use super::lex::{self, Keyword, Kind, Token};
 use crate::model::Matcher;
 use crate::units::PromDuration;
 
-/// Deepest tree that is accepted; the evaluator recurses once for each level.
+/// Deepest tree that is accepted; the evaluator recurses once for each level. Chains of operators are no levels.
 const DEPTH_LIMIT: usize = 192;
+/// Operators of a chain that `promql-parser` is given at a time: its tree recurses once for each.
+const PIECE_LENGTH: usize = 64;
 
 /// What was noted of one node.
 #[derive(Debug)]
@@ -49,6 +51,16 @@ pub(super) enum Leaf {
         negative: bool,
     },
     Call(&'static Function),
+    /// What [`Survey::pieces`] holds there.
+    Piece(usize),
+}
+
+/// The beginning of a long chain of operators, cut off so that no text of many levels is left.
+#[derive(Debug)]
+pub(super) struct Piece {
+    /// Of all nodes in it, those of earlier pieces excepted.
+    pub facts: Vec<Fact>,
+    pub plain: String,
 }
 
 /// `offset` and `@` of a selector or subquery.
@@ -61,8 +73,10 @@ pub(super) struct Time {
 /// What the pass found.
 #[derive(Debug)]
 pub(super) struct Survey {
-    pub facts: Vec<Fact>,
-    pub plain: String,
+    /// Each may refer to earlier ones.
+    pub pieces: Vec<Piece>,
+    /// All the rest, which may refer to pieces.
+    pub whole: Piece,
     /// The first use of something that Prometheus has behind `--enable-feature=promql-experimental-functions`.
     pub experimental: Option<ParseError>,
 }
@@ -77,6 +91,7 @@ pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
         query,
         tokens,
         next: 0,
+        pieces: Vec::new(),
         facts: Vec::new(),
         plain: String::with_capacity(query.len()),
         type_errors: Vec::new(),
@@ -93,7 +108,11 @@ pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
     }
     match surveyor.type_errors.into_iter().next() {
         Some(error) => Err(error),
-        None => Ok(Survey { facts: surveyor.facts, plain: surveyor.plain, experimental: surveyor.experimental }),
+        None => Ok(Survey {
+            pieces: surveyor.pieces,
+            whole: Piece { facts: surveyor.facts, plain: surveyor.plain },
+            experimental: surveyor.experimental,
+        }),
     }
 }
 
@@ -101,6 +120,7 @@ struct Surveyor<'a> {
     query: &'a str,
     tokens: Vec<Token>,
     next: usize,
+    pieces: Vec<Piece>,
     facts: Vec<Fact>,
     plain: String,
     /// Reported only when there is no syntax error.
@@ -200,15 +220,32 @@ impl Surveyor<'_> {
             let at = self.peek().start;
             return Err(self.error(at, format!("expression is nested deeper than {DEPTH_LIMIT} levels")));
         }
+        let from = (self.facts.len(), self.plain.len());
         let mut left = self.unary()?;
+        // The first operand is a level below the operators that follow; those are one level together.
+        let mut operators = 0_usize;
         while let Kind::Operator(op) = self.peek().kind {
             if op.precedence() < least {
                 break;
             }
+            left.height += usize::from(operators == 0);
             left = self.binary(left, op)?;
+            operators += 1;
+            if operators.is_multiple_of(PIECE_LENGTH) {
+                self.cut_off(left, from);
+            }
         }
         self.depth -= 1;
         Ok(left)
+    }
+
+    /// Makes a piece of all since `from`, and puts a stand-in for it.
+    fn cut_off(&mut self, part: Part, (facts, plain): (usize, usize)) {
+        let piece = Piece { facts: self.facts.split_off(facts), plain: self.plain.split_off(plain) };
+        let leaf = Leaf::Piece(self.pieces.len());
+        self.pieces.push(piece);
+        self.plain(if part.value == ValueKind::Scalar { "1" } else { "x" });
+        self.facts.push(Fact { span: part.span, value: part.value, leaf });
     }
 
     fn unary(&mut self) -> Parsed<Part> {
@@ -257,7 +294,7 @@ impl Surveyor<'_> {
         let scalar = left.value == ValueKind::Scalar && right.value == ValueKind::Scalar;
         let value = if scalar { ValueKind::Scalar } else { ValueKind::Vector };
         let span = Span { start: left.span.start, end: right.span.end };
-        self.emit(span, value, left.height.max(right.height) + 1, Leaf::Tree)
+        self.emit(span, value, left.height.max(right.height + 1), Leaf::Tree)
     }
 
     fn matching(&mut self) -> Parsed<Matching> {

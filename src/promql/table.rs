@@ -32,7 +32,11 @@ impl Grid {
     /// From `start` to `end`, both inclusive.
     pub fn new(start: i64, end: i64, step: i64) -> Self {
         let step = step.max(1);
-        let steps = if end < start { 0 } else { usize::try_from((end - start) / step + 1).unwrap_or(0) };
+        let steps = if end < start {
+            0
+        } else {
+            usize::try_from(end.saturating_sub(start) / step).map_or(0, |last| last.saturating_add(1))
+        };
         Self { start, step, steps }
     }
 
@@ -42,7 +46,7 @@ impl Grid {
     }
 
     pub fn time(&self, i: usize) -> i64 {
-        self.start + self.step * i as i64
+        self.start.saturating_add(self.step.saturating_mul(i as i64))
     }
 
     pub fn end(&self) -> i64 {

@@ -8,6 +8,8 @@ mod compare;
 mod series;
 mod store;
 
+use std::collections::BTreeMap;
+
 use self::compare::{check_failure, check_notes, compare, compare_middle};
 use self::series::{parse_metric, parse_number, parse_values, unquoted};
 use self::store::Store;
@@ -17,7 +19,7 @@ use super::expr::{Expr, parse};
 use super::plan::Asked;
 use super::table::Grid;
 use super::value::Answer;
-use crate::model::Labels;
+use crate::model::{Labels, METRIC_NAME};
 use crate::units::PromDuration;
 
 pub use self::series::{Point, parse_series};
@@ -59,8 +61,12 @@ pub fn run_script(name: &str, text: &str) -> Report {
 
 /// Runs a script with other settings.
 pub fn run_script_with(name: &str, text: &str, config: &Config) -> Report {
-    let mut runner =
-        Runner { store: Store::default(), config, report: Report { name: name.to_owned(), ..Report::default() } };
+    let mut runner = Runner {
+        store: Store::default(),
+        points_left: POINT_BUDGET,
+        config,
+        report: Report { name: name.to_owned(), ..Report::default() },
+    };
     // A comment line is an empty line, so it ends a block.
     let lines: Vec<&str> =
         text.lines().map(|line| if line.trim_start().starts_with('#') { "" } else { line.trim() }).collect();
@@ -78,8 +84,13 @@ pub fn run_script_with(name: &str, text: &str, config: &Config) -> Report {
     runner.report
 }
 
+/// Most values that one script may write out: far more than tests need, and no memory is at the mercy of a line.
+const POINT_BUDGET: usize = 2_000_000;
+
 struct Runner<'a> {
     store: Store,
+    /// Values that may still be read.
+    points_left: usize,
     config: &'a Config,
     report: Report,
 }
@@ -144,14 +155,28 @@ impl Runner<'_> {
         1 + body.len()
     }
 
+    fn afford(&self) -> Result<(), String> {
+        match self.points_left {
+            0 => Err(format!("the script has more than {POINT_BUDGET} values")),
+            _ => Ok(()),
+        }
+    }
+
     fn load(&mut self, head: &str, body: &[(usize, &str)]) -> Result<(), (String, String)> {
         let step = head.split_once(char::is_whitespace).map_or("", |(_, step)| step.trim());
         let step = duration_ms(step).ok_or_else(|| ("load <step>".to_owned(), head.to_owned()))?;
+        // A series that is written twice in one block has the values of the last line.
+        let mut block = BTreeMap::new();
         for (line, text) in body {
-            let (labels, points) =
-                parse_series(text).map_err(|error| ("a series".to_owned(), format!("line {line}: {error}")))?;
-            self.store.load(labels, &points, step);
+            let read = self.afford().and_then(|()| parse_series(text));
+            let (labels, points) = read.map_err(|error| ("a series".to_owned(), format!("line {line}: {error}")))?;
+            self.points_left = self.points_left.saturating_sub(points.len());
+            block.insert(labels, points);
         }
+        if head.starts_with("load_with_nhcb") {
+            block.extend(native_twins(&block));
+        }
+        block.into_iter().for_each(|(labels, points)| self.store.load(labels, &points, step));
         Ok(())
     }
 
@@ -163,9 +188,12 @@ impl Runner<'_> {
         let mut expectation = Expectation::default();
         legacy_word(head, &mut expectation);
         for (line, text) in body {
-            expect_line(text, &mut expectation)
+            self.afford()
+                .and_then(|()| expect_line(text, &mut expectation))
                 .map_err(|error| ("an expectation".to_owned(), format!("line {line}: {error}")))?;
         }
+        let points: usize = expectation.series.iter().map(|(_, points)| points.len()).sum();
+        self.points_left = self.points_left.saturating_sub(points);
         let histograms = expectation.series.iter().any(|(_, points)| points.contains(&Point::Histogram));
         let expr = match parse(query) {
             Ok(expr) => expr,
@@ -207,6 +235,23 @@ impl Runner<'_> {
         let answer = self.run(expr, around).map_err(|error| in_range(("a result".to_owned(), error)))?;
         compare_middle(expectation, at_ms, &answer.value).map_err(in_range)
     }
+}
+
+/// Where the native histograms lie that `load_with_nhcb` makes of classic ones.
+fn native_twins(block: &BTreeMap<Labels, Vec<Point>>) -> BTreeMap<Labels, Vec<Point>> {
+    let mut twins: BTreeMap<Labels, Vec<Point>> = BTreeMap::new();
+    for (labels, points) in block {
+        let name = labels.metric_name();
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| name.strip_suffix(suffix));
+        let Some(base) = base else { continue };
+        let twin = labels.iter().filter(|(name, _)| *name != "le" && *name != METRIC_NAME);
+        let twin = twins.entry(twin.chain([(METRIC_NAME, base)]).collect()).or_default();
+        twin.resize(twin.len().max(points.len()), Point::Missing);
+        for (at, _) in points.iter().enumerate().filter(|(_, point)| matches!(point, Point::Value(_))) {
+            twin[at] = Point::Histogram;
+        }
+    }
+    twins
 }
 
 fn duration_ms(text: &str) -> Option<i64> {

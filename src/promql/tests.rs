@@ -133,7 +133,7 @@ fn refuses_deep_nesting_but_evaluates_what_it_accepts_on_half_a_worker_stack() {
     const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
     let parens = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));
     assert!(parse(&parens(5_000)).unwrap_err().message.contains("nested deeper"));
-    assert!(parse(&vec!["1"; 5_000].join("+")).unwrap_err().message.contains("nested deeper"));
+    assert!(parse(&vec!["1"; 5_000].join("^")).unwrap_err().message.contains("nested deeper"));
     assert!(parse(&"-".repeat(60_000)).is_err());
     let queries = [parens(186), vec!["x"; 186].join(" or "), format!("{}x{}", "abs(".repeat(186), ")".repeat(186))];
     let run = move || {
@@ -144,6 +144,71 @@ fn refuses_deep_nesting_but_evaluates_what_it_accepts_on_half_a_worker_stack() {
         }
     };
     std::thread::Builder::new().stack_size(WORKER_STACK_BYTES / 2).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_chain_of_operators_may_be_as_long_as_a_query() {
+    let run = || {
+        for (operand, op, values) in [("x", " or ", "0"), ("1", "+", "13000"), ("x * 2 > bool 1", " or ", "1")] {
+            let operands = 13_000.min(super::QUERY_LIMIT_BYTES / (operand.len() + op.len()));
+            let query = vec![operand; operands].join(op);
+            let expr = parse(&query).unwrap();
+            assert_eq!(parse(&expr.to_string()).unwrap().to_string(), expr.to_string(), "{operand}{op}");
+            assert_eq!(expr.selectors().len(), if operand == "1" { 0 } else { operands });
+            assert_eq!(parse(&expr.pretty()).unwrap().to_string(), expr.to_string());
+            assert!(expr.tree().unwrap_err().message.contains("too deep for a tree"));
+            let expect = if operand == "1" { values.to_owned() } else { format!("{{}} {values}") };
+            let script =
+                format!("load 1m\n  x 1\n\neval instant at 0 ({query}) * {}\n  {expect}", i32::from(values != "0"));
+            let report = testlang::run_script("long", &script);
+            assert_eq!((report.passed, report.failed), (1, vec![]), "{operand}{op}");
+        }
+    };
+    std::thread::Builder::new().stack_size(1024 * 1024).spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn a_long_chain_has_the_shape_of_a_short_one() {
+    // Operators of all strengths, so that chains are cut in the middle of operands and of each other.
+    let ops = ["+", "*", "-", "^", "/", "%"];
+    let query: String = (1..400).map(|i| format!("{} {} ", i % 7, ops[i * i % ops.len()])).collect::<String>() + "3";
+    let grouped = |query: &str| parse(query).unwrap().to_string();
+    assert_eq!(grouped(&query), query);
+    let once = vec!["(1 - 2)"; 200].join(" - ");
+    let report = testlang::run_script(
+        "shape",
+        &format!("eval instant at 0 {once}\n  198\n\neval instant at 0 {}\n  -197", vec!["1"; 199].join(" - ")),
+    );
+    assert_eq!((report.passed, report.failed), (2, vec![]));
+}
+
+#[test]
+fn enormous_grids_are_refused_before_memory_is_asked_for() {
+    let too_many = "query processing would load too many samples into memory in query execution";
+    for query in [
+        "sum_over_time(vector(1)[100y:1ms])",
+        "sum_over_time(time()[100y:1ms])",
+        "vector(1)[100y:1ms]",
+        "sum_over_time((sum_over_time(vector(1)[1y:1s]))[1y:1s])",
+        "max_over_time(day_of_month()[290y:1ms] @ 9000000000000000)",
+        "count_over_time(vector(1)[290y:1ms] @ -9000000000000000 offset 290y)",
+    ] {
+        let query = query.replace("time()[", "vector(time())[");
+        let script = format!("eval instant at 50y {query}\n  expect fail msg: {too_many}");
+        let report = testlang::run_script("huge", &script);
+        assert_eq!((report.passed, report.failed), (1, vec![]), "{query}");
+    }
+    let script = format!("eval range from 0 to 100y step 1ms 1\n  expect fail msg: {too_many}");
+    assert_eq!(testlang::run_script("huge", &script).failed, vec![]);
+    // Each level holds its left side while the right one is evaluated.
+    let config = Config { max_samples: 10_000, ..testlang::script_config() };
+    for (expression, expect) in [("t + t + t + t", "16000"), ("t + (t + (t + t))", "")] {
+        let inner = expression.replace('t', "vector(time())");
+        let expect = if expect.is_empty() { format!("expect fail msg: {too_many}") } else { format!("{{}} {expect}") };
+        let script = format!("eval instant at 4000s max_over_time(({inner})[4000s:1s])\n  {expect}");
+        let report = testlang::run_script_with("held", &script, &config);
+        assert_eq!((report.passed, report.failed), (1, vec![]), "{expression}");
+    }
 }
 
 #[tokio::test]
@@ -244,6 +309,34 @@ fn judges_scripts() {
     let lines: Vec<usize> = report.failed.iter().map(|failure| failure.line).collect();
     assert_eq!((report.passed, report.skipped), (2, 1), "{report:?}");
     assert_eq!(lines, [7, 10, 15, 22, 24]);
+}
+
+#[test]
+fn skips_what_needs_the_native_twins_of_classic_histograms() {
+    let report = testlang::run_script(
+        "twins",
+        "load_with_nhcb 1m\n  h_bucket{le=\"1\"} 1 2\n  h_bucket{le=\"+Inf\"} 1 2\n  h_count 1 2\n  other 5\n\n\
+         eval instant at 1m histogram_quantile(0.5, h_bucket)\n  {} 0.5\n\n\
+         eval instant at 1m histogram_quantile(0.5, h)\n  {} 0.5\n\n\
+         eval instant at 1m other\n\n",
+    );
+    assert_eq!((report.passed, report.skipped), (1, 1), "{report:?}");
+    assert_eq!(report.failed.len(), 1);
+}
+
+#[test]
+fn notes_are_those_that_are_expected_and_no_others() {
+    let load = "load 1m\n  x{le=\"a\"} 1\n  y 1\n\n";
+    let eval = "eval instant at 1m histogram_quantile(3, x)\n  expect warn regex: bucket label";
+    let report = testlang::run_script("notes", &format!("{load}{eval}\n"));
+    assert_eq!((report.passed, report.failed.len()), (0, 1), "the warning of the quantile is not expected");
+    let report = testlang::run_script("notes", &format!("{load}{eval}\n  expect warn regex: quantile value\n"));
+    assert_eq!((report.passed, report.failed), (1, vec![]));
+    let report = testlang::run_script(
+        "twice",
+        "load 1m\n  z 1 1 1\n  z 2\n\neval instant at 2m count_over_time(z[9m])\n  {} 1\n",
+    );
+    assert_eq!((report.passed, report.failed), (1, vec![]), "the last line of a series holds");
 }
 
 #[test]

@@ -162,7 +162,7 @@ mod tests {
             ),
         ];
         for (query, expect) in cases {
-            let tree = parse(query).expect("a valid query").tree();
+            let tree = parse(query).expect("a valid query").tree().expect("a tree");
             assert_eq!(tree.to_string(), expect, "{query}");
         }
     }

@@ -1,5 +1,7 @@
 //! What an evaluation answers.
 
+use std::time::Duration;
+
 use super::ast::ValueKind;
 use crate::model::{Labels, Timestamp};
 use crate::series::SeriesSamples;
@@ -24,6 +26,14 @@ pub struct Stats {
     pub samples_loaded: usize,
     /// Series taken from the store.
     pub series_loaded: usize,
+    /// Most samples held at one time, those taken from the store included.
+    pub samples_peak: usize,
+    /// Waiting for the turn.
+    pub queued: Duration,
+    /// Selecting samples.
+    pub selecting: Duration,
+    /// Evaluating, waiting for a thread included.
+    pub evaluating: Duration,
 }
 
 /// A result.

@@ -10,6 +10,7 @@ use super::functions::RangeRule;
 use super::kahan::{self, Mean, Sum};
 use super::lex::quote;
 use super::table::{Grid, Table};
+use super::widen;
 use crate::model::Timestamp;
 
 /// The samples of one step and what the step gives the function.
@@ -40,7 +41,8 @@ pub(super) fn eval<'a>(
             scalars.push(evaluator.scalar(arg, grid)?);
         }
     }
-    let vector = evaluator.range_vector(&args[matrix_at], grid)?;
+    let mut vector = evaluator.range_vector(&args[matrix_at], grid)?;
+    widen::widen(evaluator, rule, &mut vector, grid);
     evaluator.reserve(vector.series.len(), grid.steps)?;
     let scalar = |i: usize, step: usize| scalars.get(i).map_or(0.0, |values| values[step]);
     let mut table = Table::with_capacity(grid.steps, vector.series.len());
@@ -61,10 +63,12 @@ pub(super) fn eval<'a>(
                     evaluator.warn(message, args[0].unwrapped().span);
                 }
                 let window = Window { times, values, start, end, at: grid.time(step), first, second };
-                apply(rule, &window, &mut scratch).unwrap_or_else(|error| {
+                let value = apply(rule, &window, &mut scratch).unwrap_or_else(|error| {
                     failed = Some(error);
                     None
-                })
+                });
+                let share = widen::share(rule, vector.range_ms, end - start);
+                if share == 1.0 { value } else { value.map(|value| value * share) }
             });
             failed.map_or(Ok(any), |error| Err(EvalError::Execution(error)))
         })?;

@@ -3,7 +3,10 @@
 //! In: what a series counts, its samples in time order. Out: [`EdgeMinute`]s.
 //! Invariant: an edge is held exactly while a slot or a minute refers to it; every table is bounded by [`Config`].
 
+mod restored;
 mod tables;
+mod unwritten;
+mod window;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,14 +14,13 @@ use std::time::Duration;
 
 use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome};
 use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
+use restored::Restored;
+pub(super) use restored::{LabelsKey, TakenUp, labels_key};
+pub(super) use unwritten::CellState;
 
 use super::{Config, Counted, Counters, Counting, MAX_GAP, Size, SlotId};
 
 const MINUTE_MS: i64 = 60_000;
-/// How far ahead of the newest scrape a minute of spans may lie.
-const AHEAD_MS: i64 = 2 * MINUTE_MS;
-/// So many batches in a row outside the window mean that the clock was set, should nobody call `advance`.
-const STRAYS_BELIEVED: u32 = 32;
 const VACANT: u32 = u32::MAX;
 const NEVER: i64 = i64::MIN;
 
@@ -38,6 +40,11 @@ pub(super) struct Accumulator {
     group_ids: FastMap<(u64, u64), u32>,
     layouts: Vec<Arc<[f64]>>,
     minutes: BTreeMap<i64, FastMap<u32, Cell>>,
+    /// Counts changes of cells, so that each state of a cell has a number of its own.
+    version: u64,
+    /// Whether minutes stay until somebody has written them.
+    holds_unwritten: bool,
+    restored: Restored,
     /// The minute the window ends in, once a scrape has said.
     now: Option<i64>,
     /// Batches in a row whose time lies outside the window.
@@ -98,6 +105,9 @@ struct Cell {
     request_messages: f64,
     response_messages: f64,
     connections_closed: f64,
+    /// The number of its last change, and of the state that was written.
+    version: u64,
+    written: u64,
 }
 
 impl Accumulator {
@@ -116,6 +126,9 @@ impl Accumulator {
             group_ids: FastMap::default(),
             layouts: Vec::new(),
             minutes: BTreeMap::new(),
+            version: 0,
+            holds_unwritten: false,
+            restored: Restored::default(),
             now: None,
             strays: 0,
         }
@@ -123,6 +136,9 @@ impl Accumulator {
 
     /// Takes a slot; `zero_at` is when the counter is known to have been zero.
     pub(super) fn open(&mut self, labels: &Labels, counting: Counting, zero_at: Option<Timestamp>) -> Option<SlotId> {
+        if let Some(slot) = self.claim(labels) {
+            return Some(slot);
+        }
         let edge = self.edge(counting.edge)?;
         let id = self.free_slots.pop().unwrap_or_else(|| {
             self.slots.push(Slot { last: 0.0, last_at: NEVER, edge: VACANT, what: What::Closed });
@@ -170,22 +186,28 @@ impl Accumulator {
     /// Counts one scrape's samples.
     pub(super) fn observe(&mut self, at: Timestamp, batch: &[(SlotId, f64)]) {
         self.follow(at);
-        let at = at.as_millis();
+        self.count_batch(at.as_millis(), batch);
+    }
+
+    fn count_batch(&mut self, at: i64, batch: &[(SlotId, f64)]) {
+        let keep_ms = self.keep_ms();
         let (mut resets, mut ignored) = (0, 0);
         for &(SlotId(id), value) in batch {
             let Some(slot) = self.slots.get_mut(id as usize).filter(|slot| slot.edge != VACANT) else {
                 ignored += 1;
                 continue;
             };
-            if is_stale(value) {
+            let before = *slot;
+            // What is not newer has been counted by the newer one already; unless the clock was set.
+            let is_late = before.last_time().is_some_and(|last| at <= last && last.saturating_sub(at) <= keep_ms);
+            if is_stale(value) && !is_late {
                 slot.mark_ended();
                 continue;
             }
-            if !value.is_finite() || value < 0.0 {
+            if is_late || !value.is_finite() || value < 0.0 {
                 ignored += 1;
                 continue;
             }
-            let before = *slot;
             (slot.last, slot.last_at) = (value, at);
             let Some(from) = before.counts_from(at) else { continue };
             let reset = value < before.last;
@@ -262,12 +284,15 @@ impl Accumulator {
             return None;
         }
         let cells = self.minutes.entry(minute).or_default();
-        Some(cells.entry(edge).or_insert_with(|| {
+        let cell = cells.entry(edge).or_insert_with(|| {
             if let Some(edge) = &mut self.edges[edge as usize] {
                 edge.minutes += 1;
             }
             Cell::default()
-        }))
+        });
+        self.version += 1;
+        cell.version = self.version;
+        Some(cell)
     }
 
     /// Adds a minute counted elsewhere.
@@ -361,63 +386,20 @@ impl Accumulator {
     }
 }
 
-// === the window of minutes ===
-
-impl Accumulator {
-    /// Moves the window to end at `now`, which a clock says: backwards too.
-    pub(super) fn advance(&mut self, now: Timestamp) {
-        let minute = minute_of(now.as_millis());
-        self.strays = 0;
-        if self.now.is_none_or(|now| minute > now || minute < now - self.keep_ms()) {
-            self.now = Some(minute);
-            self.drop_outside(minute);
-        }
-    }
-
-    /// Moves the window on with the samples. A time far outside it is not believed at once: one page with timestamps
-    /// of its own must not end the minutes of all others.
-    fn follow(&mut self, at: Timestamp) {
-        let (minute, keep_ms) = (minute_of(at.as_millis()), self.keep_ms());
-        let near = self.now.is_none_or(|now| (now - keep_ms..=now + keep_ms).contains(&minute));
-        self.strays = if near { 0 } else { self.strays + 1 };
-        if self.strays >= STRAYS_BELIEVED || (near && self.now.is_none_or(|now| minute > now)) {
-            self.advance(at);
-        }
-    }
-
-    fn keep_ms(&self) -> i64 {
-        self.config.keep.as_millis().max(MINUTE_MS)
-    }
-
-    fn oldest_held(&self) -> Option<i64> {
-        let newest = self.now.or_else(|| self.minutes.last_key_value().map(|(minute, _)| *minute))?;
-        Some(minute_of(newest - self.keep_ms()))
-    }
-
-    fn is_outside(&self, minute: i64) -> bool {
-        self.oldest_held().is_some_and(|oldest| minute < oldest) || self.now.is_some_and(|now| minute > now + AHEAD_MS)
-    }
-
-    fn drop_outside(&mut self, newest: i64) {
-        let keep_ms = self.keep_ms();
-        let outside = |minute: i64| minute < minute_of(newest - keep_ms) || minute > newest + keep_ms;
-        let dropped: Vec<i64> = self.minutes.keys().copied().filter(|minute| outside(*minute)).collect();
-        for minute in dropped {
-            for edge in self.minutes.remove(&minute).unwrap_or_default().into_keys() {
-                if let Some(edge) = &mut self.edges[edge as usize] {
-                    edge.minutes -= 1;
-                }
-                self.drop_unused_edge(edge);
-            }
-        }
-    }
-}
-
 impl Slot {
     /// Remembers that the run has ended: the time is kept, below zero.
     fn mark_ended(&mut self) {
         if self.last_at > ENDED_BELOW {
             self.last_at = self.last_at.saturating_add(ENDED_OFFSET);
+        }
+    }
+
+    /// The time of the last sample, or since when the counter is known to have counted.
+    fn last_time(&self) -> Option<i64> {
+        match self.last_at {
+            NEVER => None,
+            at if at > ENDED_BELOW => Some(at),
+            ended => Some(ended - ENDED_OFFSET),
         }
     }
 

@@ -9,6 +9,8 @@ use super::*;
 use crate::model::stale_marker;
 use crate::model::workload::{MeshKind, Protocol, Reporter, Security};
 
+mod restart;
+
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
@@ -145,7 +147,7 @@ fn histograms_come_out_non_cumulative_and_merge_on_common_bounds() {
 
 #[test]
 fn minutes_edges_and_outcomes_are_bounded_and_what_is_refused_is_counted() {
-    let config = Config { keep: Duration::from_secs(120).into(), edge_limit: 2, outcome_limit: 2 };
+    let config = Config { keep: Duration::from_secs(120).into(), edge_limit: 2, outcome_limit: 2, ..Config::default() };
     let rollup = Rollup::new(config);
     let slot = |workload: &str, code: &str| {
         let more = [("source_workload", workload), ("response_code", code)];

@@ -18,6 +18,7 @@ use super::alerting::{ALERT_NAME, ALERTS_FOR_STATE, AlertingState, Change, Found
 use super::definition::{AlertingRule, Rule, RuleGroup};
 use super::expand::About;
 use super::query::{Querier, vector};
+use super::slot;
 use super::status::{AlertingStatus, Counters, GroupStatus, Health, RuleStatus, Status};
 use super::template::graph_path;
 use super::{Config, recording};
@@ -151,9 +152,7 @@ impl Group {
     /// How far its evaluations are shifted from multiples of the interval, so that groups spread.
     pub fn slot_offset(&self) -> Duration {
         let RuleGroup { name, file, interval, .. } = &*self.definition;
-        let hash = Labels::from_pairs([("name", name), ("file", file)]).fingerprint();
-        let interval_ms = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1);
-        Duration::from_millis(hash % interval_ms)
+        slot::offset(file, name, *interval)
     }
 
     /// Counts evaluations that were due but not done.

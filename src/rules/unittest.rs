@@ -387,7 +387,7 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
 
 /// Subqueries without a step take the evaluation interval.
 fn engine(evaluation_interval: Duration) -> promql::Engine {
-    let default_subquery_step = evaluation_interval.into();
+    let default_subquery_step = Some(evaluation_interval.into());
     promql::Engine::new(promql::Config { default_subquery_step, ..promql::Config::default() })
 }
 

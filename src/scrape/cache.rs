@@ -10,6 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use hashbrown::HashTable;
 
+use super::members::Members;
 use crate::model::Labels;
 use crate::rollup::SlotId;
 use crate::series::SeriesRef;
@@ -19,6 +20,8 @@ use crate::series::SeriesRef;
 pub(super) enum Meaning {
     /// A series, by index into [`Cache::series`].
     Series(u32),
+    /// A part of a series, or of edges only, by index into [`Cache::members`].
+    Member(u32),
     /// Relabelling drops it.
     Dropped,
     /// The memory tier was full; worth another try later.
@@ -49,6 +52,10 @@ pub(super) struct SeriesState {
     pub seen: u32,
     /// The last page had it, so it gets a stale marker when it vanishes.
     pub live: bool,
+    /// Memory is short and no rule reads it: its samples are not stored.
+    pub held_back: bool,
+    /// The generation of safe mode in which that was found.
+    pub judged: u32,
 }
 
 const NONE: u32 = u32::MAX;
@@ -63,6 +70,7 @@ pub(super) struct Cache {
     by_hash: HashTable<u32>,
     pub series: Vec<SeriesState>,
     by_ref: HashTable<u32>,
+    pub members: Members,
     first: u32,
     predicted: u32,
     last: u32,
@@ -140,7 +148,15 @@ impl Cache {
         }
         let (labels, slot) = labels();
         let at = self.series.len() as u32;
-        self.series.push(SeriesState { series, labels, slot, seen: self.page.wrapping_sub(1), live: false });
+        self.series.push(SeriesState {
+            series,
+            labels,
+            slot,
+            seen: self.page.wrapping_sub(1),
+            live: false,
+            held_back: false,
+            judged: 0,
+        });
         self.index_ref(at);
         (at, true)
     }
@@ -167,14 +183,20 @@ impl Cache {
         if good {
             self.good_keys = self.page_keys;
         }
-        if self.keys.len().max(self.series.len()) > 2 * self.good_keys + SLACK { self.shrink(good) } else { Vec::new() }
+        if self.keys.len().max(self.series.len()).max(self.members.len()) > 2 * self.good_keys + SLACK {
+            self.shrink(good)
+        } else {
+            Vec::new()
+        }
     }
 
     /// Everything goes: gives the slots to release.
     pub fn clear(&mut self) -> Vec<SlotId> {
         self.forget_keys();
         self.by_ref.clear();
-        std::mem::take(&mut self.series).into_iter().filter_map(|series| series.slot).collect()
+        let mut released = self.members.clear();
+        released.extend(std::mem::take(&mut self.series).into_iter().filter_map(|series| series.slot));
+        released
     }
 
     /// Keeps the keys of the page just read when it was good, and the series they and stale markers need.
@@ -192,14 +214,21 @@ impl Cache {
         }
         self.series = kept;
         self.series.shrink_to_fit();
+        let (moved_members, slots) = self.members.shrink(good.then_some(page), &moved);
+        released.extend(slots);
         let keys = std::mem::take(&mut self.keys);
         for mut key in keys.into_iter().filter(|key| good && key.seen == page) {
-            if let Meaning::Series(at) = key.meaning {
-                key.meaning = Meaning::Series(moved[at as usize]);
-                if moved[at as usize] == NONE {
-                    continue;
+            let (meaning, is_kept) = match key.meaning {
+                Meaning::Series(at) => (Meaning::Series(moved[at as usize]), moved[at as usize] != NONE),
+                Meaning::Member(at) => {
+                    (Meaning::Member(moved_members[at as usize]), moved_members[at as usize] != NONE)
                 }
+                other => (other, true),
+            };
+            if !is_kept {
+                continue;
             }
+            key.meaning = meaning;
             key.next = self.keys.len() as u32 + 1; // kept keys are in their order of arrival: a fair first guess
             self.keys.push(key);
         }

@@ -61,6 +61,16 @@ impl MetricKind {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The name of the family that a series of this kind belongs to: without `_bucket`, `_sum` or `_count`.
+    pub fn family(self, name: &str) -> &str {
+        let endings: &[&str] = match self {
+            Self::Histogram | Self::GaugeHistogram => &["_bucket", "_sum", "_count"],
+            Self::Summary => &["_sum", "_count"],
+            _ => &[],
+        };
+        endings.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+    }
 }
 
 /// One line of a page that says something.

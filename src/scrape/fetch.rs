@@ -7,8 +7,12 @@ use std::io::Read;
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 
 use super::exposition::{Format, ParseError};
+use super::page_memory::Reservation;
 use crate::discovery::{Job, Protocol, Target};
 use crate::http_client::{self, Client};
+
+/// How much is unpacked before the limits are looked at again.
+const UNPACK_STEP_BYTES: u64 = 256 << 10;
 
 /// Why one scrape failed. Becomes `up == 0` and `lastError` in `/api/v1/targets`.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,12 @@ pub enum ScrapeError {
         /// The limit.
         limit_bytes: u64,
     },
+    /// Pages of other targets take the memory.
+    #[error("pages under way hold {limit_bytes} bytes (scrape.page_memory_limit)")]
+    PageMemory {
+        /// The limit.
+        limit_bytes: u64,
+    },
     /// Broken gzip.
     #[error("decompress the body: {0}")]
     Gzip(std::io::Error),
@@ -88,7 +98,12 @@ pub(super) struct Fetched {
 }
 
 /// Gets the page into `body`, still compressed. The caller bounds the time.
-pub(super) async fn fetch(client: &Client, target: &Target, body: &mut Vec<u8>) -> Result<Fetched, ScrapeError> {
+pub(super) async fn fetch(
+    client: &Client,
+    target: &Target,
+    body: &mut Vec<u8>,
+    memory: &mut Reservation,
+) -> Result<Fetched, ScrapeError> {
     body.clear();
     let job = &target.job;
     let request = client
@@ -120,17 +135,34 @@ pub(super) async fn fetch(client: &Client, target: &Target, body: &mut Vec<u8>) 
         if (body.len() + chunk.len()) as u64 > limit_bytes {
             return Err(ScrapeError::BodyTooLarge { limit_bytes });
         }
+        let held = (body.len() + chunk.len()) as u64;
+        memory.grow_to(held).map_err(|limit_bytes| ScrapeError::PageMemory { limit_bytes })?;
         body.extend_from_slice(&chunk);
     }
     Ok(Fetched { format, protobuf, gzip })
 }
 
 /// Unpacks `body` into `page`, stopping at the limit.
-pub(super) fn gunzip(body: &[u8], page: &mut Vec<u8>, limit_bytes: u64) -> Result<(), ScrapeError> {
+pub(super) fn gunzip(
+    body: &[u8],
+    page: &mut Vec<u8>,
+    limit_bytes: u64,
+    memory: &mut Reservation,
+) -> Result<(), ScrapeError> {
     page.clear();
-    let mut decoder = flate2::bufread::MultiGzDecoder::new(body).take(limit_bytes.saturating_add(1));
-    decoder.read_to_end(page).map_err(ScrapeError::Gzip)?;
-    if page.len() as u64 > limit_bytes { Err(ScrapeError::BodyTooLarge { limit_bytes }) } else { Ok(()) }
+    let mut decoder = flate2::bufread::MultiGzDecoder::new(body);
+    loop {
+        let before = page.len();
+        (&mut decoder).take(UNPACK_STEP_BYTES).read_to_end(page).map_err(ScrapeError::Gzip)?;
+        if page.len() as u64 > limit_bytes {
+            return Err(ScrapeError::BodyTooLarge { limit_bytes });
+        }
+        if page.len() == before {
+            return Ok(());
+        }
+        let held = (body.len() + page.len()) as u64;
+        memory.grow_to(held).map_err(|limit_bytes| ScrapeError::PageMemory { limit_bytes })?;
+    }
 }
 
 /// The `Accept` header, weighted as Prometheus weights it.

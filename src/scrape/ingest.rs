@@ -8,15 +8,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::{Cache, Meaning};
-use super::exposition::{Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
+use super::exposition::{self, Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
 use super::fetch::{self, Fetched, ScrapeError};
 use super::labels::{check_limits, join_labels};
+use super::members::Added;
+use super::page_memory::Reservation;
 use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
 use crate::rollup::{self, Rollup};
-use crate::series::{Head, Row, SeriesRef};
+use crate::series::{Exemplar, Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
 const AHEAD_LIMIT: Duration = Duration::from_secs(600);
@@ -58,8 +60,6 @@ pub(super) struct TargetState {
     metadata: metadata::Table,
     /// When the last good page was scraped. A series that it did not have counts from zero since then.
     good_at: Option<Timestamp>,
-    /// Whether a scrape has failed since.
-    failed_since: bool,
 }
 
 impl TargetState {
@@ -83,19 +83,19 @@ impl TargetState {
         work: &mut Workspace,
     ) -> (Counts, Result<(), ScrapeError>) {
         work.clear();
+        self.take_up(target, sinks);
         self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
         (self.counts, self.live_seen) = (Counts::default(), 0);
-        let Scrape { at, fetched, started } = scrape;
-        let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched), work));
+        let Scrape { at, fetched, started, mut memory } = scrape;
+        let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched, &mut memory), work));
         match &result {
             Ok(()) => {
                 self.settle(sinks, work);
-                (self.good_at, self.failed_since) = (Some(at), false);
+                self.good_at = Some(at);
             }
             Err(_) => {
                 work.clear();
                 self.end_all(sinks, work);
-                self.failed_since = true;
             }
         }
         let counts = self.counts;
@@ -129,12 +129,12 @@ impl TargetState {
         &mut self,
         target: &Target,
         sinks: &Sinks,
-        (at, fetched): (Timestamp, Fetched),
+        (at, fetched, memory): (Timestamp, Fetched, &mut Reservation),
         work: &mut Workspace,
     ) -> Result<(), ScrapeError> {
         let limit_bytes = target.job.limits.body_bytes;
         if fetched.gzip {
-            fetch::gunzip(&work.body, &mut work.page, limit_bytes)?;
+            fetch::gunzip(&work.body, &mut work.page, limit_bytes, memory)?;
         } else {
             std::mem::swap(&mut work.body, &mut work.page);
         }
@@ -158,10 +158,9 @@ impl TargetState {
     ) -> Result<(), ScrapeError> {
         let shared = &sinks.metadata;
         let mut parser = Parser::new(fetched.format, page);
-        let mut kind = MetricKind::Unknown;
+        let mut family = Family { name: b"", kind: MetricKind::Unknown };
         // After a longer failure known series begin anew, and new ones with them.
-        let holds = |good_at: &Timestamp| !self.failed_since || at.since(*good_at) <= rollup::MAX_GAP;
-        let zero_at = self.good_at.filter(|good_at| *good_at < at && holds(good_at));
+        let zero_at = self.good_at.filter(|good_at| *good_at < at && at.since(*good_at) <= rollup::MAX_GAP);
         let reader = Reader { target, sinks, at, limits: target.job.limits, zero_at };
         self.cache.begin_page();
         self.metadata.begin_page();
@@ -171,13 +170,13 @@ impl TargetState {
                 None => break,
                 Some(Err(error)) => return Err(error.into()),
                 Some(Ok(Entry::Sample(sample))) => {
-                    self.sample(&reader, &sample, kind, work).map_err(|error| match error {
+                    self.sample(&reader, &sample, family, work).map_err(|error| match error {
                         Admission::Malformed(reason) => parser.error_at(sample.key, reason).into(),
                         Admission::Limit(reason) => ScrapeError::LabelLimit(reason),
                     })?
                 }
                 Some(Ok(Entry::Kind { name, kind: new })) => {
-                    kind = new;
+                    family = Family { name, kind: new };
                     self.metadata.kind(shared, name, new);
                 }
                 Some(Ok(Entry::Help { name, text })) => self.metadata.help(shared, name, text),
@@ -193,18 +192,15 @@ impl TargetState {
         &mut self,
         reader: &Reader<'_>,
         sample: &Sample<'_>,
-        kind: MetricKind,
+        family: Family<'_>,
         work: &mut Workspace,
     ) -> Result<(), Admission> {
         let Reader { sinks, limits, .. } = reader;
         self.counts.scraped += 1;
-        if sample.exemplar.is_some() {
-            sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
-        }
         let meaning = match self.cache.find(sample.key, sample.recognised) {
-            Some((key, Meaning::Refused)) if self.cache.page().is_multiple_of(REFUSED_RETRY_PAGES) => {
+            Some((key, meaning)) if self.is_retried(sinks, meaning) => {
                 // It has been counting all the while.
-                let meaning = self.admit(&Reader { zero_at: None, ..*reader }, sample.key, kind)?;
+                let meaning = self.admit(&Reader { zero_at: None, ..*reader }, sample.key, family)?;
                 self.cache.redefine(key, meaning);
                 meaning
             }
@@ -212,7 +208,7 @@ impl TargetState {
             // Past the limit the page fails anyway; it is read on only to say how many samples there are.
             None if limits.samples > 0 && self.counts.kept >= limits.samples => Meaning::Refused,
             None => {
-                let meaning = self.admit(reader, sample.key, kind)?;
+                let meaning = self.admit(reader, sample.key, family)?;
                 self.cache.insert(sample.key, meaning);
                 meaning
             }
@@ -224,9 +220,34 @@ impl TargetState {
                 sinks.counters.series_limit.fetch_add(1, Ordering::Relaxed);
                 return Ok(());
             }
+            Meaning::Member(at) => {
+                self.take_member(reader, sample.value, at, work);
+                return Ok(());
+            }
             Meaning::Series(index) => index,
         };
         self.take(reader, sample, index, work);
+        match &sample.exemplar {
+            Some(exemplar) => self.exemplar(reader, sample, exemplar, (index, work)),
+            None => Ok(()),
+        }
+    }
+
+    /// The exemplar of a sample waits until the page is known to be good.
+    fn exemplar(
+        &mut self,
+        reader: &Reader<'_>,
+        sample: &Sample<'_>,
+        exemplar: &exposition::Exemplar<'_>,
+        (index, work): (u32, &mut Workspace),
+    ) -> Result<(), Admission> {
+        reader.sinks.counters.exemplars.fetch_add(1, Ordering::Relaxed);
+        let labels = parse_labels(exemplar.labels, MetricKind::Unknown).map_err(Admission::Malformed)?;
+        // One without a time of its own has that of its sample.
+        let own_time = sample.at.filter(|_| reader.target.job.config.honor_timestamps);
+        let at = exemplar.at.or(own_time).unwrap_or(reader.at);
+        let labels = labels.into_iter().collect();
+        work.exemplars.push((index, Exemplar { labels, value: exemplar.value, at }));
         Ok(())
     }
 
@@ -237,6 +258,9 @@ impl TargetState {
         self.counts.kept += 1;
         let own_time = sample.at.filter(|_| config.honor_timestamps);
         let page = self.cache.page();
+        if self.hold_back(reader, sample.value, index, work) {
+            return;
+        }
         let series = &mut self.cache.series[index as usize];
         let repeated = std::mem::replace(&mut series.seen, page) == page;
         if own_time.is_none() || config.track_timestamps_staleness {
@@ -269,12 +293,13 @@ impl TargetState {
     }
 
     /// The cold path: what a key that was never seen stands for.
-    fn admit(&mut self, reader: &Reader<'_>, key: &[u8], kind: MetricKind) -> Result<Meaning, Admission> {
+    fn admit(&mut self, reader: &Reader<'_>, key: &[u8], family: Family<'_>) -> Result<Meaning, Admission> {
         let Reader { target, sinks, limits, zero_at, .. } = reader;
-        let scraped = parse_labels(key, kind).map_err(Admission::Malformed)?;
-        if !scraped.iter().any(|(name, value)| name == METRIC_NAME && !value.is_empty()) {
+        let scraped = parse_labels(key, family.kind).map_err(Admission::Malformed)?;
+        let Some((_, name)) = scraped.iter().find(|(name, value)| name == METRIC_NAME && !value.is_empty()) else {
             return Err(Admission::Malformed("the series has no metric name".to_owned()));
-        }
+        };
+        let is_addable = family.is_addable(name.as_bytes());
         let config = &target.job.config;
         let labels = join_labels(scraped, &target.labels, config.honor_labels);
         let Some(labels) = relabel::apply(&config.metric_relabel_configs, labels) else { return Ok(Meaning::Dropped) };
@@ -282,20 +307,130 @@ impl TargetState {
             return Ok(Meaning::Dropped);
         }
         check_limits(&labels, limits).map_err(Admission::Limit)?;
-        let Ok(series) = sinks.head.intern(&labels) else { return Ok(Meaning::Refused) };
-        let (index, _) = self.cache.series_index(series, || {
-            let slot = match zero_at {
-                Some(zero_at) => sinks.rollup.slot_since(&labels, *zero_at),
-                None => sinks.rollup.slot(&labels),
-            };
+        let slot = |labels: &Labels| match zero_at {
+            Some(zero_at) => sinks.rollup.slot_since(labels, *zero_at),
+            None => sinks.rollup.slot(labels),
+        };
+        let stored = self.stored_labels(reader, &labels, is_addable);
+        if !sinks.head.safe_mode().stores(stored.as_ref().unwrap_or(&labels)) {
+            // Memory is short and no rule reads it: edges go on counting, nothing else is kept.
+            let member = self.cache.members.admit(&labels, None, zero_at.is_some(), || slot(&labels));
+            return Ok(Meaning::Member(member));
+        }
+        let Ok(series) = sinks.head.intern(stored.as_ref().unwrap_or(&labels)) else { return Ok(Meaning::Refused) };
+        if let Some(stored) = stored {
+            let (index, _) = self.cache.series_index(series, || (stored, None));
+            let member = self.cache.members.admit(&labels, Some(index), zero_at.is_some(), || slot(&labels));
+            return Ok(Meaning::Member(member));
+        }
+        let counted_in = self.cache.members.take_slot(&labels); // while memory was short
+        let (index, is_new) = self.cache.series_index(series, || {
+            let slot = counted_in.or_else(|| slot(&labels));
             (labels, slot)
         });
+        if let Some(slot) = counted_in.filter(|_| !is_new) {
+            sinks.rollup.release(slot); // another spelling of a known series, which has its own
+        }
         Ok(Meaning::Series(index))
+    }
+
+    /// Whether a key that was refused is offered again on this page.
+    fn is_retried(&self, sinks: &Sinks, meaning: Meaning) -> bool {
+        self.cache.page().is_multiple_of(REFUSED_RETRY_PAGES)
+            && match meaning {
+                Meaning::Refused => true,
+                Meaning::Member(at) => self.cache.members.is_uncounted(at) && !sinks.head.safe_mode().is_active(),
+                Meaning::Series(_) | Meaning::Dropped => false,
+            }
+    }
+
+    /// The labels under which a series is added up with others, when `storage.keep_labels` or `drop_labels` names its
+    /// metric. Labels of the target stay, so that series of two targets never meet.
+    fn stored_labels(&self, reader: &Reader<'_>, labels: &Labels, is_addable: bool) -> Option<Labels> {
+        let Reader { target, sinks, .. } = reader;
+        let (rules, metric) = (sinks.head.label_rules(), labels.metric_name());
+        if !rules.applies_to(metric) {
+            return None;
+        }
+        let keeps = |name: &str| rules.keeps(metric, name) || target.labels.get(name).is_some();
+        let is_of_target = target.labels.iter().all(|(name, value)| labels.value(name) == value);
+        if is_addable && is_of_target {
+            return Some(labels.filter(keeps));
+        }
+        if labels.iter().any(|(name, _)| !keeps(name)) {
+            sinks.counters.label_rules_not_applied.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// A sample of a series that is added up with others, or that only counts for edges.
+    fn take_member(&mut self, reader: &Reader<'_>, value: f64, at: u32, work: &mut Workspace) {
+        let Reader { sinks, .. } = reader;
+        let page = self.cache.page();
+        self.counts.kept += 1;
+        match self.cache.members.add(at, value, page) {
+            Added::Repeated => {
+                sinks.counters.duplicates.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            Added::Counted => drop(sinks.head.safe_mode().dropped_samples.fetch_add(1, Ordering::Relaxed)),
+            Added::Total(None, _) => {}
+            Added::Total(Some(row), total) => work.batch[row as usize].1 = total,
+            Added::New(index, _) if self.hold_back(reader, value, index, work) => {}
+            Added::New(index, total) => {
+                let series = &mut self.cache.series[index as usize];
+                series.seen = page;
+                if series.live {
+                    self.live_seen += 1;
+                } else {
+                    work.newly_live.push(index);
+                }
+                self.cache.members.set_row(at, work.batch.len());
+                work.batch.push((series.series, total));
+                work.indices.push(index);
+            }
+        }
+        work.increments.extend(self.cache.members.get(at).slot.map(|slot| (slot, value)));
+    }
+
+    /// While memory is short, keeps the sample of a series that no rule reads from being stored. The series ends with a
+    /// stale marker, and edges go on counting. False when the sample is to be stored.
+    fn hold_back(&mut self, reader: &Reader<'_>, value: f64, index: u32, work: &mut Workspace) -> bool {
+        let (safe_mode, page) = (reader.sinks.head.safe_mode(), self.cache.page());
+        let series = &mut self.cache.series[index as usize];
+        if !(series.held_back || safe_mode.is_active()) {
+            return false; // the common case
+        }
+        let was_held_back = series.held_back;
+        let generation = safe_mode.generation();
+        if std::mem::replace(&mut series.judged, generation) != generation {
+            series.held_back = !safe_mode.stores(&series.labels);
+        }
+        if !series.held_back {
+            return false;
+        }
+        safe_mode.dropped_samples.fetch_add(1, Ordering::Relaxed);
+        if std::mem::replace(&mut series.seen, page) == page {
+            return true;
+        }
+        if series.live {
+            self.live_seen += 1;
+            if !was_held_back {
+                work.batch.push((series.series, stale_marker()));
+                work.indices.push(index);
+            }
+        } else {
+            work.newly_live.push(index);
+        }
+        work.increments.extend(series.slot.map(|slot| (slot, value)));
+        true
     }
 
     /// After a good page: new series live from now on, vanished ones end.
     fn settle(&mut self, sinks: &Sinks, work: &mut Workspace) {
         let page = self.cache.page();
+        let increments = &mut work.increments;
+        self.cache.members.settle(page, |slot| increments.push((slot, stale_marker())));
         if self.live_seen < self.live {
             self.end_where(sinks, work, |seen| seen != page);
         }
@@ -307,20 +442,25 @@ impl TargetState {
     }
 
     fn end_all(&mut self, sinks: &Sinks, work: &mut Workspace) {
+        self.cache.members.end_all(|slot| work.increments.push((slot, stale_marker())));
         self.end_where(sinks, work, |_| true);
     }
 
     fn end_where(&mut self, sinks: &Sinks, work: &mut Workspace, ends: impl Fn(u32) -> bool) {
         let before = work.batch.len();
+        let mut ended = 0;
         for (index, series) in self.cache.series.iter_mut().enumerate().filter(|(_, s)| s.live && ends(s.seen)) {
             series.live = false;
-            work.batch.push((series.series, stale_marker()));
-            work.indices.push(index as u32);
+            ended += 1;
+            if !series.held_back {
+                work.batch.push((series.series, stale_marker()));
+                work.indices.push(index as u32);
+            }
             work.increments.extend(series.slot.map(|slot| (slot, stale_marker())));
         }
-        let ended = work.batch.len() - before;
+        let markers = work.batch.len() - before;
         self.live -= ended;
-        sinks.counters.stale_markers.fetch_add(ended as u64, Ordering::Relaxed);
+        sinks.counters.stale_markers.fetch_add(markers as u64, Ordering::Relaxed);
     }
 
     /// Everything in the workspace and the report goes to the memory tier and the rollup.
@@ -350,6 +490,12 @@ impl TargetState {
         let refused = appended.out_of_order + appended.conflicting + timed.out_of_order + timed.conflicting;
         counters.out_of_order.fetch_add(refused as u64, Ordering::Relaxed);
         counters.samples.fetch_add((appended.accepted + timed.accepted) as u64, Ordering::Relaxed);
+        // Of one page the older before the newer, as Prometheus takes them.
+        work.exemplars.sort_by_key(|(_, exemplar)| exemplar.at);
+        for (index, exemplar) in work.exemplars.drain(..) {
+            let series = &self.cache.series[index as usize].labels;
+            let _ = sinks.head.exemplars().add(series, exemplar); // counted there
+        }
         if !work.increments.is_empty() {
             sinks.rollup.observe(at, &work.increments);
         }
@@ -357,6 +503,13 @@ impl TargetState {
             if let Some(slot) = self.cache.series[*index as usize].slot {
                 sinks.rollup.observe(row.at, &[(slot, row.value)]);
             }
+        }
+    }
+
+    /// At the first scrape: goes on where the process before this one was.
+    fn take_up(&mut self, target: &Target, sinks: &Sinks) {
+        if self.reports.is_empty() {
+            self.good_at = sinks.rollup.claim_target(&target.labels);
         }
     }
 
@@ -395,6 +548,8 @@ pub(super) struct Scrape {
     pub fetched: Result<Fetched, ScrapeError>,
     /// When it began.
     pub started: tokio::time::Instant,
+    /// What its page holds of the memory for pages.
+    pub memory: Reservation,
 }
 
 struct Reader<'a> {
@@ -404,6 +559,26 @@ struct Reader<'a> {
     limits: Limits,
     /// Since when a series that was never seen counts, when that is known.
     zero_at: Option<Timestamp>,
+}
+
+/// The metric that the last TYPE line named.
+#[derive(Clone, Copy)]
+struct Family<'a> {
+    name: &'a [u8],
+    kind: MetricKind,
+}
+
+impl Family<'_> {
+    /// Whether values of that metric may be added up: counters, and the parts of histograms and summaries that count.
+    fn is_addable(&self, metric: &[u8]) -> bool {
+        let suffixes: &[&[u8]] = match self.kind {
+            MetricKind::Counter => &[b"", b"_total"],
+            MetricKind::Histogram => &[b"_bucket", b"_sum", b"_count"],
+            MetricKind::Summary => &[b"_sum", b"_count"],
+            _ => return false,
+        };
+        metric.strip_prefix(self.name).is_some_and(|suffix| suffixes.contains(&suffix))
+    }
 }
 
 /// Why a series fails the page.

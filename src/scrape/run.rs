@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::ingest::Sinks;
+use super::page_memory::PageMemory;
 use super::status::Cell;
 use super::target_loop::{Assigned, Shared, TargetLoop};
 use super::{Config, Counters, Status, metadata};
@@ -43,7 +44,8 @@ impl Scraper {
         let permits = Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS));
         let sinks = Sinks { head, rollup, counters: Arc::default(), metadata: metadata::Shared::default() };
         let (status, workspaces) = (Status::default(), Mutex::default());
-        let shared = Arc::new(Shared { config, clock, sinks, status, permits, workspaces });
+        let page_memory = PageMemory::new(config.page_memory_limit.0);
+        let shared = Arc::new(Shared { config, clock, sinks, status, permits, page_memory, workspaces });
         Self { shared, targets, loops: HashMap::new(), by_task: HashMap::new(), clients: HashMap::new() }
     }
 

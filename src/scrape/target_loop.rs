@@ -1,7 +1,7 @@
 //! The loop of one target: waits for its slot, fetches, has the page read, notes the outcome.
 //!
 //! Invariants: slots are fixed to absolute time, so a restart keeps the spread; a slot missed is counted, not made up
-//! for; on shutdown series are left as they are, only a target that is gone for good ends them.
+//! for, and one for which the loop wakes far too late is missed, so that a pause ends without a rush; on shutdown series are left as they are, only a target that is gone for good ends them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use super::fetch::{self, ScrapeError};
 use super::ingest::{Counts, Scrape, Sinks, TargetState};
+use super::page_memory::{PageMemory, Reservation};
 use super::status::{Cell, Health};
 use super::workspace::Workspace;
 use super::{Config, Status};
@@ -39,11 +40,15 @@ pub(super) struct Shared {
     pub sinks: Sinks,
     pub status: Status,
     pub permits: Semaphore,
+    pub page_memory: PageMemory,
     pub workspaces: Mutex<Vec<Workspace>>,
 }
 
 /// A target with the client its job's requests go through; `None` once discovery no longer has it.
 pub(super) type Assigned = Option<(Arc<Target>, Arc<Client>)>;
+
+/// A scrape that would begin later than this, and than half its interval, waits for its next slot.
+const LATE_LIMIT_MIN: Duration = Duration::from_secs(1);
 
 pub(super) struct TargetLoop {
     pub shared: Arc<Shared>,
@@ -82,6 +87,10 @@ impl TargetLoop {
                     Err(_) => break,
                 },
                 () = tokio::time::sleep_until(self.shared.clock.instant_of(slot)) => {}
+            }
+            // The process stood still (stopped, asleep, starved): all targets would be due at once.
+            if self.shared.clock.now().since(slot) > (target.interval / 2).max(LATE_LIMIT_MIN) {
+                continue;
             }
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -123,11 +132,12 @@ impl TargetLoop {
         self.last = Some((Arc::clone(&target), slot.max(at)));
         let mut work = shared.workspaces.lock().pop().unwrap_or_default();
         work.body.clear();
+        let mut memory = shared.page_memory.reserve();
         let fetched = match tokio::time::timeout(target.timeout, shared.permits.acquire()).await {
             Err(_) | Ok(Err(_)) => Err(ScrapeError::Busy { concurrency: shared.config.concurrency }),
-            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work)).await,
+            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work, &mut memory)).await,
         };
-        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started }, work).await;
+        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started, memory }, work).await;
         if work.capacity_bytes() <= WORKSPACE_LIMIT_BYTES {
             let mut pool = shared.workspaces.lock();
             if pool.len() < shared.config.concurrency.min(16) {
@@ -144,14 +154,14 @@ impl TargetLoop {
         &self,
         target: &Target,
         client: &Client,
-        (started, work): (Instant, &mut Workspace),
+        (started, work, memory): (Instant, &mut Workspace, &mut Reservation),
     ) -> Result<fetch::Fetched, ScrapeError> {
         if let Some(reason) = &target.refused {
             return Err(ScrapeError::Refused(reason.clone()));
         }
         let left = target.timeout.saturating_sub(started.elapsed());
         let timeout = || ScrapeError::Timeout { url: target.url.clone(), timeout: target.timeout };
-        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body))
+        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body, memory))
             .await
             .unwrap_or_else(|_| Err(timeout()))
     }

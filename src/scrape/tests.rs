@@ -22,6 +22,9 @@ use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
 use crate::series::{self, Head, Queryable, Select};
 
+mod schedule;
+mod storage;
+
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const START: i64 = 1_700_000_000_000;
@@ -143,6 +146,7 @@ impl Harness {
             sinks,
             status: Status::default(),
             permits: tokio::sync::Semaphore::new(4),
+            page_memory: page_memory::PageMemory::new(512 << 20),
             workspaces: Mutex::default(),
         });
         let (_, assigned) = watch::channel(None);

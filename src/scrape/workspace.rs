@@ -1,7 +1,7 @@
 //! The buffers of a scrape.
 
 use crate::rollup::SlotId;
-use crate::series::{Row, SeriesRef};
+use crate::series::{Exemplar, Row, SeriesRef};
 
 /// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
 #[derive(Debug, Default)]
@@ -15,18 +15,21 @@ pub(super) struct Workspace {
     pub timed: Vec<Row>,
     pub timed_indices: Vec<u32>,
     pub newly_live: Vec<u32>,
+    /// Exemplars with the cache's index of their series.
+    pub exemplars: Vec<(u32, Exemplar)>,
 }
 
 impl Workspace {
     /// Empties all but the body.
     pub fn clear(&mut self) {
-        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live } = self;
+        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live, exemplars } = self;
         batch.clear();
         indices.clear();
         increments.clear();
         timed.clear();
         timed_indices.clear();
         newly_live.clear();
+        exemplars.clear();
     }
 
     /// Bytes it holds on to.

@@ -42,7 +42,7 @@ impl Shared {
             self.counters.samples_out_of_order.fetch_add(batch.len() as u64, Relaxed);
             return Appended { out_of_order: batch.len(), ..Appended::default() };
         }
-        let result = self.append(Append::new(self, at, batch, window_ms, true));
+        let result = self.append_marking(at, batch, || self.append(Append::new(self, at, batch, window_ms, true)));
         let counters = &self.counters;
         counters.samples_duplicate.fetch_add(result.duplicates as u64, Relaxed);
         counters.samples_conflicting.fetch_add(result.conflicting as u64, Relaxed);
@@ -63,7 +63,9 @@ impl Shared {
             self.max_time.fetch_max(append.at, Relaxed);
             let empty = Timestamp::MAX.as_millis();
             if self.complete_from.load(Relaxed) == empty {
-                let _ = self.complete_from.compare_exchange(empty, append.at, Relaxed, Relaxed);
+                // What is older than the last cut is in chunks, unless this is one that came late.
+                let from = append.at.max(self.chunked_until.load(Relaxed));
+                let _ = self.complete_from.compare_exchange(empty, from, Relaxed, Relaxed);
             }
         }
         result

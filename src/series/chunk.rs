@@ -1,4 +1,4 @@
-//! Samples of one series over a stretch of time as bytes: a row of `chunk_raw` and `chunk_5m` in PostgreSQL.
+//! Samples of one series over a stretch of time as bytes: a part of a row of `chunk_raw` and `chunk_5m` in PostgreSQL.
 //!
 //! In: two columns. Out: bytes, and back, bit for bit. Layout: version, number of samples, the times (first, then
 //! differences), the values; each column is a list of pieces, where a piece is "the same again, n times" or a packed run.
@@ -8,6 +8,8 @@ use super::column::{LONGEST_RUN, decode_run, encode_run};
 use crate::model::{STALE_NAN_BITS, Timestamp};
 
 const VERSION: u8 = 1;
+/// First byte of values whose times are those of another chunk.
+const VALUES_ONLY: u8 = 2;
 /// Most samples in one chunk: two hours of a sample each millisecond.
 const SAMPLE_LIMIT: usize = 7_200_000;
 /// First byte of a piece that repeats what was before; 1 to 64 is the length of a packed run.
@@ -71,6 +73,26 @@ pub fn decode_chunk(bytes: &[u8]) -> Result<(Vec<Timestamp>, Vec<f64>), ChunkErr
         return Err(ChunkError::TimesNotRising(at + 1));
     }
     if reader.is_empty() { Ok((times, values)) } else { Err(ChunkError::Malformed) }
+}
+
+/// Encodes values whose times are kept elsewhere, at most 7.2 million.
+pub(super) fn encode_chunk_values(values: &[f64]) -> Vec<u8> {
+    let values = &values[..values.len().min(SAMPLE_LIMIT)];
+    let mut out = vec![VALUES_ONLY];
+    put_varint(&mut out, values.len() as u64);
+    encode_values(values, &mut out);
+    out
+}
+
+/// Reads what [`encode_chunk_values`] wrote; `None` when the bytes are not of that kind.
+pub(super) fn decode_chunk_values(bytes: &[u8]) -> Option<Result<Vec<f64>, ChunkError>> {
+    let mut reader = Reader::new(bytes.strip_prefix(&[VALUES_ONLY])?);
+    let mut read = || {
+        let count = reader.count(SAMPLE_LIMIT)?;
+        let values = decode_values(&mut reader, count)?;
+        if reader.is_empty() { Ok(values) } else { Err(ChunkError::Malformed) }
+    };
+    Some(read())
 }
 
 /// How many of `items` from the front equal `wanted`.

@@ -138,10 +138,12 @@ impl State {
         self.staged.last().map_or_else(|| self.sealed_to(), |row| row.at)
     }
 
-    /// Time of the oldest sample.
-    pub(super) fn oldest(&self) -> Option<i64> {
-        let row = self.frames.front().map(|frame| frame.first()).or_else(|| self.staged.first().map(|row| row.at));
-        row.into_iter().chain(self.late.values().filter_map(|late| late.first()).map(|(at, _)| *at)).min()
+    /// Time of the oldest sample from `from` on; of those in a frame that begins earlier, `from`.
+    pub(super) fn oldest_since(&self, from: i64) -> Option<i64> {
+        let frame = self.frames.iter().find(|frame| frame.last() >= from).map(|frame| frame.first().max(from));
+        let row = self.staged.iter().map(|row| row.at).find(|at| *at >= from);
+        let late = self.late.values().filter_map(|late| late.get(late.partition_point(|(at, _)| *at < from)));
+        frame.into_iter().chain(row).chain(late.map(|(at, _)| *at)).min()
     }
 
     fn sealed_to(&self) -> i64 {

@@ -3,6 +3,7 @@
 //! In: label sets and samples. Out: references, selections, journal batches, closed chunks. Invariants: a query never
 //! holds a lock while it reads samples; an append takes the lock of one group, and of the index only for what is new.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -10,11 +11,16 @@ use std::time::Duration;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
 
+use super::cardinality::Reports;
+use super::exemplars::Exemplars;
 use super::group::Group;
 use super::index::Index;
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
+use super::label_rules::{LabelLists, LabelRules, problems};
+use super::past::Past;
 use super::replay::JournalReader;
+use super::safe_mode::SafeMode;
 use crate::model::{Labels, Timestamp};
 use crate::units::{ByteSize, PromDuration};
 
@@ -34,6 +40,16 @@ pub struct Config {
     /// Most bytes of samples that wait to be written to the journal in PostgreSQL; past it the oldest are dropped and
     /// counted. Default 256MiB; 0 keeps no journal.
     pub journal_limit_bytes: ByteSize,
+    /// Memory of the process above which safe mode begins; 0: never. Default: three quarters of what the machine or the
+    /// control group allows.
+    pub memory_limit: Option<ByteSize>,
+    /// Labels of metrics (`*` in the name stands for any text) that alone are stored; series that become equal are added.
+    pub keep_labels: LabelLists,
+    /// Labels of metrics that are not stored; series that become equal are added.
+    pub drop_labels: LabelLists,
+    /// Most exemplars in memory, of all series; past it the oldest goes. About 200 bytes each. Default 100,000; 0 keeps
+    /// none.
+    pub exemplars: usize,
 }
 
 impl Default for Config {
@@ -44,7 +60,20 @@ impl Default for Config {
             out_of_order_window: hours(0),
             series_limit: 2_000_000,
             journal_limit_bytes: ByteSize(256 << 20),
+            memory_limit: None,
+            keep_labels: LabelLists::new(),
+            drop_labels: LabelLists::new(),
+            exemplars: 100_000,
         }
+    }
+}
+
+impl Config {
+    /// What is wrong with the rules for labels.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = problems("storage.keep_labels", &self.keep_labels);
+        found.extend(problems("storage.drop_labels", &self.drop_labels));
+        found
     }
 }
 
@@ -123,15 +152,22 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) index: RwLock<Index>,
     pub(super) label_cache: LabelCache,
+    pub(super) label_rules: LabelRules,
+    pub(super) safe_mode: SafeMode,
+    pub(super) reports: Reports,
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
     pub(super) replayer: Mutex<JournalReader<Labels, SeriesRef>>,
+    pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
     pub(super) complete_from: AtomicI64,
     /// Up to where samples are in chunks; [`Timestamp::MIN`] before the first cut.
     pub(super) chunked_until: AtomicI64,
+    /// Before it samples are late: their window is cut, or being cut, into chunks.
+    pub(super) closing: AtomicI64,
+    pub(super) past: Mutex<Past>,
     pub(super) max_time: AtomicI64,
 }
 
@@ -139,7 +175,13 @@ impl Head {
     /// An empty memory tier.
     pub fn new(config: Config) -> Self {
         let limit_bytes = usize::try_from(config.journal_limit_bytes.0).unwrap_or(usize::MAX);
+        let safe_mode = SafeMode::default();
+        safe_mode.set_limit(config.memory_limit.map_or(0, |limit| limit.0));
+        let exemplars = Exemplars::new(config.exemplars);
         Self(Arc::new(Shared {
+            label_rules: LabelRules::new(&config.keep_labels, &config.drop_labels),
+            safe_mode,
+            reports: Reports::default(),
             config,
             index: RwLock::new(Index::new()),
             label_cache: LabelCache::default(),
@@ -147,9 +189,12 @@ impl Head {
             next_group: AtomicU64::new(0),
             journal: Journal::new(limit_bytes),
             replayer: Mutex::default(),
+            exemplars,
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
+            closing: AtomicI64::new(Timestamp::MIN.as_millis()),
+            past: Mutex::default(),
             max_time: AtomicI64::new(Timestamp::MIN.as_millis()),
         }))
     }
@@ -183,6 +228,12 @@ impl Head {
         self.0.index.read().labels(series.0)
     }
 
+    /// The sample of a series at that very time, when memory has one.
+    pub fn value_at(&self, series: SeriesRef, at: Timestamp) -> Option<f64> {
+        let places: Vec<super::index::Place> = self.0.index.read().places(series.0).cloned().collect();
+        places.iter().find_map(|place| place.group.lock().value_at(place.slot, at.as_millis())).map(f64::from_bits)
+    }
+
     /// Appends samples that share one time: a scrape, an evaluation.
     ///
     /// Cheapest when the same series come in the same order each time.
@@ -213,13 +264,14 @@ impl Head {
     /// Samples go in blocks of up to 128 times, so some older ones stay a while.
     pub fn collect_garbage(&self, now: Timestamp) {
         let shared = &self.0;
-        let horizon = now - shared.config.memory_window.get();
-        if shared.complete_from.load(Relaxed) < horizon.as_millis() {
-            shared.complete_from.store(horizon.as_millis(), Relaxed);
-        }
+        let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
+        shared.raise_complete_from(horizon.as_millis());
+        // Late samples stay until they are in chunks. Held throughout, so that none comes in unseen.
+        let past = shared.past.lock();
+        let pinned = shared.groups_of(&past.pinned());
         let groups = shared.groups.lock().clone();
         let (mut expired, mut removed) = (0, 0);
-        for group in &groups {
+        for group in groups.iter().filter(|group| !pinned.contains(&group.id())) {
             let mut state = group.lock();
             let collected = state.collect(horizon.as_millis(), (now - IDLE).as_millis());
             expired += collected.dropped;
@@ -258,8 +310,43 @@ impl Head {
         self.0.journal.give_back(batch, &self.0.counters);
     }
 
+    /// Which labels are stored.
+    pub fn label_rules(&self) -> &LabelRules {
+        &self.0.label_rules
+    }
+
+    /// Whether memory is short, and what is stored then.
+    pub fn safe_mode(&self) -> &SafeMode {
+        &self.0.safe_mode
+    }
+
+    /// The exemplars of the series.
+    pub fn exemplars(&self) -> &Exemplars {
+        &self.0.exemplars
+    }
+
+    /// The limits it was made with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
     /// What was counted so far.
     pub fn counters(&self) -> &Counters {
         &self.0.counters
+    }
+}
+
+impl Shared {
+    /// Memory holds only what is from there on.
+    pub(super) fn raise_complete_from(&self, from: i64) {
+        let empty = Timestamp::MAX.as_millis();
+        let raise = |now: i64| (now != empty && now < from).then_some(from);
+        let _ = self.complete_from.fetch_update(Relaxed, Relaxed, raise); // unchanged where it is later already
+    }
+
+    /// The groups in which those series have samples.
+    fn groups_of(&self, series: &HashSet<u64>) -> HashSet<u64> {
+        let index = self.index.read();
+        series.iter().flat_map(|reference| index.places(*reference)).map(|place| place.group.id()).collect()
     }
 }

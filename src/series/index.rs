@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use roaring::RoaringBitmap;
 
+use super::cardinality::{BlockCopy, IndexCopy};
 use super::group::Group;
 use super::postings::Postings;
 use super::symbols::{Hasher, Symbols};
@@ -465,6 +466,26 @@ impl Index {
             + tables
             + self.blocks.capacity() * size_of::<Option<Block>>()
             + self.records.capacity() * size_of::<Record>()
+    }
+
+    /// Blocks and series in numbers, with the texts of those numbers.
+    pub(super) fn copy(&self) -> IndexCopy {
+        let mut texts = HashMap::new();
+        let mut note = |symbol: u32| {
+            texts.entry(symbol).or_insert_with(|| Arc::clone(self.symbols.text(symbol)));
+        };
+        let mut blocks = Vec::with_capacity(self.all_blocks.len() as usize);
+        for block in self.blocks.iter().flatten() {
+            block.pairs.iter().for_each(|(name, value)| {
+                note(*name);
+                note(*value);
+            });
+            let naming = |id: &u32| (self.records[*id as usize].metric, self.records[*id as usize].bucket);
+            let series: Vec<(u32, u32)> = block.series.iter().map(naming).collect();
+            series.iter().for_each(|(metric, _)| note(*metric));
+            blocks.push(BlockCopy { pairs: block.pairs.clone(), series });
+        }
+        IndexCopy { blocks, texts }
     }
 
     /// How many distinct texts label names and values have.

@@ -60,6 +60,8 @@ pub struct Selection {
     pub series: Vec<SeriesSamples>,
     /// What the asker should know (a range was widened, a tier was away), without the `PromQL warning:` prefix.
     pub warnings: Vec<String>,
+    /// Up to this time there are thinned samples among them, about one each five minutes; `None`: all is as scraped.
+    pub thinned_until: Option<Timestamp>,
 }
 
 /// Why a store could not answer.

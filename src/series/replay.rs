@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::bits::{Malformed, Reader};
 use super::frame::ABSENT;
-use super::head::Head;
+use super::head::{Head, SeriesRef};
 use super::index::BUCKET;
 use super::journal::{BITS, BLOCK, MAGIC, MEMBER, MISSING, RAW_LIMIT_BYTES, ROW, SAME, WHOLE};
 use crate::model::{Labels, METRIC_NAME, Timestamp};
@@ -78,6 +78,20 @@ impl Head {
     /// # Errors
     /// When the bytes are damaged or continue a batch that was not read: skip to the next with `starts_epoch`.
     pub fn replay(&self, bytes: &[u8]) -> Result<usize, ReplayError> {
+        self.replay_to(bytes, false, |_, _| {})
+    }
+
+    /// As [`Head::replay`]. `is_past_stored` says that its samples for closed windows are in chunks, so that they need not
+    /// be merged into them again; `on_row` gets each time and its samples, in the order in which they were accepted.
+    ///
+    /// # Errors
+    /// As [`Head::replay`]. Rows before the damage have been given.
+    pub fn replay_to(
+        &self,
+        bytes: &[u8],
+        is_past_stored: bool,
+        mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<usize, ReplayError> {
         let mut restored = 0;
         let told = Told {
             block: &mut |labels| labels,
@@ -85,7 +99,13 @@ impl Head {
                 let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
                 self.intern(&labels).ok()
             },
-            row: &mut |at, batch| restored += self.0.append_restored(at.as_millis(), batch).accepted,
+            row: &mut |at, batch| {
+                restored += self.0.append_restored(at.as_millis(), batch).accepted;
+                on_row(at, batch);
+                if !is_past_stored {
+                    self.mark_past(at.as_millis(), batch);
+                }
+            },
         };
         self.0.replayer.lock().read(bytes, told)?;
         Ok(restored)

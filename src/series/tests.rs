@@ -507,30 +507,30 @@ fn a_full_journal_drops_its_oldest_epochs_and_counts_them() {
 // === Chunks ===
 
 #[test]
-fn closed_chunks_hold_each_sample_once_until_marked() {
+fn closed_blocks_hold_each_sample_once_until_marked() {
     let head = head_with(36_000, 0);
     let (a, b) = (head.intern(&labels("a", &[])).unwrap(), head.intern(&labels("b", &[])).unwrap());
     for row in 0..1000 {
         head.append_at(at(1_800_000 + row * 15_000), &[(a, row as f64), (b, 0.0)]);
     }
     let cut = at(2 * 7_200_000);
-    let chunks = head.closed_chunks(cut);
-    assert_eq!(chunks, head.closed_chunks(cut), "the same until marked");
-    assert_eq!(chunks.len(), 4, "two series, two windows");
+    let blocks = head.closed_blocks(cut);
+    assert_eq!(blocks, head.closed_blocks(cut), "the same until marked");
+    assert_eq!(blocks.len(), 2, "one label set, two windows");
     let mut found = Vec::new();
-    for chunk in chunks.iter().filter(|chunk| chunk.labels.metric_name() == "a") {
-        let (times, values) = decode_chunk(&chunk.bytes).unwrap();
-        assert_eq!((times[0], times[times.len() - 1], times.len() as u32), (chunk.from, chunk.to, chunk.sample_count));
-        assert_eq!(chunk.from.floor_to(CHUNK_WINDOW), chunk.to.floor_to(CHUNK_WINDOW));
-        found.extend(times.into_iter().zip(values));
+    for closed in &blocks {
+        assert_eq!((closed.labels.clone(), closed.block.len()), (Labels::empty(), 2));
+        let member = &closed.block[&("a".to_owned(), String::new())];
+        assert!(member.times.iter().all(|at| at.floor_to(CHUNK_WINDOW) == closed.window));
+        found.extend(member.times.iter().copied().zip(member.values.iter().copied()));
     }
     let wanted = (14_400_000 - 1_800_000) / 15_000;
     assert_eq!(found, (0..wanted).map(|row| (at(1_800_000 + row * 15_000), row as f64)).collect::<Vec<_>>());
     head.mark_chunked(cut);
-    assert!(head.closed_chunks(cut).is_empty());
-    let rest: u32 =
-        head.closed_chunks(Timestamp::MAX.min(at(99 * 7_200_000))).iter().map(|chunk| chunk.sample_count).sum();
-    assert_eq!(i64::from(rest), 2 * (1000 - wanted));
+    assert!(head.closed_blocks(cut).is_empty());
+    let rest = head.closed_blocks(Timestamp::MAX.min(at(99 * 7_200_000)));
+    let rest: usize = rest.iter().flat_map(|closed| closed.block.values()).map(|member| member.values.len()).sum();
+    assert_eq!(rest as i64, 2 * (1000 - wanted));
 }
 
 // === Tiers ===

@@ -117,7 +117,7 @@ fn with_warning(mut recent: Selection, seam: Timestamp, store: &str, reason: &st
 
 /// Both answers, each sample once, memory's where both have one.
 fn merge(recent: Selection, old: Selection) -> Selection {
-    let Selection { series, mut warnings } = recent;
+    let Selection { series, mut warnings, .. } = recent;
     warnings.extend(old.warnings);
     let mut by_labels: HashMap<Labels, SeriesSamples> =
         old.series.into_iter().map(|series| (series.labels.clone(), series)).collect();
@@ -129,7 +129,7 @@ fn merge(recent: Selection, old: Selection) -> Selection {
         })
         .collect();
     merged.extend(by_labels.into_values());
-    Selection { series: merged, warnings }
+    Selection { series: merged, warnings, thinned_until: old.thinned_until }
 }
 
 fn join(recent: SeriesSamples, old: SeriesSamples) -> SeriesSamples {

@@ -24,6 +24,8 @@ use rows::{
 };
 use sums::{add, add_to};
 
+/// Its place in `progress`.
+const COMPLETE_UNTIL: &str = "edges_complete_until";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Which table of edges.
@@ -57,11 +59,50 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn write_edges(&self, minutes: Vec<EdgeMinute>) -> Result<(), StoreError> {
+        self.write_edges_until(minutes, None).await
+    }
+
+    /// As [`Store::write_edges`]; with them it is remembered that all minutes before `complete_until` are written.
+    ///
+    /// # Errors
+    /// When the server is away; then nothing has happened.
+    pub async fn write_edges_until(
+        &self,
+        minutes: Vec<EdgeMinute>,
+        complete_until: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
         let mut transaction = self.begin_relaxed("write edges").await?;
         let written = self.write_rollup(&mut transaction, RollupTier::Minutes, minutes).await?;
+        if let Some(until) = complete_until {
+            set_progress(&mut transaction, COMPLETE_UNTIL, until).await?;
+        }
         transaction.commit().await.map_err(StoreError::doing("write edges"))?;
         self.remember_edges(written);
         Ok(())
+    }
+
+    /// Minutes before this are written and do not change any more; `None` when nobody has said.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn edges_complete_until(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.progress(COMPLETE_UNTIL).await
+    }
+
+    /// Deletes minutes of edges.
+    ///
+    /// # Errors
+    /// When the server is away; then none is deleted.
+    pub async fn delete_edge_minutes(&self, minutes: &[(EdgeKey, Timestamp)]) -> Result<(), StoreError> {
+        if minutes.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<i64> = minutes.iter().map(|(edge, _)| edge_id(edge)).collect();
+        let times: Vec<DateTime<Utc>> = minutes.iter().map(|(_, minute)| values::time(*minute)).collect();
+        let delete = "DELETE FROM edge_rollup_1m r USING unnest($1::bigint[], $2::timestamptz[]) AS d (edge_id, minute)
+                      WHERE r.edge_id = d.edge_id AND r.minute = d.minute";
+        let done = sqlx::query(delete).bind(ids).bind(times).execute(self.pool()).await;
+        done.map(drop).map_err(StoreError::doing("delete edge minutes"))
     }
 
     /// What each edge did in each minute (or hour) that starts in `[from, to)`, oldest first.
@@ -89,12 +130,14 @@ impl Store {
         Ok(totals.into_values().map(|total| EdgeMinute { minute: from, ..total }).collect())
     }
 
-    /// Sums the minutes of each full hour that ended before `now - settle` into hours; returns how many hours.
+    /// Sums the minutes of each full hour that ended before `now - settle` into hours; returns how many hours. An hour
+    /// whose minutes may still grow, or wait to be written after an outage, is summed later.
     ///
     /// # Errors
     /// When the server is away; the next call goes on from there.
     pub async fn roll_hours(&self, now: Timestamp, settle: Duration) -> Result<usize, StoreError> {
-        let end = (now - settle).floor_to(HOUR);
+        let complete = self.edges_complete_until().await?.unwrap_or(Timestamp::MAX);
+        let end = (now - settle).min(complete).floor_to(HOUR);
         let first: Option<DateTime<Utc>> = sqlx::query_scalar("SELECT min(minute) FROM edge_rollup_1m")
             .fetch_one(self.pool())
             .await

@@ -77,6 +77,23 @@ impl Store {
         Ok(rows.into_iter().map(entry).collect())
     }
 
+    /// Whether targets are scraped by the same `settings` as when this was last called; remembers them.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn exchange_scrape_settings(&self, settings: &str) -> Result<bool, StoreError> {
+        let doing = "compare the scrape settings";
+        let id = id_of([settings]);
+        let before: Option<i64> = sqlx::query_scalar("SELECT settings_id FROM scrape_settings")
+            .fetch_optional(self.pool())
+            .await
+            .map_err(StoreError::doing(doing))?;
+        let upsert = "INSERT INTO scrape_settings (settings_id) VALUES ($1)
+                      ON CONFLICT (only_row) DO UPDATE SET settings_id = excluded.settings_id";
+        sqlx::query(upsert).bind(id).execute(self.pool()).await.map_err(StoreError::doing(doing))?;
+        Ok(before == Some(id))
+    }
+
     /// How many entries and how many bytes of samples the journal holds.
     ///
     /// # Errors

@@ -43,6 +43,28 @@ pub struct StoredNotification {
     pub last_error: Option<String>,
 }
 
+/// What became of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotificationFate {
+    /// Not yet anything.
+    Waiting,
+    /// Given up.
+    Failed,
+    /// Delivered.
+    Sent,
+}
+
+impl StoredNotification {
+    /// What became of it.
+    pub fn fate(&self) -> NotificationFate {
+        match (self.sent_at, self.given_up_at) {
+            (Some(_), _) => NotificationFate::Sent,
+            (None, Some(_)) => NotificationFate::Failed,
+            (None, None) => NotificationFate::Waiting,
+        }
+    }
+}
+
 /// What a receiver was last told of a group (Alertmanager's notification log).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotifyLogEntry {
@@ -61,7 +83,8 @@ pub struct NotifyLogEntry {
 }
 
 impl Store {
-    /// Puts a notification into the outbox, due at once; returns its id, or the id it has already.
+    /// Puts a notification into the outbox, due at once; returns its id, or the id it has already. One that was closed is
+    /// open again.
     ///
     /// # Errors
     /// When the server is away.
@@ -99,8 +122,41 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn recent_notifications(&self, limit: usize) -> Result<Vec<StoredNotification>, StoreError> {
-        let query = "SELECT * FROM notification ORDER BY notification_id DESC LIMIT $1";
+        self.listed_notifications(None, limit).await
+    }
+
+    /// The newest notifications of which this became, or all of them; newest first.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn listed_notifications(
+        &self,
+        fate: Option<NotificationFate>,
+        limit: usize,
+    ) -> Result<Vec<StoredNotification>, StoreError> {
+        let query = match fate {
+            None => "SELECT * FROM notification ORDER BY notification_id DESC LIMIT $1",
+            Some(NotificationFate::Waiting) => {
+                "SELECT * FROM notification WHERE sent_at IS NULL AND given_up_at IS NULL
+                 ORDER BY notification_id DESC LIMIT $1"
+            }
+            Some(NotificationFate::Failed) => {
+                "SELECT * FROM notification WHERE given_up_at IS NOT NULL ORDER BY notification_id DESC LIMIT $1"
+            }
+            Some(NotificationFate::Sent) => {
+                "SELECT * FROM notification WHERE sent_at IS NOT NULL ORDER BY notification_id DESC LIMIT $1"
+            }
+        };
         self.notifications_by(sqlx::query(query).bind(i64::try_from(limit).unwrap_or(i64::MAX))).await
+    }
+
+    /// One notification.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn notification(&self, id: i64) -> Result<Option<StoredNotification>, StoreError> {
+        let query = sqlx::query("SELECT * FROM notification WHERE notification_id = $1").bind(id);
+        Ok(self.notifications_by(query).await?.pop())
     }
 
     /// Marks a notification as delivered.
@@ -108,7 +164,8 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn mark_sent(&self, id: i64, at: Timestamp) -> Result<(), StoreError> {
-        let query = "UPDATE notification SET sent_at = $2, next_attempt_at = NULL, last_error = NULL
+        let query =
+            "UPDATE notification SET sent_at = $2, next_attempt_at = NULL, given_up_at = NULL, last_error = NULL
                      WHERE notification_id = $1";
         let done = sqlx::query(query).bind(id).bind(values::time(at)).execute(self.pool()).await;
         done.map(drop).map_err(StoreError::doing("mark a notification as sent"))

@@ -100,7 +100,11 @@ impl Store {
     pub async fn maintain(&self, retention: &RetentionConfig, now: Timestamp) -> Result<Maintained, StoreError> {
         let mut done = Maintained::default();
         for partitioned in &PARTITIONED {
-            let cutoff = now - (partitioned.retention)(retention).get();
+            let mut cutoff = now - (partitioned.retention)(retention).get();
+            if partitioned.table == "chunk_raw" {
+                // What is not thinned yet is all there is of its time.
+                cutoff = cutoff.min(self.thinned_until().await?.unwrap_or(Timestamp::MIN));
+            }
             done.made += self.make_partitions(partitioned, cutoff, now).await?;
             done.dropped += self.drop_partitions(partitioned, cutoff).await?;
             let Partitioned { table, time_column, .. } = partitioned;
@@ -201,7 +205,6 @@ impl Store {
         for (sql, kept) in [
             ("DELETE FROM alert_event WHERE at < $1", retention.alerts),
             ("DELETE FROM notification WHERE coalesce(sent_at, given_up_at) < $1", retention.alerts),
-            ("DELETE FROM silence WHERE ends_at < $1", retention.alerts),
             ("DELETE FROM notify_log WHERE expires_at < $1", PromDuration::default()),
             ("DELETE FROM finding WHERE gone_at < $1", retention.mesh),
             (include_str!("sql/delete_old_resources.sql"), retention.mesh),

@@ -27,6 +27,15 @@ pub struct Silence {
     pub updated_at: Timestamp,
 }
 
+/// What the table holds.
+#[derive(Debug, Default, PartialEq)]
+pub struct StoredSilences {
+    /// Those that could be read.
+    pub silences: Vec<Silence>,
+    /// Why the others could not, with their ids.
+    pub damaged: Vec<String>,
+}
+
 impl Store {
     /// Writes a silence; of two of one id the one changed last stays.
     ///
@@ -50,10 +59,30 @@ impl Store {
     /// All silences within their retention, expired ones too.
     ///
     /// # Errors
-    /// When the server is away or a row is damaged.
-    pub async fn silences(&self) -> Result<Vec<Silence>, StoreError> {
+    /// When the server is away. A row that cannot be read is named and left out: the others must go on acting.
+    pub async fn silences(&self) -> Result<StoredSilences, StoreError> {
         let rows = sqlx::query("SELECT * FROM silence ORDER BY starts_at, silence_id").fetch_all(self.pool()).await;
-        rows.map_err(StoreError::doing("read silences"))?.iter().map(silence_from).collect()
+        let mut stored = StoredSilences::default();
+        for row in rows.map_err(StoreError::doing("read silences"))? {
+            match silence_from(&row) {
+                Ok(silence) => stored.silences.push(silence),
+                Err(error) => {
+                    let id: String = row.try_get("silence_id").unwrap_or_default();
+                    stored.damaged.push(format!("silence `{id}`: {error}"));
+                }
+            }
+        }
+        Ok(stored)
+    }
+
+    /// Deletes the silences that ended before `before`.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn delete_silences(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let query = sqlx::query("DELETE FROM silence WHERE ends_at < $1").bind(values::time(before));
+        let done = query.execute(self.pool()).await.map_err(StoreError::doing("delete ended silences"))?;
+        Ok(done.rows_affected())
     }
 }
 
@@ -73,15 +102,22 @@ fn matcher_from(value: &Value) -> Result<Matcher, StoreError> {
 }
 
 fn silence_from(row: &PgRow) -> Result<Silence, StoreError> {
-    let time = |name: &str| Timestamp::from(row.get::<DateTime<Utc>, _>(name));
-    let matchers: Vec<Value> = row.get::<sqlx::types::Json<Vec<Value>>, _>("matchers").0;
+    let time = |name: &str| {
+        // `infinity` is a time to PostgreSQL alone.
+        let read = row.try_get::<DateTime<Utc>, _>(name).map(Timestamp::from);
+        read.map_err(|error| StoreError::Damaged { what: "silence", reason: format!("{name}: {error}") })
+    };
+    let matchers = row.get::<sqlx::types::Json<Value>, _>("matchers").0;
+    let Value::Array(matchers) = matchers else {
+        return Err(StoreError::Damaged { what: "silence", reason: "matchers is not a list".to_owned() });
+    };
     Ok(Silence {
         id: row.get("silence_id"),
         matchers: matchers.iter().map(matcher_from).collect::<Result<_, _>>()?,
-        starts_at: time("starts_at"),
-        ends_at: time("ends_at"),
+        starts_at: time("starts_at")?,
+        ends_at: time("ends_at")?,
         created_by: row.get("created_by"),
         comment: row.get("comment"),
-        updated_at: time("updated_at"),
+        updated_at: time("updated_at")?,
     })
 }

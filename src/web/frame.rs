@@ -25,13 +25,14 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 6] = [
+const PAGES: [(&str, &str, &str); 7] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("traces", "Traces", "/traces"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
+    ("status", "Status", "/status"),
 ];
 
 /// The page that answers an address, as [`Frame::new`] takes it; `none` for others.

@@ -8,7 +8,8 @@ use meshscope::api;
 use meshscope::clock::Clock;
 use meshscope::graph::health::Thresholds;
 use meshscope::model::{Labels, Timestamp};
-use meshscope::persist::{Archive, Kept};
+use meshscope::notify;
+use meshscope::persist::{Archive, Kept, OutboxReader};
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::series::{self, Head};
@@ -30,6 +31,8 @@ pub struct Parts {
     pub live: Option<Live>,
     pub rules: rules::Status,
     pub scrape: scrape::Status,
+    /// The blocks of `alertmanager.yml`.
+    pub alertmanager: Option<&'static str>,
 }
 
 /// A server of the APIs; it ends with the test.
@@ -65,17 +68,26 @@ impl Server {
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
         let (reload, reloads) = mpsc::channel(1);
         let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
+        let store = postgres::store().await;
+        let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let state = api::State {
+            notify: notify_status(alertmanager, clock),
+            outbox: OutboxReader::new(store.clone()),
+            alertmanager_configuration: Arc::new(|| alertmanager.to_owned()),
             engine: Arc::new(Engine::new(parts.engine)),
             series: Arc::new(head.clone()),
-            head,
-            archive: Archive::new(postgres::store().await, parts.rollup, live, clock.now(), kept),
+            head: head.clone(),
+            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
             scrape: parts.scrape,
+            push: meshscope::push::Intake::new(Default::default(), head.clone(), parts.rollup.clone(), clock, None),
+            otlp: Default::default(),
+            push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
+            last_reload: Arc::new(|| api::LastReload { success: false, at: Timestamp::from_millis(4000) }),
             metrics: Arc::new(|| "# EOF\n".to_owned()),
             reload,
             ready: watch::channel(true).1,
@@ -120,6 +132,24 @@ impl Server {
 pub fn install_tls() {
     // Another test may have done so.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// What a dispatcher of this configuration shows; nobody runs it, so nothing is ever sent.
+fn notify_status(text: &str, clock: Clock) -> notify::Status {
+    install_tls();
+    let (config, problems) = meshscope::yaml::decode::<notify::Config>(text);
+    assert_eq!(problems, []);
+    let plan = notify::Plan::new(&config.expect("decodes")).map_err(|errors| errors.len()).expect("a valid plan");
+    let inputs = notify::Inputs {
+        alerts: mpsc::channel(1).1,
+        plan: watch::channel(Arc::new(plan)).1,
+        silences: notify::Silences::default(),
+        outbox: mpsc::channel(1).0,
+        log: vec![],
+        unfinished: vec![],
+        external_url: "http://m".into(),
+    };
+    notify::Dispatcher::new(inputs, clock).status()
 }
 
 pub fn empty_head() -> Head {

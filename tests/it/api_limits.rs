@@ -61,11 +61,24 @@ async fn unknown_methods_and_paths_are_refused() {
         (Method::POST, "/-/healthy", 405, "Method Not Allowed\n"),
         (Method::HEAD, "/-/ready", 200, ""),
         (Method::GET, "/-/healthy", 200, "meshscope is healthy.\n"),
+        (Method::GET, "/api/v1/admin/tsdb/snapshot", 405, "Method Not Allowed\n"),
+        (
+            Method::POST,
+            "/api/v1/admin/tsdb/delete_series?match[]=up",
+            500,
+            r#"{"status":"error","errorType":"unavailable","error":"admin APIs disabled"}"#,
+        ),
         (
             Method::DELETE,
-            "/api/v1/admin/tsdb/snapshot",
+            "/api/v1/series?match[]=up",
+            500,
+            r#"{"status":"error","errorType":"internal","error":"not implemented"}"#,
+        ),
+        (
+            Method::DELETE,
+            "/api/v1/nothing",
             404,
-            r#"{"status":"error","errorType":"not_found","error":"there is no endpoint /api/v1/admin/tsdb/snapshot"}"#,
+            r#"{"status":"error","errorType":"not_found","error":"there is no endpoint /api/v1/nothing"}"#,
         ),
     ];
     for (method, path, status, body) in cases {

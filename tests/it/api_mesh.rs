@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use meshscope::clock::Clock;
 use meshscope::model::span::{AttributeValue, Resource, SpanEvent, SpanKind, SpanLink, SpanStatus};
-use meshscope::model::{Span, workload::Reporter};
+use meshscope::model::{Labels, Span, workload::Reporter};
 use meshscope::rollup::Rollup;
+use meshscope::series::{self, Head};
 use meshscope::traces::Live;
 use serde_json::{Value, json};
 
@@ -54,7 +55,9 @@ async fn server() -> Server {
     let minute = now.floor_to(Duration::from_secs(60));
     rollup.add(edge_minute(minute, Reporter::Source, "web", "cart"));
     rollup.advance(now + Duration::from_secs(180));
-    Server::start(Parts { live: Some(live), rollup, ..Parts::default() }).await
+    let head = Head::new(series::Config::default());
+    head.intern(&Labels::from_pairs([("__name__", "a"), ("job", "j")])).expect("room");
+    Server::start(Parts { live: Some(live), head: Some(head), rollup, ..Parts::default() }).await
 }
 
 #[tokio::test]
@@ -84,6 +87,8 @@ async fn a_trace_is_found_and_shown_as_a_tree() {
         ("traces?start=2&end=1", 400),
         ("traces?limit=-1", 400),
         ("graph?view=x", 400),
+        ("cardinality?limit=0", 400),
+        ("cardinality?limit=1001", 400),
         ("nosuch", 404),
     ] {
         let answer = server.get(&format!("/api/mesh/v1/{path}")).await;
@@ -96,17 +101,20 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 4);
-    for (path, operation) in paths {
+    assert_eq!(paths.len(), 8);
+    for (path, operation) in paths.iter().filter(|(_, operation)| operation["get"].is_object()) {
         let wanted = path.replace("{id}", &"ab".repeat(16));
-        let answer = server.get(&wanted).await;
+        let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };
+        let answer = server.get(&format!("{wanted}{needed}")).await;
         assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
         let responses = &operation["get"]["responses"];
         assert_described(&document, &responses["200"]["content"]["application/json"]["schema"], &answer.json(), path);
         if path.ends_with("openapi.json") {
             continue;
         }
-        let refused = server.get(&format!("{}?start=x&end=y", wanted.replace(&"ab".repeat(16), "zz"))).await;
+        let refused = server
+            .get(&format!("{}?start=x&end=y&state=x&limit=x&matcher=x", wanted.replace(&"ab".repeat(16), "zz")))
+            .await;
         assert_eq!(refused.status, 400, "{wanted}");
         let schema = &responses["default"]["content"]["application/json"]["schema"];
         assert_described(&document, schema, &refused.json(), path);

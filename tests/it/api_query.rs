@@ -116,8 +116,8 @@ async fn wrong_queries_are_refused_with_the_texts_of_prometheus() {
             "/api/v1/query?query=1&timeout=1e300".to_owned(),
             of("timeout", r#"cannot parse \"1e300\" to a valid duration. It overflows int64"#),
         ),
-        ("/api/v1/query?query=1&timeout=0".to_owned(), failed(503, "timeout", "query timed out in query execution")),
-        ("/api/v1/query?query=1&timeout=-1".to_owned(), failed(503, "timeout", "query timed out in query execution")),
+        ("/api/v1/query?query=1&timeout=0".to_owned(), of("query", "context deadline exceeded")),
+        ("/api/v1/query?query=1&timeout=-1".to_owned(), of("query", "context deadline exceeded")),
         (
             "/api/v1/query?query=1&lookback_delta=x".to_owned(),
             bad(r#"error parsing lookback delta duration: cannot parse \"x\" to a valid duration"#),

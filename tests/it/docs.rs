@@ -13,7 +13,7 @@ use meshscope::rules::{self, LoadOptions};
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels};
 
 /// Structs whose fields are keys of `meshscope.yaml`: file, struct, where its keys stand.
-const CONFIGURATION: [(&str, &str, &str); 30] = [
+const CONFIGURATION: [(&str, &str, &str); 34] = [
     ("src/config.rs", "File", ""),
     ("src/config.rs", "Global", "global."),
     ("src/config.rs", "StorageConfig", "storage."),
@@ -22,6 +22,7 @@ const CONFIGURATION: [(&str, &str, &str); 30] = [
     ("src/web.rs", "Config", "web."),
     ("src/otlp.rs", "Config", "otlp."),
     ("src/otlp/limits.rs", "Limits", "otlp.limits."),
+    ("src/push.rs", "Config", "push."),
     ("src/traces.rs", "Config", "traces."),
     ("src/traces/batch.rs", "IndexConfig", "traces.index."),
     ("src/scrape.rs", "Config", "scrape."),
@@ -44,6 +45,9 @@ const CONFIGURATION: [(&str, &str, &str); 30] = [
     ("src/notify/config.rs", "ReceiverConfig", "receivers[]."),
     ("src/notify/config.rs", "WebhookConfig", "receivers[].webhook_configs[]."),
     ("src/notify/config.rs", "InhibitRuleConfig", "inhibit_rules[]."),
+    ("src/notify/time_interval.rs", "TimeIntervalConfig", "time_intervals[]."),
+    ("src/notify/time_interval.rs", "TimesConfig", "time_intervals[].time_intervals[]."),
+    ("src/notify/time_interval.rs", "ClockRangeConfig", "time_intervals[].time_intervals[].times[]."),
 ];
 
 fn root() -> &'static Path {

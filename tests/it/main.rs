@@ -1,6 +1,7 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
 mod api;
+mod api_alertmanager;
 mod api_limits;
 mod api_mesh;
 mod api_query;
@@ -13,9 +14,15 @@ mod app_restart;
 mod app_rules;
 mod app_scrape;
 mod app_traces;
+mod crash;
 mod docs;
+mod fuzz;
 mod postgres;
 mod promql;
+mod push;
+mod scrape_hostile;
+mod store_edges;
+mod store_history;
 mod store_persist;
 mod store_private_server;
 mod store_tables;

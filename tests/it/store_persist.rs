@@ -28,6 +28,10 @@ fn head() -> Head {
     Head::new(Config { memory_window: PromDuration::from(Duration::from_secs(24 * 3600)), ..Config::default() })
 }
 
+fn as_before() -> persist::Before {
+    persist::Before { keep: Duration::from_secs(900), has_same_settings: true }
+}
+
 fn rollup() -> Rollup {
     Default::default()
 }
@@ -89,9 +93,10 @@ async fn a_restart_finds_every_sample_that_was_in_the_journal() {
 
     let (after, store) = (head(), postgres::connect(&config).await);
     let mut reports = Vec::new();
-    let restored = persist::restore(&store, &after, &rollup(), start() + CHUNK_WINDOW, |p| reports.push(p))
-        .await
-        .expect("restore");
+    let restored =
+        persist::restore(&store, &after, (&rollup(), as_before()), start() + CHUNK_WINDOW, |p| reports.push(p))
+            .await
+            .expect("restore");
     assert_eq!((restored.progress.samples, restored.unreadable.0), (300 * 40, 0));
     assert_eq!(reports.last().map(|p| (p.entries, p.entries_total)), Some((5, 5)));
     let range = (start(), start() + Duration::from_secs(24 * 3600));
@@ -137,7 +142,7 @@ async fn closed_windows_go_to_chunks_once_and_history_answers_as_memory_did() {
     // After a restart the journal brings back the open window, and what is in chunks is not cut again.
     let again = head();
     let now = boundary + CHUNK_WINDOW;
-    let restored = persist::restore(&store, &again, &rollup(), now, |_| {}).await.expect("restore");
+    let restored = persist::restore(&store, &again, (&rollup(), as_before()), now, |_| {}).await.expect("restore");
     assert_eq!(restored.unreadable, (0, None));
     let open = (boundary, Timestamp::MAX);
     assert!(everything(&again, open).await == everything(&memory, open).await, "the open window differs");
@@ -210,7 +215,7 @@ async fn an_outage_delays_writes_and_loses_nothing() {
     let query = AlertQuery { from: start(), to: Timestamp::MAX, matchers: Vec::new(), limit: 100 };
     assert_eq!(store.alert_events(&query).await.expect("read").len(), 30);
     let again = head();
-    persist::restore(&store, &again, &rollup(), start(), |_| {}).await.expect("restore");
+    persist::restore(&store, &again, (&rollup(), as_before()), start(), |_| {}).await.expect("restore");
     let all = (Timestamp::MIN, Timestamp::MAX);
     assert!(everything(&again, all).await == everything(&memory, all).await, "a sample is missing");
     assert_eq!((journal_status.dropped.load(Relaxed), alert_status.dropped.load(Relaxed)), (0, 0));

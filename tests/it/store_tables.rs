@@ -9,8 +9,8 @@ use meshscope::model::{
     Workload,
 };
 use meshscope::store::{
-    AlertQuery, Chunk, ChunkTier, NewJournalEntry, NewNotification, NotifyLogEntry, ResourceGeneration,
-    RetentionConfig, RollupTier, Silence, StoredAlert, TraceSearch,
+    AlertQuery, Chunk, ChunkTier, ChunkWriter, NewJournalEntry, NewNotification, NotifyLogEntry, ResourceGeneration,
+    RetentionConfig, RollupTier, SeriesNames, Silence, StoreError, StoredAlert, TraceSearch, label_set_id,
 };
 
 use crate::postgres;
@@ -27,8 +27,48 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied())
 }
 
-fn chunk(labels: Labels, from: Timestamp, seconds: u64, bytes: &[u8]) -> Chunk {
-    Chunk { labels, from, to: from + Duration::from_secs(seconds), sample_count: 10, bytes: bytes.to_vec() }
+fn chunk(labels: &Labels, from: Timestamp, seconds: u64, bytes: &[u8]) -> Chunk {
+    let to = from + Duration::from_secs(seconds);
+    Chunk { label_set: label_set_id(labels), from, to, sample_count: 10, bytes: bytes.to_vec() }
+}
+
+/// One series of each chunk, with its name and `le` among the labels.
+fn names(labels: &Labels, chunk: &Chunk) -> SeriesNames {
+    let series = vec![(labels.metric_name().to_owned(), labels.value("le").to_owned())];
+    SeriesNames { labels: labels.clone(), label_set: chunk.label_set, series, last: chunk.to }
+}
+
+async fn write(writer: &mut ChunkWriter, chunks: &[(Labels, Chunk)]) -> Result<(), StoreError> {
+    let named: Vec<SeriesNames> = chunks.iter().map(|(labels, chunk)| names(labels, chunk)).collect();
+    writer.name(&named).await?;
+    writer.write(ChunkTier::Raw, chunks.iter().map(|(_, chunk)| chunk.clone()).collect()).await
+}
+
+async fn write_all(store: &meshscope::store::Store, chunks: &[(Labels, Chunk)]) {
+    let mut writer = store.write_chunks().await.expect("begin");
+    write(&mut writer, chunks).await.expect("write");
+    writer.finish().await.expect("finish");
+}
+
+/// The labels of the series that satisfy the matchers, and the chunks of their label sets in the range, sorted.
+async fn select(
+    store: &meshscope::store::Store,
+    matchers: &[Matcher],
+    (from, to): (Timestamp, Timestamp),
+) -> (Vec<String>, Vec<Chunk>) {
+    let found = store.find_series(matchers, from).await.expect("find");
+    let ids: Vec<i64> = found.keys().copied().collect();
+    let (sender, mut batches) = tokio::sync::mpsc::channel(1000);
+    store.read_chunks(ChunkTier::Raw, &ids, (from, to), &sender).await.expect("read");
+    drop(sender);
+    let mut chunks: Vec<Chunk> = Vec::new();
+    while let Some(batch) = batches.recv().await {
+        chunks.extend(batch);
+    }
+    chunks.sort_by_key(|chunk| (chunk.label_set, chunk.from));
+    let mut names: Vec<String> = found.into_values().flatten().map(|series| series.labels.to_string()).collect();
+    names.sort();
+    (names, chunks)
 }
 
 fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
@@ -95,17 +135,24 @@ async fn the_journal_keeps_order_and_is_trimmed_by_whole_epochs() {
     assert!(all.windows(2).all(|pair| pair[0].0 < pair[1].0));
 
     // The boundary lies in the second epoch: only the first goes.
-    let close =
-        async |until: Timestamp| store.close_window().await.expect("begin").finish(until).await.expect("finish");
+    let close = async |until: Timestamp| {
+        let end = store.journal_end().await.expect("the end");
+        let mut writer = store.write_chunks().await.expect("begin");
+        let trimmed = writer.close(until, end).await.expect("close");
+        writer.finish().await.expect("finish");
+        trimmed
+    };
     let minutes = |n: u64| noon() + Duration::from_secs(n * 60);
     assert_eq!(close(minutes(3)).await, 2);
     assert_eq!(read().await.len(), 3);
     assert_eq!(store.chunked_until().await.expect("boundary"), Some(minutes(3)));
     // An entry that comes after the cut stays, whatever its time, and with it the epoch that it belongs to.
-    let window = store.close_window().await.expect("begin");
+    let end = store.journal_end().await.expect("the end");
+    let mut writer = store.write_chunks().await.expect("begin");
     let late = NewJournalEntry { bytes: vec![1], ..entry(1, false) };
     store.append_journal(&[late]).await.expect("append");
-    assert_eq!(window.finish(minutes(10)).await.expect("finish"), 2);
+    assert_eq!(writer.close(minutes(10), end).await.expect("close"), 2);
+    writer.finish().await.expect("finish");
     assert_eq!(read().await.iter().map(|(_, e)| e.sample_count).collect::<Vec<_>>(), [4, 1]);
     // The boundary never goes back.
     close(noon()).await;
@@ -113,22 +160,23 @@ async fn the_journal_keeps_order_and_is_trimmed_by_whole_epochs() {
 }
 
 #[tokio::test]
-async fn a_window_counts_only_when_it_is_finished() {
+async fn chunks_count_only_when_they_are_finished() {
     let store = postgres::store().await;
     let up = labels(&[("__name__", "up")]);
-    let name = [Matcher::equal("__name__", "up")];
     for finished in [false, true] {
-        let mut window = store.close_window().await.expect("begin");
-        window.write(vec![chunk(up.clone(), noon(), 60, b"1")]).await.expect("write");
-        window.write(vec![chunk(up.clone(), noon() + HOUR, 60, b"2")]).await.expect("write");
+        let mut writer = store.write_chunks().await.expect("begin");
+        write(&mut writer, &[(up.clone(), chunk(&up, noon(), 60, b"1"))]).await.expect("write");
+        write(&mut writer, &[(up.clone(), chunk(&up, noon() + HOUR * 2, 60, b"2"))]).await.expect("write");
+        let key = (label_set_id(&up), noon());
+        assert_eq!(writer.read(ChunkTier::Raw, &[key]).await.expect("read").len(), 1);
+        writer.close(noon() + HOUR * 4, 0).await.expect("close");
         match finished {
-            true => drop(window.finish(noon() + HOUR * 2).await.expect("finish")),
-            false => drop(window),
+            true => writer.finish().await.expect("finish"),
+            false => drop(writer),
         }
-        let found = store.select_chunks(ChunkTier::Raw, &name, (noon(), noon() + DAY), 100).await.expect("select");
-        let chunks = found.expect("under the limit").first().map_or(0, |series| series.chunks.len());
+        let (_, chunks) = select(&store, &[Matcher::equal("__name__", "up")], (noon(), noon() + DAY)).await;
         assert_eq!(
-            (chunks, store.chunked_until().await.expect("boundary").is_some()),
+            (chunks.len(), store.chunked_until().await.expect("boundary").is_some()),
             (2 * usize::from(finished), finished)
         );
     }
@@ -139,68 +187,57 @@ async fn chunks_are_found_by_matchers_and_range_and_written_once() {
     let store = postgres::store().await;
     let (a, b) = (labels(&[("__name__", "up"), ("job", "a")]), labels(&[("__name__", "up"), ("job", "b\0\"\\é")]));
     let bucket = |le: &str| labels(&[("__name__", "lat_bucket"), ("job", "a"), ("le", le)]);
-    let chunks = vec![
-        chunk(a.clone(), noon(), 7000, b"a1"),
-        chunk(a.clone(), noon() + HOUR * 2, 7000, b"a2"),
-        chunk(b.clone(), noon(), 7000, &[0; 5000]),
-        chunk(bucket("5"), noon(), 7000, b"le5"),
-        chunk(bucket("+Inf"), noon(), 7000, b"inf"),
+    let chunks = [
+        (a.clone(), chunk(&a, noon(), 7000, b"a1")),
+        (bucket("5"), chunk(&a, noon() + HOUR * 2, 7000, b"a2")),
+        (bucket("+Inf"), chunk(&a, noon() + HOUR * 4, 7000, b"a3")),
+        (b.clone(), chunk(&b, noon(), 7000, &[0; 5000])),
     ];
     for _ in 0..2 {
-        store.write_chunks(ChunkTier::Raw, chunks.clone()).await.expect("write");
+        write_all(&store, &chunks).await;
     }
     let select = async |matchers: Vec<Matcher>, from: Timestamp, to: Timestamp| {
-        let found = store.select_chunks(ChunkTier::Raw, &matchers, (from, to), usize::MAX).await.expect("select");
-        let mut found: Vec<(String, Vec<Vec<u8>>)> = (found.expect("no limit").into_iter())
-            .map(|s| (s.labels.to_string(), s.chunks.into_iter().map(|c| c.bytes).collect()))
-            .collect();
-        found.sort();
-        found
+        let (names, chunks) = select(&store, &matchers, (from, to)).await;
+        (names, chunks.into_iter().map(|chunk| chunk.bytes).collect::<Vec<_>>())
     };
     let name = |name: &str| matcher(MatchOp::Equal, "__name__", name);
-    let both = select(vec![name("up"), matcher(MatchOp::Equal, "job", "a")], noon(), noon() + HOUR * 4).await;
-    assert_eq!(both, [(a.to_string(), vec![b"a1".to_vec(), b"a2".to_vec()])]);
+    let of_a = vec![name("up"), matcher(MatchOp::Equal, "job", "a")];
+    let both = select(of_a.clone(), noon(), noon() + HOUR * 3).await;
+    assert_eq!(both, (vec![a.to_string()], vec![b"a1".to_vec(), b"a2".to_vec()]));
     // The chunk that holds the moment, though it began before.
     let moment = noon() + HOUR;
-    let one = select(vec![name("up"), matcher(MatchOp::NotEqual, "job", "x")], moment, moment).await;
-    assert_eq!(one.len(), 2);
-    assert_eq!(one[0].1, [b"a1".to_vec()]);
-    assert_eq!(one[1].1, [vec![0; 5000]], "NUL in a value is stored as U+FFFD: {}", one[1].0);
-    let le = select(
-        vec![matcher(MatchOp::Regex, "__name__", "lat.*"), matcher(MatchOp::Regex, "le", "5|10")],
-        moment,
-        moment,
-    )
-    .await;
-    assert_eq!(le, [(bucket("5").to_string(), vec![b"le5".to_vec()])]);
-    assert_eq!(select(vec![matcher(MatchOp::Equal, "le", ""), name("lat_bucket")], moment, moment).await, []);
-    assert_eq!(select(vec![name("up")], noon() - HOUR * 2, noon() - HOUR).await, []);
-    let limited =
-        store.select_chunks(ChunkTier::Raw, &[name("up")], (noon(), noon() + HOUR * 4), 29).await.expect("select");
-    assert!(limited.is_none(), "30 samples are over a limit of 29");
+    assert_eq!(select(of_a, moment, moment).await.1, [b"a1".to_vec()]);
+    let (names, one) = select(vec![name("up"), matcher(MatchOp::NotEqual, "job", "a")], moment, moment).await;
+    assert_eq!(one, [vec![0; 5000]], "NUL in a value is stored as U+FFFD: {names:?}");
+    let some = [matcher(MatchOp::Regex, "__name__", "lat.*"), matcher(MatchOp::Regex, "le", "5|10")];
+    assert_eq!(select(some.to_vec(), moment, moment).await.0, [bucket("5").to_string()]);
+    assert_eq!(select(vec![matcher(MatchOp::Equal, "le", ""), name("lat_bucket")], moment, moment).await.0, [""; 0]);
+    assert!(select(vec![name("up")], noon() - HOUR * 2, noon() - HOUR).await.1.is_empty());
     let mut series = store.stored_series(&[name("lat_bucket")], (moment, moment)).await.expect("series");
     series.sort();
     assert_eq!(series, [bucket("+Inf"), bucket("5")]);
 
-    let too_long = chunk(a, noon(), 90_000, b"");
-    assert!(!store.write_chunks(ChunkTier::Raw, vec![too_long]).await.expect_err("25 h").is_temporary());
+    let mut writer = store.write_chunks().await.expect("begin");
+    let too_long = writer.write(ChunkTier::Raw, vec![chunk(&a, noon(), 90_000, b"")]).await;
+    assert!(!too_long.expect_err("25 h").is_temporary());
 }
 
 #[tokio::test]
 async fn copy_and_unnest_store_the_same() {
     let (few, many) = (postgres::store().await, postgres::store().await);
-    let chunks: Vec<Chunk> = (0..6000_u32)
+    let chunks: Vec<(Labels, Chunk)> = (0..6000_u32)
         .map(|i| {
             let labels =
                 labels(&[("__name__", "m"), ("job", &format!("j{}\\\"{{}}é", i % 100)), ("le", &i.to_string())]);
-            chunk(labels, noon() + Duration::from_millis(u64::from(i)), u64::from(i), &i.to_be_bytes())
+            let at = noon() + Duration::from_millis(u64::from(i));
+            (labels.clone(), chunk(&labels, at, u64::from(i), &i.to_be_bytes()))
         })
         .collect();
     for part in chunks.chunks(1000) {
-        few.write_chunks(ChunkTier::Raw, part.to_vec()).await.expect("write by UNNEST");
+        write_all(&few, part).await; // by UNNEST
     }
-    many.write_chunks(ChunkTier::Raw, chunks.clone()).await.expect("write by COPY");
-    many.write_chunks(ChunkTier::Raw, chunks).await.expect("write by COPY again, which merges");
+    write_all(&many, &chunks).await; // by COPY
+    write_all(&many, &chunks).await; // by COPY again, which merges
     let parts: Vec<SpanBatch> = vec![span_batch(0, 6000)];
     for _ in 0..2 {
         many.write_spans(parts.clone()).await.expect("write by COPY");
@@ -218,10 +255,7 @@ async fn copy_and_unnest_store_the_same() {
     }
     let all = async |store: &meshscope::store::Store| {
         let name = [matcher(MatchOp::Equal, "__name__", "m")];
-        let chunks =
-            store.select_chunks(ChunkTier::Raw, &name, (noon(), noon() + DAY), usize::MAX).await.expect("select");
-        let mut chunks = chunks.expect("no limit");
-        chunks.sort_by(|a, b| a.labels.cmp(&b.labels));
+        let chunks = select(store, &name, (noon(), noon() + DAY)).await;
         let mut edges = store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges");
         edges.sort_by(|a, b| a.edge.cmp(&b.edge));
         let search = TraceSearch { limit: 10_000, ..any_trace() };
@@ -230,7 +264,7 @@ async fn copy_and_unnest_store_the_same() {
         (chunks, edges, traces)
     };
     let (a, b) = (all(&few).await, all(&many).await);
-    assert_eq!((a.0.len(), a.1.len(), a.2.len()), (6000, 6000, 6000));
+    assert_eq!((a.0.0.len(), a.0.1.len(), a.1.len(), a.2.len()), (6000, 6000, 6000, 6000));
     assert!(a.0 == b.0, "chunks differ");
     assert!(a.1 == b.1, "edges differ");
     assert!(a.2 == b.2, "traces differ");
@@ -464,7 +498,8 @@ async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
 
 #[tokio::test]
 async fn silences_come_back_with_their_matchers() {
-    let store = postgres::store().await;
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
     let silence = |comment: &str, seconds: u64| Silence {
         id: "7d8d".into(),
         matchers: vec![
@@ -479,7 +514,14 @@ async fn silences_come_back_with_their_matchers() {
     };
     store.write_silence(&silence("new", 9)).await.expect("write");
     store.write_silence(&silence("old", 1)).await.expect("write an older one");
-    assert_eq!(store.silences().await.expect("read"), [silence("new", 9)]);
+    let mut connection = postgres::connection(&config).await;
+    for (id, matchers) in [("odd", "{}"), ("worse", r#"[{"name": "a", "op": "=~", "value": "("}]"#)] {
+        let row = format!("INSERT INTO silence VALUES ('{id}', '{matchers}', now(), now(), 'x', 'x', now())");
+        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&mut connection).await.expect("insert");
+    }
+    let stored = store.silences().await.expect("damaged rows do not stop the others");
+    assert_eq!(stored.silences, [silence("new", 9)]);
+    assert!(stored.damaged[0].contains("`odd`") && stored.damaged[1].contains("`worse`"), "{:?}", stored.damaged);
 }
 
 #[tokio::test]
@@ -532,17 +574,16 @@ async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
     let up = labels(&[("__name__", "up"), ("job", "a")]);
     let old = labels(&[("__name__", "gone"), ("job", "z")]);
     // Before any partition is made rows go to the default one.
-    store
-        .write_chunks(
-            ChunkTier::Raw,
-            vec![chunk(up.clone(), noon(), 60, b"1"), chunk(up.clone(), noon() - DAY * 3, 60, b"2")],
-        )
-        .await
-        .expect("write");
-    store.write_chunks(ChunkTier::Raw, vec![chunk(old, noon() - DAY * 500, 60, b"3")]).await.expect("write");
+    let of = |labels: &Labels, at: Timestamp| (labels.clone(), chunk(labels, at, 60, b"1"));
+    write_all(&store, &[of(&up, noon()), of(&up, noon() - DAY * 3)]).await;
+    write_all(&store, &[of(&old, noon() - DAY * 500)]).await;
     store.write_edges(vec![edge_minute(noon(), Reporter::Source, "a", "b")]).await.expect("write");
     store.write_spans(vec![span_batch(0, 5)]).await.expect("write");
     let retention = RetentionConfig::default();
+    // Raw chunks go only when they are thinned.
+    let mut writer = store.write_chunks().await.expect("begin");
+    writer.thinned(noon() + DAY).await.expect("mark");
+    writer.finish().await.expect("finish");
     let (one, two) = tokio::join!(store.maintain(&retention, noon()), store.maintain(&retention, noon()));
     let (one, two) = (one.expect("maintain"), two.expect("maintain at once"));
     assert!(one.made + two.made >= 6 * 2, "{one:?} {two:?}");
@@ -558,11 +599,8 @@ async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
         sqlx::query_scalar("SELECT metric FROM series_labels").fetch_all(&mut connection).await.expect("read");
     assert_eq!(names, ["up"], "a series whose chunks are all gone is forgotten");
     let name = [Matcher::equal("__name__", "up")];
-    let chunks = async |store: &meshscope::store::Store| {
-        let found =
-            store.select_chunks(ChunkTier::Raw, &name, (noon() - DAY * 9, noon() + DAY), 100).await.expect("select");
-        found.expect("under the limit").first().map_or(0, |series| series.chunks.len())
-    };
+    let chunks =
+        async |store: &meshscope::store::Store| select(store, &name, (noon() - DAY * 9, noon() + DAY)).await.1.len();
     assert_eq!(chunks(&store).await, 2);
     assert_eq!(store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges").len(), 1);
     assert_eq!(store.maintain(&retention, noon()).await.expect("maintain").made, 0);
@@ -573,13 +611,7 @@ async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
     assert_eq!(store.edges(RollupTier::Minutes, noon(), noon() + HOUR).await.expect("edges").len(), 0);
     assert_eq!(store.search_traces(&any_trace()).await.expect("search").len(), 0);
     // What was forgotten is written anew when it comes back.
-    store
-        .write_chunks(
-            ChunkTier::Raw,
-            vec![chunk(labels(&[("__name__", "gone"), ("job", "z")]), noon() + DAY * 6, 60, b"4")],
-        )
-        .await
-        .expect("write");
+    write_all(&store, &[of(&old, noon() + DAY * 6)]).await;
     let found =
         store.stored_series(&[Matcher::equal("job", "z")], (noon() + DAY * 5, noon() + DAY * 7)).await.expect("series");
     assert_eq!(found.len(), 1);
@@ -590,26 +622,27 @@ async fn a_connection_cut_in_the_middle_leaves_nothing_half_written() {
     let config = postgres::database().await;
     let store = postgres::connect(&config).await;
     let mut outside = postgres::connection(&config).await;
-    let part = |part: u32| -> Vec<Chunk> {
+    let part = |part: u32| -> Vec<(Labels, Chunk)> {
         let labels = |i: u32| labels(&[("__name__", "m"), ("i", &i.to_string())]);
-        (part * 6000..part * 6000 + 6000).map(|i| chunk(labels(i), noon(), 60, &[0; 100])).collect()
+        let of = |i| (labels(i), chunk(&labels(i), noon(), 60, &[0; 100]));
+        (part * 6000..part * 6000 + 6000).map(of).collect()
     };
-    let mut window = store.close_window().await.expect("begin");
-    window.write(part(0)).await.expect("write by COPY");
+    let mut writer = store.write_chunks().await.expect("begin");
+    write(&mut writer, &part(0)).await.expect("write by COPY");
     sqlx::raw_sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
         .execute(&mut outside)
         .await
         .expect("terminate");
-    let error = window.write(part(1)).await.expect_err("the connection is gone");
+    let error = write(&mut writer, &part(1)).await.expect_err("the connection is gone");
     assert!(error.is_temporary(), "{error}");
-    drop(window);
+    drop(writer);
     assert_eq!(store.chunked_until().await.expect("the pool connects anew"), None);
 
     // Begun again on the same store, all is written: nothing that was rolled back counts as known.
-    let mut window = store.close_window().await.expect("begin");
-    window.write(part(0)).await.expect("write");
-    window.write(part(1)).await.expect("write");
-    window.finish(noon() + HOUR * 2).await.expect("finish");
+    let mut writer = store.write_chunks().await.expect("begin");
+    write(&mut writer, &part(0)).await.expect("write");
+    write(&mut writer, &part(1)).await.expect("write");
+    writer.finish().await.expect("finish");
     let found = store.stored_series(&[Matcher::equal("__name__", "m")], (noon(), noon() + HOUR)).await.expect("series");
     assert_eq!(found.len(), 12_000);
 }

@@ -34,7 +34,8 @@ pub(super) fn check_notes(expectation: &Expectation, answer: &Answer) -> Result<
         let texts: Vec<&str> =
             notes.iter().map(|note| note.rsplit_once(" (").map_or(note.as_str(), |(t, _)| t)).collect();
         let missing = wanted.iter().find(|wording| !texts.iter().any(|text| wording.fits(text)));
-        match missing {
+        let unforeseen = texts.iter().find(|text| !wanted.is_empty() && !wanted.iter().any(|one| one.fits(text)));
+        match missing.or(wanted.first().filter(|_| unforeseen.is_some())) {
             Some(wording) => Err((format!("{what} {wording:?}"), format!("{texts:?}"))),
             None if none && !texts.is_empty() => Err((format!("no {what}"), format!("{texts:?}"))),
             None => Ok(()),

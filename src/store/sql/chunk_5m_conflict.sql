@@ -1,3 +1,2 @@
-(series_id, from_at) DO UPDATE
+(label_set_id, from_at) DO UPDATE
 SET to_at = excluded.to_at, sample_count = excluded.sample_count, bytes = excluded.bytes
-WHERE chunk_5m.sample_count <= excluded.sample_count

@@ -1,5 +1,5 @@
--- The update changes nothing; it is there so that the row's id is returned whether or not it is new.
+-- One that is there already was asked for again: it is open once more, so that a crash does not lose it.
 INSERT INTO notification (dedup_key, receiver, integration, group_key, payload, created_at, next_attempt_at)
 VALUES ($1, $2, $3, $4, $5, $6, $6)
-ON CONFLICT (dedup_key) DO UPDATE SET dedup_key = excluded.dedup_key
+ON CONFLICT (dedup_key) DO UPDATE SET sent_at = NULL, given_up_at = NULL, next_attempt_at = excluded.next_attempt_at
 RETURNING notification_id

@@ -1,14 +1,15 @@
-//! Walks protobuf in place, so that spans are made from the bytes of a request without its decoded form in between.
+//! Walks protobuf in place, so that samples and spans are made from the bytes of a request without a decoded form between.
 //!
-//! A message of two bytes takes hundreds when it is decoded: a request decoded whole could hold a hundred times its size,
-//! and most of the time of decoding is spent on allocating it. Pure. Invariant: allocates nothing.
+//! In: a message. Out: its fields, texts pointing into it. A message of two bytes takes hundreds when it is decoded: a
+//! request decoded whole could hold a hundred times its size, and most of the time of decoding is spent on allocating it.
+//! Pure. Invariant: allocates nothing.
 
 use prost::DecodeError;
 use prost::encoding::{DecodeContext, WireType, check_wire_type, decode_key, decode_varint, skip_field};
 
 /// The value of a field, as far as OTLP needs them.
 #[derive(Clone, Copy)]
-pub(super) enum Value<'a> {
+pub enum Value<'a> {
     /// Texts, bytes and messages.
     Bytes(&'a [u8]),
     /// Whole numbers, enums and booleans.
@@ -24,7 +25,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// When the field is of another kind.
-    pub(super) fn bytes(self) -> Result<&'a [u8], DecodeError> {
+    pub fn bytes(self) -> Result<&'a [u8], DecodeError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes),
             other => Err(wrong_kind(WireType::LengthDelimited, other)),
@@ -35,7 +36,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// When the field is of another kind.
-    pub(super) fn varint(self) -> Result<u64, DecodeError> {
+    pub fn varint(self) -> Result<u64, DecodeError> {
         match self {
             Self::Varint(number) => Ok(number),
             other => Err(wrong_kind(WireType::Varint, other)),
@@ -46,7 +47,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// When the field is of another kind.
-    pub(super) fn fixed64(self) -> Result<u64, DecodeError> {
+    pub fn fixed64(self) -> Result<u64, DecodeError> {
         match self {
             Self::Fixed64(bits) => Ok(bits),
             other => Err(wrong_kind(WireType::SixtyFourBit, other)),
@@ -69,7 +70,7 @@ fn wrong_kind(expected: WireType, found: Value<'_>) -> DecodeError {
 }
 
 /// Number and value of each field of the message `rest`; ends at the first error.
-pub(super) fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u32, Value<'_>), DecodeError>> {
+pub fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u32, Value<'_>), DecodeError>> {
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -83,7 +84,7 @@ pub(super) fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u32, Value
 }
 
 /// The bytes of each submessage in field `wanted` of the message; ends at the first error.
-pub(super) fn messages(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], DecodeError>> {
+pub fn messages(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8], DecodeError>> {
     fields(message).filter_map(move |field| match field {
         Ok((number, value)) if number == wanted => Some(value.bytes()),
         Ok(_) => None,

@@ -1,0 +1,98 @@
+//! What is fuzzed: one function for each way in which bytes of others reach a parser or the evaluator.
+//!
+//! In: any bytes. Out: nothing, or a panic where one of the promises does not hold. `make fuzz` runs each target on what
+//! libFuzzer makes up; `make test` runs each on `fuzz/corpus/<name>` (tests/it/fuzz.rs). Another target is one more line
+//! of [`TARGETS`] and a folder with at least one example.
+
+use std::hint::black_box;
+
+use meshscope::model::Timestamp;
+use meshscope::promql::{self, testlang};
+use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels, protobuf_to_text};
+use meshscope::{otlp, rules};
+
+/// Takes any bytes; panics where a promise is broken.
+pub type Target = fn(&[u8]);
+
+/// Names of the targets, which are the folders of their corpora, and what runs them.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("promql", promql_text),
+    ("promql_eval", promql_eval),
+    ("promql_script", promql_script),
+    ("exposition_text", |page| exposition_page(page, Format::Text)),
+    ("exposition_openmetrics", |page| exposition_page(page, Format::OpenMetrics)),
+    ("exposition_protobuf", exposition_protobuf),
+    ("otlp_spans", otlp_spans),
+    ("rule_file", rule_file),
+];
+
+fn text(data: &[u8]) -> Option<&str> {
+    std::str::from_utf8(data).ok()
+}
+
+/// A query: what is printed parses to the same; every view of it ends.
+fn promql_text(data: &[u8]) {
+    let Some(Ok(expr)) = text(data).map(promql::parse) else { return };
+    let printed = expr.to_string();
+    if printed.len() > promql::QUERY_LIMIT_BYTES {
+        return;
+    }
+    let again = promql::parse(&printed).unwrap_or_else(|error| panic!("printed as {printed:?}: {error}"));
+    assert_eq!(again.to_string(), printed);
+    black_box((expr.pretty(), expr.tree().is_ok(), expr.selectors().len(), expr.as_selector()));
+}
+
+/// A query evaluated over a few series: no panic, bounded time and memory.
+fn promql_eval(data: &[u8]) {
+    let Some(query) = text(data).filter(|query| !query.contains('\n')) else { return };
+    let series = "load 30s\n  m_total{a=\"1\",b=\"x\"} 0+7x20 3+1x20\n  m_total{a=\"2\",b=\"y\"} 5 _ stale 8 NaN -Inf 1x20\n  \
+                  h_bucket{le=\"0.5\"} 1+1x40\n  h_bucket{le=\"+Inf\"} 2+3x40\n  g{a=\"1\"} 1 -1 1e300 -0 0.5x20\n\n";
+    let script =
+        format!("{series}eval instant at 9m {query}\n\neval range from 1m to 7m step 47s {query}\n  expect no_warn\n");
+    let config = promql::Config { max_samples: 20_000, ..testlang::script_config() };
+    black_box(testlang::run_script_with("fuzz", &script, &config));
+}
+
+/// A test script.
+fn promql_script(data: &[u8]) {
+    let config = promql::Config { max_samples: 20_000, ..testlang::script_config() };
+    if let Some(script) = text(data) {
+        black_box(testlang::run_script_with("fuzz", script, &config));
+    }
+}
+
+/// A page of a target: every entry and its labels, to the first mistake.
+fn exposition_page(page: &[u8], format: Format) {
+    let mut kind = MetricKind::Unknown;
+    for entry in Parser::new(format, page) {
+        match entry {
+            Ok(Entry::Kind { kind: told, .. }) => kind = told,
+            Ok(Entry::Sample(sample)) => {
+                black_box(parse_labels(sample.key, kind).is_ok());
+                black_box(sample.exemplar.map(|one| parse_labels(one.labels, MetricKind::Unknown).is_ok()));
+            }
+            Ok(_) => {}
+            Err(error) => assert!(error.line > 0 && error.to_string().len() < 4096),
+        }
+    }
+}
+
+/// A protobuf page becomes text in which nothing is wrong but what it says.
+fn exposition_protobuf(page: &[u8]) {
+    if let Ok(Some(text)) = protobuf_to_text(page, 1 << 20) {
+        exposition_page(text.as_bytes(), Format::Text);
+    }
+}
+
+/// A rule file or PrometheusRule objects: every mistake has a place, templates are read too.
+fn rule_file(data: &[u8]) {
+    if let Some(text) = text(data) {
+        black_box(rules::check::check_text("fuzz.yaml", text));
+    }
+}
+
+/// Spans, in both encodings of OTLP.
+fn otlp_spans(body: &[u8]) {
+    let (limits, now) = (otlp::Limits::default(), Timestamp::from_millis(1_700_000_000_000));
+    black_box((otlp::decode_protobuf(body, &limits, now).is_ok(), otlp::decode_json(body, &limits, now).is_ok()));
+}

@@ -1,0 +1,121 @@
+//! Merges samples into the chunks of their windows, raw and thinned.
+//!
+//! In: blocks of samples within one window of two hours each. Out: rows that hold what they held and the new samples.
+//!
+//! Invariant: what is there stays, so merging again changes nothing. A window that was thinned already is thinned again
+//! from all its raw samples; one whose raw samples are past their retention gets its new samples thinned.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::model::{Labels, Timestamp};
+use crate::series::{Block, CHUNK_WINDOW, ClosedBlock, decode_block, encode_block, merge_blocks, thin_block};
+use crate::store::{Chunk, ChunkTier, ChunkWriter, SeriesNames, StoreError, label_set_id};
+
+/// What decides into which tiers samples go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Horizons {
+    /// Windows that end at or before it have no raw chunks any more.
+    pub(super) raw_from: Timestamp,
+    /// Windows that end at or before it are thinned.
+    pub(super) thinned_until: Timestamp,
+}
+
+type Key = (i64, Timestamp);
+
+/// Merges blocks of any windows into the stored ones; how many raw chunks, and thinned ones of windows without raw ones,
+/// were written.
+pub(super) async fn merge(
+    writer: &mut ChunkWriter,
+    horizons: Horizons,
+    blocks: Vec<ClosedBlock>,
+) -> Result<usize, StoreError> {
+    let (mut raw, mut thinned) = (BTreeMap::<Key, Block>::new(), BTreeMap::<Key, Block>::new());
+    let mut ids: HashMap<Labels, i64> = HashMap::new();
+    let mut names = Vec::with_capacity(blocks.len());
+    for ClosedBlock { labels, window, block } in blocks {
+        let id = *ids.entry(labels.clone()).or_insert_with(|| label_set_id(&labels));
+        let last = block.values().filter_map(|member| member.times.last()).max();
+        let series = block.keys().cloned().collect();
+        names.push(SeriesNames { labels, label_set: id, series, last: last.copied().unwrap_or(window) });
+        if window + CHUNK_WINDOW <= horizons.raw_from {
+            let day = window.floor_to(ChunkTier::FiveMinutes.window());
+            merge_blocks(thinned.entry((id, day)).or_default(), block);
+        } else {
+            merge_blocks(raw.entry((id, window)).or_default(), block);
+        }
+    }
+    writer.name(&names).await?;
+    let written = raw.len() + thinned.len();
+    for (key, all) in merge_rows(writer, ChunkTier::Raw, raw, |_| false).await? {
+        let (id, window) = key;
+        if window + CHUNK_WINDOW <= horizons.thinned_until {
+            let day = window.floor_to(ChunkTier::FiveMinutes.window());
+            merge_blocks(thinned.entry((id, day)).or_default(), thin_block(all));
+        }
+    }
+    // New samples among kept ones of a day without raw samples: all are thinned together.
+    let is_alone = |day: Timestamp| day + CHUNK_WINDOW <= horizons.raw_from;
+    merge_rows(writer, ChunkTier::FiveMinutes, thinned, is_alone).await?;
+    Ok(written)
+}
+
+/// Adds blocks to the rows of their keys and writes them; returns the rows' samples. Rows of windows that `is_thinned` says
+/// are thinned before they are written.
+async fn merge_rows(
+    writer: &mut ChunkWriter,
+    tier: ChunkTier,
+    blocks: BTreeMap<Key, Block>,
+    is_thinned: impl Fn(Timestamp) -> bool,
+) -> Result<BTreeMap<Key, Block>, StoreError> {
+    if blocks.is_empty() {
+        return Ok(blocks);
+    }
+    let keys: Vec<Key> = blocks.keys().copied().collect();
+    let stored = writer.read(tier, &keys).await?;
+    let thinned: Vec<Timestamp> = keys.iter().map(|(_, window)| *window).filter(|window| is_thinned(*window)).collect();
+    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, &stored, &thinned));
+    let (blocks, rows) =
+        merged.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
+    writer.write(tier, rows).await?;
+    Ok(blocks)
+}
+
+fn merge_decoded(
+    mut blocks: BTreeMap<Key, Block>,
+    stored: &[Chunk],
+    thinned: &[Timestamp],
+) -> (BTreeMap<Key, Block>, Vec<Chunk>) {
+    for chunk in stored {
+        let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.from)) else { continue };
+        let Some(mut there) = decoded(chunk) else { continue };
+        merge_blocks(&mut there, std::mem::take(new));
+        *new = there;
+    }
+    for ((_, window), block) in &mut blocks {
+        if thinned.contains(window) {
+            *block = thin_block(std::mem::take(block));
+        }
+    }
+    let rows = blocks.iter().filter_map(|((id, window), block)| row(*id, *window, block)).collect();
+    (blocks, rows)
+}
+
+/// What a chunk holds. One that cannot be read is told of and replaced: it must not keep all others from being written.
+pub(super) fn decoded(chunk: &Chunk) -> Option<Block> {
+    match decode_block(&chunk.bytes, |_, _| true) {
+        Ok(block) => Some(block),
+        Err(error) => {
+            let Chunk { label_set, from, sample_count, .. } = chunk;
+            tracing::error!("the chunk of label set {label_set} from {from} ({sample_count} samples) is lost: {error}");
+            None
+        }
+    }
+}
+
+/// A block as a row; `None` when it has no samples.
+pub(super) fn row(label_set: i64, from: Timestamp, block: &Block) -> Option<Chunk> {
+    let to = *block.values().filter_map(|member| member.times.last()).max()?;
+    let samples: usize = block.values().map(|member| member.values.len()).sum();
+    let sample_count = u32::try_from(samples).unwrap_or(u32::MAX);
+    Some(Chunk { label_set, from, to, sample_count, bytes: encode_block(block) })
+}

@@ -1,6 +1,0 @@
-SELECT s.series_id
-FROM unnest($1::bigint[]) AS s (series_id)
-WHERE EXISTS (SELECT FROM chunk_raw c
-              WHERE c.series_id = s.series_id AND c.from_at BETWEEN $2 AND $4 AND c.to_at >= $3)
-   OR EXISTS (SELECT FROM chunk_5m c
-              WHERE c.series_id = s.series_id AND c.from_at BETWEEN $2 AND $4 AND c.to_at >= $3)
