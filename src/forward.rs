@@ -5,6 +5,7 @@
 //! away or slow holds up nobody else; what waits for it is bounded, and what is dropped is counted by why.
 
 mod config;
+mod exemplars;
 mod message;
 mod remote;
 mod round;

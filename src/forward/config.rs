@@ -58,10 +58,10 @@ with_http_client_keys! {
         /// Not a key of Prometheus. At least 4MiB. Default 256MiB.
         #[serde(default = "backlog")]
         pub backlog_limit_bytes: ByteSize,
-        // Read so that a pasted file loads; named in a warning.
+        /// Send exemplars, each beside a sample of its series. Default false.
         #[serde(default)]
-        #[doc(hidden)]
         pub send_exemplars: bool,
+        // Read so that a pasted file loads; named in a warning.
         #[serde(default)]
         #[doc(hidden)]
         pub send_native_histograms: bool,
@@ -191,7 +191,6 @@ pub fn warnings(remotes: &[RemoteWriteConfig]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (i, remote) in remotes.iter().enumerate() {
         let given = [
-            ("send_exemplars", remote.send_exemplars, "exemplars are not sent on"),
             ("send_native_histograms", remote.send_native_histograms, "histograms are sent as classic ones"),
             ("round_robin_dns", remote.round_robin_dns, "the system resolver chooses the address"),
             ("sigv4", remote.sigv4.is_some(), "requests are not signed"),

@@ -11,13 +11,15 @@ use super::series::Sample;
 use crate::model::METRIC_NAME;
 use crate::scrape::MetricMetadata;
 use crate::scrape::exposition::MetricKind;
+use crate::series::Exemplar;
 
 /// Metadata by metric name.
 pub(super) type MetadataTable = HashMap<String, std::sync::Arc<MetricMetadata>>;
 
 /// `prometheus.WriteRequest` with samples.
 pub(super) fn samples_v1(samples: &[Sample]) -> Vec<u8> {
-    let (mut out, mut series, mut part) = (Vec::with_capacity(samples.len() * 256), Vec::new(), Vec::new());
+    let (mut out, mut series) = (Vec::with_capacity(samples.len() * 256), Vec::new());
+    let (mut part, mut label) = (Vec::new(), Vec::new());
     for sample in samples {
         series.clear();
         for (name, value) in sample.series.labels().iter() {
@@ -27,6 +29,17 @@ pub(super) fn samples_v1(samples: &[Sample]) -> Vec<u8> {
             bytes(1, &part, &mut series);
         }
         put_sample(sample, &mut part, &mut series);
+        for exemplar in sample.exemplars.iter().flat_map(|all| all.iter()) {
+            part.clear();
+            for (name, value) in exemplar.labels.iter() {
+                label.clear();
+                text(1, name, &mut label);
+                text(2, value, &mut label);
+                bytes(1, &label, &mut part);
+            }
+            put_observation(exemplar, &mut part);
+            bytes(3, &part, &mut series);
+        }
         bytes(1, &series, &mut out);
     }
     out
@@ -52,7 +65,8 @@ pub(super) fn metadata_v1(metadata: &[std::sync::Arc<MetricMetadata>]) -> Vec<u8
 pub(super) fn samples_v2(samples: &[Sample], metadata: &MetadataTable) -> Vec<u8> {
     let mut symbols = Symbols::default();
     symbols.place("");
-    let (mut all, mut series, mut part) = (Vec::with_capacity(samples.len() * 64), Vec::new(), Vec::new());
+    let (mut all, mut series) = (Vec::with_capacity(samples.len() * 64), Vec::new());
+    let (mut part, mut places) = (Vec::new(), Vec::new());
     for sample in samples {
         series.clear();
         part.clear();
@@ -63,6 +77,17 @@ pub(super) fn samples_v2(samples: &[Sample], metadata: &MetadataTable) -> Vec<u8
         }
         bytes(1, &part, &mut series);
         put_sample(sample, &mut part, &mut series);
+        for exemplar in sample.exemplars.iter().flat_map(|all| all.iter()) {
+            places.clear();
+            for (name, value) in exemplar.labels.iter() {
+                encode_varint(symbols.place(name), &mut places);
+                encode_varint(symbols.place(value), &mut places);
+            }
+            part.clear();
+            bytes(1, &places, &mut part);
+            put_observation(exemplar, &mut part);
+            bytes(4, &part, &mut series);
+        }
         if let Some(metadata) = of_metric(metadata, labels.value(METRIC_NAME)) {
             part.clear();
             number(1, kind_number(metadata.kind), &mut part);
@@ -120,10 +145,20 @@ fn kind_number(kind: MetricKind) -> u64 {
 /// `Sample{1: value, 2: time in ms}` as field 2. A stale marker is a NaN whose bits must arrive as they are.
 fn put_sample(sample: &Sample, part: &mut Vec<u8>, out: &mut Vec<u8>) {
     part.clear();
-    encode_key(1, WireType::SixtyFourBit, part);
-    part.extend(sample.value.to_bits().to_le_bytes());
+    double(1, sample.value, part);
     number(2, sample.at.as_millis().cast_unsigned(), part);
     bytes(2, part, out);
+}
+
+/// Value and time of an `Exemplar{2: value, 3: time in ms}`; its labels stand before.
+fn put_observation(exemplar: &Exemplar, out: &mut Vec<u8>) {
+    double(2, exemplar.value, out);
+    number(3, exemplar.at.as_millis().cast_unsigned(), out);
+}
+
+fn double(field: u32, value: f64, out: &mut Vec<u8>) {
+    encode_key(field, WireType::SixtyFourBit, out);
+    out.extend(value.to_bits().to_le_bytes());
 }
 
 fn number(field: u32, value: u64, out: &mut Vec<u8>) {

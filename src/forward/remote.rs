@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::config::Protocol;
+use super::exemplars::Waiting;
 use super::message::MetadataTable;
 use super::round::Line;
 use super::series::{Member, Sample};
@@ -18,7 +19,7 @@ use super::{RemoteWriteConfig, Sources};
 use crate::http_client::Client;
 use crate::model::Labels;
 use crate::scrape;
-use crate::series::{Feed, JournalReader, Told};
+use crate::series::{Feed, Head, JournalReader, Told};
 
 /// How often it is looked whether samples have come.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
@@ -35,6 +36,8 @@ pub(super) struct Remote {
     metadata: MetadataTable,
     metadata_due: Instant,
     unpacked: Vec<Sample>,
+    head: Head,
+    exemplars: Waiting,
     oldest_since: Option<Instant>,
     lanes: usize,
 }
@@ -55,6 +58,8 @@ impl Remote {
             metadata: MetadataTable::new(),
             metadata_due: Instant::now(),
             unpacked: Vec::new(),
+            head: sources.head.clone(),
+            exemplars: Waiting::from_now(sources.head.exemplars()),
             oldest_since: None,
             lanes,
         }
@@ -125,6 +130,7 @@ impl Remote {
                         series: series.clone(),
                         at,
                         value: *value,
+                        exemplars: None,
                     }));
                 },
             };
@@ -147,8 +153,9 @@ impl Remote {
 
     async fn send_round(&mut self) {
         let began = Instant::now();
-        let samples = std::mem::take(&mut self.unpacked);
+        let mut samples = std::mem::take(&mut self.unpacked);
         self.oldest_since = None;
+        self.add_exemplars(&mut samples);
         let smooth = {
             let sending = self.line.send_all(samples, self.lanes, &self.metadata);
             tokio::pin!(sending);
@@ -161,6 +168,17 @@ impl Remote {
             }
         };
         self.adapt(smooth, began.elapsed());
+    }
+
+    fn add_exemplars(&mut self, samples: &mut [Sample]) {
+        let config = &self.line.config;
+        if !config.send_exemplars {
+            return;
+        }
+        let as_sent = |series: &Labels| Member::of_series(series, &self.external_labels, &config.write_relabel_configs);
+        let lost = self.exemplars.take_new(self.head.exemplars(), as_sent);
+        self.line.counters.dropped_exemplars.fetch_add(lost as u64, Relaxed);
+        self.exemplars.attach(samples);
     }
 
     /// More lanes when a receiver that takes what it is sent is too slow for what comes; fewer when it is quick.

@@ -61,9 +61,12 @@ impl Line {
                 Protocol::V2 => message::samples_v2(&young, metadata),
             };
             let count = young.len() as u64;
+            let exemplars: usize =
+                young.iter().filter_map(|sample| sample.exemplars.as_ref()).map(|all| all.len()).sum();
             match post(&self.client, &self.config, &message).await {
                 Outcome::Taken(bytes) => {
                     self.counters.sent_samples.fetch_add(count, Relaxed);
+                    self.counters.sent_exemplars.fetch_add(exemplars as u64, Relaxed);
                     self.counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
                     self.counters.newest_sent_ms.fetch_max(newest, Relaxed);
                     return smooth;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::discovery::relabel::{self, Rule};
 use crate::model::{Labels, METRIC_NAME, Timestamp};
+use crate::series::Exemplar;
 
 const BUCKET: &str = "le";
 
@@ -26,6 +27,8 @@ pub(super) struct Sample {
     pub(super) series: Arc<Member>,
     pub(super) at: Timestamp,
     pub(super) value: f64,
+    /// Exemplars of the series that go with it.
+    pub(super) exemplars: Option<Arc<[Exemplar]>>,
 }
 
 impl Member {
@@ -42,6 +45,12 @@ impl Member {
         }
         let hash = block.table_hash() ^ crate::model::fnv1a(metric.bytes().chain([0xff]).chain(bucket.bytes()));
         Some(Self { base: block.clone(), metric: metric.into(), bucket: bucket.into(), hash })
+    }
+
+    /// The series that memory knows under `labels`, as [`Self::new`] makes it.
+    pub(super) fn of_series(labels: &Labels, external: &Labels, rules: &[Rule]) -> Option<Self> {
+        let block = external.merged(&labels.without(&[METRIC_NAME, BUCKET]));
+        Self::new(&block, labels.value(METRIC_NAME), labels.value(BUCKET), rules)
     }
 
     /// All labels, by name.

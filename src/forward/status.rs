@@ -29,6 +29,10 @@ pub struct Counters {
     pub dropped_shutdown: AtomicU64,
     /// Bytes of requests that were taken, compressed.
     pub sent_bytes: AtomicU64,
+    /// Exemplars that the receiver took.
+    pub sent_exemplars: AtomicU64,
+    /// Exemplars dropped because too many waited for a sample of their series.
+    pub dropped_exemplars: AtomicU64,
     /// Metrics whose metadata the receiver took.
     pub sent_metadata: AtomicU64,
     /// Metrics whose metadata it did not take.

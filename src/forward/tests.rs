@@ -38,6 +38,28 @@ struct SeriesMessage {
     labels: Vec<LabelMessage>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<SampleMessage>,
+    #[prost(message, repeated, tag = "3")]
+    exemplars: Vec<ExemplarMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExemplarMessage {
+    #[prost(message, repeated, tag = "1")]
+    labels: Vec<LabelMessage>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    at: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ExemplarV2 {
+    #[prost(uint32, repeated, tag = "1")]
+    labels: Vec<u32>,
+    #[prost(double, tag = "2")]
+    value: f64,
+    #[prost(int64, tag = "3")]
+    at: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -52,6 +74,8 @@ struct SeriesV2 {
     labels: Vec<u32>,
     #[prost(message, repeated, tag = "2")]
     samples: Vec<SampleMessage>,
+    #[prost(message, repeated, tag = "4")]
+    exemplars: Vec<ExemplarV2>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -63,12 +87,15 @@ struct RequestV2 {
 }
 
 type Got = Arc<Mutex<Vec<(Labels, i64, u64)>>>;
+type Noted = Arc<Mutex<Vec<(String, String, f64, i64)>>>;
 type Asked = Arc<Mutex<Vec<(Instant, HeaderMap)>>>;
 
 /// A receiver that answers as `answer` says, by the number of the request, and keeps what it takes.
 struct Receiver {
     url: String,
     got: Got,
+    /// Series, labels, value and time of exemplars.
+    noted: Noted,
     asked: Asked,
 }
 
@@ -91,16 +118,16 @@ impl Receiver {
         answer: impl Fn(usize) -> Reply + Clone + Send + Sync + 'static,
     ) -> Self {
         let url = format!("http://{}/api/v1/write", listener.local_addr().unwrap());
-        let (got, asked) = (Got::default(), Asked::default());
-        let (kept, heard) = (got.clone(), asked.clone());
+        let (got, noted, asked) = (Got::default(), Noted::default(), Asked::default());
+        let (kept, notes, heard) = (got.clone(), noted.clone(), asked.clone());
         let handler = move |headers: HeaderMap, body: Bytes| {
-            let (kept, heard, answer) = (kept.clone(), heard.clone(), answer.clone());
+            let (kept, notes, heard, answer) = (kept.clone(), notes.clone(), heard.clone(), answer.clone());
             async move {
                 let number = heard.lock().len();
                 heard.lock().push((Instant::now(), headers.clone()));
                 match answer(number) {
                     Reply::Take => {
-                        kept.lock().extend(decode(&headers, &body));
+                        kept.lock().extend(decode(&headers, &body, &notes));
                         StatusCode::NO_CONTENT.into_response()
                     }
                     Reply::Status(status) => (StatusCode::from_u16(status).unwrap(), "no").into_response(),
@@ -114,7 +141,7 @@ impl Receiver {
         };
         let router = axum::Router::new().route("/api/v1/write", axum::routing::post(handler));
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { url, got, asked }
+        Self { url, got, noted, asked }
     }
 
     /// Values of each series in the order in which they came.
@@ -127,7 +154,7 @@ impl Receiver {
     }
 }
 
-fn decode(headers: &HeaderMap, body: &[u8]) -> Vec<(Labels, i64, u64)> {
+fn decode(headers: &HeaderMap, body: &[u8], noted: &Noted) -> Vec<(Labels, i64, u64)> {
     assert_eq!(headers["content-encoding"], "snappy");
     let raw = snap::raw::Decoder::new().decompress_vec(body).unwrap();
     let mut found = Vec::new();
@@ -139,6 +166,10 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Vec<(Labels, i64, u64)> {
         for series in &request.series {
             let labels = series.labels.chunks(2).map(|pair| (text(pair[0]), text(pair[1])));
             let labels: Labels = labels.collect();
+            for one in &series.exemplars {
+                let own: Labels = one.labels.chunks(2).map(|pair| (text(pair[0]), text(pair[1]))).collect();
+                noted.lock().push((labels.to_string(), own.to_string(), one.value, one.at));
+            }
             found.extend(series.samples.iter().map(|s| (labels.clone(), s.at, s.value.to_bits())));
         }
     } else {
@@ -147,6 +178,10 @@ fn decode(headers: &HeaderMap, body: &[u8]) -> Vec<(Labels, i64, u64)> {
             let names: Vec<&str> = series.labels.iter().map(|label| label.name.as_str()).collect();
             assert!(names.is_sorted(), "{names:?}");
             let labels: Labels = series.labels.iter().map(|label| (&label.name, &label.value)).collect();
+            for one in &series.exemplars {
+                let own: Labels = one.labels.iter().map(|label| (&label.name, &label.value)).collect();
+                noted.lock().push((labels.to_string(), own.to_string(), one.value, one.at));
+            }
             found.extend(series.samples.iter().map(|s| (labels.clone(), s.at, s.value.to_bits())));
         }
     }
@@ -226,9 +261,16 @@ async fn sends_samples_with_external_labels_and_stale_markers_in_both_protocols(
     for protocol in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
         let receiver = Receiver::start(|_| Reply::Take).await;
         let mut config = config(&receiver.url, "");
+        config.send_exemplars = true;
         config.protobuf_message = crate::yaml::decode(&format!("'{protocol}'")).0.unwrap();
         config.headers = BTreeMap::from([("X-Scope-OrgID".to_owned(), "team".to_owned())]);
         let rig = Rig::start(config);
+        let exemplar = |at: i64| {
+            let labels = Labels::from_pairs([("trace_id", format!("t{at}"))]);
+            series::Exemplar { labels, value: 0.5, at: Timestamp::from_millis(at) }
+        };
+        let of = Labels::from_pairs([(METRIC_NAME, "up"), ("job", "a"), ("i", "0")]);
+        (1..3).for_each(|at| rig.head.exemplars().add(&of, exemplar(at)).unwrap());
         rig.append(1, 1..3);
         let bucket = [(METRIC_NAME, "lat_bucket"), ("le", "+Inf"), ("src", "é")];
         let series = rig.head.intern(&Labels::from_pairs(bucket)).unwrap();
@@ -243,6 +285,8 @@ async fn sends_samples_with_external_labels_and_stale_markers_in_both_protocols(
             (r#"lat_bucket{cluster="x", job="external", le="+Inf", src="é"}"#.to_owned(), 3, stale_marker().to_bits()),
         ];
         assert_eq!(shown, expect, "{protocol}");
+        let note = |at: i64| (up.to_owned(), format!("{{trace_id=\"t{at}\"}}"), 0.5, at);
+        assert_eq!(*receiver.noted.lock(), [note(1), note(2)], "{protocol}");
         let headers = receiver.asked.lock()[0].1.clone();
         assert_eq!(headers["x-scope-orgid"], "team");
         let counters = rig.stop().await;
@@ -426,5 +470,5 @@ fn mistakes_are_named_with_their_key_and_what_has_no_effect_is_warned_of() {
     }
     let fine = read("[{url: 'http://x', send_exemplars: true, sigv4: {region: eu}}]");
     assert_eq!(check(&fine), [""; 0]);
-    assert_eq!(warnings(&fine).len(), 2);
+    assert_eq!(warnings(&fine), ["remote_write[0].sigv4 is not supported: requests are not signed"]);
 }

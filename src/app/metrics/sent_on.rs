@@ -26,6 +26,9 @@ pub(super) fn add_remotes(metrics: &mut Metrics, status: &forward::Status) {
     let help = "Samples not taken before the remote was removed.";
     add(counter, "remote_write_abandoned_samples", help, |c| of(&c.dropped_shutdown));
     add(counter, "remote_write_sent_bytes", "Bytes of requests that were taken.", |c| of(&c.sent_bytes));
+    add(counter, "remote_write_sent_exemplars", "Exemplars that the receiver took.", |c| of(&c.sent_exemplars));
+    let help = "Exemplars dropped because too many waited for a sample of their series.";
+    add(counter, "remote_write_dropped_exemplars", help, |c| of(&c.dropped_exemplars));
     add(counter, "remote_write_sent_metadata", "Metrics whose metadata was taken.", |c| of(&c.sent_metadata));
     add(counter, "remote_write_failed_metadata", "Metrics whose metadata was not taken.", |c| of(&c.failed_metadata));
     let help = "Time of the newest sample that came, Unix time.";

@@ -5,7 +5,7 @@ import pathlib
 import signal
 import time
 
-from scenarios.remote_write import PEERS, ranges
+from scenarios.remote_write import PEERS, observations, page, ranges
 from service import Asked, Service, job
 
 PROTOCOLS = {"one": "prometheus.WriteRequest", "two": "io.prometheus.write.v2.Request"}
@@ -47,31 +47,13 @@ class Receiver(Asked):
 
     def start(self):
         command = [self.binary, f"--config.file={self.folder / 'prometheus.yml'}", "--web.enable-remote-write-receiver"]
+        command += ["--enable-feature=exemplar-storage"]
         command += [f"--storage.tsdb.path={self.folder / 'data'}", f"--web.listen-address={self.url[7:]}"]
         self.process = self.scene.start(f"prometheus-{self.name}", command)
 
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
-
-
-def page(scene) -> str:
-    began = time.time()
-
-    def answer(*_):
-        count = int((time.time() - began) * 10)
-        gone = "" if count > 100 else "leaving 1\n"
-        text = (
-            "# TYPE requests_total counter\n# HELP requests_total Requests served.\n"
-            f'requests_total{{code="200"}} {count}\nrequests_total{{code="500"}} {count // 7}\n'
-            "# TYPE latency_seconds histogram\n"
-            f'latency_seconds_bucket{{le="0.1"}} {count // 2}\nlatency_seconds_bucket{{le="+Inf"}} {count}\n'
-            f"latency_seconds_sum {count * 0.1:.3f}\nlatency_seconds_count {count}\n"
-            f'temperature{{room="ü {chr(92)}"x"}} {20 + count % 7}\ntemperature{{room="none"}} NaN\n{gone}'
-        )
-        return 200, "text/plain; version=0.0.4; charset=utf-8", text.encode()
-
-    return f"127.0.0.1:{scene.serve(answer)}"
 
 
 def play(scene):
@@ -85,6 +67,7 @@ def play(scene):
             "url": f"{receivers[name].url}/api/v1/write",
             "name": name,
             "protobuf_message": protocol,
+            "send_exemplars": True,
             "queue_config": {"batch_send_deadline": "500ms"},
             "write_relabel_configs": [{"target_label": "sender", "replacement": name}],
         }
@@ -98,7 +81,7 @@ def play(scene):
     while_it_is_away(scene, service, receivers["one"])
     a_reload(scene, service, receivers, remotes)
     metadata = service.own('remote_write_sent_metadata_total{remote="one"}')
-    scene.holds(f"metadata of {metadata:.0f} metrics was taken in requests of its own", metadata >= 4, metadata)
+    scene.holds(f"metadata of {metadata:.0f} metrics was taken in requests of its own", metadata >= 3, metadata)
     for name in ["failed", "dropped", "too_old"]:
         scene.equal(f"{name} samples", 0, int(service.own(f"remote_write_{name}_samples_total")))
     stopped = time.time()
@@ -123,6 +106,11 @@ def compared(scene, service, name, receiver):
     for expr in QUERIES:
         got, expected = ranges(receiver, expr.replace("@", label), end), ranges(service, expr.replace("@", ""), end)
         scene.equal(f"{name}: {expr} over 8 s, {len(expected)} series", expected, got)
+    both = [
+        observations(asked.api("/api/v1/query_exemplars", query=f"requests_total{{{more}}}", start=end - 8, end=end))
+        for asked, more in ((service, ""), (receiver, label))
+    ]
+    scene.equal(f"{name}: {len(both[0])} exemplars of requests_total", *both)
 
 
 def while_it_is_away(scene, service, receiver):
