@@ -28,6 +28,7 @@ use axum::routing::{any, get, post};
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
 use crate::model::Timestamp;
+use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
@@ -68,6 +69,8 @@ pub struct State {
     pub push_permits: Arc<Semaphore>,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// The Alertmanagers that are told of alerts.
+    pub alertmanagers: AlertmanagerStatus,
     /// Alerts on their way to receivers, silences, and where alerts are posted.
     pub notify: notify::Status,
     /// What was and is to be delivered.

@@ -8,6 +8,7 @@ mod http;
 mod memory;
 mod metrics;
 mod reload;
+mod send_on;
 mod silences;
 mod stages;
 
@@ -214,6 +215,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (rule_sets_in, rule_sets) = watch::channel(Arc::new(rule_set));
     let (ready_in, ready) = watch::channel(false);
     let (alerts_out, alerts) = mpsc::channel(ALERT_QUEUE);
+    let (also_out, also_alerts) = mpsc::channel(ALERT_QUEUE);
+    let told = persist::restore_alerts(&ground.store, started_at).await.context("read the alerts that fired")?;
+    if !told.all.is_empty() {
+        // The queue is new, so there is room.
+        let _ = alerts_out.try_send(told.all);
+    }
     let (transitions_out, transitions) = mpsc::channel(TRANSITION_QUEUE);
     let manager = rules::Manager::new(
         config.rules.clone(),
@@ -225,12 +232,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
             clock: ground.clock,
+            told: told.firing,
         },
-        rules::Outputs { alerts: alerts_out, transitions: transitions_out },
+        rules::Outputs { alerts: alerts_out, alertmanagers: also_out, transitions: transitions_out },
     );
     let (rules_status, rule_counters) = (manager.status(), manager.counters());
 
     // out
+    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts);
+    let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
     let silences = notify::Silences::default();
     let mut silence_keeper = silences::Keeper::new(silences.clone(), ground.store.clone(), ground.clock);
@@ -259,6 +269,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
+    let alert_states = persist::AlertStatePersist::new(rules_status.clone(), store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
     let parts_status = vec![
         journal.status(),
@@ -266,6 +277,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rollups.status(),
         span_persist.status(),
         alert_persist.status(),
+        alert_states.status(),
         outbox_persist.status(),
         maintenance.status(),
     ];
@@ -278,6 +290,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
+        alertmanagers: alertmanager_status.clone(),
+        remotes,
         persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
@@ -290,7 +304,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let whole_from = restored.edges_whole_from.unwrap_or(started_at);
     let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
-    let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in);
+    let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
@@ -318,6 +332,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         push: intake.clone(),
         otlp: config.otlp.clone(),
         rules: rules_status,
+        alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
         notify: notify_status,
@@ -352,11 +367,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
+    stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
+    stages.spawn(Stage::Notify, "Alertmanagers", |stop| sink.sender.run(stop));
+    stages.spawn(Stage::Keep, "remote write", |stop| sink.forwarder.run(stop));
     stages.spawn(Stage::Notify, "notifications", |stop| dispatcher.run(stop));
     stages.spawn(Stage::Keep, "journal", |stop| journal.run(stop));
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));
     stages.spawn(Stage::Keep, "rollups", |stop| rollups.run(stop));
     stages.spawn(Stage::Keep, "stored spans", |stop| span_persist.run(stop));
+    stages.spawn(Stage::Keep, "alert states", |stop| alert_states.run(stop));
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));

@@ -1,8 +1,9 @@
 //! Reads and checks `meshscope.yaml`: one file, in the words of prometheus.yml and alertmanager.yml.
 //!
-//! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative
-//! `rule_files` are taken from the folder of the file, all other paths from the working directory.
+//! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative paths
+//! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
+mod paths;
 mod redact;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,9 @@ use serde::de::IgnoredAny;
 use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
-use crate::{graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml};
+use crate::{
+    forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml,
+};
 
 pub use redact::{alertmanager_part, redacted};
 
@@ -41,6 +44,12 @@ pub struct Config {
     pub external_labels: Labels,
     /// Who is told.
     pub plan: Arc<notify::Plan>,
+    /// The Alertmanagers that are told as well.
+    pub alert_sending: Arc<notify::AlertSending>,
+    /// How they are found.
+    pub alertmanager_jobs: discovery::Jobs,
+    /// Where samples are sent on to.
+    pub forward: Arc<forward::Settings>,
     /// The part of the configuration that Alertmanager would read, secrets replaced: for its API.
     pub alertmanager: String,
     /// Pages and APIs.
@@ -94,6 +103,8 @@ struct File {
     route: Option<notify::RouteConfig>,
     receivers: Vec<notify::ReceiverConfig>,
     inhibit_rules: Vec<notify::InhibitRuleConfig>,
+    alerting: notify::AlertingConfig,
+    remote_write: Vec<forward::RemoteWriteConfig>,
     time_intervals: Vec<notify::TimeIntervalConfig>,
     mute_time_intervals: Vec<notify::TimeIntervalConfig>,
     web: web::Config,
@@ -107,8 +118,6 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     // Read so that a pasted file loads; named in a warning.
-    alerting: Option<IgnoredAny>,
-    remote_write: Option<IgnoredAny>,
     remote_read: Option<IgnoredAny>,
     templates: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -337,7 +346,9 @@ impl Config {
     /// Every mistake at once.
     pub fn parse(text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
         let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
-        let (decoded, problems) = yaml::decode::<File>(text);
+        let (decoded, problems) = yaml::decode_after::<File>(text, |root| {
+            paths::resolve(root, file.and_then(Path::parent).unwrap_or(Path::new("")));
+        });
         let mut problems: Vec<String> = problems.iter().map(|problem| format!("{name}:{problem}")).collect();
         let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
         let checked = decoded.check(&mut |problem| problems.push(format!("{name}: {problem}")));
@@ -385,7 +396,11 @@ impl File {
         }?;
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
-        let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned()).collect();
+        let (alertmanager_jobs, mistakes) = self.alerting.jobs();
+        mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
+        let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
+        let warnings = warnings.chain(self.alerting.warnings()).chain(forward::warnings(&self.remote_write)).collect();
+        let external_labels: Labels = self.global.external_labels.iter().collect();
         Some(Config {
             file: None,
             redacted: String::new(),
@@ -396,8 +411,17 @@ impl File {
             rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
             scrape: self.scrape,
             graph_health: self.graph.health,
-            external_labels: self.global.external_labels.iter().collect(),
             plan: Arc::new(plan),
+            alert_sending: Arc::new(notify::AlertSending {
+                config: self.alerting,
+                external_labels: external_labels.clone(),
+            }),
+            alertmanager_jobs,
+            forward: Arc::new(forward::Settings {
+                remotes: self.remote_write,
+                external_labels: external_labels.clone(),
+            }),
+            external_labels,
             web: self.web,
             push: self.push,
             otlp: self.otlp,
@@ -416,8 +440,6 @@ impl File {
 
     fn not_offered(&self) -> Vec<String> {
         let blocks = [
-            ("alerting", &self.alerting, "alerts are routed by `route` and `receivers` in this file"),
-            ("remote_write", &self.remote_write, "samples are not sent on"),
             ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
             ("templates", &self.templates, "webhooks carry data, not text"),
             ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),

@@ -24,6 +24,7 @@ pub mod promql;
 pub mod rules;
 // out
 pub mod dashboards;
+pub mod forward;
 pub mod notify;
 // keep
 pub mod persist;

@@ -5,6 +5,7 @@
 //! what pages and APIs ask.
 //! Knows nothing of rules, series or PostgreSQL.
 
+mod alertmanagers;
 mod config;
 mod core;
 mod dispatcher;
@@ -19,6 +20,9 @@ mod status;
 mod time_interval;
 mod webhook;
 
+pub use alertmanagers::{
+    AlertSending, AlertingConfig, AlertmanagerConfig, AlertmanagerCounters, AlertmanagerSender, AlertmanagerStatus,
+};
 pub use config::{Config, InhibitRuleConfig, ReceiverConfig, RouteConfig, WebhookConfig};
 pub use core::{LogEntry, Notification};
 pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};

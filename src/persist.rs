@@ -9,6 +9,7 @@
 //! full is no longer read, so that its sender learns it; chunks stay in the memory tier until written, edge minutes in the
 //! rollup up to `rollup.unwritten_limit`.
 
+mod alert_states;
 mod archive;
 mod backfill;
 mod chunks;
@@ -23,6 +24,7 @@ mod rollups;
 mod status;
 mod thin;
 
+pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
 pub use chunks::ChunkPersist;

@@ -8,6 +8,7 @@
 //!    │        ▲ places                                                   │
 //!    │      index (symbols, postings)                                  read ─▶ Queryable ─▶ tiered (with history)
 //!    └────▶ journal ─▶ (PostgreSQL) ─▶ replay at start
+//!               └────▶ feed ─▶ (other stores)
 //! ```
 
 mod append;
@@ -18,6 +19,7 @@ mod chunk;
 mod column;
 mod exemplars;
 mod export;
+mod feed;
 mod frame;
 mod group;
 mod head;
@@ -43,12 +45,13 @@ pub use cardinality::{CardinalityReport, LabelShare, REPORT_LIMIT, Share};
 pub use chunk::{ChunkError, decode_chunk, encode_chunk};
 pub use exemplars::{Exemplar, ExemplarCounters, ExemplarError, Exemplars, SeriesExemplars};
 pub use export::{CHUNK_WINDOW, ClosedBlock};
+pub use feed::Feed;
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
 pub use journal::JournalBatch;
 pub use label_rules::{LabelLists, LabelRules};
 pub use past::PastWindows;
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
-pub use replay::ReplayError;
+pub use replay::{JournalReader, ReplayError, Told};
 pub use safe_mode::{Needs, SafeMode, SafeModeChange, SafeModeState};
 pub use stats::{Cardinality, HeadStats};
 pub use thin::{THINNED_STEP, is_counter_name, thin, thin_block};

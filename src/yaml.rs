@@ -121,13 +121,21 @@ pub fn documents(text: &str) -> Result<Vec<Node>, Problem> {
 
 /// Decodes the only document of a text, reporting every mistake. An empty text is an empty mapping.
 pub fn decode<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
-    let nodes = match documents(text) {
+    decode_after(text, |_| {})
+}
+
+/// As [`decode`], after `change` has changed the tree.
+pub fn decode_after<T: DeserializeOwned>(text: &str, change: impl FnOnce(&mut Node)) -> (Option<T>, Vec<Problem>) {
+    let mut nodes = match documents(text) {
         Ok(nodes) => nodes,
         Err(problem) => return (None, vec![problem]),
     };
-    match nodes.as_slice() {
+    match nodes.as_mut_slice() {
         [] => Node { line: 1, column: 1, value: Value::Null }.decode(),
-        [only] => only.decode(),
+        [only] => {
+            change(only);
+            only.decode()
+        }
         [_, second, ..] => {
             let message = "a second document starts here, but this file holds only one".to_owned();
             (None, vec![Problem { line: second.line, column: second.column, path: String::new(), message }])

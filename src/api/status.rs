@@ -200,16 +200,25 @@ pub(super) async fn not_implemented() -> ApiError {
     ApiError::Internal("not implemented".to_owned())
 }
 
-/// Alerts go to receivers directly, so there is no Alertmanager to name.
+/// The Alertmanagers of the block `alerting`; our own receivers are told directly.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Alertmanagers {
-    active_alertmanagers: [(); 0],
-    dropped_alertmanagers: [(); 0],
+    active_alertmanagers: Vec<Alertmanager>,
+    dropped_alertmanagers: Vec<Alertmanager>,
 }
 
-pub(super) async fn alertmanagers() -> Response {
-    success(Alertmanagers { active_alertmanagers: [], dropped_alertmanagers: [] })
+#[derive(Serialize)]
+struct Alertmanager {
+    url: String,
+}
+
+pub(super) async fn alertmanagers(Shared(state): Shared<State>) -> Response {
+    let listed = |urls: Vec<String>| urls.into_iter().map(|url| Alertmanager { url }).collect();
+    success(Alertmanagers {
+        active_alertmanagers: listed(state.alertmanagers.active()),
+        dropped_alertmanagers: listed(state.alertmanagers.dropped()),
+    })
 }
 
 pub(super) async fn healthy() -> &'static str {

@@ -1,5 +1,7 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
+mod sent_on;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +13,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, notify, otlp, push, rules, scrape, traces};
+use crate::{discovery, forward, notify, otlp, push, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -23,6 +25,8 @@ pub(super) struct Parts {
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
+    pub(super) alertmanagers: notify::AlertmanagerStatus,
+    pub(super) remotes: forward::Status,
     pub(super) persist: Vec<Arc<PartStatus>>,
     pub(super) head: Head,
     pub(super) rollup: Rollup,
@@ -43,6 +47,8 @@ impl Parts {
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
+        sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
+        sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);
         add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);

@@ -13,6 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::send_on::Inlets;
 use crate::api::{LastReload, ReloadRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
@@ -36,6 +37,7 @@ struct Sinks {
     jobs: watch::Sender<Jobs>,
     rule_sets: watch::Sender<Arc<RuleSet>>,
     plan: watch::Sender<Arc<Plan>>,
+    send_on: Inlets,
 }
 
 /// Reads the rule files that `config` names, and logs what is wrong with them.
@@ -74,8 +76,9 @@ impl Reloader {
         jobs: watch::Sender<Jobs>,
         rule_sets: watch::Sender<Arc<RuleSet>>,
         plan: watch::Sender<Arc<Plan>>,
+        send_on: Inlets,
     ) -> Self {
-        self.sinks = Some(Sinks { jobs, rule_sets, plan });
+        self.sinks = Some(Sinks { jobs, rule_sets, plan, send_on });
         self
     }
 
@@ -149,12 +152,13 @@ impl Reloader {
             tracing::warn!("the new `{}` takes effect at the next start", block.0);
         }
         let problems: Vec<String> = rules.problems.iter().map(ToString::to_string).collect();
-        if let Some(Sinks { jobs, rule_sets, plan }) = &self.sinks {
+        if let Some(Sinks { jobs, rule_sets, plan, send_on }) = &self.sinks {
             let rules = keeping_refused_files(rules, &rule_sets.borrow());
             // The receivers live as long as the process.
             let _ = jobs.send(config.jobs.clone());
             let _ = rule_sets.send(Arc::new(rules));
             let _ = plan.send(Arc::clone(&config.plan));
+            send_on.tell(&config);
         }
         self.shown.store(Arc::new(config.redacted));
         self.alertmanager.store(Arc::new(config.alertmanager));

@@ -25,6 +25,7 @@ rule_files: [alerts/*.yaml, /etc/rules.yaml]
 scrape_configs:
 - job_name: mesh
   static_configs: [{targets: ['127.0.0.1:15020']}]
+remote_read: []
 alerting: {alertmanagers: []}
 route: {receiver: ops}
 receivers: [{name: ops, webhook_configs: [{url: 'http://127.0.0.1:1/secret-token'}]}]
@@ -33,10 +34,7 @@ storage: {database_url: 'postgres://m:hunter2@db/m', memory_window: 2h}
     let config = Config::parse(text, Some(Path::new("/etc/m/meshscope.yaml"))).expect("valid");
     assert_eq!(config.rule_files, ["alerts/*.yaml", "/etc/rules.yaml"]);
     assert_eq!(config.external_labels.get("cluster"), Some("east"));
-    assert_eq!(
-        config.warnings,
-        ["the block `alerting` is not supported: alerts are routed by `route` and `receivers` in this file"]
-    );
+    assert_eq!(config.warnings, ["the block `remote_read` is not supported: history is kept in PostgreSQL"]);
     assert!(!config.redacted.contains("hunter2") && !config.redacted.contains("secret-token"), "{}", config.redacted);
     assert!(config.redacted.contains("scrape_interval"), "{}", config.redacted);
 }

@@ -87,6 +87,8 @@ pub struct Job {
     pub limits: Limits,
     /// How requests are made.
     pub http: http_client::Config,
+    /// The label that holds the path of its targets' URLs.
+    pub path_label: &'static str,
     /// The entry itself, for what needs no default.
     pub config: ScrapeConfig,
 }
@@ -132,7 +134,8 @@ impl Job {
         };
         let protocols = config.scrape_protocols.as_ref().unwrap_or(&defaults.scrape_protocols).clone();
         let (name, http) = (config.job_name.clone(), config.http_client());
-        Self { name, interval, timeout, protocols, limits, http, config: config.clone() }
+        let path_label = super::Target::METRICS_PATH;
+        Self { name, interval, timeout, protocols, limits, http, path_label, config: config.clone() }
     }
 }
 

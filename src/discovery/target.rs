@@ -52,6 +52,11 @@ pub struct TargetKey {
 }
 
 impl Target {
+    /// The label that holds the path of a scrape target.
+    pub const METRICS_PATH: &str = "__metrics_path__";
+    /// The label that holds the path of an Alertmanager.
+    pub const ALERTS_PATH: &str = "__alerts_path__";
+
     /// What identifies it.
     pub fn key(&self) -> TargetKey {
         TargetKey { job: self.job.name.clone(), labels: self.labels.clone(), url: self.url.clone() }
@@ -152,7 +157,7 @@ fn discovered_labels(job: &Job, group: &Group, source: &Labels, address: &str) -
         ("job".to_owned(), job.name.as_str()),
         ("__scrape_interval__".to_owned(), interval.as_str()),
         ("__scrape_timeout__".to_owned(), timeout.as_str()),
-        ("__metrics_path__".to_owned(), config.metrics_path.as_deref().unwrap_or("/metrics")),
+        (job.path_label.to_owned(), config.metrics_path.as_deref().unwrap_or("/metrics")),
         ("__scheme__".to_owned(), config.scheme.as_deref().unwrap_or("http")),
     ];
     let params =
@@ -196,7 +201,7 @@ fn url(job: &Job, labels: &Labels) -> Result<String, String> {
     }
     let mut url = reqwest::Url::parse(&format!("{scheme}://{address}/"))
         .map_err(|error| format!("`{scheme}://{address}` is not a URL: {error}"))?;
-    url.set_path(labels.value("__metrics_path__"));
+    url.set_path(labels.value(job.path_label));
     let mut params = job.config.params.clone();
     for (name, value) in labels.iter().filter_map(|(name, value)| Some((name.strip_prefix("__param_")?, value))) {
         let values = params.entry(name.to_owned()).or_default();

@@ -15,7 +15,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How one part fares. Shared with pages and metrics.
 #[derive(Debug)]
 pub struct PartStatus {
-    /// `journal`, `chunks`, `rollups`, `spans`, `alerts`, `maintenance`.
+    /// `journal`, `chunks`, `rollups`, `spans`, `alerts`, `alert_states`, `maintenance`.
     pub name: &'static str,
     /// Items written: samples, chunks, edge minutes, spans, transitions, rounds.
     pub written: AtomicU64,

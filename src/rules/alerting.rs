@@ -44,6 +44,8 @@ pub struct Change {
 #[derive(Clone, Debug, Default)]
 pub struct AlertingState {
     alerts: BTreeMap<Labels, Known>,
+    /// Alerts that fired before a restart and were not seen since.
+    told: BTreeMap<Labels, Alert>,
     /// Whether the time from before a restart has been restored, or need not be. Until then nothing is written, so that
     /// the series that is to be restored from is not overwritten.
     pub restored: bool,
@@ -76,7 +78,13 @@ pub struct Restoring {
 impl AlertingState {
     /// No alerts yet. `restored`: there is no time from before a restart to take up.
     pub fn new(restored: bool) -> Self {
-        Self { alerts: BTreeMap::new(), restored }
+        Self { alerts: BTreeMap::new(), told: BTreeMap::new(), restored }
+    }
+
+    /// Goes on with alerts that fired before a restart. One that the expression returns again while receivers still
+    /// believe in it fires on; Prometheus lets a short `for` start anew, which receivers see as an end and a new alert.
+    pub fn resume(&mut self, told: impl Iterator<Item = Alert>) {
+        self.told = told.map(|alert| (alert.labels.clone(), alert)).collect();
     }
 
     /// The rule's alerts that are pending or firing, in label order.
@@ -115,7 +123,11 @@ impl AlertingState {
                     known.alert.annotations = annotations;
                 }
                 _ => {
-                    let alert = new_alert(labels.clone(), annotations, value, at);
+                    let told = self.told.remove(&labels).filter(|told| told.valid_until >= at);
+                    let alert = match told {
+                        Some(told) => Alert { annotations, value, ..told },
+                        None => new_alert(labels.clone(), annotations, value, at),
+                    };
                     self.alerts.insert(labels, Known { alert, last_sent: None });
                 }
             }
@@ -174,6 +186,9 @@ impl AlertingState {
     pub fn restore(&mut self, rule: &AlertingRule, last: &BTreeMap<Labels, Sample>, restoring: Restoring) {
         let Restoring { grace, now } = restoring;
         for known in self.alerts.values_mut() {
+            if known.alert.state == AlertState::Firing {
+                continue; // nothing is left to wait for
+            }
             let Some(sample) = last.get(&known.alert.labels).filter(|sample| !is_stale(sample.value)) else { continue };
             let down_at = Timestamp::from_millis(sample.at.as_millis().div_euclid(1000) * 1000);
             let since = Timestamp::from_millis((sample.value as i64).saturating_mul(1000));

@@ -39,6 +39,7 @@ pub(super) struct Surroundings {
     pub options: promql::QueryOptions,
     pub clock: Clock,
     pub alerts: mpsc::Sender<Vec<Alert>>,
+    pub alertmanagers: mpsc::Sender<Vec<Alert>>,
     pub transitions: mpsc::Sender<AlertTransition>,
     pub status: Status,
     pub counters: Arc<Counters>,
@@ -130,6 +131,16 @@ impl Group {
             }
         }
         self.stale.extend(by_identity.into_values().flatten().flat_map(|state| state.produced.into_labels()));
+    }
+
+    /// Goes on with alerts that fired before a restart, where the expression still returns them in time.
+    pub fn resume(&mut self, told: Vec<Alert>) {
+        for (rule, state) in self.definition.rules.iter().zip(&mut self.rules) {
+            let of_rule = |alert: &&Alert| alert.labels.value(ALERT_NAME) == rule.name();
+            if matches!(rule, Rule::Alerting(_)) {
+                state.alerting.resume(told.iter().filter(of_rule).cloned());
+            }
+        }
     }
 
     /// Every series that the group keeps alive.
@@ -389,13 +400,14 @@ fn send(
         return;
     }
     let count = alerts.len() as u64;
-    match surroundings.alerts.try_reserve() {
-        Ok(room) => {
+    match (surroundings.alerts.try_reserve(), surroundings.alertmanagers.try_reserve()) {
+        (Ok(room), Ok(also)) => {
             state.mark_sent(&alerts, at);
             surroundings.counters.alerts_sent.fetch_add(count, Relaxed);
+            also.send(alerts.clone());
             room.send(alerts);
         }
-        Err(_) => {
+        _ => {
             surroundings.counters.alerts_not_taken.fetch_add(count, Relaxed);
         }
     }

@@ -36,12 +36,16 @@ pub struct Inputs {
     pub options: promql::QueryOptions,
     /// What time it is.
     pub clock: Clock,
+    /// By key of the group (`file;name`), the alerts that receivers believed to fire when the process ended.
+    pub told: HashMap<String, Vec<Alert>>,
 }
 
 /// Where alerts go. Both are bounded; a full one never holds up an evaluation.
 pub struct Outputs {
     /// Alerts to tell, firing and resolved. What does not fit is counted and tried again at the next evaluation.
     pub alerts: mpsc::Sender<Vec<Alert>>,
+    /// The same for Alertmanagers elsewhere; what one of the two has no room for is offered to both again.
+    pub alertmanagers: mpsc::Sender<Vec<Alert>>,
     /// Changes of alert states. What does not fit is counted and lost.
     pub transitions: mpsc::Sender<AlertTransition>,
 }
@@ -53,6 +57,8 @@ pub struct Manager {
     surroundings: Arc<Surroundings>,
     running: HashMap<String, Running>,
     tasks: JoinSet<Ended>,
+    /// By group, what fired before the restart; groups of the first rule set take it over.
+    told: HashMap<String, Vec<Alert>>,
     /// Groups of the first rule set take up their time from before the restart; later ones have none.
     first: bool,
 }
@@ -74,17 +80,29 @@ enum Ended {
 impl Manager {
     /// Takes its inputs and outputs. Nothing runs until [`Self::run`].
     pub fn new(config: Config, inputs: Inputs, outputs: Outputs) -> Self {
-        let Inputs { rule_sets, ready, store, head, engine, options, clock } = inputs;
-        let Outputs { alerts, transitions } = outputs;
+        let Inputs { rule_sets, ready, store, head, engine, options, clock, told } = inputs;
+        let Outputs { alerts, alertmanagers, transitions } = outputs;
         let (status, counters) = (Status::default(), Arc::new(Counters::default()));
-        let surroundings =
-            Surroundings { config, store, head, engine, options, clock, alerts, transitions, status, counters };
+        let surroundings = Surroundings {
+            config,
+            store,
+            head,
+            engine,
+            options,
+            clock,
+            alerts,
+            alertmanagers,
+            transitions,
+            status,
+            counters,
+        };
         Self {
             rule_sets,
             ready,
             surroundings: Arc::new(surroundings),
             running: HashMap::new(),
             tasks: JoinSet::new(),
+            told,
             first: true,
         }
     }
@@ -169,6 +187,9 @@ impl Manager {
         let mut old = self.await_stopped(&mut stopped).await;
         for (key, definition) in wanted {
             let mut group = Group::new(definition.clone(), external.clone(), self.first);
+            if let Some(told) = self.told.remove(&key) {
+                group.resume(told);
+            }
             if let Some(old) = old.remove(&key) {
                 group.take_over(*old);
             }
@@ -179,6 +200,7 @@ impl Manager {
             self.remove(*group);
         }
         self.first = false;
+        self.told = HashMap::new();
         info!("{} rule groups: {kept} unchanged, {changed} new or changed, {removed} removed", kept + changed);
     }
 

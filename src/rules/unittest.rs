@@ -368,6 +368,7 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
     let forever = PromDuration::from(Duration::from_secs(100 * 365 * 86_400));
     let head = Head::new(series::Config { memory_window: forever, ..series::Config::default() });
     let (alerts, _) = mpsc::channel(1);
+    let (alertmanagers, _) = mpsc::channel(1);
     let (transitions, _) = mpsc::channel(1);
     Surroundings {
         config: Config::default(),
@@ -377,6 +378,7 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
         options: promql::QueryOptions::default(),
         clock: Clock::starting_at(Timestamp::default()),
         alerts,
+        alertmanagers,
         transitions,
         status: Status::default(),
         counters: Arc::new(Counters::default()),

@@ -74,6 +74,8 @@ struct Kept {
     /// Whose the exemplars are, in the order they came. The first of a series in here is the first of its queue.
     order: VecDeque<Labels>,
     by_series: HashMap<Labels, VecDeque<Exemplar>>,
+    /// How many were ever kept.
+    total: u64,
 }
 
 impl Exemplars {
@@ -114,6 +116,7 @@ impl Exemplars {
         }
         queue.push_back(exemplar);
         kept.order.push_back(shared);
+        kept.total += 1;
         if kept.order.len() > self.limit {
             kept.drop_oldest();
         }
@@ -136,6 +139,28 @@ impl Exemplars {
         drop(kept);
         found.sort_by(|a, b| a.series.cmp(&b.series));
         found
+    }
+
+    /// How many were ever kept: where [`Self::since`] goes on from.
+    pub fn total(&self) -> u64 {
+        self.kept.read().total
+    }
+
+    /// Those kept since there were `total`, by their series, in the order they came; and how many there are now. What has
+    /// gone since is passed over.
+    pub fn since(&self, total: u64) -> (Vec<(Labels, Exemplar)>, u64) {
+        let kept = self.kept.read();
+        let new = usize::try_from(kept.total.saturating_sub(total)).unwrap_or(usize::MAX);
+        let mut from_end: HashMap<&Labels, usize> = HashMap::new();
+        let newest_first = kept.order.iter().rev().take(new).filter_map(|series| {
+            let queue = kept.by_series.get(series)?;
+            let place = from_end.entry(series).or_default();
+            *place += 1;
+            Some((series.clone(), queue.get(queue.len().checked_sub(*place)?)?.clone()))
+        });
+        let mut found: Vec<(Labels, Exemplar)> = newest_first.collect();
+        found.reverse();
+        (found, kept.total)
     }
 
     /// How many are kept.
@@ -225,5 +250,24 @@ mod tests {
         assert_eq!(all(&kept, "a"), [] as [i64; 0]);
         let range = kept.select(&[vec![]], Timestamp::from_millis(98), Timestamp::from_millis(98));
         assert_eq!(range.iter().map(|one| one.series.metric_name()).collect::<Vec<_>>(), ["d"]);
+    }
+
+    #[test]
+    fn tells_what_came_since_in_its_order_without_what_has_gone() {
+        let kept = Exemplars::new(4);
+        let since = |total| {
+            let (found, now) = kept.since(total);
+            let shown = found.iter().map(|(series, one)| format!("{}{}", series.metric_name(), one.at.as_millis()));
+            (shown.collect::<Vec<_>>().join(" "), now)
+        };
+        for (name, at) in [("a", 1), ("b", 2), ("a", 3)] {
+            kept.add(&series(name), exemplar(at, 1.0)).unwrap();
+        }
+        assert_eq!(since(0), ("a1 b2 a3".to_owned(), 3));
+        assert_eq!(since(2), ("a3".to_owned(), 3));
+        for at in 4..8 {
+            kept.add(&series("a"), exemplar(at, 1.0)).unwrap();
+        }
+        assert_eq!((since(1), since(7)), (("a4 a5 a6 a7".to_owned(), 7), (String::new(), 7)));
     }
 }

@@ -19,7 +19,7 @@ use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
 use super::label_rules::{LabelLists, LabelRules, problems};
 use super::past::Past;
-use super::replay::Replayer;
+use super::replay::JournalReader;
 use super::safe_mode::SafeMode;
 use crate::model::{Labels, Timestamp};
 use crate::units::{ByteSize, PromDuration};
@@ -158,7 +158,7 @@ pub(super) struct Shared {
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
-    pub(super) replayer: Mutex<Replayer>,
+    pub(super) replayer: Mutex<JournalReader<Labels, SeriesRef>>,
     pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.

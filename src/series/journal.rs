@@ -7,11 +7,13 @@
 //! past the limit the oldest batch goes, with those of its epoch that cannot be read without it, and is counted.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
 use super::bits::{put_signed, put_text, put_varint};
+use super::feed::Line;
 use super::frame::ABSENT;
 use super::head::Counters;
 use super::index::Index;
@@ -23,6 +25,8 @@ pub(super) const MAGIC: [u8; 4] = *b"MSJ1";
 pub(super) const RAW_LIMIT_BYTES: usize = 512 << 20;
 /// A batch is closed at this many bytes before compression even when nobody drains.
 const SEAL_BYTES: usize = 1 << 20;
+/// A batch is closed at this many samples: a steady row takes a few bytes, and whoever reads a batch holds all of it.
+const SEAL_SAMPLES: usize = 200_000;
 /// How much time one epoch spans.
 const EPOCH_MS: i64 = 15 * 60_000;
 
@@ -75,12 +79,15 @@ impl Chain {
 
 /// The journal.
 pub(super) struct Journal {
-    id: u64,
-    limit_bytes: usize,
+    /// Whether anything is to be written down at all.
+    is_read: AtomicBool,
     state: Mutex<State>,
 }
 
 struct State {
+    id: u64,
+    limit_bytes: usize,
+    lines: Vec<Weak<Line>>,
     epoch: u64,
     sequence: u64,
     epoch_from: i64,
@@ -108,6 +115,9 @@ impl Journal {
         // Tells the batches of this process from those of others, with which their epochs must not be mixed.
         let id = std::hash::RandomState::new().hash_one(0_u64);
         let state = State {
+            id,
+            limit_bytes,
+            lines: Vec::new(),
             epoch: 1,
             sequence: 0,
             epoch_from: i64::MAX,
@@ -118,7 +128,26 @@ impl Journal {
             sealed: VecDeque::new(),
             sealed_bytes: 0,
         };
-        Self { id, limit_bytes, state: Mutex::new(state) }
+        Self { is_read: AtomicBool::new(limit_bytes > 0), state: Mutex::new(state) }
+    }
+
+    /// From the next batch on, which starts an epoch, `line` gets a copy of each.
+    pub(super) fn add_line(&self, line: &Arc<Line>, counters: &Counters) {
+        let mut state = self.state.lock();
+        state.seal();
+        if state.sequence > 0 {
+            state.start_epoch();
+        }
+        state.lines.push(Arc::downgrade(line));
+        state.enforce_limit(counters);
+        self.is_read.store(true, Relaxed);
+    }
+
+    /// Closes the batch that is being written.
+    pub(super) fn close_batch(&self, counters: &Counters) {
+        let mut state = self.state.lock();
+        state.seal();
+        state.enforce_limit(counters);
     }
 
     /// Writes down the samples of one row of a group.
@@ -129,7 +158,7 @@ impl Journal {
         index: &RwLock<Index>,
         counters: &Counters,
     ) {
-        if self.limit_bytes == 0 {
+        if !self.is_read.load(Relaxed) {
             return;
         }
         let state = &mut *self.state.lock();
@@ -145,9 +174,9 @@ impl Journal {
             state.name_members(chain, owners, &index.read());
         }
         state.write_row(chain, at, row);
-        if state.pending.bytes.len() >= SEAL_BYTES {
-            state.seal(self.id, self.limit_bytes);
-            state.enforce_limit(self.limit_bytes, counters);
+        if state.pending.bytes.len() >= SEAL_BYTES || state.pending.samples >= SEAL_SAMPLES {
+            state.seal();
+            state.enforce_limit(counters);
         }
     }
 
@@ -155,7 +184,7 @@ impl Journal {
     pub(super) fn drain(&self) -> Option<JournalBatch> {
         let mut state = self.state.lock();
         if state.sealed.is_empty() {
-            state.seal(self.id, self.limit_bytes);
+            state.seal();
         }
         let batch = state.sealed.pop_front()?;
         state.sealed_bytes -= batch.bytes.len();
@@ -167,7 +196,7 @@ impl Journal {
         let mut state = self.state.lock();
         state.sealed_bytes += batch.bytes.len();
         state.sealed.push_front(batch);
-        state.enforce_limit(self.limit_bytes, counters);
+        state.enforce_limit(counters);
     }
 
     /// Bytes that wait.
@@ -239,18 +268,17 @@ impl State {
     }
 
     /// Closes the batch that is being written; starts another epoch when this one is long enough.
-    fn seal(&mut self, id: u64, limit_bytes: usize) {
+    fn seal(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         if pending.bytes.is_empty() {
             return;
         }
         let mut bytes = MAGIC.to_vec();
-        bytes.extend(id.to_le_bytes());
+        bytes.extend(self.id.to_le_bytes());
         put_varint(&mut bytes, self.epoch);
         put_varint(&mut bytes, self.sequence);
         put_varint(&mut bytes, pending.bytes.len() as u64);
         compress(&pending.bytes, &mut bytes);
-        self.sealed_bytes += bytes.len();
         self.epoch_bytes += bytes.len();
         let batch = JournalBatch {
             bytes,
@@ -259,10 +287,19 @@ impl State {
             to: Timestamp::from_millis(pending.to),
             starts_epoch: self.sequence == 0,
         };
-        self.sealed.push_back(batch);
-        self.sequence += 1;
+        self.lines.retain(|line| line.upgrade().inspect(|line| line.offer(&batch)).is_some());
+        let lines = || self.lines.iter().filter_map(Weak::upgrade);
+        let is_unreadable = lines().any(|line| line.misses_start());
         // While batches wait, epochs are short, so that dropping one loses little.
-        if pending.to.saturating_sub(self.epoch_from) >= EPOCH_MS || self.epoch_bytes > limit_bytes / 8 {
+        let limits = lines().map(|line| line.limit_bytes()).chain((self.limit_bytes > 0).then_some(self.limit_bytes));
+        let most_bytes = limits.min().map_or(usize::MAX, |limit| limit / 8);
+        if self.limit_bytes > 0 {
+            self.sealed_bytes += batch.bytes.len();
+            self.sealed.push_back(batch);
+        }
+        self.sequence += 1;
+        let spans_ms = pending.to.saturating_sub(self.epoch_from);
+        if spans_ms >= EPOCH_MS || self.epoch_bytes > most_bytes || is_unreadable {
             self.start_epoch();
         }
     }
@@ -277,8 +314,8 @@ impl State {
     }
 
     /// Drops the oldest batches while there are too many bytes, and what cannot be read without them.
-    fn enforce_limit(&mut self, limit_bytes: usize, counters: &Counters) {
-        while self.sealed_bytes + self.pending.bytes.len() > limit_bytes {
+    fn enforce_limit(&mut self, counters: &Counters) {
+        while self.limit_bytes > 0 && self.sealed_bytes + self.pending.bytes.len() > self.limit_bytes {
             if !self.drop_oldest(counters) {
                 return;
             }
@@ -286,11 +323,17 @@ impl State {
                 self.drop_oldest(counters);
             }
             if self.sealed.is_empty() && self.sequence > 0 {
-                // What is being written continues a dropped epoch: it cannot be read either.
+                // What is being written continues a dropped epoch: it cannot be read either, but by the feeds.
+                if !self.lines.is_empty() && !self.pending.bytes.is_empty() {
+                    self.seal();
+                    self.drop_oldest(counters);
+                }
                 let pending = std::mem::take(&mut self.pending);
                 counters.journal_dropped_samples.fetch_add(pending.samples as u64, Relaxed);
                 counters.journal_dropped_batches.fetch_add(u64::from(pending.samples > 0), Relaxed);
-                self.start_epoch();
+                if self.sequence > 0 {
+                    self.start_epoch();
+                }
             }
         }
     }

@@ -41,18 +41,31 @@ impl From<Malformed> for ReplayError {
     }
 }
 
-/// What the batches of the epoch so far have said.
-#[derive(Default)]
-pub(super) struct Replayer {
+/// Reads journal batches in order, knowing what those of the epoch so far have said.
+///
+/// `B` is what the reader keeps of a label block, `S` what it keeps of a series.
+pub struct JournalReader<B, S> {
     /// Journal, epoch and sequence of the last batch.
     position: Option<(u64, u64, u64)>,
-    blocks: HashMap<u64, Labels>,
-    groups: HashMap<u32, Members>,
+    blocks: HashMap<u64, B>,
+    groups: HashMap<u32, Members<S>>,
 }
 
-#[derive(Default)]
-struct Members {
-    series: Vec<Option<SeriesRef>>,
+/// Takes samples of one time.
+type TakeRow<'a, S> = &'a mut dyn FnMut(Timestamp, &[(S, f64)]);
+
+/// What a batch tells, in the order in which it was written.
+pub struct Told<'a, B, S> {
+    /// A set of labels that series share.
+    pub block: &'a mut dyn FnMut(Labels) -> B,
+    /// A series: its block, its metric name, its `le` (empty without one). `None`: its samples are passed over.
+    pub member: &'a mut dyn FnMut(&B, &str, &str) -> Option<S>,
+    /// Samples of one time.
+    pub row: TakeRow<'a, S>,
+}
+
+struct Members<S> {
+    series: Vec<Option<S>>,
     previous: Vec<u64>,
 }
 
@@ -79,93 +92,105 @@ impl Head {
         is_past_stored: bool,
         mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
+        let mut restored = 0;
+        let told = Told {
+            block: &mut |labels| labels,
+            member: &mut |block: &Labels, metric, bucket| {
+                let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
+                self.intern(&labels).ok()
+            },
+            row: &mut |at, batch| {
+                restored += self.0.append_restored(at.as_millis(), batch).accepted;
+                on_row(at, batch);
+                if !is_past_stored {
+                    self.mark_past(at.as_millis(), batch);
+                }
+            },
+        };
+        self.0.replayer.lock().read(bytes, told)?;
+        Ok(restored)
+    }
+
+    /// Frees what replaying had to remember. Call it after the last batch.
+    pub fn finish_replay(&self) {
+        *self.0.replayer.lock() = JournalReader::default();
+    }
+}
+
+impl<B, S> Default for JournalReader<B, S> {
+    fn default() -> Self {
+        Self { position: None, blocks: HashMap::new(), groups: HashMap::new() }
+    }
+}
+
+impl<B, S: Clone> JournalReader<B, S> {
+    /// Reads one batch; one that was read last is passed over.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or continue a batch that was not read.
+    pub fn read(&mut self, bytes: &[u8], told: Told<'_, B, S>) -> Result<(), ReplayError> {
         let mut reader = Reader::new(bytes);
         let magic = reader.take(MAGIC.len()).map_err(|_| ReplayError::Unknown(bytes.to_vec()))?;
         if magic != MAGIC {
             return Err(ReplayError::Unknown(magic.to_vec()));
         }
         let (journal, epoch, sequence) = (reader.word()?, reader.varint()?, reader.varint()?);
-        let mut replayer = self.0.replayer.lock();
-        match replayer.position {
-            _ if sequence == 0 => *replayer = Replayer::default(),
-            Some(last) if last == (journal, epoch, sequence) => return Ok(0),
+        match self.position {
+            _ if sequence == 0 => *self = Self::default(),
+            Some(last) if last == (journal, epoch, sequence) => return Ok(()),
             Some(last) if (last.0, last.1, last.2 + 1) == (journal, epoch, sequence) => {}
             _ => return Err(ReplayError::Gap { epoch, sequence }),
         }
-        replayer.position = None; // until all of it is read: what follows a damaged batch cannot be read
+        self.position = None; // until all of it is read: what follows a damaged batch cannot be read
         let raw_length = reader.count(RAW_LIMIT_BYTES)?;
         let raw = zstd::bulk::decompress(reader.rest(), raw_length).map_err(|_| ReplayError::Damaged)?;
         if raw.len() != raw_length {
             return Err(ReplayError::Damaged);
         }
-        let restored = replayer.read(self, (&raw, is_past_stored), &mut on_row)?;
-        replayer.position = Some((journal, epoch, sequence));
-        Ok(restored)
+        self.read_records(&raw, told)?;
+        self.position = Some((journal, epoch, sequence));
+        Ok(())
     }
 
-    /// Frees what replaying had to remember. Call it after the last batch.
-    pub fn finish_replay(&self) {
-        *self.0.replayer.lock() = Replayer::default();
-    }
-}
-
-impl Replayer {
-    /// `raw` is a batch, and whether its samples for closed windows are in chunks.
-    fn read(
-        &mut self,
-        head: &Head,
-        (raw, is_past_stored): (&[u8], bool),
-        on_row: &mut impl FnMut(Timestamp, &[(SeriesRef, f64)]),
-    ) -> Result<usize, ReplayError> {
-        let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
+    fn read_records(&mut self, raw: &[u8], told: Told<'_, B, S>) -> Result<(), ReplayError> {
+        let (mut reader, mut at) = (Reader::new(raw), 0_i64);
         let mut batch = Vec::new();
         while !reader.is_empty() {
             match reader.byte()? {
-                BLOCK => self.read_block(&mut reader)?,
-                MEMBER => self.read_member(head, &mut reader)?,
+                BLOCK => {
+                    let (serial, labels) = read_block(&mut reader)?;
+                    self.blocks.insert(serial, (told.block)(labels));
+                }
+                MEMBER => self.read_member(&mut reader, told.member)?,
                 ROW => {
                     at = self.read_row(&mut reader, at, &mut batch)?;
-                    restored += head.0.append_restored(at, &batch).accepted;
-                    on_row(Timestamp::from_millis(at), &batch);
-                    if !is_past_stored {
-                        head.mark_past(at, &batch);
-                    }
+                    (told.row)(Timestamp::from_millis(at), &batch);
                 }
                 _ => return Err(ReplayError::Damaged),
             }
         }
-        Ok(restored)
-    }
-
-    fn read_block(&mut self, reader: &mut Reader<'_>) -> Result<(), Malformed> {
-        let serial = reader.varint()?;
-        let count = reader.count(reader.rest().len())?;
-        let pairs: Result<Vec<(&str, &str)>, Malformed> =
-            (0..count).map(|_| Ok((reader.text()?, reader.text()?))).collect();
-        self.blocks.insert(serial, Labels::from_pairs(pairs?));
         Ok(())
     }
 
-    fn read_member(&mut self, head: &Head, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn read_member(
+        &mut self,
+        reader: &mut Reader<'_>,
+        member: &mut dyn FnMut(&B, &str, &str) -> Option<S>,
+    ) -> Result<(), Malformed> {
         let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
         let slot = reader.count(WIDTH_LIMIT)?;
         let block = self.blocks.get(&reader.varint()?).ok_or(Malformed)?;
         let (metric, bucket) = (reader.text()?, reader.text()?);
-        let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
+        let series = member(block, metric, bucket);
         let members = self.groups.entry(group).or_default();
         members.resize(slot + 1);
-        members.series[slot] = head.intern(&labels).ok();
+        members.series[slot] = series;
         members.previous[slot] = 0;
         Ok(())
     }
 
     /// Reads one row into `batch`; its time.
-    fn read_row(
-        &mut self,
-        reader: &mut Reader<'_>,
-        last_at: i64,
-        batch: &mut Vec<(SeriesRef, f64)>,
-    ) -> Result<i64, Malformed> {
+    fn read_row(&mut self, reader: &mut Reader<'_>, last_at: i64, batch: &mut Vec<(S, f64)>) -> Result<i64, Malformed> {
         batch.clear();
         let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
         let members = self.groups.get_mut(&group).ok_or(Malformed)?;
@@ -190,7 +215,7 @@ impl Replayer {
                 };
                 if bits != ABSENT {
                     members.previous[slot] = bits;
-                    batch.extend(members.series[slot].map(|series| (series, f64::from_bits(bits))));
+                    batch.extend(members.series[slot].clone().map(|series| (series, f64::from_bits(bits))));
                 }
             }
             slot += length;
@@ -199,7 +224,21 @@ impl Replayer {
     }
 }
 
-impl Members {
+fn read_block(reader: &mut Reader<'_>) -> Result<(u64, Labels), Malformed> {
+    let serial = reader.varint()?;
+    let count = reader.count(reader.rest().len())?;
+    let pairs: Result<Vec<(&str, &str)>, Malformed> =
+        (0..count).map(|_| Ok((reader.text()?, reader.text()?))).collect();
+    Ok((serial, Labels::from_pairs(pairs?)))
+}
+
+impl<S> Default for Members<S> {
+    fn default() -> Self {
+        Self { series: Vec::new(), previous: Vec::new() }
+    }
+}
+
+impl<S: Clone> Members<S> {
     fn resize(&mut self, width: usize) {
         if self.series.len() < width {
             self.series.resize(width, None);

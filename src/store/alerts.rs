@@ -94,7 +94,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Replaces what is stored of all groups by these alerts: the state to go on from after a restart.
+    /// Stores alerts as they are now; one that is there already is replaced.
     ///
     /// # Errors
     /// When the server is away.
@@ -104,30 +104,24 @@ impl Store {
             alerts.iter().map(|stored| (stored.alert.labels.fingerprint().cast_signed(), stored)).collect();
         rows.sort_by(|a, b| (&a.1.group, a.0).cmp(&(&b.1.group, b.0)));
         rows.dedup_by(|a, b| (&a.1.group, a.0) == (&b.1.group, b.0));
-        let mut transaction = self.begin(doing).await?;
-        sqlx::query("DELETE FROM alert_state").execute(&mut *transaction).await.map_err(StoreError::doing(doing))?;
-        for (fingerprint, StoredAlert { group, alert }) in rows {
-            sqlx::query(include_str!("sql/insert_alert_state.sql"))
-                .bind(values::text(group).into_owned())
-                .bind(fingerprint)
-                .bind(values::labels_json(&alert.labels))
-                .bind(values::labels_json(&alert.annotations))
-                .bind(alert.state.as_str())
-                .bind(alert.value)
-                .bind(values::time(alert.active_at))
-                .bind(alert.fired_at.map(values::time))
-                .bind(alert.resolved_at.map(values::time))
-                .bind(alert.keep_firing_since.map(values::time))
-                .bind(values::time(alert.valid_until))
-                .bind(values::text(&alert.generator_url).into_owned())
-                .execute(&mut *transaction)
-                .await
-                .map_err(StoreError::doing(doing))?;
-        }
-        transaction.commit().await.map_err(StoreError::doing(doing))
+        let rows: Vec<serde_json::Value> =
+            rows.into_iter().map(|(fingerprint, stored)| row(fingerprint, stored)).collect();
+        let rows = sqlx::types::Json(rows);
+        let saved = sqlx::query(include_str!("sql/save_alert_state.sql")).bind(rows).execute(self.pool()).await;
+        saved.map(drop).map_err(StoreError::doing(doing))
     }
 
-    /// The alerts of the last [`Store::save_alerts`].
+    /// Forgets alerts that ended, or were last confirmed, before `before`.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn forget_alerts(&self, before: Timestamp) -> Result<(), StoreError> {
+        let sql = "DELETE FROM alert_state WHERE coalesce(resolved_at, valid_until) < $1";
+        let deleted = sqlx::query(sql).bind(values::time(before)).execute(self.pool()).await;
+        deleted.map(drop).map_err(StoreError::doing("forget alert state"))
+    }
+
+    /// The alerts that are stored.
     ///
     /// # Errors
     /// When the server is away or a row is damaged.
@@ -136,6 +130,25 @@ impl Store {
             sqlx::query("SELECT * FROM alert_state ORDER BY group_name, fingerprint").fetch_all(self.pool()).await;
         rows.map_err(StoreError::doing("read alert state"))?.iter().map(alert_from).collect()
     }
+}
+
+/// What `sql/save_alert_state.sql` reads.
+fn row(fingerprint: i64, StoredAlert { group, alert }: &StoredAlert) -> serde_json::Value {
+    serde_json::json!({
+        "group_name": values::text(group),
+        "fingerprint": fingerprint,
+        "labels": values::labels_json(&alert.labels),
+        "annotations": values::labels_json(&alert.annotations),
+        "state": alert.state.as_str(),
+        // JSON has no NaN and no infinities.
+        "value": alert.value.to_string(),
+        "active_at": values::time(alert.active_at).to_rfc3339(),
+        "fired_at": alert.fired_at.map(|at| values::time(at).to_rfc3339()),
+        "resolved_at": alert.resolved_at.map(|at| values::time(at).to_rfc3339()),
+        "keep_firing_since": alert.keep_firing_since.map(|at| values::time(at).to_rfc3339()),
+        "valid_until": values::time(alert.valid_until).to_rfc3339(),
+        "generator_url": values::text(&alert.generator_url),
+    })
 }
 
 fn state_from(name: &str) -> Result<AlertState, StoreError> {

@@ -31,7 +31,10 @@ struct Family {
     help: &'static str,
     kind: Kind,
     points: Vec<(Label, Box<dyn Fn() -> f64 + Send + Sync>)>,
+    lists: Vec<(&'static str, ReadList)>,
 }
+
+type ReadList = Box<dyn Fn() -> Vec<(String, f64)> + Send + Sync>;
 
 impl Metrics {
     /// Adds a number that `read` returns. The name is without the prefix `meshscope_` and without `_total`; its unit comes
@@ -43,13 +46,28 @@ impl Metrics {
         help: &'static str,
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
+        self.family(kind, name, help).points.push((label, Box::new(read)));
+    }
+
+    /// As [`Metrics::add`], for numbers of things that come and go: each is a point whose label `label` says which it is.
+    pub fn add_each(
+        &mut self,
+        kind: Kind,
+        (name, label): (&'static str, &'static str),
+        help: &'static str,
+        read: impl Fn() -> Vec<(String, f64)> + Send + Sync + 'static,
+    ) {
+        self.family(kind, name, help).lists.push((label, Box::new(read)));
+    }
+
+    fn family(&mut self, kind: Kind, name: &str, help: &'static str) -> &mut Family {
         let suffix = if kind == Kind::Counter { "_total" } else { "" };
         let name = format!("meshscope_{name}{suffix}");
         let at = self.families.iter().position(|family| family.name == name).unwrap_or_else(|| {
-            self.families.push(Family { name, help, kind, points: Vec::new() });
+            self.families.push(Family { name, help, kind, points: Vec::new(), lists: Vec::new() });
             self.families.len() - 1
         });
-        self.families[at].points.push((label, Box::new(read)));
+        &mut self.families[at]
     }
 
     /// Does `work` before each page: for numbers that are cheaper to read together.
@@ -96,7 +114,7 @@ impl Metrics {
 
 impl Family {
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let Self { name, help, kind, points } = self;
+        let Self { name, help, kind, points, lists } = self;
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
@@ -106,6 +124,12 @@ impl Family {
             match label {
                 Some((label, value)) => writeln!(text, "{name}{{{label}=\"{value}\"}} {}", read())?,
                 None => writeln!(text, "{name} {}", read())?,
+            }
+        }
+        for (label, read) in lists {
+            for (value, number) in read() {
+                let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+                writeln!(text, "{name}{{{label}=\"{value}\"}} {number}")?;
             }
         }
         Ok(())
@@ -124,6 +148,8 @@ mod tests {
         metrics.count_by(("rows", Some(("part", "a"))), "Rows.", &counted, |counter| counter);
         metrics.add(Kind::Gauge, ("head_series", None), "Series in memory.", || 2.5);
         metrics.count_by(("rows", Some(("part", "b"))), "", &counted, |counter| counter);
+        let each = || vec![("x\"y".to_owned(), 1.0), ("z".to_owned(), 2.0)];
+        metrics.add_each(Kind::Counter, ("sent", "to"), "Sent.", each);
         let page = metrics.into_page();
         counted.fetch_add(1, Ordering::Relaxed);
         assert_eq!(
@@ -133,7 +159,9 @@ mod tests {
              # HELP meshscope_rows_total Rows.\n# TYPE meshscope_rows_total counter\n\
              meshscope_rows_total{part=\"a\"} 4\nmeshscope_rows_total{part=\"b\"} 4\n\
              # HELP meshscope_head_series Series in memory.\n# TYPE meshscope_head_series gauge\n\
-             meshscope_head_series 2.5\n"
+             meshscope_head_series 2.5\n\
+             # HELP meshscope_sent_total Sent.\n# TYPE meshscope_sent_total counter\n\
+             meshscope_sent_total{to=\"x\\\"y\"} 1\nmeshscope_sent_total{to=\"z\"} 2\n"
         );
     }
 }

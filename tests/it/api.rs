@@ -83,6 +83,7 @@ impl Server {
             otlp: Default::default(),
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
+            alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),

@@ -81,6 +81,7 @@ async fn evaluated_rules() -> (rules::Status, DropGuard) {
     let (ready_in, ready) = watch::channel(true);
     let (alerts, mut alerts_out) = mpsc::channel(64);
     let (transitions, mut transitions_out) = mpsc::channel(64);
+    let (alertmanagers, also_out) = mpsc::channel(64);
     let manager = rules::Manager::new(
         rules::Config::default(),
         rules::Inputs {
@@ -91,15 +92,16 @@ async fn evaluated_rules() -> (rules::Status, DropGuard) {
             engine: Arc::new(Engine::new(promql::Config::default())),
             options: promql::QueryOptions::default(),
             clock,
+            told: std::collections::HashMap::new(),
         },
-        rules::Outputs { alerts, transitions },
+        rules::Outputs { alerts, alertmanagers, transitions },
     );
     let status = manager.status();
     let stop = CancellationToken::new();
     tokio::spawn(manager.run(stop.clone()));
     tokio::spawn(async move {
         // They belong to the manager as long as it runs.
-        let _ends = (set_in, ready_in);
+        let _ends = (set_in, ready_in, also_out);
         tokio::join!(async { while alerts_out.recv().await.is_some() {} }, async {
             while transitions_out.recv().await.is_some() {}
         },);

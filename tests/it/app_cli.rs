@@ -50,14 +50,12 @@ fn check_config_names_every_mistake_and_its_place() {
     ] {
         assert!(err.contains(part), "{part} not in\n{err}");
     }
-    let rules = write(&folder, "rules-bad.yaml", "rule_files: [broken.yaml, none*.yaml]\nremote_write: []\n");
+    let rules = write(&folder, "rules-bad.yaml", "rule_files: [broken.yaml, none*.yaml]\nremote_read: []\n");
     let (code, _, err) = run(&["check-config", &rules]);
     assert_eq!(code, 1);
-    for part in [
-        "broken.yaml: 1:45: group",
-        "none*.yaml: no file matches",
-        "warning: the block `remote_write` is not supported",
-    ] {
+    for part in
+        ["broken.yaml: 1:45: group", "none*.yaml: no file matches", "warning: the block `remote_read` is not supported"]
+    {
         assert!(err.contains(part), "{part} not in\n{err}");
     }
     let url = "postgres://m:hunter2@db/m";

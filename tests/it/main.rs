@@ -13,6 +13,7 @@ mod app_outage;
 mod app_restart;
 mod app_rules;
 mod app_scrape;
+mod app_send_on;
 mod app_traces;
 mod crash;
 mod docs;

@@ -441,7 +441,12 @@ async fn alert_history_and_state_come_back() {
     let stored = StoredAlert { group: "g".into(), alert };
     store.save_alerts(&[stored.clone(), stored.clone()]).await.expect("save");
     assert_eq!(store.saved_alerts().await.expect("read"), std::slice::from_ref(&stored));
-    store.save_alerts(&[]).await.expect("save none");
+    let ended =
+        StoredAlert { alert: Alert { resolved_at: Some(noon() + HOUR), ..stored.alert.clone() }, ..stored.clone() };
+    store.save_alerts(std::slice::from_ref(&ended)).await.expect("save the end");
+    store.forget_alerts(noon() + HOUR).await.expect("forget what ended before");
+    assert_eq!(store.saved_alerts().await.expect("read"), std::slice::from_ref(&ended));
+    store.forget_alerts(noon() + DAY).await.expect("forget it");
     assert_eq!(store.saved_alerts().await.expect("read"), []);
 }
 

@@ -15,6 +15,7 @@ struct Rig {
     clock: Clock,
     sets: watch::Sender<Arc<RuleSet>>,
     alerts: mpsc::Receiver<Vec<Alert>>,
+    also_told: mpsc::Receiver<Vec<Alert>>,
     transitions: mpsc::Receiver<AlertTransition>,
     status: Status,
     counters: Arc<Counters>,
@@ -35,19 +36,25 @@ fn set(text: &str) -> Arc<RuleSet> {
 impl Rig {
     /// Runs `text` on `head`, from `start_ms` on.
     fn start(text: &str, head: Head, start_ms: i64) -> Self {
+        Self::resume(text, head, start_ms, HashMap::new())
+    }
+
+    /// As [`Rig::start`], after a process that had told of `told`.
+    fn resume(text: &str, head: Head, start_ms: i64, told: HashMap<String, Vec<Alert>>) -> Self {
         let clock = Clock::starting_at(Timestamp::from_millis(start_ms));
         let (sets, rule_sets) = watch::channel(set(text));
         let (_, ready) = watch::channel(true);
         let (alerts_in, alerts) = mpsc::channel(8);
         let (transitions_in, transitions) = mpsc::channel(8);
+        let (alertmanagers, also_told) = mpsc::channel(1000);
         let engine = Arc::new(promql::Engine::new(promql::Config::default()));
         let (store, options) = (Arc::new(head.clone()), promql::QueryOptions::default());
-        let inputs = Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock };
-        let manager =
-            Manager::new(Config::default(), inputs, Outputs { alerts: alerts_in, transitions: transitions_in });
+        let inputs = Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock, told };
+        let outputs = Outputs { alerts: alerts_in, alertmanagers, transitions: transitions_in };
+        let manager = Manager::new(Config::default(), inputs, outputs);
         let (status, counters, shutdown) = (manager.status(), manager.counters(), CancellationToken::new());
         let task = tokio::spawn(manager.run(shutdown.clone()));
-        Self { head, clock, sets, alerts, transitions, status, counters, shutdown, task }
+        Self { head, clock, sets, alerts, also_told, transitions, status, counters, shutdown, task }
     }
 
     async fn stop(self) {
@@ -288,4 +295,35 @@ async fn counts_slots_that_a_slow_evaluation_missed() {
     let missed = rig.status.groups()[0].iterations_missed;
     assert!((2..=3).contains(&missed), "{missed}");
     rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alert_that_fired_before_a_restart_fires_on_while_receivers_believe_in_it() {
+    let text = "groups: [{name: g, interval: 30s, rules: [{alert: A, expr: up == 0, for: 5m}]}]";
+    let key = set(text).groups[0].key();
+    for (believed_for_ms, fires_on) in [(240_000, true), (10, false)] {
+        let at = |ms: i64| Timestamp::from_millis(START_MS + ms);
+        let alert = Alert {
+            labels: Labels::from_pairs([("alertname", "A"), ("job", "a")]),
+            annotations: Labels::empty(),
+            state: AlertState::Firing,
+            value: 0.0,
+            active_at: at(-900_000),
+            fired_at: Some(at(-600_000)),
+            resolved_at: None,
+            keep_firing_since: None,
+            valid_until: at(believed_for_ms),
+            generator_url: String::new(),
+        };
+        let mut rig = Rig::resume(text, head(), START_MS, HashMap::from([(key.clone(), vec![alert])]));
+        rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+        seconds(31).await;
+        let expect = if fires_on { AlertState::Firing } else { AlertState::Pending };
+        assert_eq!(rig.alert_state(), Some(expect), "believed for {believed_for_ms} ms");
+        let told = rig.alerts.try_recv().unwrap_or_default();
+        let begun: Vec<_> = told.iter().map(|alert| (alert.active_at, alert.fired_at)).collect();
+        assert_eq!(begun, if fires_on { vec![(at(-900_000), Some(at(-600_000)))] } else { vec![] });
+        assert_eq!(rig.also_told.try_recv().unwrap_or_default(), told, "Alertmanagers hear the same");
+        rig.stop().await;
+    }
 }
