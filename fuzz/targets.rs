@@ -6,9 +6,13 @@
 
 use std::hint::black_box;
 
+use meshscope::clock::Clock;
 use meshscope::model::Timestamp;
 use meshscope::promql::{self, testlang};
+use meshscope::push::{self, Intake, remote};
+use meshscope::rollup::Rollup;
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels, protobuf_to_text};
+use meshscope::series::Head;
 use meshscope::{otlp, rules};
 
 /// Takes any bytes; panics where a promise is broken.
@@ -23,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("exposition_openmetrics", |page| exposition_page(page, Format::OpenMetrics)),
     ("exposition_protobuf", exposition_protobuf),
     ("otlp_spans", otlp_spans),
+    ("remote_write", remote_write),
     ("rule_file", rule_file),
 ];
 
@@ -95,4 +100,18 @@ fn rule_file(data: &[u8]) {
 fn otlp_spans(body: &[u8]) {
     let (limits, now) = (otlp::Limits::default(), Timestamp::from_millis(1_700_000_000_000));
     black_box((otlp::decode_protobuf(body, &limits, now).is_ok(), otlp::decode_json(body, &limits, now).is_ok()));
+}
+
+/// A decompressed request of remote write, read as either version: what is told as stored is not more than was sent.
+fn remote_write(body: &[u8]) {
+    let clock = Clock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+    for version in [remote::Version::V1, remote::Version::V2] {
+        let intake =
+            Intake::new(push::Config::default(), Head::new(Default::default()), Rollup::default(), clock, None);
+        if let Ok(written) = remote::write(&intake, version, body) {
+            assert!(written.samples + written.exemplars <= body.len());
+            assert_eq!(written.histograms, 0);
+            black_box(written.message());
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod browser;
 mod encode;
 mod error;
 mod exemplars;
+mod federate;
 mod go_json;
 mod mesh;
 mod metadata;
@@ -27,7 +28,7 @@ use axum::routing::{any, get, post};
 
 use crate::clock::Clock;
 use crate::graph::health::Thresholds;
-use crate::model::Timestamp;
+use crate::model::{Labels, Timestamp};
 use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
@@ -85,6 +86,8 @@ pub struct State {
     pub alertmanager_configuration: Arc<dyn Fn() -> String + Send + Sync>,
     /// How the last reload went; at the start, when that was.
     pub last_reload: Arc<dyn Fn() -> LastReload + Send + Sync>,
+    /// `global.external_labels` in force.
+    pub external_labels: Arc<dyn Fn() -> Labels + Send + Sync>,
     /// Our own metrics in Prometheus' text format.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Asks for a reload.
@@ -118,6 +121,7 @@ pub fn router(state: State) -> Router {
 
 fn prometheus() -> Router<State> {
     Router::new()
+        .route("/federate", get(federate::federate))
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
@@ -140,6 +144,10 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/status/tsdb", get(status::head))
         .route("/api/v1/status/walreplay", get(status::replay))
         .route("/api/v1/notifications", get(status::notifications))
-        .route("/api/v1/admin/tsdb/{action}", post(status::admin).put(status::admin))
+        .route("/api/v1/admin/tsdb/delete_series", post(status::admin).put(status::admin))
+        .route("/api/v1/admin/tsdb/clean_tombstones", post(status::admin).put(status::admin))
+        .route("/api/v1/admin/tsdb/snapshot", post(status::admin).put(status::admin))
+        .route("/api/v1", any(error::not_found))
+        .route("/api/v1/", any(error::not_found))
         .route("/api/v1/{*unknown}", any(error::not_found))
 }

@@ -35,7 +35,7 @@ mod window;
 mod tests;
 
 pub use ast::ValueKind;
-pub use engine::{Config, Engine, QueryOptions, SelectionCache};
+pub use engine::{Config, Counters, Engine, QueryOptions, SelectionCache};
 pub use error::{EvalError, ParseError};
 pub use expr::{At, Expr, QUERY_LIMIT_BYTES, Selector, parse};
 pub use functions::function_names;

@@ -5,12 +5,14 @@
 use std::time::{Duration, Instant};
 
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 
 use super::State;
 use super::encode::{Samples, Stats, Timings, query_answer, success};
 use super::error::ApiError;
 use super::params::Params;
+use crate::model::Matcher;
 use crate::promql::{Answer, Expr, QueryOptions, Value};
 
 /// Most points of a series in one answer.
@@ -118,7 +120,10 @@ pub(super) async fn exemplars(Shared(state): Shared<State>, params: Params) -> R
     }
     let parsed = state.engine.parse(params.get("query").unwrap_or_default());
     let parsed = parsed.map_err(|error| ApiError::BadData(error.to_string()))?;
-    let selectors: Vec<_> = parsed.selectors().into_iter().map(|selector| selector.matchers).collect();
+    let selectors: Vec<Vec<Matcher>> = parsed.selectors().into_iter().map(|selector| selector.matchers).collect();
+    if selectors.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     Ok(super::exemplars::answer(&state.head.exemplars().select(&selectors, start, end)))
 }
 

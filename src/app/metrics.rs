@@ -13,7 +13,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, forward, notify, otlp, push, rules, scrape, traces};
+use crate::{discovery, forward, notify, otlp, promql, push, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -22,6 +22,7 @@ pub(super) struct Parts {
     pub(super) discovery: Arc<discovery::Counters>,
     pub(super) otlp: Arc<otlp::Counters>,
     pub(super) push: Arc<push::Counters>,
+    pub(super) promql: Arc<promql::Counters>,
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
@@ -38,12 +39,13 @@ impl Parts {
     /// The page of all of them.
     pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
         let mut metrics = Metrics::default();
-        let Self { scrape, scrape_status, discovery, otlp, push, traces, rules, notify, persist, .. } = &self;
+        let Self { scrape, scrape_status, discovery, otlp, push, promql, traces, rules, notify, persist, .. } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
         add_otlp(&mut metrics, otlp);
         add_push(&mut metrics, push);
+        add_promql(&mut metrics, promql);
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
@@ -143,6 +145,17 @@ fn add_push(metrics: &mut Metrics, counters: &Arc<push::Counters>) {
     metrics.count_by(point("series"), help, counters, |c| &c.refused_series);
     metrics.count_by(point("native_histogram"), help, counters, |c| &c.native_histograms);
     metrics.count_by(point("otlp_point"), help, counters, |c| &c.refused_points);
+}
+
+fn add_promql(metrics: &mut Metrics, counters: &Arc<promql::Counters>) {
+    metrics.count("promql_queries", "Queries that were evaluated to their end, those of rules too.", counters, |c| {
+        &c.ended
+    });
+    let help = "Queries that ended early, by why.";
+    let point = |reason| ("promql_queries_stopped", Some(("reason", reason)));
+    metrics.count_by(point("canceled"), help, counters, |c| &c.canceled);
+    metrics.count_by(point("timeout"), help, counters, |c| &c.timed_out);
+    metrics.count_by(point("samples"), help, counters, |c| &c.too_large);
 }
 
 fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {

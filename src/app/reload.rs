@@ -18,6 +18,7 @@ use crate::api::{LastReload, ReloadRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::discovery::Jobs;
+use crate::model::Labels;
 use crate::notify::Plan;
 use crate::rules::RuleSet;
 
@@ -27,6 +28,7 @@ pub(super) struct Reloader {
     external_url: String,
     shown: Arc<ArcSwap<String>>,
     alertmanager: Arc<ArcSwap<String>>,
+    external_labels: Arc<ArcSwap<Labels>>,
     last: Arc<ArcSwap<LastReload>>,
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
@@ -62,12 +64,12 @@ impl Reloader {
         let (ask, requests) = mpsc::channel(1);
         let shown = Arc::new(ArcSwap::from_pointee(config.redacted.clone()));
         let alertmanager = Arc::new(ArcSwap::from_pointee(config.alertmanager.clone()));
+        let external_labels = Arc::new(ArcSwap::from_pointee(config.external_labels.clone()));
         let restart_only = config.restart_only();
         let last = Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now() }));
-        (
-            Self { file, external_url: url.to_owned(), shown, alertmanager, last, requests, restart_only, sinks: None },
-            ask,
-        )
+        let external_url = url.to_owned();
+        let sinks = None;
+        (Self { file, external_url, shown, alertmanager, external_labels, last, requests, restart_only, sinks }, ask)
     }
 
     /// Says what follows a reload.
@@ -92,6 +94,12 @@ impl Reloader {
     pub(super) fn alertmanager_configuration(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
         let shown = Arc::clone(&self.alertmanager);
         Arc::new(move || shown.load().as_str().to_owned())
+    }
+
+    /// `global.external_labels` in force.
+    pub(super) fn external_labels(&self) -> Arc<dyn Fn() -> Labels + Send + Sync> {
+        let labels = Arc::clone(&self.external_labels);
+        Arc::new(move || Labels::clone(&labels.load()))
     }
 
     /// How the last reload went.
@@ -162,6 +170,7 @@ impl Reloader {
         }
         self.shown.store(Arc::new(config.redacted));
         self.alertmanager.store(Arc::new(config.alertmanager));
+        self.external_labels.store(Arc::new(config.external_labels));
         if problems.is_empty() {
             return Ok(());
         }

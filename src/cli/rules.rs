@@ -26,9 +26,12 @@ pub(super) enum Command {
         /// The test files.
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Only the tests whose name matches this expression.
+        /// Only the tests whose name matches this expression; may be given more than once.
         #[arg(long, value_name = "REGEX")]
-        run: Option<String>,
+        run: Vec<String>,
+        /// As promtool's flag of this name; differences are always shown.
+        #[arg(long)]
+        diff: bool,
     },
     /// Print a rule file as a PrometheusRule object.
     Export {
@@ -54,8 +57,8 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 (false, false) => ExitCode::SUCCESS,
             })
         }
-        Command::Test { files, run } => {
-            let only = run.map(|pattern| regex::Regex::new(&pattern)).transpose().context("--run")?;
+        Command::Test { files, run, diff: _ } => {
+            let only = (!run.is_empty()).then(|| regex::Regex::new(&run.join("|"))).transpose().context("--run")?;
             let report = rules::unittest::run_matching(&files, only.as_ref()).await;
             print!("{report}");
             Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -122,10 +122,70 @@ impl fmt::Debug for Matcher {
 /// # Errors
 /// When the expression is invalid or its compiled form too large.
 pub fn anchored_regex(pattern: &str) -> Result<regex::Regex, RegexError> {
+    if let Some(repeat) = excessive_repeat(pattern) {
+        return Err(RegexError { pattern: repeat.to_owned(), reason: "invalid repeat count".to_owned() });
+    }
     regex::RegexBuilder::new(&format!("^(?s:{})$", from_re2(pattern)))
         .size_limit(REGEX_SIZE_LIMIT_BYTES)
         .build()
         .map_err(|error| RegexError { pattern: pattern.to_owned(), reason: last_line(&error.to_string()) })
+}
+
+/// The first `{n,m}` that repeats more often than RE2 allows: a thousand times, those of groups within each other
+/// multiplied.
+fn excessive_repeat(pattern: &str) -> Option<&str> {
+    const REPEATS_MAX: u64 = 1000;
+    // Of each open group the greatest product within it; of what stands last, its own.
+    let (mut open, mut within, mut last) = (Vec::new(), 1_u64, 1_u64);
+    let (mut at, mut in_class) = (0, false);
+    while let Some(c) = pattern[at..].chars().next() {
+        let rest = &pattern[at..];
+        let mut length = c.len_utf8();
+        match c {
+            '\\' if rest.starts_with("\\Q") => (length, last) = (rest.find("\\E").map_or(rest.len(), |end| end + 2), 1),
+            '\\' => (length, last) = (1 + rest[1..].chars().next().map_or(0, char::len_utf8), 1),
+            '[' if !in_class => {
+                in_class = true;
+                // A first `]` is a plain character.
+                let negated = usize::from(rest[1..].starts_with('^'));
+                length += negated + usize::from(rest[1 + negated..].starts_with(']'));
+            }
+            ']' if in_class => (in_class, last) = (false, 1),
+            _ if in_class => {}
+            '(' => open.push(std::mem::replace(&mut within, 1)),
+            ')' => {
+                last = within;
+                within = open.pop().unwrap_or(1).max(last);
+            }
+            '{' => match repeat_of(rest) {
+                Some((whole, times)) => {
+                    last = if times == 0 { 1 } else { last.saturating_mul(times) };
+                    if last > REPEATS_MAX {
+                        return Some(whole);
+                    }
+                    (length, within) = (whole.len(), within.max(last));
+                }
+                None => last = 1,
+            },
+            '*' | '+' | '?' => {}
+            _ => last = 1,
+        }
+        at += length;
+    }
+    None
+}
+
+/// `{n}`, `{n,}` or `{n,m}` at the beginning, and how often that repeats at most (without an end: at least).
+fn repeat_of(rest: &str) -> Option<(&str, u64)> {
+    let whole = &rest[..=rest.find('}')?];
+    let inside = &whole[1..whole.len() - 1];
+    let (least, most) = inside.split_once(',').unwrap_or((inside, inside));
+    let number = |digits: &str| {
+        let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        is_number.then(|| digits.parse::<u64>().unwrap_or(u64::MAX))
+    };
+    let least = number(least)?;
+    Some((whole, if most.is_empty() { least } else { number(most)?.max(least) }))
 }
 
 /// Rewrites what RE2 writes differently: `\Q…\E` literals, ASCII `\d \w \s` classes, and set operators inside brackets
@@ -222,6 +282,35 @@ mod tests {
         check(Regex, "[[:alpha:]]+", "abc", true);
         check(Regex, "[]a]+", "]a", true);
         check(Regex, "", "", true);
+    }
+
+    #[test]
+    fn repeats_are_bounded_as_in_re2() {
+        // By the rules of Go's regexp/syntax; 3.5.3 was seen to refuse the first and the two of nested groups.
+        for (pattern, expect) in [
+            ("a{1001}", Some("{1001}")),
+            ("a{1000}", None),
+            ("a{2,1001}", Some("{2,1001}")),
+            ("a{1001,}", Some("{1001,}")),
+            ("a{99999999999999999999999}", Some("{99999999999999999999999}")),
+            ("(a{1000}){1000}", Some("{1000}")),
+            ("(((a{100}){100}){100}){100}", Some("{100}")),
+            ("(a{500}|b){3}", Some("{3}")),
+            ("(a{500}|b{2}){2}", None),
+            ("a{500}b{500}", None),
+            ("(a{500})*(b{3})", None),
+            ("((a{40}){5}){5}", None),
+            (r"\(a{500}\){500}", None),
+            (r"[(]a{500}[){]{500}", None),
+            (r"[]({9]a{500}", None),
+            (r"\Q(a{5000}\E", None),
+            (r"x{,5000}|x{a}|{", None),
+            (")))({", None),
+        ] {
+            assert_eq!(excessive_repeat(pattern), expect, "{pattern}");
+        }
+        let error = anchored_regex("(a{1000}){1000}").expect_err("too often");
+        assert_eq!((error.pattern.as_str(), error.reason.as_str()), ("{1000}", "invalid repeat count"));
     }
 
     #[test]

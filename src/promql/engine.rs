@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
@@ -114,6 +114,44 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     config: Config,
     turns: Semaphore,
+    counters: Arc<Counters>,
+}
+
+/// How queries ended.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Evaluated to the end, with an answer or an error of the query itself.
+    pub ended: AtomicU64,
+    /// Nobody waited for the answer any more.
+    pub canceled: AtomicU64,
+    /// Longer than [`Config::timeout`], or than the asker allowed.
+    pub timed_out: AtomicU64,
+    /// More samples than [`Config::max_samples`].
+    pub too_large: AtomicU64,
+}
+
+/// Counts a query as canceled when it is dropped before it ended.
+struct Ending<'a>(Option<&'a Counters>);
+
+impl Ending<'_> {
+    fn with<T>(mut self, result: &Result<T, EvalError>) {
+        let Some(counters) = self.0.take() else { return };
+        let counter = match result {
+            Err(EvalError::Canceled(_)) => &counters.canceled,
+            Err(EvalError::Timeout(_)) => &counters.timed_out,
+            Err(EvalError::TooManySamples(_)) => &counters.too_large,
+            _ => &counters.ended,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.canceled.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Tells a running evaluation that nobody waits for it any more.
@@ -136,7 +174,12 @@ impl Engine {
     /// An engine with these settings.
     pub fn new(config: Config) -> Self {
         let turns = Semaphore::new(config.concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Self(Arc::new(Inner { config, turns }))
+        Self(Arc::new(Inner { config, turns, counters: Arc::default() }))
+    }
+
+    /// How its queries ended; clones of the engine share them.
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.0.counters)
     }
 
     /// Its settings.
@@ -209,6 +252,19 @@ impl Engine {
     }
 
     async fn run(
+        &self,
+        store: &dyn Queryable,
+        expr: &Expr,
+        asked: (Asked, Mode),
+        options: &QueryOptions,
+    ) -> Result<Answer, EvalError> {
+        let ending = Ending(Some(&*self.0.counters));
+        let result = self.answer(store, expr, asked, options).await;
+        ending.with(&result);
+        result
+    }
+
+    async fn answer(
         &self,
         store: &dyn Queryable,
         expr: &Expr,

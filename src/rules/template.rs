@@ -8,6 +8,7 @@
 mod builtins;
 mod exec;
 mod functions;
+mod layout;
 mod numbers;
 mod printf;
 mod tree;

@@ -88,6 +88,7 @@ impl Server {
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
             last_reload: Arc::new(|| api::LastReload { success: false, at: Timestamp::from_millis(4000) }),
+            external_labels: Arc::new(|| meshscope::model::Labels::from_pairs([("dc", "eu")])),
             metrics: Arc::new(|| "# EOF\n".to_owned()),
             reload,
             ready: watch::channel(true).1,

@@ -255,7 +255,6 @@ async fn series_and_labels() {
             ("/api/v1/format_query?query=sum(rate(a[5m]))by(b)", data(r#""sum by (b) (rate(a[5m]))""#)),
             ("/api/v1/parse_query?query=1h", data(r#"{"type":"numberLiteral","val":"3600"}"#)),
             ("/api/v1/status/tsdb?limit=0", bad("limit must be a positive number")),
-            ("/api/v1/nosuch", failed(404, "not_found", "there is no endpoint /api/v1/nosuch")),
         ],
     )
     .await;

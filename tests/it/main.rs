@@ -2,6 +2,7 @@
 
 mod api;
 mod api_alertmanager;
+mod api_federate;
 mod api_limits;
 mod api_mesh;
 mod api_query;

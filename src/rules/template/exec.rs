@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, SmolStr, TemplateNode};
 
+use super::layout::go_format;
 use super::tree::{Source, command_text, error_offset, error_place, expr_text, pipe_text};
 use super::{Context, Function, FunctionError, Value};
 
@@ -228,6 +229,11 @@ impl<'a> Executor<'a> {
 
     fn command(&mut self, command: &CommandNode, dot: &Value, piped: Option<Value>) -> Run<Value> {
         let Some((first, args)) = command.args.split_first() else { return Ok(Value::Nil) };
+        if (!args.is_empty() || piped.is_some())
+            && let Some(text) = self.formatted(command, dot, &piped)?
+        {
+            return Ok(text);
+        }
         let source = self.source;
         let whole = || command_text(source, command);
         match first {
@@ -251,6 +257,39 @@ impl<'a> Executor<'a> {
             return Err(self.fail(first.pos().offset, &text, &message));
         }
         self.value(first, dot)
+    }
+
+    /// `TIME.Format "layout"`, the one method with an argument; `None` when the command is nothing of that.
+    fn formatted(&mut self, command: &CommandNode, dot: &Value, piped: &Option<Value>) -> Run<Option<Value>> {
+        let [first, args @ ..] = command.args.as_slice() else { return Ok(None) };
+        let (Expr::Chain(_, _, fields) | Expr::Variable(_, _, fields) | Expr::Field(_, fields)) = first else {
+            return Ok(None);
+        };
+        let Some((method, fields)) = fields.split_last().filter(|(method, _)| method.as_str() == "Format") else {
+            return Ok(None);
+        };
+        let receiver = match first {
+            Expr::Chain(pos, inner, _) => Expr::Chain(*pos, inner.clone(), fields.to_vec()),
+            Expr::Variable(pos, name, _) => Expr::Variable(*pos, name.clone(), fields.to_vec()),
+            _ => Expr::Field(first.pos(), fields.to_vec()),
+        };
+        let Value::Time(at) = self.value(&receiver, dot)? else { return Ok(None) };
+        let mut given = Vec::with_capacity(args.len() + 1);
+        for arg in args {
+            given.push(self.value(arg, dot)?);
+        }
+        given.extend(piped.clone());
+        match given.as_slice() {
+            [Value::String(layout)] => Ok(Some(Value::text(&go_format(at, layout)))),
+            [other] => {
+                let message = format!("wrong type for value; expected string; got {}", other.type_name());
+                Err(self.fail(first.pos().offset, &expr_text(self.source, first), &message))
+            }
+            _ => {
+                let message = format!("wrong number of args for {method}: want 1 got {}", given.len());
+                Err(self.fail(first.pos().offset, &expr_text(self.source, first), &message))
+            }
+        }
     }
 
     fn call(

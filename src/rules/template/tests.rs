@@ -46,6 +46,13 @@ fn prints_what_go_prints() {
         ("{{ index .Labels \"job\" }}{{ index .Labels \"x\" }}", "j"),
         ("{{ $x := 1 }}{{ if true }}{{ $x = 2 }}{{ end }}{{ $x }}", "2"),
         ("{{ range $k, $v := .Labels }}{{ $k }}={{ $v }};{{ end }}", "__name__=m;instance=a;job=j;"),
+        ("{{ (toTime 1643114203.5).Format \"2006-01-02 15:04:05.000\" }}", "2022-01-25 12:36:43.500"),
+        ("{{ $t := toTime 0 }}{{ $t.Format \"Jan 2\" }} {{ \"Mon\" | $t.Format }} {{ $t.Unix }}", "Jan 1 Thu 0"),
+        (
+            "{{ with toTime 0 }}{{ .Format \"15:04\" }} {{ .UTC.Year }} {{ .Month }} {{ .Weekday }}{{ end }}",
+            "00:00 1970 January Thursday",
+        ),
+        ("{{ (toDuration 90).Seconds }} {{ (toDuration 90).Minutes }}", "90 1.5"),
         ("{{ range query \"none\" }}x{{ else }}empty{{ end }}", "empty"),
         ("{{ range query \"up\" }}{{ .Labels.instance }}:{{ .Value }} {{ end }}", "b:2 a:1.048576e+06 "),
         ("{{ range sortByLabel \"instance\" (query \"up\") }}{{ .Labels.instance }}{{ end }}", "ab"),

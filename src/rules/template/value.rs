@@ -97,6 +97,20 @@ impl Value {
                 of.fields.iter().find(|(field, _)| *field == name).map(|(_, v)| v.clone()).ok_or_else(missing)
             }
             Self::Nil => Err(format!("nil data; no entry for key \"{name}\"")),
+            Self::Time(at) => match super::layout::part_of(*at, name) {
+                Some(Ok(number)) => Ok(Self::Int(number)),
+                Some(Err(text)) => Ok(Self::text(&text)),
+                None if matches!(name, "UTC" | "Local") => Ok(self.clone()),
+                None => Err(missing()),
+            },
+            Self::Duration(ns) => match name {
+                "Seconds" => Ok(Self::Float(*ns as f64 / 1e9)),
+                "Minutes" => Ok(Self::Float(*ns as f64 / 60e9)),
+                "Hours" => Ok(Self::Float(*ns as f64 / 3600e9)),
+                "Milliseconds" => Ok(Self::Int(ns / 1_000_000)),
+                "String" => Ok(Self::text(&self.to_string())),
+                _ => Err(missing()),
+            },
             _ => Err(missing()),
         }
     }
