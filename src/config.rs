@@ -119,8 +119,8 @@ struct File {
     telemetry: telemetry::Config,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
-    templates: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
+    templates: Vec<String>,
 }
 
 macro_rules! global {
@@ -144,6 +144,19 @@ macro_rules! global {
             label_value_length_limit: u64,
             // Of alertmanager.yml: when a posted alert that names no end counts as resolved.
             resolve_timeout: Option<PromDuration>,
+            slack_api_url: Option<Secret>,
+            slack_api_url_file: Option<PathBuf>,
+            pagerduty_url: Option<String>,
+            http_config: Option<crate::http_client::Config>,
+            smtp_smarthost: Option<String>,
+            smtp_from: Option<String>,
+            smtp_hello: Option<String>,
+            smtp_auth_username: Option<String>,
+            smtp_auth_password: Option<Secret>,
+            smtp_auth_password_file: Option<PathBuf>,
+            smtp_require_tls: Option<bool>,
+            smtp_tls_config: Option<crate::http_client::TlsConfig>,
+            smtp_force_implicit_tls: Option<bool>,
             $($kind: Option<IgnoredAny>,)*
         }
 
@@ -164,6 +177,19 @@ macro_rules! global {
                     label_name_length_limit: 0,
                     label_value_length_limit: 0,
                     resolve_timeout: None,
+                    slack_api_url: None,
+                    slack_api_url_file: None,
+                    pagerduty_url: None,
+                    http_config: None,
+                    smtp_smarthost: None,
+                    smtp_from: None,
+                    smtp_hello: None,
+                    smtp_auth_username: None,
+                    smtp_auth_password: None,
+                    smtp_auth_password_file: None,
+                    smtp_require_tls: None,
+                    smtp_tls_config: None,
+                    smtp_force_implicit_tls: None,
                     $($kind: None,)*
                 }
             }
@@ -180,24 +206,12 @@ macro_rules! global {
 }
 
 global!(
-    smtp_from,
-    smtp_hello,
-    smtp_smarthost,
-    smtp_auth_username,
-    smtp_auth_password,
-    smtp_auth_password_file,
     smtp_auth_secret,
     smtp_auth_secret_file,
     smtp_auth_identity,
-    smtp_require_tls,
-    smtp_tls_config,
-    smtp_force_implicit_tls,
-    slack_api_url,
-    slack_api_url_file,
     slack_app_token,
     slack_app_token_file,
     slack_app_url,
-    pagerduty_url,
     opsgenie_api_key,
     opsgenie_api_key_file,
     opsgenie_api_url,
@@ -220,7 +234,6 @@ global!(
     jira_api_url,
     mattermost_webhook_url,
     mattermost_webhook_url_file,
-    http_config,
 );
 
 /// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
@@ -351,7 +364,8 @@ impl Config {
         });
         let mut problems: Vec<String> = problems.iter().map(|problem| format!("{name}:{problem}")).collect();
         let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
-        let checked = decoded.check(&mut |problem| problems.push(format!("{name}: {problem}")));
+        let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+        let checked = decoded.check(folder, &mut |problem| problems.push(format!("{name}: {problem}")));
         match checked {
             Some(config) if problems.is_empty() => Ok(Self {
                 file: file.map(Path::to_owned),
@@ -365,7 +379,7 @@ impl Config {
 }
 
 impl File {
-    fn check(self, wrong: &mut dyn FnMut(String)) -> Option<Config> {
+    fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
         let (jobs, job_errors) = discovery::jobs(&self.scrape_configs, &defaults);
@@ -386,6 +400,8 @@ impl File {
             time_intervals: self.time_intervals,
             mute_time_intervals: self.mute_time_intervals,
             resolve_timeout: self.global.resolve_timeout,
+            globals: self.global.for_receivers(),
+            templates: read_templates(&self.templates, folder, wrong),
         };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
@@ -441,20 +457,69 @@ impl File {
     fn not_offered(&self) -> Vec<String> {
         let blocks = [
             ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
-            ("templates", &self.templates, "webhooks carry data, not text"),
             ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),
         ];
         let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
         let blocks = given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}"));
         let globals = self.global.keys_not_offered().into_iter().map(|key| match key {
-            "http_config" => "global.http_config is not supported: write it at each webhook".to_owned(),
             _ => format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"),
         });
         blocks.chain(globals).collect()
     }
 }
 
+/// Most template files that are read, and most bytes of one.
+const TEMPLATE_FILES_MAX: usize = 1000;
+const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
+
+/// The template files that the patterns name, each pattern's in the order of their names. One that names none is fine:
+/// the file may come later.
+fn read_templates(patterns: &[String], folder: &Path, wrong: &mut dyn FnMut(String)) -> Vec<notify::TemplateFile> {
+    let mut files = Vec::new();
+    for pattern in patterns {
+        match rules::glob(&folder.join(pattern)) {
+            Ok(found) => files.extend(found),
+            Err(reason) => wrong(format!("templates: {pattern:?}: {reason}")),
+        }
+    }
+    if files.len() > TEMPLATE_FILES_MAX {
+        wrong(format!("templates: {} files, of at most {TEMPLATE_FILES_MAX}", files.len()));
+        return Vec::new();
+    }
+    let mut read = Vec::new();
+    for file in files {
+        let size = std::fs::metadata(&file).map_or(0, |about| about.len());
+        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        match std::fs::read_to_string(&file) {
+            _ if size > TEMPLATE_BYTES_MAX => {
+                wrong(format!("templates: `{}` is larger than {TEMPLATE_BYTES_MAX} bytes", file.display()));
+            }
+            Ok(text) => read.push(notify::TemplateFile { name, text }),
+            Err(error) => wrong(format!("templates: read `{}`: {error}", file.display())),
+        }
+    }
+    read
+}
+
 impl Global {
+    fn for_receivers(&self) -> notify::Globals {
+        notify::Globals {
+            slack_api_url: self.slack_api_url.clone(),
+            slack_api_url_file: self.slack_api_url_file.clone(),
+            pagerduty_url: self.pagerduty_url.clone(),
+            http_config: self.http_config.clone(),
+            smtp_smarthost: self.smtp_smarthost.clone(),
+            smtp_from: self.smtp_from.clone(),
+            smtp_hello: self.smtp_hello.clone(),
+            smtp_auth_username: self.smtp_auth_username.clone(),
+            smtp_auth_password: self.smtp_auth_password.clone(),
+            smtp_auth_password_file: self.smtp_auth_password_file.clone(),
+            smtp_require_tls: self.smtp_require_tls,
+            smtp_tls_config: self.smtp_tls_config.clone(),
+            smtp_force_implicit_tls: self.smtp_force_implicit_tls,
+        }
+    }
+
     fn defaults(&self) -> discovery::Defaults {
         let built_in = discovery::Defaults::default();
         discovery::Defaults {

@@ -7,7 +7,7 @@
 mod config;
 mod tls;
 
-pub use config::{Authorization, BasicAuth, Config, HeaderValues, TlsConfig};
+pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
 pub(crate) use config::{with_http_client_keys, yes};
 
 use std::path::{Path, PathBuf};

@@ -4,6 +4,7 @@
 
 // leaves
 pub mod clock;
+pub mod gotemplate;
 pub mod http_client;
 pub mod model;
 pub mod units;

@@ -15,21 +15,26 @@ mod mute;
 mod order;
 mod plan;
 mod posted;
+mod receivers;
 mod silence;
 mod status;
 mod time_interval;
-mod webhook;
 
 pub use alertmanagers::{
     AlertSending, AlertingConfig, AlertmanagerConfig, AlertmanagerCounters, AlertmanagerSender, AlertmanagerStatus,
 };
-pub use config::{Config, InhibitRuleConfig, ReceiverConfig, RouteConfig, WebhookConfig};
+pub use config::{Config, InhibitRuleConfig, RouteConfig};
 pub use core::{LogEntry, Notification};
 pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};
 pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
 pub use plan::{Plan, PlanError};
 pub use posted::{PostError, Posted};
+pub use receivers::config::{
+    EmailConfig, Globals, PagerdutyConfig, PagerdutyImage, PagerdutyLink, ReceiverConfig, SignatureConfig, SlackAction,
+    SlackConfig, SlackConfirm, SlackField, ThreadingConfig, WebhookConfig,
+};
+pub use receivers::templates::TemplateFile;
+pub use receivers::webhook::go_time;
 pub use silence::{SILENCE_RETENTION, Silence, SilenceError, SilenceState, Silences};
 pub use status::{AlertStatus, Attempt, GroupStatus, RetryError, Status};
 pub use time_interval::{ClockRangeConfig, TimeIntervalConfig, TimesConfig};
-pub use webhook::go_time;

@@ -16,7 +16,6 @@ mod query;
 mod recording;
 mod slot;
 pub mod status;
-pub mod template;
 pub mod unittest;
 
 use std::time::Duration;
@@ -27,7 +26,7 @@ pub use check::{CheckReport, check};
 pub use definition::{AlertingRule, RecordingRule, Rule, RuleGroup, RuleSet};
 pub use expand::Text;
 pub use file::FileProblem;
-pub use load::{LoadOptions, load};
+pub use load::{LoadOptions, glob, load};
 pub use manager::{Inputs, Manager, Outputs};
 pub use status::{AlertingStatus, Counters, GroupStatus, Health, RuleStatus, Status};
 

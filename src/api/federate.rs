@@ -13,8 +13,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::State;
 use super::params::{Params, parse_matchers};
+use crate::gotemplate::shortest;
 use crate::model::{Labels, METRIC_NAME, Timestamp, is_stale};
-use crate::rules::template::shortest;
 use crate::series::{QueryError, Select};
 
 /// The newest sample of each series, sorted by metric name, then by labels.

@@ -32,6 +32,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(silences: Silences, store: Store, clock: Clock) -> Self {
+        silences.keep();
         Self { silences, store, clock, named: BTreeSet::new() }
     }
 

@@ -35,6 +35,18 @@ pub struct Config {
     pub enable_http2: bool,
     /// More headers; those that authentication sets are refused here.
     pub http_headers: BTreeMap<String, HeaderValues>,
+    /// OAuth 2.0, which is not offered: read so that a pasted file loads, and named in a warning.
+    pub oauth2: Option<NotOffered>,
+}
+
+/// A block that is read and not looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct NotOffered;
+
+impl<'de> Deserialize<'de> for NotOffered {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
+    }
 }
 
 impl Default for Config {
@@ -51,6 +63,7 @@ impl Default for Config {
             follow_redirects: true,
             enable_http2: true,
             http_headers: BTreeMap::new(),
+            oauth2: None,
         }
     }
 }
@@ -253,6 +266,7 @@ macro_rules! with_http_client_keys {
                     follow_redirects: self.follow_redirects,
                     enable_http2: self.enable_http2,
                     http_headers: self.http_headers.clone(),
+                    oauth2: None,
                 }
             }
         }

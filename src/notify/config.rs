@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use super::receivers::config::{Globals, ReceiverConfig};
+use super::receivers::templates::TemplateFile;
 use super::time_interval::TimeIntervalConfig;
-use crate::http_client;
-use crate::units::{PromDuration, Secret};
+use crate::units::PromDuration;
 
 /// Who is told of which alerts. Field for field as in `alertmanager.yml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -25,6 +25,11 @@ pub struct Config {
     pub mute_time_intervals: Vec<TimeIntervalConfig>,
     /// After how long an alert that was posted without an end, and not again, counts as resolved. Default 5 min.
     pub resolve_timeout: Option<PromDuration>,
+    /// What receivers take that do not say it themselves.
+    pub globals: Globals,
+    /// Template files that were read, in their order.
+    #[serde(skip)]
+    pub templates: Vec<TemplateFile>,
 }
 
 /// One node of the routing tree. What is absent is inherited from the parent.
@@ -58,80 +63,6 @@ pub struct RouteConfig {
     pub mute_time_intervals: Vec<String>,
     /// Names of the only times at which somebody is told; without any, always.
     pub active_time_intervals: Vec<String>,
-}
-
-macro_rules! receiver_config {
-    ($($kind:ident),* $(,)?) => {
-        /// One receiver. Kinds other than webhooks are read so that a pasted file loads, and named in a warning.
-        #[derive(Clone, Debug, Default, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
-        pub struct ReceiverConfig {
-            /// Unique name.
-            pub name: String,
-            /// HTTP endpoints that get payload version 4.
-            pub webhook_configs: Vec<WebhookConfig>,
-            $($kind: Option<IgnoredAny>,)*
-        }
-
-        impl ReceiverConfig {
-            /// Keys of the kinds that this receiver configures and that are not offered.
-            pub fn kinds_not_offered(&self) -> Vec<&'static str> {
-                [$((self.$kind.is_some(), stringify!($kind)),)*]
-                    .into_iter().filter(|(given, _)| *given).map(|(_, kind)| kind).collect()
-            }
-        }
-    };
-}
-
-receiver_config!(
-    discord_configs,
-    email_configs,
-    incidentio_configs,
-    jira_configs,
-    mattermost_configs,
-    msteams_configs,
-    msteamsv2_configs,
-    opsgenie_configs,
-    pagerduty_configs,
-    pushover_configs,
-    rocketchat_configs,
-    slack_configs,
-    sns_configs,
-    telegram_configs,
-    victorops_configs,
-    webex_configs,
-    wechat_configs,
-);
-
-/// One HTTP endpoint.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct WebhookConfig {
-    /// Where to POST. May hold a token, so it is not printed.
-    pub url: Option<Secret>,
-    /// A file that holds the address.
-    pub url_file: Option<std::path::PathBuf>,
-    /// Whether to tell when alerts are resolved. Default true.
-    pub send_resolved: bool,
-    /// Most alerts in one payload, 0 for all; the rest is counted in `truncatedAlerts`.
-    pub max_alerts: usize,
-    /// Longest time of one attempt, 0 for the default of 10 s.
-    pub timeout: PromDuration,
-    /// TLS, authentication, proxy.
-    pub http_config: http_client::Config,
-}
-
-impl Default for WebhookConfig {
-    fn default() -> Self {
-        Self {
-            url: None,
-            url_file: None,
-            send_resolved: true,
-            max_alerts: 0,
-            timeout: PromDuration::default(),
-            http_config: http_client::Config::default(),
-        }
-    }
 }
 
 /// A firing source alert mutes target alerts that agree with it on `equal`.

@@ -23,7 +23,7 @@ pub struct LogEntry {
     pub group_key: String,
     /// Which receiver.
     pub receiver: String,
-    /// Which of its webhooks.
+    /// Which of its integrations.
     pub integration: usize,
     /// Fingerprints told as firing.
     pub firing: HashSet<u64>,
@@ -33,13 +33,15 @@ pub struct LogEntry {
     pub at: Timestamp,
 }
 
-/// One message that is due to one webhook of one receiver.
+/// One message that is due to one integration of one receiver.
 #[derive(Clone, Debug)]
 pub struct Notification {
     /// Name of the receiver.
     pub receiver: String,
-    /// Which of its webhooks.
+    /// Which of its integrations.
     pub integration: usize,
+    /// What kind that is, `webhook`.
+    pub kind: &'static str,
     /// Alertmanager's group key.
     pub group_key: String,
     /// Labels that make the group.
@@ -77,6 +79,8 @@ pub(super) struct Core {
     log: HashMap<(String, String, usize), LogEntry>,
     /// Entries that changed without a delivery and are not yet written down.
     cleared: Vec<LogEntry>,
+    /// Deliveries of an earlier process that are made again, and until when their groups wait for them.
+    resending: HashMap<(String, String, usize), Timestamp>,
     silences: Silences,
     /// The alerts that mute others, and until when this is known to hold.
     sources: Option<(Arc<Sources>, Timestamp)>,
@@ -96,6 +100,7 @@ impl Core {
             due: BTreeSet::new(),
             log,
             cleared: Vec::new(),
+            resending: HashMap::new(),
             silences,
             sources: None,
             forgot_at: Timestamp::MIN,
@@ -214,7 +219,7 @@ impl Core {
     /// Whether a receiver believes that this alert fires, as after a restart or a reload.
     fn was_told_firing(&self, route: usize, group: &Labels, fingerprint: u64) -> bool {
         let (key, receiver) = (self.group_key(route, group), self.receiver_of(route));
-        (0..receiver.webhooks.len()).any(|integration| {
+        (0..receiver.integrations.len()).any(|integration| {
             let entry = self.log.get(&(key.clone(), receiver.name.clone(), integration));
             entry.is_some_and(|entry| entry.firing.contains(&fingerprint))
         })
@@ -234,7 +239,7 @@ impl Core {
         let Some(group) = self.groups.remove(&id) else { return };
         let (key, plan) = (self.group_key(group.route, &group.labels), Arc::clone(&self.plan));
         let receiver = &plan.receivers[plan.routes[group.route].receiver];
-        for integration in 0..receiver.webhooks.len() {
+        for integration in 0..receiver.integrations.len() {
             let entry = (key.clone(), receiver.name.clone(), integration);
             if self.log.get(&entry).is_some_and(|entry| entry.firing.is_empty()) {
                 self.log.remove(&entry);
@@ -255,8 +260,9 @@ impl Core {
             let quiet = self.quiet(now);
             while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
                 self.due.remove(&(at, id));
+                let is_resent = self.is_resent(id, now);
                 match self.groups.get_mut(&id) {
-                    Some(group) if group.is_busy(now) => {
+                    Some(group) if is_resent || group.is_busy(now) => {
                         group.due = now + BUSY_PAUSE;
                         self.due.insert((group.due, id));
                     }
@@ -269,6 +275,29 @@ impl Core {
             self.alerts.retain(|_, known| known.alert.ends_at() > now);
         }
         notifications
+    }
+
+    /// Says that a delivery which an earlier process left is made again: its group waits, or its receiver would hear twice.
+    pub(super) fn resend_begins(&mut self, log: &LogEntry, until: Timestamp) {
+        self.resending.insert((log.group_key.clone(), log.receiver.clone(), log.integration), until);
+    }
+
+    /// Takes the outcome of a delivery that was made again: a success is what the receiver knows now.
+    pub(super) fn resend_ended(&mut self, log: LogEntry, delivered: bool) {
+        let key = (log.group_key.clone(), log.receiver.clone(), log.integration);
+        self.resending.remove(&key);
+        if delivered && self.log.get(&key).is_none_or(|newer| newer.at <= log.at) {
+            self.log.insert(key, log);
+        }
+    }
+
+    fn is_resent(&self, id: u64, now: Timestamp) -> bool {
+        let Some(group) = self.groups.get(&id).filter(|_| !self.resending.is_empty()) else { return false };
+        let (key, receiver) = (self.group_key(group.route, &group.labels), self.receiver_of(group.route));
+        (0..receiver.integrations.len()).any(|integration| {
+            let until = self.resending.get(&(key.clone(), receiver.name.clone(), integration));
+            until.is_some_and(|until| now < *until)
+        })
     }
 
     fn flush(&mut self, id: u64, quiet: &Quiet, notifications: &mut Vec<Notification>) {
@@ -294,11 +323,11 @@ impl Core {
         let muted_by = plan.muted_by(group.route, now);
         // Nobody hears of a group that is muted or of which everything is: not even that it is resolved.
         let is_heard = muted_by.is_empty() && !audible.is_empty();
-        for (integration, webhook) in receiver.webhooks.iter().enumerate().filter(|_| is_heard) {
+        for (integration, told_by) in receiver.integrations.iter().enumerate().filter(|_| is_heard) {
             let of = |fires: bool| audible.iter().filter(|a| a.2 == fires).map(|a| a.0).collect::<HashSet<u64>>();
             let (firing, resolved) = (of(true), of(false));
             let last = self.log.get(&(group_key.clone(), receiver.name.clone(), integration));
-            let when = When { now, repeat_interval: route.repeat_interval, send_resolved: webhook.send_resolved };
+            let when = When { now, repeat_interval: route.repeat_interval, send_resolved: told_by.send_resolved() };
             let Some(reason) = reason_to_tell(last, &firing, &resolved, when) else { continue };
             let log = LogEntry {
                 group_key: group_key.clone(),
@@ -308,20 +337,21 @@ impl Core {
                 resolved,
                 at: now,
             };
-            if log.firing.is_empty() && !webhook.send_resolved {
+            if log.firing.is_empty() && !told_by.send_resolved() {
                 // Not sent, but remembered, so that the alert is told when it fires anew (Alertmanager's `RetryStage`).
                 self.log.insert((group_key.clone(), receiver.name.clone(), integration), log.clone());
                 self.cleared.push(log);
                 continue;
             }
             let mut alerts: Vec<(Alert, bool)> = (audible.iter())
-                .filter(|(_, _, fires)| *fires || webhook.send_resolved)
+                .filter(|(_, _, fires)| *fires || told_by.send_resolved())
                 .map(|(_, alert, fires)| (alert.clone(), *fires))
                 .collect();
             alerts.sort_by(|(a, _), (b, _)| order::alerts(&a.labels, &b.labels));
             notifications.push(Notification {
                 receiver: receiver.name.clone(),
                 integration,
+                kind: told_by.kind(),
                 group_key: group_key.clone(),
                 group_labels: group.labels.clone(),
                 alerts,
@@ -345,7 +375,7 @@ impl Core {
         self.due.insert((due, id));
     }
 
-    /// Takes the outcome of a delivery. A success is remembered; resolved alerts leave their group when every webhook
+    /// Takes the outcome of a delivery. A success is remembered; resolved alerts leave their group when every integration
     /// has heard of them.
     pub(super) fn finished(&mut self, notification: &Notification, delivered: bool) {
         if delivered {

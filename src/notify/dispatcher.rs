@@ -1,6 +1,6 @@
 //! Runs the decisions of `core`: waits, records each delivery, sends it, retries it, remembers it.
 //!
-//! In: alerts, a plan that may change, silences. Out: webhooks, [`Record`]s. Invariant: a delivery is offered to the
+//! In: alerts, a plan that may change, silences. Out: requests and mails, [`Record`]s. Invariant: a delivery is offered to the
 //! outbox before it is sent, so a crash leads to a second delivery, never to none; while the outbox is away the delivery
 //! goes out all the same.
 
@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::core::{Core, LogEntry, Notification};
 use super::plan::Plan;
+use super::receivers::Integration;
+use super::receivers::post::SendError;
+use super::receivers::webhook;
 use super::silence::Silences;
 use super::status::{Attempt, Status};
-use super::webhook::{SendError, Webhook};
 use crate::clock::Clock;
 use crate::model::{Alert, Timestamp};
 
@@ -36,12 +38,18 @@ pub struct Delivery {
     pub id: String,
     /// Name of the receiver.
     pub receiver: String,
-    /// Which of its webhooks.
+    /// Which of its integrations.
     pub integration: usize,
+    /// What kind that is: `webhook`, `slack`, `pagerduty` or `email`.
+    pub kind: String,
     /// Alertmanager's group key.
     pub group_key: String,
-    /// The body.
+    /// What it tells, as payload version 4.
     pub payload: String,
+    /// What is sent, without secrets; empty when a template failed.
+    pub body: String,
+    /// What the receiver knows when it is delivered; `None` for one that an earlier version recorded.
+    pub told: Option<LogEntry>,
     /// When it became due.
     pub created_at: Timestamp,
 }
@@ -82,6 +90,8 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Tries that failed and were repeated.
     pub retried: AtomicU64,
+    /// Deliveries that could not be made because a template failed.
+    pub templates_failed: AtomicU64,
     /// Deliveries sent without being recorded, because the outbox was away.
     pub unrecorded: AtomicU64,
     /// Alerts that others posted and that were taken.
@@ -155,9 +165,8 @@ impl Dispatcher {
 
     /// Runs until `shutdown`, then gives deliveries under way a few seconds.
     pub async fn run(mut self, shutdown: CancellationToken) {
-        for delivery in std::mem::take(&mut self.inputs.unfinished) {
-            self.send_again(delivery);
-        }
+        let unfinished = std::mem::take(&mut self.inputs.unfinished);
+        self.take_up(unfinished);
         let status = self.status.clone();
         loop {
             let due = status.0.core.lock().take_due(self.clock.now());
@@ -197,22 +206,33 @@ impl Dispatcher {
 
     fn send(&mut self, notification: Notification) {
         let plan = self.status.plan();
-        let webhook = plan.webhook(&notification.receiver, notification.integration);
-        let Some(webhook) = webhook.cloned() else { return };
+        let Notification { receiver, integration, kind, group_key, log, at, .. } = &notification;
+        let Some(told_by) = plan.integration(receiver, *integration, kind).cloned() else { return };
+        let url = &self.inputs.external_url;
+        let rendered = told_by.render(&notification, url);
         let delivery = Delivery {
             id: self.next_id(),
-            receiver: notification.receiver.clone(),
-            integration: notification.integration,
-            group_key: notification.group_key.clone(),
-            payload: webhook.payload(&notification, &self.inputs.external_url),
-            created_at: notification.at,
+            receiver: receiver.clone(),
+            integration: *integration,
+            kind: (*kind).to_owned(),
+            group_key: group_key.clone(),
+            payload: webhook::payload(&notification, 0, &self.inputs.external_url).unwrap_or_default(),
+            body: rendered.clone().unwrap_or_default(),
+            told: Some(log.clone()),
+            created_at: *at,
         };
         let patience = notification.deadline.since(self.clock.now()).max(LEAST_RETRY_TIME);
         self.status.0.under_way.lock().insert(delivery.id.clone());
         let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
         self.sending.spawn(async move {
             record(&outbox, &delivery, &counters).await;
-            let (tries, error) = deliver(&webhook, &delivery, patience, &counters).await;
+            let (tries, error) = match rendered {
+                Ok(_) => deliver(&told_by, &delivery, patience, &counters).await,
+                Err(reason) => {
+                    counters.templates_failed.fetch_add(1, Ordering::Relaxed);
+                    (0, Some(reason))
+                }
+            };
             Outcome { notification: Some(notification), delivery, tries, error }
         });
     }
@@ -237,35 +257,61 @@ impl Dispatcher {
     fn make_again(&mut self) {
         let retries = std::mem::take(&mut *self.status.0.retries.lock());
         for delivery in retries {
-            let Some(webhook) = self.status.plan().webhook(&delivery.receiver, delivery.integration).cloned() else {
+            let plan = self.status.plan();
+            let Some(told_by) = plan.integration(&delivery.receiver, delivery.integration, &delivery.kind) else {
                 continue; // a reload took it away since it was asked for
             };
+            let told_by = Arc::clone(told_by);
             self.status.0.under_way.lock().insert(delivery.id.clone());
             let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
             self.sending.spawn(async move {
                 record(&outbox, &delivery, &counters).await;
-                let (tries, error) = deliver(&webhook, &delivery, LEAST_RETRY_TIME, &counters).await;
+                let (tries, error) = deliver(&told_by, &delivery, LEAST_RETRY_TIME, &counters).await;
                 Outcome { notification: None, delivery, tries, error }
             });
         }
     }
 
+    /// Takes up what an earlier process left: of several for one group and integration only the newest, which says what
+    /// was true last.
+    fn take_up(&mut self, mut unfinished: Vec<Delivery>) {
+        unfinished.sort_by_key(|delivery| std::cmp::Reverse(delivery.created_at));
+        let mut seen = std::collections::HashSet::new();
+        for delivery in unfinished {
+            match seen.insert((delivery.group_key.clone(), delivery.receiver.clone(), delivery.integration)) {
+                true => self.send_again(delivery),
+                false => self.close(delivery.id, "a newer delivery of this group takes its place".to_owned()),
+            }
+        }
+    }
+
+    /// Closes a row that nobody will send; otherwise every start would find it again.
+    fn close(&mut self, id: String, error: String) {
+        let record = Record::Failed { id, at: self.clock.now(), tries: 0, error };
+        if self.inputs.outbox.try_send(record).is_err() {
+            self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     fn send_again(&mut self, delivery: Delivery) {
         let plan = self.status.plan();
-        let webhook = plan.webhook(&delivery.receiver, delivery.integration);
-        let Some(webhook) = webhook.cloned() else {
+        let told_by = plan.integration(&delivery.receiver, delivery.integration, &delivery.kind);
+        let Some(told_by) = told_by.cloned() else {
             tracing::warn!(receiver = %delivery.receiver, "a delivery of before the restart has lost its receiver");
-            // Otherwise every start would find it again.
-            let (at, error) = (self.clock.now(), format!("receiver `{}` is gone", delivery.receiver));
-            if self.inputs.outbox.try_send(Record::Failed { id: delivery.id, at, tries: 0, error }).is_err() {
-                self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
-            }
+            self.close(delivery.id, format!("receiver `{}` is gone", delivery.receiver));
             return;
         };
+        if delivery.body.is_empty() {
+            self.close(delivery.id, "its template failed before the restart".to_owned());
+            return;
+        }
+        if let Some(told) = &delivery.told {
+            self.status.0.core.lock().resend_begins(told, self.clock.now() + LONGEST_PAUSE * 2);
+        }
         self.status.0.under_way.lock().insert(delivery.id.clone());
         let counters = Arc::clone(&self.counters);
         self.sending.spawn(async move {
-            let (tries, error) = deliver(&webhook, &delivery, LONGEST_PAUSE, &counters).await;
+            let (tries, error) = deliver(&told_by, &delivery, LONGEST_PAUSE, &counters).await;
             Outcome { notification: None, delivery, tries, error }
         });
     }
@@ -277,7 +323,7 @@ impl Dispatcher {
         let record = match &error {
             None => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
-                Record::Delivered { id: delivery.id, at, log: notification.as_ref().map(|n| n.log.clone()) }
+                Record::Delivered { id: delivery.id, at, log: delivery.told.clone() }
             }
             Some(error) => {
                 self.counters.failed.fetch_add(1, Ordering::Relaxed);
@@ -289,7 +335,12 @@ impl Dispatcher {
         if self.inputs.outbox.try_send(record).is_err() {
             self.counters.unrecorded.fetch_add(1, Ordering::Relaxed);
         }
-        let Some(notification) = notification else { return };
+        let Some(notification) = notification else {
+            if let Some(told) = delivery.told {
+                self.status.0.core.lock().resend_ended(told, error.is_none());
+            }
+            return;
+        };
         self.status.0.core.lock().finished(&notification, error.is_none());
         let firing = notification.alerts.iter().filter(|(_, fires)| *fires).count();
         self.status.push(Attempt {
@@ -326,7 +377,7 @@ async fn record(outbox: &mpsc::Sender<Record>, delivery: &Delivery, counters: &C
 
 /// Tries until the receiver takes it, refuses it for good, or patience ends. Returns the tries and the last error.
 async fn deliver(
-    webhook: &Webhook,
+    told_by: &Integration,
     delivery: &Delivery,
     patience: Duration,
     counters: &Counters,
@@ -335,7 +386,7 @@ async fn deliver(
     let (mut tries, mut pause) = (0, FIRST_PAUSE);
     loop {
         tries += 1;
-        let error = match webhook.send(&delivery.payload).await {
+        let error = match told_by.send(&delivery.body).await {
             Ok(()) => return (tries, None),
             Err(SendError::Final(error)) => return (tries, Some(error)),
             Err(SendError::Recoverable(error)) => error,

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::config::{Config, InhibitRuleConfig, RouteConfig};
 use super::matchers::{MatchersError, all_matchers};
+use super::receivers::config::ReceiverConfig;
+use super::receivers::templates::Templates;
+use super::receivers::{Integration, Parts, Problem};
 use super::time_interval::TimeInterval;
-use super::webhook::Webhook;
-use crate::http_client;
 use crate::model::{Labels, Matcher, Timestamp};
 
 /// After how long an alert that was posted without an end counts as resolved (Alertmanager `resolve_timeout`).
@@ -62,26 +63,19 @@ pub enum PlanError {
         /// Why.
         source: MatchersError,
     },
-    /// A webhook without an address, or with two.
-    #[error("receiver {receiver:?}: webhook_configs[{index}]: {reason}")]
-    Webhook {
+    /// A block of a receiver that cannot be used.
+    #[error("receiver {receiver:?}: {place}: {reason}")]
+    Receiver {
         /// Which receiver.
         receiver: String,
-        /// Which of its webhooks.
-        index: usize,
+        /// Which block, `webhook_configs[0]`.
+        place: String,
         /// What is wrong.
         reason: String,
     },
-    /// The HTTP client block cannot be used.
-    #[error("receiver {receiver:?}: webhook_configs[{index}]: http_config: {source}")]
-    Http {
-        /// Which receiver.
-        receiver: String,
-        /// Which of its webhooks.
-        index: usize,
-        /// Why.
-        source: http_client::Error,
-    },
+    /// A template file that cannot be read as one.
+    #[error("templates: {0}")]
+    Template(String),
     /// Times that cannot be read, or a name given twice.
     #[error("{place}: {reason}")]
     TimeInterval {
@@ -147,7 +141,7 @@ pub(super) struct Route {
 /// One receiver that can be told.
 pub(super) struct Receiver {
     pub(super) name: String,
-    pub(super) webhooks: Vec<Arc<Webhook>>,
+    pub(super) integrations: Vec<Arc<Integration>>,
 }
 
 /// A firing source mutes targets.
@@ -236,9 +230,16 @@ impl Plan {
         self.receivers.iter().map(|receiver| receiver.name.as_str()).collect()
     }
 
-    /// One webhook of a receiver, unless a reload took it away.
-    pub(super) fn webhook(&self, receiver: &str, integration: usize) -> Option<&Arc<Webhook>> {
-        self.receivers.iter().find(|known| known.name == receiver)?.webhooks.get(integration)
+    /// Receivers in the order of the file, with the kinds of their integrations.
+    pub fn receiver_kinds(&self) -> Vec<(&str, Vec<&'static str>)> {
+        let kinds = |receiver: &Receiver| receiver.integrations.iter().map(|one| one.kind()).collect();
+        self.receivers.iter().map(|receiver| (receiver.name.as_str(), kinds(receiver))).collect()
+    }
+
+    /// One integration of a receiver, unless a reload took it away or put one of another kind in its place.
+    pub(super) fn integration(&self, receiver: &str, number: usize, kind: &str) -> Option<&Arc<Integration>> {
+        let found = self.receivers.iter().find(|known| known.name == receiver)?.integrations.get(number)?;
+        (found.kind() == kind).then_some(found)
     }
 
     /// The routes that take an alert: depth first, the first matching child unless it says `continue`; a node whose
@@ -316,6 +317,10 @@ impl Plan {
     }
 
     fn add_receivers(&mut self, config: &Config, errors: &mut Vec<PlanError>) {
+        let (templates, problems) = Templates::new(&config.templates);
+        errors.extend(problems.into_iter().map(PlanError::Template));
+        let parts = Parts { globals: &config.globals, templates: &templates };
+        let globals_use_oauth2 = config.globals.http_config.as_ref().is_some_and(|client| client.oauth2.is_some());
         for (i, receiver) in config.receivers.iter().enumerate() {
             if receiver.name.is_empty() {
                 errors.push(PlanError::NamelessReceiver(i));
@@ -326,14 +331,20 @@ impl Plan {
                 self.warnings
                     .push(format!("receiver {:?}: {kind} is not supported: nobody is told that way", receiver.name));
             }
-            let mut webhooks = Vec::new();
-            for (index, webhook) in receiver.webhook_configs.iter().enumerate() {
-                match Webhook::new(&receiver.name, index, webhook) {
-                    Ok(webhook) => webhooks.push(Arc::new(webhook)),
-                    Err(error) => errors.push(error),
+            if http_clients_of(receiver).any(|client| client.oauth2.is_some()) || globals_use_oauth2 {
+                let name = &receiver.name;
+                self.warnings.push(format!("receiver {name:?}: oauth2 is not supported: requests go out without it"));
+            }
+            let (integrations, problems) = Integration::of_receiver(receiver, &parts);
+            for Problem { place, reason, is_warning } in problems {
+                let receiver = receiver.name.clone();
+                match is_warning {
+                    true => self.warnings.push(format!("receiver {receiver:?}: {place}: {reason}")),
+                    false => errors.push(PlanError::Receiver { receiver, place, reason }),
                 }
             }
-            self.receivers.push(Receiver { name: receiver.name.clone(), webhooks });
+            let integrations = integrations.into_iter().map(Arc::new).collect();
+            self.receivers.push(Receiver { name: receiver.name.clone(), integrations });
         }
     }
 
@@ -400,6 +411,13 @@ impl Plan {
             0
         })
     }
+}
+
+fn http_clients_of(receiver: &ReceiverConfig) -> impl Iterator<Item = &crate::http_client::Config> {
+    let webhooks = receiver.webhook_configs.iter().map(|block| &block.http_config);
+    let slack = receiver.slack_configs.iter().map(|block| &block.http_config);
+    let pagerduty = receiver.pagerduty_configs.iter().map(|block| &block.http_config);
+    webhooks.chain(slack).chain(pagerduty).flatten()
 }
 
 fn group_by(names: &[String], place: &str, errors: &mut Vec<PlanError>) -> GroupBy {

@@ -18,6 +18,8 @@ use crate::model::{Labels, Matcher, Timestamp};
 pub const SILENCE_RETENTION: Duration = Duration::from_secs(120 * 3600);
 /// Most silences held, ended ones included; further ones are refused.
 const SILENCES_MAX: usize = 50_000;
+/// How long whoever changes a silence waits for it to be written down.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whether a silence acts now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,6 +68,9 @@ pub enum SilenceError {
     /// No silence has this id.
     #[error("silence not found")]
     NotFound,
+    /// The database did not take it in time.
+    #[error("silence `{0}` acts, but is not yet written: a restart before the database is back would lose it")]
+    NotWritten(String),
     /// It would mute everything that lacks a label.
     #[error("invalid silence: matcher set 0: at least one matcher must not match the empty string")]
     MatchesEmpty,
@@ -147,6 +152,10 @@ pub struct Silences(Arc<Shared>);
 struct Shared {
     held: Mutex<Held>,
     changed: Notify,
+    /// Counts what was written down, so that whoever made a change can wait for it.
+    written: tokio::sync::watch::Sender<u64>,
+    /// Whether somebody writes them down.
+    is_kept: std::sync::atomic::AtomicBool,
 }
 
 #[derive(Default)]
@@ -254,6 +263,30 @@ impl Silences {
         before - silences.len()
     }
 
+    /// Says that somebody writes changes down from now on.
+    pub fn keep(&self) {
+        self.0.is_kept.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Waits until a silence is written down as it is; at once when nobody writes them down.
+    ///
+    /// # Errors
+    /// When that takes too long: it acts all the same, and is written when the database is back.
+    pub async fn wait_written(&self, id: &str) -> Result<(), SilenceError> {
+        if !self.0.is_kept.load(std::sync::atomic::Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut written = self.0.written.subscribe();
+        let wait = async {
+            while self.0.held.lock().unwritten.contains(id) {
+                if written.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(WRITE_PATIENCE, wait).await.map_err(|_| SilenceError::NotWritten(id.to_owned()))
+    }
+
     /// Waits for a change that is to be written down.
     pub async fn changed(&self) {
         self.0.changed.notified().await;
@@ -271,6 +304,8 @@ impl Silences {
         if held.silences.get(id).is_none_or(|silence| silence.updated_at <= updated_at) {
             held.unwritten.remove(id);
         }
+        drop(held);
+        self.0.written.send_modify(|count| *count += 1);
     }
 }
 

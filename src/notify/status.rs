@@ -74,7 +74,7 @@ pub struct Attempt {
 /// Why a delivery is not made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetryError {
-    /// No receiver of this name has such a webhook any more.
+    /// No receiver of this name has such an integration any more.
     #[error("receiver `{0}` is gone")]
     ReceiverGone(String),
     /// It is being tried right now.
@@ -158,7 +158,7 @@ impl Status {
     /// # Errors
     /// When its receiver is gone, it is under way, or too many wait.
     pub fn retry(&self, delivery: Delivery) -> Result<(), RetryError> {
-        if self.plan().webhook(&delivery.receiver, delivery.integration).is_none() {
+        if self.plan().integration(&delivery.receiver, delivery.integration, &delivery.kind).is_none() {
             return Err(RetryError::ReceiverGone(delivery.receiver));
         }
         if self.is_under_way(&delivery.id) {

@@ -431,8 +431,16 @@ receivers: [{name: ops}, {name: ops}, {}, {name: w, webhook_configs: [{}, {url: 
             "route.routes[2]: repeat_interval must be longer than 0s",
         ]
     );
-    let warned = plan("route: {receiver: a}\nreceivers: [{name: a, slack_configs: [{channel: x}]}]\n");
-    assert_eq!(warned.warnings, [r#"receiver "a": slack_configs is not supported: nobody is told that way"#]);
+    let warned = plan(
+        "route: {receiver: a}\nreceivers: [{name: a, sns_configs: [{channel: x}], webhook_configs: [{url: 'http://x', http_config: {oauth2: {client_id: c}}}]}]\n",
+    );
+    assert_eq!(
+        warned.warnings,
+        [
+            r#"receiver "a": sns_configs is not supported: nobody is told that way"#,
+            r#"receiver "a": oauth2 is not supported: requests go out without it"#,
+        ]
+    );
 }
 
 /// A receiver that answers with the given statuses in turn, then 200, and keeps what it got.
@@ -469,6 +477,10 @@ route: {{receiver: team.x, group_by: [alertname], group_wait: 0s, group_interval
 receivers: [{{name: team.x, webhook_configs: [{{url: '{url}', max_alerts: 1}}]}}]
 "
     ));
+    start_with(plan, unfinished)
+}
+
+fn start_with(plan: Arc<Plan>, unfinished: Vec<Delivery>) -> Running {
     let (alerts, alerts_in) = mpsc::channel(4);
     let (outbox_out, outbox) = mpsc::channel(16);
     let (_, plan) = watch::channel(plan);
@@ -545,13 +557,77 @@ async fn what_an_earlier_process_recorded_is_sent_again() {
         id: "old-1".into(),
         receiver: "team.x".into(),
         integration: 0,
+        kind: "webhook".into(),
         group_key: "{}:{}".into(),
-        payload: "{\"from\":\"before\"}\n".into(),
+        payload: "{}\n".into(),
+        body: "{\"from\":\"before\"}\n".into(),
+        told: None,
         created_at: at(0),
     };
     let mut running = start(&url, vec![delivery]);
     let Some(Record::Delivered { id, log: None, .. }) = running.outbox.recv().await else { panic!("not delivered") };
     assert_eq!((id.as_str(), got.lock().as_slice()), ("old-1", &["{\"from\":\"before\"}\n".to_owned()][..]));
+}
+
+#[tokio::test]
+async fn a_group_whose_delivery_is_made_again_after_a_crash_does_not_tell_the_same_once_more() {
+    let (url, got) = receiver(vec![503]).await;
+    let x = alert(&[("alertname", "X")], at(0));
+    let group_key = "{}:{alertname=\"X\"}".to_owned();
+    let told = LogEntry {
+        group_key: group_key.clone(),
+        receiver: "team.x".into(),
+        integration: 0,
+        firing: [x.labels.fingerprint()].into(),
+        resolved: Default::default(),
+        at: at(50),
+    };
+    let delivery = |id: &str, seconds: u64| Delivery {
+        id: id.into(),
+        receiver: "team.x".into(),
+        integration: 0,
+        kind: "webhook".into(),
+        group_key: group_key.clone(),
+        payload: "{}\n".into(),
+        body: format!("{id}\n"),
+        told: Some(told.clone()),
+        created_at: at(seconds),
+    };
+    let mut running = start(&url, vec![delivery("older", 40), delivery("old", 50)]);
+    running.alerts.send(vec![x]).await.expect("runs");
+    let Some(Record::Failed { id, .. }) = running.outbox.recv().await else { panic!("two for one group") };
+    assert_eq!(id, "older", "the newest says what was true last");
+    let Some(Record::Delivered { id, log, .. }) = running.outbox.recv().await else { panic!("not delivered") };
+    assert_eq!((id.as_str(), log.as_ref()), ("old", Some(&told)));
+    tokio::time::sleep(Duration::from_millis(1200)).await; // longer than a busy group's pause
+    running.shutdown.cancel();
+    running.task.await.expect("ends");
+    assert!(running.outbox.recv().await.is_none(), "its own flush told it again");
+    assert_eq!(got.lock().as_slice(), ["old\n", "old\n"], "once refused with 503, once taken");
+}
+
+#[tokio::test]
+async fn a_template_that_fails_is_recorded_counted_and_harms_nobody_else() {
+    let (url, got) = receiver(vec![]).await;
+    let plan = plan(&format!(
+        "
+route: {{receiver: a, group_by: [alertname], group_wait: 0s, group_interval: 10s}}
+receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing }}}}'}}, {{url: '{url}', payload: fine}}]}}]
+"
+    ));
+    let mut running = start_with(plan, vec![]);
+    running.alerts.send(vec![alert(&[("alertname", "X")], at(0))]).await.expect("runs");
+    let mut outcomes = Vec::new();
+    while outcomes.len() < 2 {
+        match running.outbox.recv().await.expect("runs") {
+            Record::Due(_, written) => written.send(()).expect("waits"),
+            Record::Failed { tries, error, .. } => outcomes.push(format!("{tries} {error}")),
+            Record::Delivered { .. } => outcomes.push("delivered".to_owned()),
+        }
+    }
+    outcomes.sort();
+    assert!(outcomes[0].starts_with("0 template: payload:1:3: executing"), "{outcomes:?}");
+    assert_eq!((outcomes[1].as_str(), got.lock().as_slice()), ("delivered", &["fine".to_owned()][..]));
 }
 
 #[tokio::test]
@@ -561,8 +637,11 @@ async fn what_has_lost_its_receiver_is_given_up() {
         id: "old-2".into(),
         receiver: "gone".into(),
         integration: 0,
+        kind: "webhook".into(),
         group_key: "{}:{}".into(),
         payload: "{}\n".into(),
+        body: "{}\n".into(),
+        told: None,
         created_at: at(0),
     };
     let mut running = start(&url, vec![delivery]);

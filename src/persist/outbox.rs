@@ -5,7 +5,7 @@
 //! same. What became of a delivery is kept until it can be written, so that a restart after an outage does not tell people
 //! again what they know; of that, a bounded number is held and the oldest goes first.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -102,15 +102,43 @@ fn entry(stored: StoredNotification) -> OutboxEntry {
 }
 
 fn delivery(stored: NewNotification) -> Delivery {
-    let NewNotification { dedup_key, receiver, integration, group_key, payload, created_at } = stored;
+    let NewNotification { dedup_key, receiver, integration, group_key, kind, payload, body, told, created_at } = stored;
+    let integration = integration.parse().unwrap_or(0);
+    let payload = format!("{payload}\n");
+    let told = told.and_then(|told| told_entry(&told, (&group_key, &receiver, integration)));
     Delivery {
         id: dedup_key,
+        body: body.unwrap_or_else(|| payload.clone()),
         receiver,
-        integration: integration.parse().unwrap_or(0),
+        integration,
+        kind,
         group_key,
-        payload: format!("{payload}\n"),
+        payload,
+        told,
         created_at,
     }
+}
+
+/// Fingerprints are kept in hexadecimal: a JSON number has too few digits for them.
+fn told_json(told: &LogEntry) -> serde_json::Value {
+    let hex = |set: &HashSet<u64>| set.iter().map(|hash| format!("{hash:016x}")).collect::<Vec<_>>();
+    serde_json::json!({
+        "firing": hex(&told.firing), "resolved": hex(&told.resolved), "at_ms": told.at.as_millis()
+    })
+}
+
+fn told_entry(told: &serde_json::Value, whose: (&str, &str, usize)) -> Option<LogEntry> {
+    let set = |name: &str| -> Option<HashSet<u64>> {
+        told[name].as_array()?.iter().map(|hash| u64::from_str_radix(hash.as_str()?, 16).ok()).collect()
+    };
+    Some(LogEntry {
+        group_key: whose.0.to_owned(),
+        receiver: whose.1.to_owned(),
+        integration: whose.2,
+        firing: set("firing")?,
+        resolved: set("resolved")?,
+        at: Timestamp::from_millis(told["at_ms"].as_i64()?),
+    })
 }
 
 /// What an earlier process left: deliveries to make again, and what receivers know.
@@ -251,9 +279,18 @@ fn stored_log(log: LogEntry) -> NotifyLogEntry {
 }
 
 fn new_notification(delivery: Delivery) -> NewNotification {
-    let Delivery { id, receiver, integration, group_key, payload, created_at } = delivery;
-    let payload = serde_json::from_str(&payload).unwrap_or_else(|_| payload.into());
-    NewNotification { dedup_key: id, receiver, integration: integration.to_string(), group_key, payload, created_at }
+    let Delivery { id, receiver, integration, kind, group_key, payload, body, told, created_at } = delivery;
+    NewNotification {
+        dedup_key: id,
+        receiver,
+        integration: integration.to_string(),
+        group_key,
+        kind,
+        payload: serde_json::from_str(&payload).unwrap_or_else(|_| payload.into()),
+        body: Some(body),
+        told: told.as_ref().map(told_json),
+        created_at,
+    }
 }
 
 /// The receiver is kept as `name[integration]`.

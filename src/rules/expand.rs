@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::query::Querier;
-use super::template::{Context, Halt, PROMETHEUS, SAMPLE, Struct, Template, Value};
+use crate::gotemplate::{Context, Halt, PROMETHEUS, SAMPLE, Struct, Template, Value};
 use crate::model::{Labels, Timestamp};
 
 /// What Prometheus puts before every text. Error positions count it.

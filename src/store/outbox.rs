@@ -18,8 +18,14 @@ pub struct NewNotification {
     pub integration: String,
     /// The alert group.
     pub group_key: String,
-    /// What to send.
+    /// What kind of integration that is.
+    pub kind: String,
+    /// What it tells.
     pub payload: serde_json::Value,
+    /// What is sent, byte for byte; `None` in rows of versions that sent the payload.
+    pub body: Option<String>,
+    /// What the receiver knows once it is delivered; `None` in rows of versions that did not record it.
+    pub told: Option<serde_json::Value>,
     /// When it was decided.
     pub created_at: Timestamp,
 }
@@ -94,7 +100,10 @@ impl Store {
             .bind(values::text(&new.receiver).into_owned())
             .bind(values::text(&new.integration).into_owned())
             .bind(values::text(&new.group_key).into_owned())
+            .bind(&new.kind)
             .bind(values::json(new.payload.clone()))
+            .bind(new.body.as_deref().map(|body| values::text(body).into_owned()))
+            .bind(new.told.clone())
             .bind(values::time(new.created_at))
             .fetch_one(self.pool())
             .await;
@@ -252,7 +261,10 @@ fn notification_from(row: &PgRow) -> StoredNotification {
             receiver: row.get("receiver"),
             integration: row.get("integration"),
             group_key: row.get("group_key"),
+            kind: row.get("kind"),
             payload: row.get("payload"),
+            body: row.get("body"),
+            told: row.get("told"),
             created_at: row.get::<DateTime<Utc>, _>("created_at").into(),
         },
         attempts: row.get::<i32, _>("attempts").unsigned_abs(),

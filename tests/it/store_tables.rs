@@ -458,7 +458,10 @@ async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
         receiver: "team".into(),
         integration: "webhook[0]".into(),
         group_key: "{}:{alertname=\"A\"}".into(),
+        kind: "slack".into(),
         payload: serde_json::json!({"alerts": [1, "x\0y"]}),
+        body: Some("{\"b\":1,\"a\":2}\n".into()),
+        told: Some(serde_json::json!({"firing": ["00ff"], "at_ms": 7})),
         created_at: noon(),
     };
     let first = store.insert_notification(&new("a")).await.expect("insert");
@@ -481,6 +484,9 @@ async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
         (Some(noon() + HOUR), 2, Some("400"))
     );
     assert_eq!(rows[0].sent_at, Some(noon()));
+    let kept = &rows[0].notification;
+    assert_eq!((kept.kind.as_str(), kept.body.as_deref()), ("slack", Some("{\"b\":1,\"a\":2}\n")), "byte for byte");
+    assert_eq!(kept.told, Some(serde_json::json!({"firing": ["00ff"], "at_ms": 7})));
     assert_eq!(rows[0].notification.payload, serde_json::json!({"alerts": [1, "x\u{fffd}y"]}));
 
     let entry = |seconds: u64, hashes: Vec<u64>| NotifyLogEntry {

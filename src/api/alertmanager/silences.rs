@@ -89,7 +89,11 @@ pub(super) async fn post(Shared(state): Shared<State>, headers: HeaderMap, body:
     let now = state.clock.now();
     let silence = decode::silence(&headers, &body, now)?;
     match state.notify.silences().set(silence, now) {
-        Ok(silence_id) => Ok(answer(&Created { silence_id })),
+        Ok(silence_id) => {
+            let written = state.notify.silences().wait_written(&silence_id).await;
+            written.map_err(|error| Fault::Text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+            Ok(answer(&Created { silence_id }))
+        }
         Err(SilenceError::NotFound) => Err(Fault::Text(StatusCode::NOT_FOUND, SilenceError::NotFound.to_string())),
         Err(error) => Err(Fault::bad(error)),
     }
@@ -103,8 +107,12 @@ pub(super) async fn get(Shared(state): Shared<State>, Path(id): Path<String>) ->
 
 /// Ends a silence.
 pub(super) async fn expire(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, Fault> {
-    let ended = state.notify.silences().expire(&uuid(&id)?, state.clock.now());
-    ended.map(|()| StatusCode::OK.into_response()).map_err(|_| Fault::Bare(StatusCode::NOT_FOUND))
+    let id = uuid(&id)?;
+    let silences = state.notify.silences();
+    silences.expire(&id, state.clock.now()).map_err(|_| Fault::Bare(StatusCode::NOT_FOUND))?;
+    let written = silences.wait_written(&id).await;
+    written.map_err(|error| Fault::Text(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    Ok(StatusCode::OK.into_response())
 }
 
 fn uuid(text: &str) -> Result<String, Fault> {

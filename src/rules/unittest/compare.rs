@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::gotemplate::shortest;
 use crate::model::Labels;
-use crate::rules::template::shortest;
 
 /// What people are told of one alert.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -4,10 +4,12 @@
 //! output are bounded, so a template ends whatever it says.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gotmpl::parse::{BranchNode, CommandNode, Expr, ListNode, Node, Number, PipeNode, SmolStr, TemplateNode};
 
-use super::layout::go_format;
+use super::html::Escaper;
+use super::methods;
 use super::tree::{Source, command_text, error_offset, error_place, expr_text, pipe_text};
 use super::{Context, Function, FunctionError, Value};
 
@@ -38,9 +40,26 @@ impl From<Halt> for Stop {
 
 type Run<T> = Result<T, Stop>;
 
+/// What runs: a template and what it may use.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    /// The template.
+    pub source: &'a Source,
+    /// Files whose `define`s it may call, the last one first.
+    pub library: &'a [Arc<Source>],
+    /// Functions.
+    pub functions: &'a [&'a [Function]],
+    /// Whether what values print is escaped as Go's `html/template` does.
+    pub is_html: bool,
+}
+
 /// One run of one template.
 pub struct Executor<'a> {
     source: &'a Source,
+    /// The file of the body that runs now; differs from `source` in a `define` of the library.
+    named: &'a Source,
+    library: &'a [Arc<Source>],
+    escaper: Option<Escaper>,
     functions: &'a [&'a [Function]],
     context: &'a Context<'a>,
     /// The template that runs now: the main one, or a `define`d one.
@@ -56,15 +75,21 @@ impl<'a> Executor<'a> {
     ///
     /// # Errors
     /// When it fails, passes a bound, or needs the answer of a query.
-    pub fn run(
-        source: &'a Source,
-        functions: &'a [&'a [Function]],
-        context: &'a Context<'a>,
-        data: &Value,
-    ) -> Result<String, Halt> {
-        let variables = vec![(SmolStr::new("$"), data.clone())];
-        let current = source.name.clone();
-        let mut run = Self { source, functions, context, current, variables, depth: 0, steps: 0, out: String::new() };
+    pub fn run(program: Program<'a>, context: &'a Context<'a>, data: &Value) -> Result<String, Halt> {
+        let Program { source, library, functions, is_html } = program;
+        let mut run = Self {
+            source,
+            named: source,
+            library,
+            escaper: is_html.then(Escaper::default),
+            functions,
+            context,
+            current: source.name.clone(),
+            variables: vec![(SmolStr::new("$"), data.clone())],
+            depth: 0,
+            steps: 0,
+            out: String::new(),
+        };
         match run.walk(&source.main, data) {
             Ok(()) => Ok(run.out),
             Err(Stop::Halt(halt)) => Err(halt),
@@ -73,8 +98,8 @@ impl<'a> Executor<'a> {
     }
 
     fn fail(&self, expr_pos: usize, text: &str, message: &str) -> Stop {
-        let place = error_place(self.source, expr_pos);
-        let (name, current) = (&self.source.name, &self.current);
+        let place = error_place(self.named, expr_pos);
+        let (name, current) = (&self.named.name, &self.current);
         Halt::Error(format!("template: {name}:{place}: executing {current:?} at <{text}>: {message}")).into()
     }
 
@@ -95,13 +120,17 @@ impl<'a> Executor<'a> {
         for node in &list.nodes {
             self.step(list.pos.offset)?;
             match node {
-                Node::Text(text) => self.out.push_str(&text.text),
+                Node::Text(text) => {
+                    if let Some(escaper) = &mut self.escaper {
+                        escaper.pass(&text.text);
+                    }
+                    self.out.push_str(&text.text);
+                }
                 Node::Action(action) => {
                     let value = self.pipe(&action.pipe, dot)?;
                     match value {
                         _ if !action.pipe.decl.is_empty() => {}
-                        Value::Nil => self.out.push_str("<no value>"),
-                        value => self.out.push_str(&value.to_string()),
+                        value => self.print(&value),
                     }
                 }
                 Node::If(branch) => self.branch(branch, dot, false)?,
@@ -115,6 +144,15 @@ impl<'a> Executor<'a> {
             }
         }
         Ok(())
+    }
+
+    fn print(&mut self, value: &Value) {
+        match (&self.escaper, value) {
+            (Some(_), Value::Nil) => {}
+            (Some(escaper), value) => self.out.push_str(&escaper.escaped(value)),
+            (None, Value::Nil) => self.out.push_str("<no value>"),
+            (None, value) => self.out.push_str(&value.to_string()),
+        }
     }
 
     /// Runs `body` one level deeper; what it declares is forgotten after it.
@@ -142,11 +180,13 @@ impl<'a> Executor<'a> {
         self.scoped(|run| {
             let over = run.pipe_value(&branch.pipe, dot)?;
             let items: Vec<(Value, Value)> = match &over {
-                Value::List(list) => {
+                Value::List(list) | Value::Named(_, list) => {
                     list.iter().enumerate().map(|(i, item)| (Value::Int(i as i64), item.clone())).collect()
                 }
                 Value::Map(map) => map.iter().map(|(k, v)| (Value::text(k), v.clone())).collect(),
-                Value::Labels(labels) => labels.iter().map(|(k, v)| (Value::text(k), Value::text(v))).collect(),
+                Value::Labels(labels) | Value::Kv(labels) => {
+                    labels.iter().map(|(k, v)| (Value::text(k), Value::text(v))).collect()
+                }
                 Value::Int(n) => {
                     let count = (*n).clamp(0, STEPS_MAX as i64);
                     (0..count).map(|i| (Value::Int(i), Value::Int(i))).collect()
@@ -154,7 +194,7 @@ impl<'a> Executor<'a> {
                 Value::Nil => Vec::new(),
                 other => {
                     let message = format!("range can't iterate over {other}");
-                    return Err(run.fail(branch.pipe.pos.offset, &pipe_text(run.source, &branch.pipe), &message));
+                    return Err(run.fail(branch.pipe.pos.offset, &pipe_text(run.named, &branch.pipe), &message));
                 }
             };
             if items.is_empty() {
@@ -196,19 +236,34 @@ impl<'a> Executor<'a> {
             Some(pipe) => self.pipe(pipe, dot)?,
             None => Value::Nil,
         };
-        let Some(body) = self.source.defined.get(call.name.as_str()) else {
-            let pipe = call.pipe.as_ref().map_or(String::new(), |pipe| format!(" {}", pipe_text(self.source, pipe)));
+        let Some((source, body)) = self.defined(call.name.as_str()) else {
+            let pipe = call.pipe.as_ref().map_or(String::new(), |pipe| format!(" {}", pipe_text(self.named, pipe)));
             let text = format!("{{{{template {:?}{pipe}}}}}", call.name.as_str());
-            let rest = self.source.text.get(call.pos.offset..).unwrap_or_default();
+            let rest = self.named.text.get(call.pos.offset..).unwrap_or_default();
             let name_at = call.pos.offset + rest.find(['"', '`']).unwrap_or(0);
             return Err(self.fail(name_at, &text, &format!("template {:?} not defined", call.name.as_str())));
         };
         let variables = std::mem::replace(&mut self.variables, vec![(SmolStr::new("$"), dot.clone())]);
         let current = std::mem::replace(&mut self.current, call.name.to_string());
+        let caller = std::mem::replace(&mut self.named, source);
         let result = self.scoped(|run| run.walk(body, &dot));
+        self.named = caller;
         self.variables = variables;
         self.current = current;
         result
+    }
+
+    /// The body of that name: the template's own, or else that of the file which was read last. As in Go an empty body
+    /// does not take the place of one that says something, and a file bears its own name.
+    fn defined(&self, name: &str) -> Option<(&'a Source, &'a ListNode)> {
+        let sources = std::iter::once(self.source).chain(self.library.iter().rev().map(Arc::as_ref));
+        let mut found = sources.filter_map(|source| {
+            let whole = (source.name == name && !std::ptr::eq(source, self.source)).then_some(&source.main);
+            source.defined.get(name).or(whole).map(|body| (source, body))
+        });
+        let first = found.next()?;
+        let says = |body: &ListNode| !body.nodes.iter().all(|n| matches!(n, Node::Text(t) if t.text.trim().is_empty()));
+        if says(first.1) { Some(first) } else { found.find(|(_, body)| says(body)).or(Some(first)) }
     }
 
     fn pipe(&mut self, pipe: &PipeNode, dot: &Value) -> Run<Value> {
@@ -229,19 +284,14 @@ impl<'a> Executor<'a> {
 
     fn command(&mut self, command: &CommandNode, dot: &Value, piped: Option<Value>) -> Run<Value> {
         let Some((first, args)) = command.args.split_first() else { return Ok(Value::Nil) };
-        if (!args.is_empty() || piped.is_some())
-            && let Some(text) = self.formatted(command, dot, &piped)?
-        {
-            return Ok(text);
-        }
-        let source = self.source;
+        let source = self.named;
         let whole = || command_text(source, command);
         match first {
             Expr::Identifier(pos, name) => self.call(name, (pos.offset, &whole), args, dot, piped),
-            Expr::Chain(pos, inner, fields) => {
+            Expr::Chain(pos, inner, fields) if matches!(inner.as_ref(), Expr::Identifier(..)) => {
                 let value = match inner.as_ref() {
                     Expr::Identifier(pos, name) => self.call(name, (pos.offset, &whole), args, dot, piped)?,
-                    inner => self.alone(command, inner, dot, &piped)?,
+                    inner => self.value(inner, dot)?,
                 };
                 self.fields(value, fields, pos.offset, first)
             }
@@ -252,44 +302,38 @@ impl<'a> Executor<'a> {
 
     fn alone(&mut self, command: &CommandNode, first: &Expr, dot: &Value, piped: &Option<Value>) -> Run<Value> {
         if command.args.len() > 1 || piped.is_some() {
-            let text = expr_text(self.source, first);
+            if let Some((receiver, method)) = self.receiver(first, dot)? {
+                let mut values = Vec::with_capacity(command.args.len());
+                for arg in &command.args[1..] {
+                    values.push(self.value(arg, dot)?);
+                }
+                values.extend(piped.clone());
+                let text = expr_text(self.named, first);
+                if let Some(result) = methods::call(&receiver, &method, &values) {
+                    return result.map_err(|message| self.fail(error_offset(first), &text, &message));
+                }
+                let message = format!("{method} has arguments but cannot be invoked as function");
+                return Err(self.fail(error_offset(first), &text, &message));
+            }
+            let text = expr_text(self.named, first);
             let message = format!("can't give argument to non-function {text}");
             return Err(self.fail(first.pos().offset, &text, &message));
         }
         self.value(first, dot)
     }
 
-    /// `TIME.Format "layout"`, the one method with an argument; `None` when the command is nothing of that.
-    fn formatted(&mut self, command: &CommandNode, dot: &Value, piped: &Option<Value>) -> Run<Option<Value>> {
-        let [first, args @ ..] = command.args.as_slice() else { return Ok(None) };
-        let (Expr::Chain(_, _, fields) | Expr::Variable(_, _, fields) | Expr::Field(_, fields)) = first else {
-            return Ok(None);
-        };
-        let Some((method, fields)) = fields.split_last().filter(|(method, _)| method.as_str() == "Format") else {
-            return Ok(None);
-        };
-        let receiver = match first {
-            Expr::Chain(pos, inner, _) => Expr::Chain(*pos, inner.clone(), fields.to_vec()),
-            Expr::Variable(pos, name, _) => Expr::Variable(*pos, name.clone(), fields.to_vec()),
-            _ => Expr::Field(first.pos(), fields.to_vec()),
-        };
-        let Value::Time(at) = self.value(&receiver, dot)? else { return Ok(None) };
-        let mut given = Vec::with_capacity(args.len() + 1);
-        for arg in args {
-            given.push(self.value(arg, dot)?);
-        }
-        given.extend(piped.clone());
-        match given.as_slice() {
-            [Value::String(layout)] => Ok(Some(Value::text(&go_format(at, layout)))),
-            [other] => {
-                let message = format!("wrong type for value; expected string; got {}", other.type_name());
-                Err(self.fail(first.pos().offset, &expr_text(self.source, first), &message))
+    /// What `.a.b.Method` calls and on what; `None` when it is not of that form.
+    fn receiver(&mut self, expr: &Expr, dot: &Value) -> Run<Option<(Value, SmolStr)>> {
+        let (base, fields) = match expr {
+            Expr::Field(_, fields) => (dot.clone(), fields),
+            Expr::Variable(pos, name, fields) if !fields.is_empty() => {
+                (self.value(&Expr::Variable(*pos, name.clone(), Default::default()), dot)?, fields)
             }
-            _ => {
-                let message = format!("wrong number of args for {method}: want 1 got {}", given.len());
-                Err(self.fail(first.pos().offset, &expr_text(self.source, first), &message))
-            }
-        }
+            Expr::Chain(_, inner, fields) => (self.value(inner, dot)?, fields),
+            _ => return Ok(None),
+        };
+        let Some((method, before)) = fields.split_last() else { return Ok(None) };
+        Ok(Some((self.fields(base, before, error_offset(expr), expr)?, method.clone())))
     }
 
     fn call(
@@ -341,7 +385,7 @@ impl<'a> Executor<'a> {
         expected: &str,
         got: &str,
     ) -> Stop {
-        let text = arg.map_or_else(place.1, |arg| expr_text(self.source, arg));
+        let text = arg.map_or_else(place.1, |arg| expr_text(self.named, arg));
         let message = match arg {
             Some(Expr::Number(..) | Expr::Bool(..) | Expr::String(..)) => format!("expected {expected}; found {text}"),
             _ if got == "nil" => format!("invalid value; expected {expected}"),
@@ -392,8 +436,11 @@ impl<'a> Executor<'a> {
 
     fn fields(&self, mut value: Value, fields: &[SmolStr], at: usize, whole: &Expr) -> Run<Value> {
         for field in fields {
-            let named = |message: String| self.fail(at, &expr_text(self.source, whole), &message);
-            value = value.field(field).map_err(named)?;
+            let named = |message: String| self.fail(at, &expr_text(self.named, whole), &message);
+            value = match methods::call(&value, field, &[]) {
+                Some(result) => result.map_err(named)?,
+                None => value.field(field).map_err(named)?,
+            };
         }
         Ok(value)
     }

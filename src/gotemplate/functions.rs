@@ -70,7 +70,7 @@ pub const PROMETHEUS: [Function; 29] = [
 pub const SAMPLE: &str = "*template.sample";
 
 /// A string argument, as a function of the table takes it.
-fn text(args: &[Value], i: usize) -> Result<&str, FunctionError> {
+pub(super) fn text(args: &[Value], i: usize) -> Result<&str, FunctionError> {
     match &args[i] {
         Value::String(text) => Ok(text),
         other => Err(FunctionError::wrong_type(i, "string", other)),
@@ -78,7 +78,7 @@ fn text(args: &[Value], i: usize) -> Result<&str, FunctionError> {
 }
 
 /// `convertToFloat`: numbers, texts of numbers, durations in seconds.
-fn number(value: &Value) -> Result<f64, FunctionError> {
+pub(super) fn number(value: &Value) -> Result<f64, FunctionError> {
     match value {
         Value::Float(v) => Ok(*v),
         Value::Int(n) => Ok(*n as f64),
@@ -97,7 +97,7 @@ fn parse_float(text: &str) -> Option<f64> {
     (named || digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')).then(|| text.parse().ok()).flatten()
 }
 
-fn regex(pattern: &str) -> Result<regex::Regex, FunctionError> {
+pub(super) fn regex(pattern: &str) -> Result<regex::Regex, FunctionError> {
     regex::Regex::new(pattern).map_err(|error| {
         let cause = error.to_string();
         format!(

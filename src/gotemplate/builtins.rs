@@ -82,9 +82,10 @@ fn equal(a: &Value, b: &Value) -> Result<bool, FunctionError> {
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Int(a), Value::Int(b)) => Ok(a == b),
         (Value::Float(a), Value::Float(b)) => Ok(a == b),
-        (Value::String(a), Value::String(b)) => Ok(a == b),
+        (Value::String(a) | Value::Safe(_, a), Value::String(b) | Value::Safe(_, b)) => Ok(a == b),
+        (Value::Duration(a), Value::Duration(b)) => Ok(a == b),
         (Value::Nil, _) | (_, Value::Nil) => Ok(false),
-        (Value::Labels(_) | Value::Map(_) | Value::List(_), _) => {
+        (Value::Labels(_) | Value::Kv(_) | Value::Map(_) | Value::List(_) | Value::Named(..), _) => {
             Err(format!("non-comparable type {a}: {}", a.type_name()).into())
         }
         _ => Err("incompatible types for comparison".into()),
@@ -96,6 +97,7 @@ fn ordered(args: &[Value], holds: fn(Ordering) -> bool) -> Result<Value, Functio
         (Value::Int(a), Value::Int(b)) => Some(a.cmp(b)),
         (Value::Float(a), Value::Float(b)) => a.partial_cmp(b),
         (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
+        (Value::Duration(a), Value::Duration(b)) => Some(a.cmp(b)),
         (Value::Bool(_), Value::Bool(_)) => return Err("invalid type for comparison".into()),
         _ => return Err("incompatible types for comparison".into()),
     };
@@ -105,9 +107,10 @@ fn ordered(args: &[Value], holds: fn(Ordering) -> bool) -> Result<Value, Functio
 fn len(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
     let length = match &args[0] {
         Value::String(text) => text.len(),
-        Value::List(items) => items.len(),
+        Value::List(items) | Value::Named(_, items) => items.len(),
+        Value::Safe(_, text) => text.len(),
         Value::Map(map) => map.len(),
-        Value::Labels(labels) => labels.len(),
+        Value::Labels(labels) | Value::Kv(labels) => labels.len(),
         Value::Nil => return Err("len of nil pointer".into()),
         other => return Err(format!("len of type {}", other.type_name()).into()),
     };
@@ -118,14 +121,14 @@ fn index(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
     let mut item = args[0].clone();
     for key in &args[1..] {
         item = match (&item, key) {
-            (Value::List(items), Value::Int(i)) => items[position(*i, items.len())?].clone(),
+            (Value::List(items) | Value::Named(_, items), Value::Int(i)) => items[position(*i, items.len())?].clone(),
             (Value::String(text), Value::Int(i)) => Value::Int(i64::from(text.as_bytes()[position(*i, text.len())?])),
-            (Value::List(_) | Value::String(_), other) => {
+            (Value::List(_) | Value::Named(..) | Value::String(_), other) => {
                 return Err(format!("cannot index slice/array with type {}", other.type_name()).into());
             }
-            (Value::Labels(labels), Value::String(name)) => Value::text(labels.value(name)),
+            (Value::Labels(labels) | Value::Kv(labels), Value::String(name)) => Value::text(labels.value(name)),
             (Value::Map(map), Value::String(name)) => map.get(&**name).cloned().unwrap_or(Value::Nil),
-            (Value::Labels(_) | Value::Map(_), other) => {
+            (Value::Labels(_) | Value::Kv(_) | Value::Map(_), other) => {
                 return Err(format!("value has type {}; should be string", other.type_name()).into());
             }
             (Value::Nil, _) => return Err("index of untyped nil".into()),
@@ -142,7 +145,7 @@ fn position(i: i64, length: usize) -> Result<usize, FunctionError> {
 fn slice(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
     let length = match &args[0] {
         Value::String(text) => text.len(),
-        Value::List(items) => items.len(),
+        Value::List(items) | Value::Named(_, items) => items.len(),
         Value::Nil => return Err("slice of untyped nil".into()),
         other => return Err(format!("can't slice item of type {}", other.type_name()).into()),
     };
@@ -163,6 +166,7 @@ fn slice(_: &Context<'_>, args: &[Value]) -> Result<Value, FunctionError> {
         // A cut inside a character: Go yields broken UTF-8 there; ours gives the replacement character.
         Value::String(text) => Ok(Value::text(&String::from_utf8_lossy(&text.as_bytes()[from..to]))),
         Value::List(items) => Ok(Value::List(items[from..to].into())),
+        Value::Named(name, items) => Ok(Value::Named(name, items[from..to].into())),
         _ => Ok(Value::Nil),
     }
 }

@@ -2,22 +2,30 @@
 //!
 //! In: a text, function tables, data. Out: text. Sync and pure: a function that needs the answer of a query stops the run
 //! with [`Halt::QueryNeeded`], and the caller runs again with the answer. The parser is the crate `gotmpl`; its executor
-//! is not used, because it prints missing labels and floats differently and knows no positions. Imports nothing of
-//! `rules`, so it can serve notification templates too.
+//! is not used, because it prints missing labels and floats differently and knows no positions. A leaf: texts of alerting
+//! rules and of notifications run on it. With [`Template::escaping_html`] what values print is escaped by its place in the
+//! document, as Go's `html/template` does.
 
+mod alertmanager;
 mod builtins;
 mod exec;
 mod functions;
-mod layout;
+mod html;
+mod json;
+mod methods;
 mod numbers;
 mod printf;
+mod time;
 mod tree;
 mod value;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+pub use alertmanager::ALERTMANAGER;
 pub use exec::Halt;
 pub use functions::{PROMETHEUS, SAMPLE, graph_path};
+pub use json::go_escaped;
 pub use numbers::{humanize_duration, shortest};
 pub use value::{Struct, Value, go_duration};
 
@@ -102,6 +110,23 @@ impl From<&str> for FunctionError {
 pub struct Template {
     source: Source,
     tables: [&'static [Function]; 2],
+    library: Arc<Library>,
+    is_html: bool,
+}
+
+/// Files of `{{ define }}`s that templates may call. Of two bodies of one name the later one counts.
+#[derive(Debug, Default)]
+pub struct Library(Vec<Arc<Source>>);
+
+impl Library {
+    /// Adds a file; `name` is what errors and `{{ template "name" }}` call it.
+    ///
+    /// # Errors
+    /// Go's parse error.
+    pub fn add(&mut self, name: &str, text: String, functions: &'static [Function]) -> Result<(), String> {
+        self.0.push(Arc::new(Template::parse(name, text, functions)?.source));
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Function {
@@ -120,7 +145,20 @@ impl Template {
         let known = |name: &str| {
             name == "and" || name == "or" || tables.iter().any(|table| table.iter().any(|f| f.name == name))
         };
-        Ok(Self { source: Source::parse(name, text, &known)?, tables })
+        let source = Source::parse(name, text, &known)?;
+        Ok(Self { source, tables, library: Arc::default(), is_html: false })
+    }
+
+    /// The same, calling what `library` defines.
+    #[must_use]
+    pub fn within(self, library: &Arc<Library>) -> Self {
+        Self { library: Arc::clone(library), ..self }
+    }
+
+    /// The same, with what values print escaped for their place in an HTML document.
+    #[must_use]
+    pub fn escaping_html(self) -> Self {
+        Self { is_html: true, ..self }
     }
 
     /// Runs on `data`.
@@ -128,7 +166,9 @@ impl Template {
     /// # Errors
     /// When it fails, passes a bound, or needs the answer of a query that `context` does not hold.
     pub fn run(&self, context: &Context<'_>, data: &Value) -> Result<String, Halt> {
-        exec::Executor::run(&self.source, &self.tables, context, data)
+        let Self { source, tables, library, is_html } = self;
+        let program = exec::Program { source, library: &library.0, functions: tables, is_html: *is_html };
+        exec::Executor::run(program, context, data)
     }
 }
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use chrono_tz::Tz;
+
 use super::numbers::shortest;
 use crate::model::{Labels, Timestamp};
 
@@ -35,6 +37,14 @@ pub enum Value {
     Time(Timestamp),
     /// `*time.Duration`, in nanoseconds.
     Duration(i64),
+    /// `template.KV`: labels or annotations with methods.
+    Kv(Labels),
+    /// A slice of a named type, whose methods follow from the name: `template.Alerts`, `template.Pairs`, `[]string`.
+    Named(&'static str, Arc<[Value]>),
+    /// A text that is not escaped again: `template.HTML` or `template.URL`.
+    Safe(&'static str, Arc<str>),
+    /// `time.Time` in a zone.
+    Zoned(Timestamp, Tz),
 }
 
 /// A Go struct.
@@ -66,6 +76,9 @@ impl Value {
             Self::Struct(of) => of.type_name,
             Self::Time(_) => "*time.Time",
             Self::Duration(_) => "*time.Duration",
+            Self::Kv(_) => "template.KV",
+            Self::Named(name, _) | Self::Safe(name, _) => name,
+            Self::Zoned(..) => "time.Time",
         }
     }
 
@@ -79,8 +92,10 @@ impl Value {
             Self::String(s) => !s.is_empty(),
             Self::List(items) => !items.is_empty(),
             Self::Map(map) => !map.is_empty(),
-            Self::Labels(labels) => !labels.is_empty(),
-            Self::Struct(_) | Self::Time(_) | Self::Duration(_) => true,
+            Self::Labels(labels) | Self::Kv(labels) => !labels.is_empty(),
+            Self::Named(_, items) => !items.is_empty(),
+            Self::Safe(_, text) => !text.is_empty(),
+            Self::Struct(_) | Self::Time(_) | Self::Duration(_) | Self::Zoned(..) => true,
         }
     }
 
@@ -91,26 +106,12 @@ impl Value {
     pub fn field(&self, name: &str) -> Result<Self, String> {
         let missing = || format!("can't evaluate field {name} in type {}", self.type_name());
         match self {
-            Self::Labels(labels) => Ok(Self::text(labels.value(name))),
+            Self::Labels(labels) | Self::Kv(labels) => Ok(Self::text(labels.value(name))),
             Self::Map(map) => Ok(map.get(name).cloned().unwrap_or(Self::Nil)),
             Self::Struct(of) => {
                 of.fields.iter().find(|(field, _)| *field == name).map(|(_, v)| v.clone()).ok_or_else(missing)
             }
             Self::Nil => Err(format!("nil data; no entry for key \"{name}\"")),
-            Self::Time(at) => match super::layout::part_of(*at, name) {
-                Some(Ok(number)) => Ok(Self::Int(number)),
-                Some(Err(text)) => Ok(Self::text(&text)),
-                None if matches!(name, "UTC" | "Local") => Ok(self.clone()),
-                None => Err(missing()),
-            },
-            Self::Duration(ns) => match name {
-                "Seconds" => Ok(Self::Float(*ns as f64 / 1e9)),
-                "Minutes" => Ok(Self::Float(*ns as f64 / 60e9)),
-                "Hours" => Ok(Self::Float(*ns as f64 / 3600e9)),
-                "Milliseconds" => Ok(Self::Int(ns / 1_000_000)),
-                "String" => Ok(Self::text(&self.to_string())),
-                _ => Err(missing()),
-            },
             _ => Err(missing()),
         }
     }
@@ -134,6 +135,17 @@ impl fmt::Display for Value {
             Self::Struct(of) => bracketed(f, "{", of.fields.iter().map(|(_, v)| (None, v))),
             Self::Time(at) => f.write_str(&go_time(*at)),
             Self::Duration(ns) => f.write_str(&go_duration(*ns)),
+            Self::Kv(labels) => f.write_str(&super::methods::pairs_text(labels)),
+            Self::Named("template.Pairs", items) => {
+                let of = |pair: &Value, field| pair.field(field).map(|value| value.to_string()).unwrap_or_default();
+                let texts = items.iter().map(|pair| format!("{}={}", of(pair, "Name"), of(pair, "Value")));
+                f.write_str(&texts.collect::<Vec<_>>().join(", "))
+            }
+            Self::Named(_, items) => bracketed(f, "[", items.iter().map(|item| (None, item))),
+            Self::Safe(_, text) => f.write_str(text),
+            Self::Zoned(at, zone) => {
+                f.write_str(&super::time::format(*at, *zone, "2006-01-02 15:04:05.999999999 -0700 MST"))
+            }
         }
     }
 }
