@@ -303,8 +303,26 @@ fn sources() -> Vec<String> {
 #[test]
 fn every_alert_of_the_pack_is_explained() {
     let document = text("docs/alerts.md");
-    for name in text("alerts/istio.yaml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        assert!(document.contains(&format!("### {name}\n")), "docs/alerts.md does not explain {name}");
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(root().join("alerts")).expect("the folder alerts").flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "yaml") && !path.to_string_lossy().ends_with("_test.yaml") {
+            let pack = fs::read_to_string(&path).expect("a readable pack");
+            let alerts = pack.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+            names.extend(alerts.map(str::to_owned));
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    for name in &names {
+        assert!(document.contains(&format!("| [{name}](runbooks/{name}.md) |")), "docs/alerts.md does not list {name}");
+        let runbook = text(&format!("docs/runbooks/{name}.md"));
+        for part in ["What it means.", "How to see it", "Likely causes", "First three things", "When to ignore"] {
+            assert!(runbook.contains(part), "docs/runbooks/{name}.md lacks {part:?}");
+        }
+    }
+    for entry in fs::read_dir(root().join("docs/runbooks")).expect("the folder runbooks").flatten() {
+        let name = entry.file_name().to_string_lossy().trim_end_matches(".md").to_owned();
+        assert!(names.contains(&name), "docs/runbooks/{name}.md explains no alert");
     }
 }
 
