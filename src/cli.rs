@@ -4,6 +4,7 @@ mod check_config;
 mod dashboards;
 mod demo;
 mod import;
+mod lint;
 mod migrate;
 mod promql;
 mod rules;

@@ -7,7 +7,7 @@
 
 mod aggregate;
 mod annotate;
-mod ast;
+pub(crate) mod ast;
 mod binary;
 mod build;
 mod call;

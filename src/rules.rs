@@ -10,6 +10,7 @@ pub mod definition;
 mod expand;
 pub mod file;
 mod group;
+pub mod lint;
 pub mod load;
 mod manager;
 mod query;

@@ -17,6 +17,7 @@ mod hostile;
 mod mesh;
 mod overview;
 mod range;
+mod rules;
 mod status;
 mod targets;
 mod traces;
@@ -36,7 +37,7 @@ use crate::persist::{Archive, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules, scrape};
+use crate::{notify, otlp, rules as rule_engine, scrape};
 
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -66,7 +67,7 @@ pub struct State {
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
-    pub rules: rules::Status,
+    pub rules: rule_engine::Status,
     /// Receivers and groups.
     pub notify: notify::Status,
     /// What the OTLP receivers count, so that an empty trace page can say why.
@@ -100,6 +101,7 @@ pub fn router(state: State) -> Router {
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
         .route("/alerts", get(alerts::page))
+        .route("/rules", get(rules::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

@@ -1,10 +1,11 @@
-//! `meshscope rules`: check and test rule files, and wrap them for Kubernetes.
+//! `meshscope rules`: check, lint and test rule files, and wrap them for Kubernetes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
+use super::lint;
 use crate::{dashboards, rules};
 
 /// promtool's exit code for lints that were to be fatal.
@@ -21,6 +22,10 @@ pub(super) enum Command {
         #[arg(long)]
         lint_fatal: bool,
     },
+    /// Find what rules do that nobody meant: alerts that fire forever or never, calls counted twice, and more.
+    ///
+    /// Exit code: 0 when there are at most notes, 3 for warnings, 1 for errors and files that cannot be read.
+    Lint(lint::Arguments),
     /// Run unit tests of rules, as `promtool test rules`.
     Test {
         /// The test files.
@@ -57,6 +62,7 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
                 (false, false) => ExitCode::SUCCESS,
             })
         }
+        Command::Lint(arguments) => lint::run(arguments).await,
         Command::Test { files, run, diff: _ } => {
             let only = (!run.is_empty()).then(|| regex::Regex::new(&run.join("|"))).transpose().context("--run")?;
             let report = rules::unittest::run_matching(&files, only.as_ref()).await;

@@ -143,7 +143,8 @@ impl Expr {
         }
     }
 
-    pub(super) fn root(&self) -> &Node {
+    /// The tree, for those who read it rather than run it.
+    pub(crate) fn root(&self) -> &Node {
         &self.0.root
     }
 

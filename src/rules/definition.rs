@@ -73,6 +73,8 @@ pub struct AlertingRule {
     pub labels: Vec<(String, Text)>,
     /// Annotations; templates.
     pub annotations: Vec<(String, Text)>,
+    /// Where it stands in its file, from 1.
+    pub line: usize,
 }
 
 /// A rule that writes the samples of its expression as series of its own.
@@ -86,6 +88,8 @@ pub struct RecordingRule {
     pub query: String,
     /// Labels to set, the group's among them.
     pub labels: Pairs,
+    /// Where it stands in its file, from 1.
+    pub line: usize,
 }
 
 impl RuleGroup {
@@ -132,6 +136,14 @@ impl Rule {
         match self {
             Self::Alerting(rule) => &rule.name,
             Self::Recording(rule) => &rule.name,
+        }
+    }
+
+    /// Where it stands in its file, from 1.
+    pub fn line(&self) -> usize {
+        match self {
+            Self::Alerting(rule) => rule.line,
+            Self::Recording(rule) => rule.line,
         }
     }
 

@@ -237,7 +237,7 @@ impl Reader<'_> {
         if !record.is_empty() {
             let labels =
                 merged(group_labels, labels.iter().map(|(k, v, _)| (k.clone(), v.clone())), |text| text.to_owned());
-            return Some(Rule::Recording(RecordingRule { name: record, expr, query, labels }));
+            return Some(Rule::Recording(RecordingRule { name: record, expr, query, labels, line: node.line }));
         }
         let (labels, annotations) = texts?;
         let labels = merged(group_labels, labels.into_iter(), |text| {
@@ -251,6 +251,7 @@ impl Reader<'_> {
             keep_firing_for: keep_firing_for.unwrap_or_default(),
             labels,
             annotations,
+            line: node.line,
         }))
     }
 

@@ -161,6 +161,7 @@ impl Manager {
     /// Makes the running groups those of `set`.
     async fn apply(&mut self, set: &RuleSet) {
         self.surroundings.status.set_problems(&set.problems);
+        self.surroundings.status.define(&set.groups);
         let external = External { labels: set.external_labels.clone(), url: set.external_url.clone() };
         let mut wanted: HashMap<String, &Arc<RuleGroup>> =
             set.groups.iter().map(|group| (group.key(), group)).collect();

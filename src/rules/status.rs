@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use super::definition::Pairs;
+use super::definition::{Pairs, RuleGroup};
 use super::file::FileProblem;
+use super::lint::{self, Finding};
 use crate::model::{Alert, AlertState, Timestamp};
+use crate::series::Queryable;
 
 /// Whether the last evaluation of a rule went well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,7 +116,14 @@ pub struct Status(Arc<RwLock<Board>>);
 struct Board {
     groups: BTreeMap<(String, String), Arc<GroupStatus>>,
     problems: Arc<Vec<FileProblem>>,
+    definitions: Arc<Vec<Arc<RuleGroup>>>,
+    linted: Option<(Timestamp, Arc<Vec<Finding>>)>,
 }
+
+/// How long findings are kept before series are asked again.
+const LINTED_FOR: Duration = Duration::from_secs(60);
+/// How far back the linter looks for series.
+const SEEN_WITHIN: Duration = Duration::from_secs(3600);
 
 impl Status {
     /// All groups by file and name.
@@ -125,6 +134,50 @@ impl Status {
     /// What was refused of the rule files.
     pub fn problems(&self) -> Arc<Vec<FileProblem>> {
         self.0.read().problems.clone()
+    }
+
+    /// The groups as their files define them.
+    pub fn definitions(&self) -> Arc<Vec<Arc<RuleGroup>>> {
+        Arc::clone(&self.0.read().definitions)
+    }
+
+    /// Tells which groups there are, for the linter.
+    pub fn define(&self, groups: &[Arc<RuleGroup>]) {
+        let mut board = self.0.write();
+        board.definitions = Arc::new(groups.to_vec());
+        board.linted = None;
+    }
+
+    /// What the linter says of all groups, knowing the series that `store` has; at most a minute old. When the store
+    /// does not answer, what can be said without it.
+    pub async fn findings(
+        &self,
+        store: &dyn Queryable,
+        (scrape_interval, retention): (Option<Duration>, Option<Duration>),
+        now: Timestamp,
+    ) -> Arc<Vec<Finding>> {
+        if let Some((at, findings)) = &self.0.read().linted
+            && now < *at + LINTED_FOR
+        {
+            return Arc::clone(findings);
+        }
+        let definitions = self.definitions();
+        let mut options = lint::Options::default();
+        options.scrape_interval = scrape_interval.unwrap_or(options.scrape_interval);
+        options.retention = retention.unwrap_or(options.retention);
+        let groups: Vec<&RuleGroup> = definitions.iter().map(Arc::as_ref).collect();
+        options.seen = lint::observe(store, &groups, (now - SEEN_WITHIN, now)).await.ok();
+        let again = Arc::clone(&definitions);
+        let linted = tokio::task::spawn_blocking(move || {
+            let groups: Vec<&RuleGroup> = again.iter().map(Arc::as_ref).collect();
+            lint::lint(&groups, &options)
+        });
+        let findings = Arc::new(linted.await.unwrap_or_default());
+        let mut board = self.0.write();
+        if Arc::ptr_eq(&board.definitions, &definitions) {
+            board.linted = Some((now, Arc::clone(&findings)));
+        }
+        findings
     }
 
     pub(super) fn publish(&self, group: GroupStatus) {

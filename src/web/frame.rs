@@ -25,10 +25,11 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 7] = [
+const PAGES: [(&str, &str, &str); 8] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
+    ("rules", "Rules", "/rules"),
     ("traces", "Traces", "/traces"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),

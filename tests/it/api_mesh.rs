@@ -57,7 +57,11 @@ async fn server() -> Server {
     rollup.advance(now + Duration::from_secs(180));
     let head = Head::new(series::Config::default());
     head.intern(&Labels::from_pairs([("__name__", "a"), ("job", "j")])).expect("room");
-    Server::start(Parts { live: Some(live), head: Some(head), rollup, ..Parts::default() }).await
+    let rules = meshscope::rules::Status::default();
+    let text = include_str!("../../alerts/examples/guide.yaml");
+    let parsed = meshscope::rules::file::parse("guide.yaml", text, Duration::from_secs(60));
+    rules.define(&parsed.groups.into_iter().map(Arc::new).collect::<Vec<_>>());
+    Server::start(Parts { live: Some(live), head: Some(head), rollup, rules, ..Parts::default() }).await
 }
 
 #[tokio::test]
@@ -89,6 +93,7 @@ async fn a_trace_is_found_and_shown_as_a_tree() {
         ("graph?view=x", 400),
         ("cardinality?limit=0", 400),
         ("cardinality?limit=1001", 400),
+        ("rules/lint?limit=0", 400),
         ("nosuch", 404),
     ] {
         let answer = server.get(&format!("/api/mesh/v1/{path}")).await;
@@ -101,7 +106,7 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 8);
+    assert_eq!(paths.len(), 9);
     for (path, operation) in paths.iter().filter(|(_, operation)| operation["get"].is_object()) {
         let wanted = path.replace("{id}", &"ab".repeat(16));
         let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };
@@ -122,6 +127,10 @@ async fn the_openapi_document_describes_every_answer() {
     // The answers checked above were not empty ones.
     let graph = server.get("/api/mesh/v1/graph").await.json();
     assert!(graph["data"]["edges"][0]["outcomes"][0]["count"].is_number(), "{graph}");
+    let linted = server.get("/api/mesh/v1/rules/lint").await.json();
+    let found = &linted["data"]["findings"];
+    assert_eq!((&linted["data"]["rules"], &found[0]["code"]), (&json!(1), &json!("counter-compared")), "{linted}");
+    assert!(found.as_array().expect("findings").iter().any(|one| one["code"] == "unseen"), "{linted}");
 }
 
 /// Whether `value` has what `schema` demands and nothing it does not name.

@@ -13,7 +13,7 @@ use meshscope::rules::{self, LoadOptions};
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels};
 
 /// Structs whose fields are keys of `meshscope.yaml`: file, struct, where its keys stand.
-const CONFIGURATION: [(&str, &str, &str); 39] = [
+const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/config.rs", "File", ""),
     ("src/config.rs", "Global", "global."),
     ("src/config.rs", "StorageConfig", "storage."),
@@ -180,7 +180,7 @@ fn every_key_of_the_configuration_is_documented() {
     let document = text("docs/configuration.md");
     let documented = quoted(&document);
     let mut missing = Vec::new();
-    for (file, name, prefix) in CONFIGURATION {
+    for &(file, name, prefix) in CONFIGURATION {
         for field in fields(&text(file), name) {
             let key = format!("{prefix}{field}");
             if !documented.contains(key.as_str()) {
@@ -314,8 +314,26 @@ fn sources() -> Vec<String> {
 #[test]
 fn every_alert_of_the_pack_is_explained() {
     let document = text("docs/alerts.md");
-    for name in text("alerts/istio.yaml").lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
-        assert!(document.contains(&format!("### {name}\n")), "docs/alerts.md does not explain {name}");
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(root().join("alerts")).expect("the folder alerts").flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|e| e == "yaml") && !path.to_string_lossy().ends_with("_test.yaml") {
+            let pack = fs::read_to_string(&path).expect("a readable pack");
+            let alerts = pack.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+            names.extend(alerts.map(str::to_owned));
+        }
+    }
+    assert!(names.len() > 40, "{names:?}");
+    for name in &names {
+        assert!(document.contains(&format!("| [{name}](runbooks/{name}.md) |")), "docs/alerts.md does not list {name}");
+        let runbook = text(&format!("docs/runbooks/{name}.md"));
+        for part in ["What it means.", "How to see it", "Likely causes", "First three things", "When to ignore"] {
+            assert!(runbook.contains(part), "docs/runbooks/{name}.md lacks {part:?}");
+        }
+    }
+    for entry in fs::read_dir(root().join("docs/runbooks")).expect("the folder runbooks").flatten() {
+        let name = entry.file_name().to_string_lossy().trim_end_matches(".md").to_owned();
+        assert!(names.contains(&name), "docs/runbooks/{name}.md explains no alert");
     }
 }
 
