@@ -23,7 +23,7 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 const NAMES_MAX: usize = 4096;
 
 /// Addresses without a port, or why there are none.
-type Answer = Result<Arc<[SocketAddr]>, String>;
+type Answer = Result<Vec<SocketAddr>, String>;
 type LookUp = dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
 
 /// A resolver that remembers.
@@ -95,7 +95,7 @@ impl Resolve for CachingResolver {
         let this = self.clone();
         Box::pin(async move {
             let found = this.addresses(name.as_str()).await?;
-            let addresses: Addrs = Box::new(found.to_vec().into_iter());
+            let addresses: Addrs = Box::new(found.into_iter());
             Ok(addresses)
         })
     }
