@@ -11,7 +11,7 @@ use meshscope::model::Timestamp;
 use meshscope::promql::{self, testlang};
 use meshscope::push::{self, Intake, remote};
 use meshscope::rollup::Rollup;
-use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels, protobuf_to_text};
+use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, ProtobufFamily, next_family, parse_labels};
 use meshscope::series::Head;
 use meshscope::{otlp, rules};
 
@@ -82,10 +82,24 @@ fn exposition_page(page: &[u8], format: Format) {
     }
 }
 
-/// A protobuf page becomes text in which nothing is wrong but what it says.
-fn exposition_protobuf(page: &[u8]) {
-    if let Ok(Some(text)) = protobuf_to_text(page, 1 << 20) {
-        exposition_page(text.as_bytes(), Format::Text);
+/// A protobuf page: its series are spelled so that they can be read, or say what is wrong with them.
+fn exposition_protobuf(mut page: &[u8]) {
+    while let Ok(Some((message, length))) = next_family(page) {
+        page = &page[length..];
+        let Ok(family) = ProtobufFamily::read(message) else { continue };
+        let mut text = Vec::new();
+        let _ = family.samples(
+            |exposed| {
+                let key = exposed.series.spelled(&family)?;
+                if let Err(reason) = parse_labels(&key, family.kind) {
+                    let expected = ["UTF-8", "not unique", "already set", "expected"];
+                    assert!(expected.iter().any(|part| reason.contains(part)), "{reason}");
+                }
+                let exemplar = exposed.exemplar(&mut text)?;
+                exemplar.map_or(Ok(()), |exemplar| parse_labels(exemplar.labels, family.kind).map(drop))
+            },
+            |reason| reason,
+        );
     }
 }
 

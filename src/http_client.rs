@@ -5,6 +5,7 @@
 //! proxy is taken from the environment unless asked for, a secret never reaches a message.
 
 mod config;
+mod resolve;
 mod tls;
 
 pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
@@ -120,9 +121,11 @@ impl Client {
 /// When the configuration contradicts itself or a certificate file is not readable.
 pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
     config.validate()?;
+    let resolver = resolve::CachingResolver::system();
     let base = || -> Result<reqwest::ClientBuilder, Error> {
         let mut builder =
             reqwest::Client::builder().no_gzip().connect_timeout(CONNECT_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
+        builder = builder.dns_resolver(resolver.clone());
         builder = match &config.proxy_url {
             Some(url) => builder.proxy(proxy(url, config.no_proxy.as_deref())?),
             None if config.proxy_from_environment => builder,

@@ -5,6 +5,7 @@
 //! Invariants: one scrape of a target at a time, fetched within its timeout, which is at most its interval; a page is
 //! taken whole or not at all; a known series costs no label parsing and no allocation.
 
+mod arrival;
 mod cache;
 mod compact;
 pub mod exposition;
@@ -14,6 +15,7 @@ mod labels;
 mod members;
 mod metadata;
 mod page_memory;
+mod reading;
 mod run;
 mod status;
 mod target_loop;
@@ -36,8 +38,9 @@ pub use status::{Health, Status, TargetMetadata, TargetStatus};
 pub struct Config {
     /// Most scrapes under way at one time; others wait within their timeout. Default 128.
     pub concurrency: usize,
-    /// Most bytes of pages under way, compressed and unpacked together; a page's first mebibyte is always granted, past
-    /// that a scrape fails. Default 512MiB.
+    /// Most bytes of pages under way that cannot be read yet: a line or protobuf family that is not whole, very many new
+    /// series, a mistake that waits for the end of its page. A page's first mebibyte is always granted, past that a scrape
+    /// fails. Default 512MiB.
     pub page_memory_limit: ByteSize,
 }
 

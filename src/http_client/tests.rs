@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -78,8 +79,8 @@ fn names_the_certificate_file_that_is_missing_or_wrong() {
 const TESTDATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http_client/testdata");
 
 /// A TLS server for the name `mesh.local` (made for tests, valid for a hundred years) that wants a certificate of its
-/// own CA from the client and answers 200 to each connection.
-fn serve_mutual_tls() -> String {
+/// own CA from the client and answers 200 to each connection. Gives its address and what its handshakes were.
+fn serve_mutual_tls() -> (String, Arc<Mutex<Vec<rustls::HandshakeKind>>>) {
     let certificates = |file: &str| -> Vec<CertificateDer<'static>> {
         CertificateDer::pem_file_iter(format!("{TESTDATA}/{file}")).unwrap().map(Result::unwrap).collect()
     };
@@ -93,24 +94,48 @@ fn serve_mutual_tls() -> String {
         .unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let (handshakes, config) = (Arc::new(Mutex::new(Vec::new())), Arc::new(config));
+    let seen = Arc::clone(&handshakes);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
-            let connection = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
             let mut tls = rustls::StreamOwned::new(connection, stream.unwrap());
             if tls.read(&mut [0; 4096]).is_ok() {
+                seen.lock().extend(tls.conn.handshake_kind());
                 let _ = tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 tls.conn.send_close_notify();
                 let _ = tls.flush();
             }
         }
     });
-    address
+    (address, handshakes)
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_up_the_tls_session_of_the_one_before() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (address, handshakes) = serve_mutual_tls(); // which closes each connection
+    let own = format!("cert_file: {TESTDATA}/client.pem, key_file: {TESTDATA}/client.key");
+    for tls in [
+        format!("ca_file: {TESTDATA}/ca.pem, {own}, server_name: mesh.local"),
+        format!("{own}, insecure_skip_verify: true"),
+    ] {
+        let client = Client::new(config(&format!("tls_config: {{{tls}}}")));
+        for _ in 0..4 {
+            let request = client.request(reqwest::Method::GET, &format!("https://{address}/")).unwrap();
+            assert_eq!(request.timeout(Duration::from_secs(10)).send().await.unwrap().status(), 200);
+        }
+        let kinds = std::mem::take(&mut *handshakes.lock());
+        let full = kinds.iter().filter(|kind| **kind == rustls::HandshakeKind::Full).count();
+        let resumed = kinds.iter().filter(|kind| **kind == rustls::HandshakeKind::Resumed).count();
+        assert_eq!((full, resumed), (1, 3), "{tls}: {kinds:?}");
+    }
 }
 
 #[tokio::test]
 async fn speaks_mutual_tls_and_checks_the_name_that_configuration_gives() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let address = serve_mutual_tls();
+    let (address, _) = serve_mutual_tls();
     let own = format!("cert_file: {TESTDATA}/client.pem, key_file: {TESTDATA}/client.key");
     let ca = format!("ca_file: {TESTDATA}/ca.pem");
     for (tls, works) in [

@@ -88,6 +88,11 @@ impl Cache {
         self.page
     }
 
+    /// How many keys it knows.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Before the first entry of a page.
     pub fn begin_page(&mut self) {
         self.page = self.page.wrapping_add(1);
@@ -115,7 +120,10 @@ impl Cache {
         } else {
             let (hash, keys) = (self.hash(key), &self.keys);
             let same = |at: &u32| keys[*at as usize].hash == hash && keys[*at as usize].length as usize == key.len();
-            *self.by_hash.find(hash, same)?
+            match keys.get(self.predicted as usize) {
+                Some(next) if next.hash == hash && next.length as usize == key.len() => self.predicted,
+                _ => *self.by_hash.find(hash, same)?,
+            }
         };
         self.step_to(at);
         Some((at, self.keys[at as usize].meaning))
@@ -259,6 +267,11 @@ impl Cache {
         self.page_keys += usize::from(key.seen != self.page);
         key.seen = self.page;
         (self.last, self.predicted) = (at, key.next);
+    }
+
+    /// A hasher for parts of keys.
+    pub fn hasher(&self) -> impl Hasher + use<> {
+        self.hasher.build_hasher()
     }
 
     #[inline]

@@ -11,8 +11,8 @@ mod protobuf;
 
 pub use labels::{LabelPair, parse_labels};
 pub use number::{canonical_float, parse_float};
-pub use parser::Parser;
-pub use protobuf::protobuf_to_text;
+pub use parser::{Parser, Progress};
+pub use protobuf::{Exposed, Family as ProtobufFamily, Series as ProtobufSeries, next_family};
 
 use crate::model::Timestamp;
 

@@ -1,18 +1,11 @@
-//! Gets the page of a target: the request as Prometheus 3.5 makes it, the answer bounded in bytes.
-//!
-//! Invariant: never holds more than the body limit of what came over the wire, nor of what that unpacks to.
-
-use std::io::Read;
+//! Asks a target for its page: the request as Prometheus 3.5 makes it, and why a scrape may fail.
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
 
 use super::exposition::{Format, ParseError};
-use super::page_memory::Reservation;
+use super::reading::Encoding;
 use crate::discovery::{Job, Protocol, Target};
 use crate::http_client::{self, Client};
-
-/// How much is unpacked before the limits are looked at again.
-const UNPACK_STEP_BYTES: u64 = 256 << 10;
 
 /// Why one scrape failed. Becomes `up == 0` and `lastError` in `/api/v1/targets`.
 #[derive(Debug, thiserror::Error)]
@@ -88,23 +81,22 @@ pub enum ScrapeError {
     Internal,
 }
 
-/// How to read what [`fetch`] got.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fetched {
-    pub format: Format,
-    /// To be rewritten as `format` first.
-    pub protobuf: bool,
+/// An answer whose page is about to arrive.
+pub(super) struct Opened {
+    response: reqwest::Response,
+    pub encoding: Encoding,
     pub gzip: bool,
 }
 
-/// Gets the page into `body`, still compressed. The caller bounds the time.
-pub(super) async fn fetch(
-    client: &Client,
-    target: &Target,
-    body: &mut Vec<u8>,
-    memory: &mut Reservation,
-) -> Result<Fetched, ScrapeError> {
-    body.clear();
+impl Opened {
+    /// The next bytes of the body; `None` after the last. The caller bounds the time and the bytes.
+    pub async fn chunk(&mut self, target: &Target) -> Result<Option<bytes::Bytes>, ScrapeError> {
+        self.response.chunk().await.map_err(|error| failed(target, &error))
+    }
+}
+
+/// Asks for the page.
+pub(super) async fn open(client: &Client, target: &Target) -> Result<Opened, ScrapeError> {
     let job = &target.job;
     let request = client
         .request(reqwest::Method::GET, &target.url)?
@@ -112,16 +104,12 @@ pub(super) async fn fetch(
         .header(ACCEPT_ENCODING, if job.config.enable_compression { "gzip" } else { "identity" })
         .header(USER_AGENT, concat!("meshscope/", env!("CARGO_PKG_VERSION")))
         .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
-    let failed = |error: reqwest::Error| {
-        let reason = http_client::describe(&error);
-        ScrapeError::Request { url: target.url.clone(), reason }
-    };
-    let mut response = request.send().await.map_err(failed)?;
+    let response = request.send().await.map_err(|error| failed(target, &error))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(ScrapeError::Status(response.status()));
     }
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
-    let (format, protobuf) = format_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
+    let encoding = encoding_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
     let gzip = match header(CONTENT_ENCODING).unwrap_or("").trim() {
         "" | "identity" => false,
         encoding if encoding.eq_ignore_ascii_case("gzip") => true,
@@ -131,38 +119,11 @@ pub(super) async fn fetch(
     if response.content_length().is_some_and(|length| length > limit_bytes) {
         return Err(ScrapeError::BodyTooLarge { limit_bytes });
     }
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if (body.len() + chunk.len()) as u64 > limit_bytes {
-            return Err(ScrapeError::BodyTooLarge { limit_bytes });
-        }
-        let held = (body.len() + chunk.len()) as u64;
-        memory.grow_to(held).map_err(|limit_bytes| ScrapeError::PageMemory { limit_bytes })?;
-        body.extend_from_slice(&chunk);
-    }
-    Ok(Fetched { format, protobuf, gzip })
+    Ok(Opened { response, encoding, gzip })
 }
 
-/// Unpacks `body` into `page`, stopping at the limit.
-pub(super) fn gunzip(
-    body: &[u8],
-    page: &mut Vec<u8>,
-    limit_bytes: u64,
-    memory: &mut Reservation,
-) -> Result<(), ScrapeError> {
-    page.clear();
-    let mut decoder = flate2::bufread::MultiGzDecoder::new(body);
-    loop {
-        let before = page.len();
-        (&mut decoder).take(UNPACK_STEP_BYTES).read_to_end(page).map_err(ScrapeError::Gzip)?;
-        if page.len() as u64 > limit_bytes {
-            return Err(ScrapeError::BodyTooLarge { limit_bytes });
-        }
-        if page.len() == before {
-            return Ok(());
-        }
-        let held = (body.len() + page.len()) as u64;
-        memory.grow_to(held).map_err(|limit_bytes| ScrapeError::PageMemory { limit_bytes })?;
-    }
+fn failed(target: &Target, error: &reqwest::Error) -> ScrapeError {
+    ScrapeError::Request { url: target.url.clone(), reason: http_client::describe(error) }
 }
 
 /// The `Accept` header, weighted as Prometheus weights it.
@@ -174,15 +135,15 @@ fn accept(protocols: &[Protocol]) -> String {
     header + &format!("*/*;q=0.{}", 6_usize.saturating_sub(protocols.len()))
 }
 
-/// The format of a page by its Content-Type, the fallback where that is missing or unknown; and whether it is protobuf.
-fn format_of(content_type: &str, job: &Job) -> Result<(Format, bool), ScrapeError> {
+/// How a page is written by its Content-Type, the fallback where that is missing or unknown.
+fn encoding_of(content_type: &str, job: &Job) -> Result<Encoding, ScrapeError> {
     let media_type = content_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     match (media_type.as_str(), job.config.fallback_scrape_protocol) {
-        ("text/plain", _) => Ok((Format::Text, false)),
-        ("application/openmetrics-text", _) => Ok((Format::OpenMetrics, false)),
-        ("application/vnd.google.protobuf", _) | (_, Some(Protocol::Protobuf)) => Ok((Format::Text, true)),
-        (_, Some(Protocol::Text0 | Protocol::Text1)) => Ok((Format::Text, false)),
-        (_, Some(Protocol::OpenMetrics0 | Protocol::OpenMetrics1)) => Ok((Format::OpenMetrics, false)),
+        ("text/plain", _) => Ok(Encoding::Lines(Format::Text)),
+        ("application/openmetrics-text", _) => Ok(Encoding::Lines(Format::OpenMetrics)),
+        ("application/vnd.google.protobuf", _) | (_, Some(Protocol::Protobuf)) => Ok(Encoding::Protobuf),
+        (_, Some(Protocol::Text0 | Protocol::Text1)) => Ok(Encoding::Lines(Format::Text)),
+        (_, Some(Protocol::OpenMetrics0 | Protocol::OpenMetrics1)) => Ok(Encoding::Lines(Format::OpenMetrics)),
         ("", None) => {
             Err(ScrapeError::ContentType("non-compliant scrape target sending blank Content-Type".to_owned()))
         }

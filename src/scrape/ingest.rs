@@ -3,21 +3,23 @@
 //! Sync. Invariants: nothing of a page is stored unless all of it was read; a series that the page no longer has, and
 //! every series of a failed scrape, gets a stale marker at the time of the scrape.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::cache::{Cache, Meaning};
-use super::exposition::{self, Entry, MetricKind, Parser, Sample, parse_labels, protobuf_to_text};
-use super::fetch::{self, Fetched, ScrapeError};
+use super::exposition::{self, MetricKind, Sample, parse_labels};
+use super::fetch::ScrapeError;
 use super::labels::{check_limits, join_labels};
 use super::members::Added;
 use super::page_memory::Reservation;
+use super::reading::Reading;
 use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
 use crate::discovery::{Limits, Target, relabel};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
-use crate::rollup::{self, Rollup};
+use crate::rollup::Rollup;
 use crate::series::{Exemplar, Head, Row, SeriesRef};
 
 /// How far ahead a page's own timestamp may be.
@@ -52,14 +54,16 @@ pub(super) struct Counts {
 /// What a target's loop knows of its series.
 #[derive(Debug, Default)]
 pub(super) struct TargetState {
-    cache: Cache,
+    pub(super) cache: Cache,
     reports: Vec<(Labels, Option<SeriesRef>)>,
     live: usize,
     live_seen: usize,
-    counts: Counts,
-    metadata: metadata::Table,
+    pub(super) counts: Counts,
+    pub(super) metadata: metadata::Table,
     /// When the last good page was scraped. A series that it did not have counts from zero since then.
-    good_at: Option<Timestamp>,
+    pub(super) good_at: Option<Timestamp>,
+    /// The page under way.
+    pub(super) reading: Option<Reading>,
 }
 
 impl TargetState {
@@ -74,20 +78,30 @@ impl TargetState {
         self.metadata.changed()
     }
 
-    /// Reads the page in `work.body` and stores its samples at `at`, or stores the failure. Gives what it counted.
-    pub fn ingest(
+    /// Before a scrape.
+    pub fn begin(&mut self, target: &Target, sinks: &Sinks, work: &mut Workspace) {
+        work.clear();
+        self.take_up(target, sinks);
+        self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
+        (self.counts, self.live_seen, self.reading) = (Counts::default(), 0, None);
+    }
+
+    /// Reads what is left of the page and stores its samples, or stores the failure. Gives what it counted.
+    pub fn finish(
         &mut self,
         target: &Target,
         sinks: &Sinks,
         scrape: Scrape,
         work: &mut Workspace,
     ) -> (Counts, Result<(), ScrapeError>) {
-        work.clear();
-        self.take_up(target, sinks);
-        self.intern_reports(target, sinks); // first, so that a page that fills the memory tier does not hide `up`
-        (self.counts, self.live_seen) = (Counts::default(), 0);
-        let Scrape { at, fetched, started, mut memory } = scrape;
-        let result = fetched.and_then(|fetched| self.read_page(target, sinks, (at, fetched, &mut memory), work));
+        let Scrape { at, fetched, started, memory } = scrape;
+        if fetched.is_err() {
+            self.counts = Counts::default(); // nobody knows how many the whole page has
+        }
+        let result = fetched.and_then(|()| self.end_page(target, sinks, work));
+        self.reading = None;
+        work.page.clear();
+        drop(memory);
         match &result {
             Ok(()) => {
                 self.settle(sinks, work);
@@ -125,74 +139,22 @@ impl TargetState {
         }
     }
 
-    fn read_page(
-        &mut self,
-        target: &Target,
-        sinks: &Sinks,
-        (at, fetched, memory): (Timestamp, Fetched, &mut Reservation),
-        work: &mut Workspace,
-    ) -> Result<(), ScrapeError> {
-        let limit_bytes = target.job.limits.body_bytes;
-        if fetched.gzip {
-            fetch::gunzip(&work.body, &mut work.page, limit_bytes, memory)?;
-        } else {
-            std::mem::swap(&mut work.body, &mut work.page);
-        }
-        if fetched.protobuf {
-            let text = protobuf_to_text(&work.page, limit_bytes)?;
-            work.page = text.ok_or(ScrapeError::BodyTooLarge { limit_bytes })?.into_bytes();
-        }
-        let page = std::mem::take(&mut work.page);
-        sinks.counters.page_bytes.fetch_add(page.len() as u64, Ordering::Relaxed);
-        let result = self.read_entries(target, sinks, (at, fetched, &page), work);
-        work.page = page;
-        result
-    }
-
-    fn read_entries(
-        &mut self,
-        target: &Target,
-        sinks: &Sinks,
-        (at, fetched, page): (Timestamp, Fetched, &[u8]),
-        work: &mut Workspace,
-    ) -> Result<(), ScrapeError> {
-        let shared = &sinks.metadata;
-        let mut parser = Parser::new(fetched.format, page);
-        let mut family = Family { name: b"", kind: MetricKind::Unknown };
-        // After a longer failure known series begin anew, and new ones with them.
-        let zero_at = self.good_at.filter(|good_at| *good_at < at && at.since(*good_at) <= rollup::MAX_GAP);
-        let reader = Reader { target, sinks, at, limits: target.job.limits, zero_at };
-        self.cache.begin_page();
-        self.metadata.begin_page();
-        loop {
-            let cache = &self.cache;
-            match parser.next_entry(|rest| cache.predict(rest)) {
-                None => break,
-                Some(Err(error)) => return Err(error.into()),
-                Some(Ok(Entry::Sample(sample))) => {
-                    self.sample(&reader, &sample, family, work).map_err(|error| match error {
-                        Admission::Malformed(reason) => parser.error_at(sample.key, reason).into(),
-                        Admission::Limit(reason) => ScrapeError::LabelLimit(reason),
-                    })?
-                }
-                Some(Ok(Entry::Kind { name, kind: new })) => {
-                    family = Family { name, kind: new };
-                    self.metadata.kind(shared, name, new);
-                }
-                Some(Ok(Entry::Help { name, text })) => self.metadata.help(shared, name, text),
-                Some(Ok(Entry::Unit { name, unit })) => self.metadata.unit(shared, name, unit),
-            }
-        }
+    /// Reads what is left of a page that has arrived whole.
+    fn end_page(&mut self, target: &Target, sinks: &Sinks, work: &mut Workspace) -> Result<(), ScrapeError> {
+        let rest = std::mem::take(&mut work.page);
+        let read = self.read((target, sinks), (&rest, true), work);
+        work.page = rest;
+        read?;
         let (found, limit) = (self.counts.kept, target.job.limits.samples);
         if limit > 0 && found > limit { Err(ScrapeError::SampleLimit { found, limit }) } else { Ok(()) }
     }
 
     /// The path of every sample; only [`Self::admit`] allocates.
-    fn sample(
+    pub(super) fn sample<'a>(
         &mut self,
         reader: &Reader<'_>,
         sample: &Sample<'_>,
-        family: Family<'_>,
+        (family, spelled): (Family<'_>, impl Fn() -> Result<Cow<'a, [u8]>, String>),
         work: &mut Workspace,
     ) -> Result<(), Admission> {
         let Reader { sinks, limits, .. } = reader;
@@ -200,7 +162,8 @@ impl TargetState {
         let meaning = match self.cache.find(sample.key, sample.recognised) {
             Some((key, meaning)) if self.is_retried(sinks, meaning) => {
                 // It has been counting all the while.
-                let meaning = self.admit(&Reader { zero_at: None, ..*reader }, sample.key, family)?;
+                let text = spelled().map_err(Admission::Malformed)?;
+                let meaning = self.admit(&Reader { zero_at: None, ..*reader }, &text, family)?;
                 self.cache.redefine(key, meaning);
                 meaning
             }
@@ -208,7 +171,8 @@ impl TargetState {
             // Past the limit the page fails anyway; it is read on only to say how many samples there are.
             None if limits.samples > 0 && self.counts.kept >= limits.samples => Meaning::Refused,
             None => {
-                let meaning = self.admit(reader, sample.key, family)?;
+                let text = spelled().map_err(Admission::Malformed)?;
+                let meaning = self.admit(reader, &text, family)?;
                 self.cache.insert(sample.key, meaning);
                 meaning
             }
@@ -544,28 +508,28 @@ impl TargetState {
 pub(super) struct Scrape {
     /// The time of its samples.
     pub at: Timestamp,
-    /// What is in the workspace's body, or why nothing is.
-    pub fetched: Result<Fetched, ScrapeError>,
+    /// Whether the page has arrived whole; what is not read of it is in the workspace.
+    pub fetched: Result<(), ScrapeError>,
     /// When it began.
     pub started: tokio::time::Instant,
     /// What its page holds of the memory for pages.
     pub memory: Reservation,
 }
 
-struct Reader<'a> {
-    target: &'a Target,
-    sinks: &'a Sinks,
-    at: Timestamp,
-    limits: Limits,
+pub(super) struct Reader<'a> {
+    pub target: &'a Target,
+    pub sinks: &'a Sinks,
+    pub at: Timestamp,
+    pub limits: Limits,
     /// Since when a series that was never seen counts, when that is known.
-    zero_at: Option<Timestamp>,
+    pub zero_at: Option<Timestamp>,
 }
 
 /// The metric that the last TYPE line named.
 #[derive(Clone, Copy)]
-struct Family<'a> {
-    name: &'a [u8],
-    kind: MetricKind,
+pub(super) struct Family<'a> {
+    pub name: &'a [u8],
+    pub kind: MetricKind,
 }
 
 impl Family<'_> {
@@ -582,7 +546,7 @@ impl Family<'_> {
 }
 
 /// Why a series fails the page.
-enum Admission {
+pub(super) enum Admission {
     Malformed(String),
     Limit(String),
 }

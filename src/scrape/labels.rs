@@ -14,6 +14,10 @@ pub(super) fn join_labels(scraped: Vec<LabelPair<'_>>, target: &Labels, honor: b
         let own: Vec<(&str, &str)> = target.iter().filter(|(name, _)| free(name)).collect();
         return scraped.iter().map(|(n, v)| (&**n, &**v)).chain(own).collect();
     }
+    // The common case, without lists of what is kept and what not.
+    if target.iter().all(|(name, _)| scraped.iter().all(|(n, _)| n != name)) {
+        return scraped.iter().map(|(n, v)| (&**n, &**v)).chain(target.iter()).collect();
+    }
     let (mut conflicting, kept): (Vec<_>, Vec<_>) =
         scraped.into_iter().filter(|(_, value)| !value.is_empty()).partition(|(name, _)| target.get(name).is_some());
     if conflicting.is_empty() {
@@ -34,6 +38,9 @@ pub(super) fn join_labels(scraped: Vec<LabelPair<'_>>, target: &Labels, honor: b
 
 /// Whether a series is within the label limits of its job.
 pub(super) fn check_limits(labels: &Labels, limits: &Limits) -> Result<(), String> {
+    if limits.labels == 0 && limits.label_name_bytes == 0 && limits.label_value_bytes == 0 {
+        return Ok(());
+    }
     let metric: String = labels.metric_name().chars().take(50).collect();
     let (count, limit) = (labels.len() as u64, limits.labels);
     if limit > 0 && count > limit {

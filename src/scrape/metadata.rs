@@ -82,6 +82,11 @@ impl Table {
             let text = unescape(&String::from_utf8_lossy(text));
             return self.set(shared, name, |old| old.help == text, |new| new.help.clone_from(&text));
         }
+        self.help_text(shared, name, text);
+    }
+
+    /// What a metric means, without escapes.
+    pub fn help_text(&mut self, shared: &Shared, name: &[u8], text: &[u8]) {
         let read = |new: &mut MetricMetadata| new.help = String::from_utf8_lossy(text).into_owned();
         self.set(shared, name, |old| old.help.as_bytes() == text, read);
     }

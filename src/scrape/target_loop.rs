@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
+use super::arrival::Arrival;
 use super::fetch::{self, ScrapeError};
 use super::ingest::{Counts, Scrape, Sinks, TargetState};
 use super::page_memory::{PageMemory, Reservation};
@@ -24,10 +25,14 @@ use crate::discovery::{Target, TargetKey};
 use crate::http_client::Client;
 use crate::model::Timestamp;
 
-/// Bodies up to this size are read on the async runtime: at most about 200 µs when warm.
-const INLINE_BODY_BYTES: usize = 256 * 1024;
-/// The same for compressed ones, which unpack to about twenty times as much.
-const INLINE_GZIP_BYTES: usize = 16 * 1024;
+/// So much of a body is read before other tasks have their turn: about 50 µs when its series are known.
+const PIECE_BYTES: usize = 64 * 1024;
+/// The same of compressed ones, which unpack to about twenty times as much.
+const GZIP_PIECE_BYTES: usize = 4 * 1024;
+/// What waited for the end of its page is read on the async runtime up to this size.
+const INLINE_REST_BYTES: usize = 128 * 1024;
+/// So many samples are stored on the async runtime.
+const INLINE_SAMPLES: usize = 10_000;
 /// A larger workspace is given back to the system after use.
 const WORKSPACE_LIMIT_BYTES: usize = 8 << 20;
 /// So many are kept for the next scrapes: as many as pages are read at once on few cores, not as many as a start needs.
@@ -133,13 +138,13 @@ impl TargetLoop {
         let at = if now.since(slot) <= tolerance { slot } else { now };
         self.last = Some((Arc::clone(&target), slot.max(at)));
         let mut work = shared.workspaces.lock().pop().unwrap_or_default();
-        work.body.clear();
+        self.state.begin(&target, &shared.sinks, &mut work);
         let mut memory = shared.page_memory.reserve();
         let fetched = match tokio::time::timeout(target.timeout, shared.permits.acquire()).await {
             Err(_) | Ok(Err(_)) => Err(ScrapeError::Busy { concurrency: shared.config.concurrency }),
-            Ok(Ok(_permit)) => self.fetch(&target, client, (started, &mut work, &mut memory)).await,
+            Ok(Ok(_permit)) => self.fetch(&target, client, (at, started), (&mut work, &mut memory)).await,
         };
-        let (counts, result, work) = self.ingest(&target, Scrape { at, fetched, started, memory }, work).await;
+        let (counts, result, work) = self.finish(&target, Scrape { at, fetched, started, memory }, work).await;
         if work.capacity_bytes() <= WORKSPACE_LIMIT_BYTES {
             let mut pool = shared.workspaces.lock();
             if pool.len() < shared.config.concurrency.min(POOLED_WORKSPACES) {
@@ -152,39 +157,53 @@ impl TargetLoop {
         self.note(&target, (at, started.elapsed()), counts, result);
     }
 
+    /// Gets the page and reads it while it comes.
     async fn fetch(
-        &self,
+        &mut self,
         target: &Target,
         client: &Client,
-        (started, work, memory): (Instant, &mut Workspace, &mut Reservation),
-    ) -> Result<fetch::Fetched, ScrapeError> {
+        (at, started): (Timestamp, Instant),
+        (work, memory): (&mut Workspace, &mut Reservation),
+    ) -> Result<(), ScrapeError> {
         if let Some(reason) = &target.refused {
             return Err(ScrapeError::Refused(reason.clone()));
         }
         let left = target.timeout.saturating_sub(started.elapsed());
         let timeout = || ScrapeError::Timeout { url: target.url.clone(), timeout: target.timeout };
-        tokio::time::timeout(left, fetch::fetch(client, target, &mut work.body, memory))
-            .await
-            .unwrap_or_else(|_| Err(timeout()))
+        let reading = async {
+            let mut opened = fetch::open(client, target).await?;
+            self.state.open_page(opened.encoding, at);
+            let sinks = &self.shared.sinks;
+            let mut arrival = Arrival::new((target, sinks), (opened.encoding, opened.gzip), memory, work);
+            let piece_bytes = if opened.gzip { GZIP_PIECE_BYTES } else { PIECE_BYTES };
+            while let Some(chunk) = opened.chunk(target).await? {
+                for (number, piece) in chunk.chunks(piece_bytes).enumerate() {
+                    if number > 0 {
+                        tokio::task::yield_now().await;
+                    }
+                    arrival.take(piece, &mut self.state, work)?;
+                }
+            }
+            arrival.end(&mut self.state, work)
+        };
+        tokio::time::timeout(left, reading).await.unwrap_or_else(|_| Err(timeout()))
     }
 
-    /// Reads the page here when it is small, on a thread for blocking work when it is not.
-    async fn ingest(
+    /// Reads what is left of the page and stores it: here when that is little, else on a thread for blocking work.
+    async fn finish(
         &mut self,
         target: &Arc<Target>,
         scrape: Scrape,
         mut work: Workspace,
     ) -> (Counts, Result<(), ScrapeError>, Workspace) {
-        let gzip = scrape.fetched.as_ref().is_ok_and(|fetched| fetched.gzip);
-        let limit = if gzip { INLINE_GZIP_BYTES } else { INLINE_BODY_BYTES };
-        if work.body.len() <= limit {
-            let (counts, result) = self.state.ingest(target, &self.shared.sinks, scrape, &mut work);
+        if work.page.len() <= INLINE_REST_BYTES && work.batch.len() <= INLINE_SAMPLES {
+            let (counts, result) = self.state.finish(target, &self.shared.sinks, scrape, &mut work);
             return (counts, result, work);
         }
         let (mut state, shared) = (std::mem::take(&mut self.state), Arc::clone(&self.shared));
         let target = Arc::clone(target);
         let reading = tokio::task::spawn_blocking(move || {
-            let (counts, result) = state.ingest(&target, &shared.sinks, scrape, &mut work);
+            let (counts, result) = state.finish(&target, &shared.sinks, scrape, &mut work);
             (state, counts, result, work)
         });
         match reading.await {

@@ -22,6 +22,8 @@ use crate::http_client::Client;
 use crate::model::{Labels, Timestamp, is_stale};
 use crate::series::{self, Head, Queryable, Select};
 
+mod arriving;
+mod protobuf;
 mod schedule;
 mod storage;
 

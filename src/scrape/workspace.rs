@@ -6,8 +6,10 @@ use crate::series::{Exemplar, Row, SeriesRef};
 /// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
-    pub body: Vec<u8>,
+    /// What has arrived of the page and is not read.
     pub page: Vec<u8>,
+    /// What the unpacking of a compressed page gave last.
+    pub unpacked: Vec<u8>,
     pub batch: Vec<(SeriesRef, f64)>,
     /// The cache's index of each row of `batch`.
     pub indices: Vec<u32>,
@@ -20,9 +22,11 @@ pub(super) struct Workspace {
 }
 
 impl Workspace {
-    /// Empties all but the body.
+    /// Empties all.
     pub fn clear(&mut self) {
-        let Self { body: _, page: _, batch, indices, increments, timed, timed_indices, newly_live, exemplars } = self;
+        let Self { page, unpacked, batch, indices, increments, timed, timed_indices, newly_live, exemplars } = self;
+        page.clear();
+        unpacked.clear();
         batch.clear();
         indices.clear();
         increments.clear();
@@ -34,6 +38,6 @@ impl Workspace {
 
     /// Bytes it holds on to.
     pub fn capacity_bytes(&self) -> usize {
-        self.body.capacity() + self.page.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
+        self.page.capacity() + self.unpacked.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
     }
 }

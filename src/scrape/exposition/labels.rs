@@ -18,7 +18,7 @@ pub type LabelPair<'a> = (Cow<'a, str>, Cow<'a, str>);
 pub fn parse_labels(key: &[u8], kind: MetricKind) -> Result<Vec<LabelPair<'_>>, String> {
     let text = std::str::from_utf8(key).map_err(|_| "invalid UTF-8 in a label or name".to_owned())?;
     let mut cursor = Cursor { rest: text };
-    let mut pairs = Vec::new();
+    let mut pairs = Vec::with_capacity(32); // as many as Istio writes
     let name_length = text.bytes().take_while(|byte| is_name_byte(*byte)).count();
     if name_length > 0 {
         pairs.push((Cow::Borrowed(crate::model::METRIC_NAME), Cow::Borrowed(&text[..name_length])));

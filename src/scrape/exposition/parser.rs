@@ -19,14 +19,58 @@ pub struct Parser<'a> {
     at: usize,
     format: Format,
     ended: bool,
+    /// A window before held the end of the page.
+    has_ended: bool,
+    /// Where the entry given last, or the mistake, begins.
+    entry_at: usize,
+    /// Newlines stepped over, those of the windows before included.
+    lines: usize,
+    /// Lines of the windows before.
+    lines_before: usize,
+    is_last: bool,
 }
+
+/// How far into a page a [`Parser`] of one of its windows came.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    lines: usize,
+    ended: bool,
+}
+
+/// OpenMetrics allows nothing after its end.
+const AFTER_END: &str = "unexpected data after # EOF";
 
 type Step<T> = Result<T, String>;
 
 impl<'a> Parser<'a> {
     /// The entries of `page`.
     pub fn new(format: Format, page: &'a [u8]) -> Self {
-        Self { page, at: 0, format, ended: false }
+        Self::window(format, page, Progress::default(), true)
+    }
+
+    /// The entries of the next lines of a page whose lines before were read up to `before`. Unless these are the last
+    /// ones of the page they must end with a newline.
+    pub fn window(format: Format, lines: &'a [u8], before: Progress, is_last: bool) -> Self {
+        let Progress { lines: lines_before, ended: has_ended } = before;
+        let ended = has_ended && lines.is_empty(); // nothing follows the end, as it should be
+        let (at, entry_at) = (0, 0);
+        Self { page: lines, at, format, ended, has_ended, entry_at, lines: lines_before, lines_before, is_last }
+    }
+
+    /// How far it came: for the next window.
+    pub fn progress(&self) -> Progress {
+        Progress { lines: self.lines, ended: self.ended }
+    }
+
+    /// How many bytes it has read.
+    pub fn offset(&self) -> usize {
+        self.at
+    }
+
+    /// Where the entry it gave last begins, or the mistake, and how far it was there.
+    pub fn entry_start(&self) -> (usize, Progress) {
+        let lines = memchr::memchr_iter(b'\n', &self.page[..self.entry_at]).count();
+        (self.entry_at, Progress { lines: self.lines_before + lines, ended: self.has_ended })
     }
 
     /// The next entry. `recognise` is shown what is left of the page at the start of a sample line and may say how many
@@ -39,9 +83,13 @@ impl<'a> Parser<'a> {
             return None;
         }
         let mut line_start = self.at;
+        if self.has_ended {
+            return Some(Err(self.fail(line_start, AFTER_END.to_owned())));
+        }
         let entry = loop {
             line_start = if self.format == Format::Text { self.skip_blank_lines() } else { self.at.max(line_start) };
             match self.page.get(self.at) {
+                None if !self.is_last => return None,
                 None if self.format == Format::OpenMetrics => break Err("data does not end with # EOF".to_owned()),
                 None => {
                     self.ended = true;
@@ -56,6 +104,7 @@ impl<'a> Parser<'a> {
                 Some(_) => break self.sample(recognise).map(Entry::Sample),
             }
         };
+        self.entry_at = line_start;
         Some(entry.map_err(|reason| self.fail(line_start, reason)))
     }
 
@@ -67,11 +116,12 @@ impl<'a> Parser<'a> {
 
     fn fail(&mut self, line_start: usize, reason: String) -> ParseError {
         self.ended = true;
+        self.entry_at = line_start;
         self.describe(line_start, reason)
     }
 
     fn describe(&self, line_start: usize, reason: String) -> ParseError {
-        let line = 1 + self.page[..line_start].iter().filter(|byte| **byte == b'\n').count();
+        let line = 1 + self.lines_before + self.page[..line_start].iter().filter(|byte| **byte == b'\n').count();
         let rest = &self.page[line_start..];
         let end = memchr(b'\n', rest).unwrap_or(rest.len()).min(SHOWN_BYTES);
         ParseError { line, text: String::from_utf8_lossy(&rest[..end]).into_owned(), reason }
@@ -92,8 +142,9 @@ impl<'a> Parser<'a> {
     }
 
     fn skip_blank_lines(&mut self) -> usize {
-        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n')) {
+        while let Some(byte @ (b' ' | b'\t' | b'\n')) = self.peek() {
             self.at += 1;
+            self.lines += usize::from(byte == b'\n');
         }
         self.at
     }
@@ -103,6 +154,7 @@ impl<'a> Parser<'a> {
         let rest = self.rest();
         let end = memchr(b'\n', rest).unwrap_or(rest.len());
         self.at += (end + 1).min(rest.len());
+        self.lines += 1;
         &rest[..end]
     }
 
@@ -115,7 +167,7 @@ impl<'a> Parser<'a> {
             Format::OpenMetrics if line == b"# EOF" => {
                 self.ended = true;
                 if self.at < self.page.len() {
-                    return Err("unexpected data after # EOF".to_owned());
+                    return Err(AFTER_END.to_owned());
                 }
                 Ok(None)
             }
@@ -147,6 +199,7 @@ impl<'a> Parser<'a> {
         let mut sample = Sample { key, recognised: known.is_some(), value, at: None, exemplar: None };
         if self.peek() == Some(b'\n') {
             self.at += 1; // the common end of a line
+            self.lines += 1;
         } else {
             self.after_value(&mut sample)?;
         }
@@ -170,6 +223,7 @@ impl<'a> Parser<'a> {
             None => Ok(()),
             Some(b'\n') => {
                 self.at += 1;
+                self.lines += 1;
                 Ok(())
             }
             Some(_) => Err("expected the end of the line".to_owned()),

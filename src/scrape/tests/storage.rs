@@ -166,7 +166,7 @@ async fn huge_pages_wait_for_no_memory_and_small_ones_are_read() {
     let mut harness = Harness::new("").await;
     let memory = crate::scrape::page_memory::PageMemory::new(1 << 20);
     Arc::get_mut(&mut harness.one.shared).unwrap().page_memory = memory;
-    let (small, huge) = ("a 1\n".to_owned(), format!("a 1\n{}", "#\n".repeat(3 << 20)));
+    let (small, huge) = ("a 1\n".to_owned(), format!("a 1\n{}", "#".repeat(6 << 20)));
     for (at, page, gzip, is_good) in
         [(0, &small, false, true), (15, &huge, false, false), (30, &huge, true, false), (45, &small, true, true)]
     {
