@@ -18,6 +18,7 @@ mod maintenance;
 mod merge;
 mod outbox;
 mod queue;
+mod recover;
 mod restore;
 mod rollups;
 mod status;

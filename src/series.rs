@@ -48,7 +48,7 @@ pub use journal::JournalBatch;
 pub use label_rules::{LabelLists, LabelRules};
 pub use past::PastWindows;
 pub use query::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
-pub use replay::ReplayError;
+pub use replay::{JournalPart, ReplayError};
 pub use safe_mode::{Needs, SafeMode, SafeModeChange, SafeModeState};
 pub use stats::{Cardinality, HeadStats};
 pub use thin::{THINNED_STEP, is_counter_name, thin, thin_block};

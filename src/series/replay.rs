@@ -41,6 +41,31 @@ impl From<Malformed> for ReplayError {
     }
 }
 
+/// The part of a journal's samples that is read again: bounded in memory, however long the journal is.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalPart {
+    /// First time of a sample.
+    pub from: Timestamp,
+    /// Samples are before it.
+    pub until: Timestamp,
+    /// Which of `shards` parts of all label sets, from 0.
+    pub shard: u64,
+    /// How many parts; at least 1.
+    pub shards: u64,
+}
+
+impl JournalPart {
+    const ALL: Self = Self { from: Timestamp::MIN, until: Timestamp::MAX, shard: 0, shards: 1 };
+
+    fn has_labels(&self, block: &Labels) -> bool {
+        self.shards <= 1 || block.fingerprint() % self.shards == self.shard
+    }
+
+    fn has_time(&self, at: i64) -> bool {
+        at >= self.from.as_millis() && (at < self.until.as_millis() || self.until == Timestamp::MAX)
+    }
+}
+
 /// What the batches of the epoch so far have said.
 #[derive(Default)]
 pub(super) struct Replayer {
@@ -77,6 +102,23 @@ impl Head {
         &self,
         bytes: &[u8],
         is_past_stored: bool,
+        on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<usize, ReplayError> {
+        self.replay_batch(bytes, (JournalPart::ALL, is_past_stored), on_row)
+    }
+
+    /// As [`Head::replay`], of a part of the samples only.
+    ///
+    /// # Errors
+    /// As [`Head::replay`].
+    pub fn replay_part(&self, bytes: &[u8], part: JournalPart) -> Result<usize, ReplayError> {
+        self.replay_batch(bytes, (part, true), |_, _| {})
+    }
+
+    fn replay_batch(
+        &self,
+        bytes: &[u8],
+        how: (JournalPart, bool),
         mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
         let mut reader = Reader::new(bytes);
@@ -98,7 +140,7 @@ impl Head {
         if raw.len() != raw_length {
             return Err(ReplayError::Damaged);
         }
-        let restored = replayer.read(self, (&raw, is_past_stored), &mut on_row)?;
+        let restored = replayer.read(self, (&raw, how), &mut on_row)?;
         replayer.position = Some((journal, epoch, sequence));
         Ok(restored)
     }
@@ -110,11 +152,11 @@ impl Head {
 }
 
 impl Replayer {
-    /// `raw` is a batch, and whether its samples for closed windows are in chunks.
+    /// `raw` is a batch; which part of it, and whether its samples for closed windows are in chunks.
     fn read(
         &mut self,
         head: &Head,
-        (raw, is_past_stored): (&[u8], bool),
+        (raw, (part, is_past_stored)): (&[u8], (JournalPart, bool)),
         on_row: &mut impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
         let (mut reader, mut restored, mut at) = (Reader::new(raw), 0, 0_i64);
@@ -122,9 +164,12 @@ impl Replayer {
         while !reader.is_empty() {
             match reader.byte()? {
                 BLOCK => self.read_block(&mut reader)?,
-                MEMBER => self.read_member(head, &mut reader)?,
+                MEMBER => self.read_member((head, part), &mut reader)?,
                 ROW => {
                     at = self.read_row(&mut reader, at, &mut batch)?;
+                    if !part.has_time(at) {
+                        continue;
+                    }
                     restored += head.0.append_restored(at, &batch).accepted;
                     on_row(Timestamp::from_millis(at), &batch);
                     if !is_past_stored {
@@ -146,15 +191,18 @@ impl Replayer {
         Ok(())
     }
 
-    fn read_member(&mut self, head: &Head, reader: &mut Reader<'_>) -> Result<(), Malformed> {
+    fn read_member(&mut self, (head, part): (&Head, JournalPart), reader: &mut Reader<'_>) -> Result<(), Malformed> {
         let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
         let slot = reader.count(WIDTH_LIMIT)?;
         let block = self.blocks.get(&reader.varint()?).ok_or(Malformed)?;
         let (metric, bucket) = (reader.text()?, reader.text()?);
-        let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
+        let series = part.has_labels(block).then(|| {
+            let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
+            head.intern(&labels).ok()
+        });
         let members = self.groups.entry(group).or_default();
         members.resize(slot + 1);
-        members.series[slot] = head.intern(&labels).ok();
+        members.series[slot] = series.flatten();
         members.previous[slot] = 0;
         Ok(())
     }
