@@ -21,6 +21,8 @@ pub(super) struct Horizons {
 }
 
 type Key = (i64, Timestamp);
+/// A chunk that cannot be read, and why.
+type Damaged = (Chunk, String);
 
 /// Merges blocks of any windows into the stored ones; how many raw chunks, and thinned ones of windows without raw ones,
 /// were written.
@@ -85,7 +87,7 @@ fn merge_decoded(
     mut blocks: BTreeMap<Key, Block>,
     stored: Vec<Chunk>,
     thinned: &[Timestamp],
-) -> (BTreeMap<Key, Block>, Vec<Chunk>, Vec<(Chunk, String)>) {
+) -> (BTreeMap<Key, Block>, Vec<Chunk>, Vec<Damaged>) {
     let mut damaged = Vec::new();
     for chunk in stored {
         let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.from)) else { continue };
