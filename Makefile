@@ -13,9 +13,9 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 	@.ci/setup e2e
 	tests/e2e/run
 
-soak: ## kill -9 at fifty random moments, with a checker that knows every sample that was served
+soak: ## kill -9 at fifty random moments and PostgreSQL broken for minutes, with a checker that knows every sample
 	@.ci/setup test
-	MESHSCOPE_CRASH_ROUNDS=50 cargo test --locked --test it -- --nocapture crash::
+	MESHSCOPE_CRASH_ROUNDS=50 MESHSCOPE_FAULT_SECONDS=60 cargo test --locked --test it -- --nocapture crash:: _faults::
 
 check: ## everything a change must pass
 	.ci/run

@@ -78,7 +78,7 @@ struct Ground {
 /// # Errors
 /// When the database cannot be reached, an address is taken, or what is stored cannot be read.
 pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App> {
-    let clock = Clock::system();
+    let (clock, clock_keeper) = Clock::kept();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let listener = TcpListener::bind(config.web.listen)
         .await
@@ -93,7 +93,10 @@ pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App>
     let ground = Ground::new(&config, clock, store.clone(), web_address);
     let config = Config { store: with_span_retention(&config), ..config };
     let stages = match wire(config, file, ground, (listener, receiver, spans)).await {
-        Ok(stages) => stages,
+        Ok(mut stages) => {
+            stages.spawn(Stage::Face, "clock", |stop| clock_keeper.run(stop));
+            stages
+        }
         Err(error) => {
             store.close().await;
             return Err(error);

@@ -19,6 +19,7 @@ mod maintenance;
 mod merge;
 mod outbox;
 mod queue;
+mod recover;
 mod restore;
 mod rollups;
 mod status;

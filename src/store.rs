@@ -39,6 +39,7 @@ pub use writer::WriterLease;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -98,6 +99,7 @@ struct Inner {
     private: Option<PrivateServer>,
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
+    damaged_chunks: AtomicU64,
 }
 
 impl Store {
@@ -147,7 +149,14 @@ impl Store {
             .await
             .map_err(|source| StoreError::Connect { place: place.clone(), source })?;
         let (health, _) = watch::channel(Health::Available);
-        Ok(Inner { pool, place, private: None, health, ids: ids::KnownIds::default() })
+        Ok(Inner {
+            pool,
+            place,
+            private: None,
+            health,
+            ids: ids::KnownIds::default(),
+            damaged_chunks: AtomicU64::new(0),
+        })
     }
 
     /// Host or socket and database, for messages; no password.

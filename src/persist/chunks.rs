@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::merge::{Horizons, merge};
+use super::recover::recover;
 use super::{PartStatus, limited, thin};
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -23,7 +24,7 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// A window is cut this long after its end: a scrape carries the time at which it began.
 const SETTLE: Duration = Duration::from_secs(300);
 /// Label sets merged at once; a few of these are in memory.
-const BATCH: usize = 256;
+pub(super) const BATCH: usize = 256;
 /// How long a whole window may take.
 const WINDOW_LIMIT: Duration = Duration::from_secs(600);
 /// How long thinning a day may take.
@@ -134,13 +135,18 @@ impl ChunkPersist {
             self.head.begin_close(until);
         }
         let pending = PastGuard { head: &self.head, is_written: false };
-        let written = self.merge_batches(&mut writer, horizons, until).await?;
+        let lost_past = self.head.lost_past();
+        let lost = until.and_then(|until| self.head.lost().map(|(from, end)| (from, end.min(until))));
+        let mut written = self.merge_batches(&mut writer, horizons, until).await?;
+        for range in [lost, lost_past].into_iter().flatten() {
+            written += recover(&self.store, &mut writer, horizons, range).await?;
+        }
         writer.past_written(journal_end).await?;
         if let Some(until) = until {
             writer.close(until, journal_end).await?;
         }
         writer.finish().await?;
-        pending.written();
+        pending.written(lost_past.is_some());
         Ok(written)
     }
 
@@ -186,9 +192,9 @@ struct PastGuard<'a> {
 }
 
 impl PastGuard<'_> {
-    fn written(mut self) {
+    fn written(mut self, from_journal: bool) {
         self.is_written = true;
-        self.head.past_written();
+        self.head.past_written(from_journal);
     }
 }
 

@@ -37,6 +37,20 @@ impl History {
         }
     }
 
+    /// Waits for `work`, but not for a server that has gone away meanwhile: memory answers alone then.
+    async fn unless_away<T>(&self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
+        self.check_available()?;
+        let mut health = self.0.health();
+        let gone = health.wait_for(|health| *health != Health::Available);
+        tokio::select! {
+            done = work => done,
+            Ok(_) = gone => {
+                self.check_available()?;
+                Err(QueryError::Unavailable { store: NAME, reason: "it went away for a moment".to_owned() })
+            }
+        }
+    }
+
     /// Reads both tiers; a few megabytes are in memory beside what was decoded.
     async fn gather(&self, select: &Select) -> Result<Gathered, QueryError> {
         let found = self.0.find_series(&select.matchers, select.from).await.map_err(unavailable)?;
@@ -70,8 +84,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Queryable for History {
     fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
         Box::pin(async move {
-            self.check_available()?;
-            let gathered = self.gather(&select).await?;
+            let gathered = self.unless_away(self.gather(&select)).await?;
             blocking(move || gathered.finish()).await?
         })
     }
@@ -83,13 +96,15 @@ impl Queryable for History {
         to: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<Labels>, QueryError>> {
         Box::pin(async move {
-            self.check_available()?;
             let any_of = if any_of.is_empty() { vec![Vec::new()] } else { any_of };
-            let mut found = HashSet::new();
-            for matchers in any_of {
-                found.extend(self.0.stored_series(&matchers, (from, to)).await.map_err(unavailable)?);
-            }
-            Ok(found.into_iter().collect())
+            let reading = async {
+                let mut found = HashSet::new();
+                for matchers in any_of {
+                    found.extend(self.0.stored_series(&matchers, (from, to)).await.map_err(unavailable)?);
+                }
+                Ok(found.into_iter().collect())
+            };
+            self.unless_away(reading).await
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In: blocks of samples within one window of two hours each. Out: rows that hold what they held and the new samples.
 //!
-//! Invariant: what is there stays, so merging again changes nothing. A window that was thinned already is thinned again
+//! Invariant: what is there stays, so merging again changes nothing; bytes that cannot be read are kept beside. A window that was thinned already is thinned again
 //! from all its raw samples; one whose raw samples are past their retention gets its new samples thinned.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +21,8 @@ pub(super) struct Horizons {
 }
 
 type Key = (i64, Timestamp);
+/// A chunk that cannot be read, and why.
+type Damaged = (Chunk, String);
 
 /// Merges blocks of any windows into the stored ones; how many raw chunks, and thinned ones of windows without raw ones,
 /// were written.
@@ -73,23 +75,29 @@ async fn merge_rows(
     let keys: Vec<Key> = blocks.keys().copied().collect();
     let stored = writer.read(tier, &keys).await?;
     let thinned: Vec<Timestamp> = keys.iter().map(|(_, window)| *window).filter(|window| is_thinned(*window)).collect();
-    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, &stored, &thinned));
-    let (blocks, rows) =
+    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, stored, &thinned));
+    let (blocks, rows, damaged) =
         merged.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
+    writer.set_aside(tier, &damaged).await?;
     writer.write(tier, rows).await?;
     Ok(blocks)
 }
 
 fn merge_decoded(
     mut blocks: BTreeMap<Key, Block>,
-    stored: &[Chunk],
+    stored: Vec<Chunk>,
     thinned: &[Timestamp],
-) -> (BTreeMap<Key, Block>, Vec<Chunk>) {
+) -> (BTreeMap<Key, Block>, Vec<Chunk>, Vec<Damaged>) {
+    let mut damaged = Vec::new();
     for chunk in stored {
         let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.from)) else { continue };
-        let Some(mut there) = decoded(chunk) else { continue };
-        merge_blocks(&mut there, std::mem::take(new));
-        *new = there;
+        match decoded(&chunk) {
+            Ok(mut there) => {
+                merge_blocks(&mut there, std::mem::take(new));
+                *new = there;
+            }
+            Err(reason) => damaged.push((chunk, reason)),
+        }
     }
     for ((_, window), block) in &mut blocks {
         if thinned.contains(window) {
@@ -97,19 +105,19 @@ fn merge_decoded(
         }
     }
     let rows = blocks.iter().filter_map(|((id, window), block)| row(*id, *window, block)).collect();
-    (blocks, rows)
+    (blocks, rows, damaged)
 }
 
-/// What a chunk holds. One that cannot be read is told of and replaced: it must not keep all others from being written.
-pub(super) fn decoded(chunk: &Chunk) -> Option<Block> {
-    match decode_block(&chunk.bytes, |_, _| true) {
-        Ok(block) => Some(block),
-        Err(error) => {
-            let Chunk { label_set, from, sample_count, .. } = chunk;
-            tracing::error!("the chunk of label set {label_set} from {from} ({sample_count} samples) is lost: {error}");
-            None
-        }
-    }
+/// What a chunk holds. One that cannot be read must not keep all others from being written: the caller sets it aside.
+pub(super) fn decoded(chunk: &Chunk) -> Result<Block, String> {
+    decode_block(&chunk.bytes, |_, _| true).map_err(|error| {
+        let Chunk { label_set, from, sample_count, .. } = chunk;
+        tracing::error!(
+            "the chunk of label set {label_set} from {from} ({sample_count} samples) cannot be read, it is kept in the \
+             table chunk_damaged: {error}"
+        );
+        error.to_string()
+    })
 }
 
 /// A block as a row; `None` when it has no samples.

@@ -51,8 +51,10 @@ async fn thin_day(store: &Store, day: Timestamp, end: Timestamp) -> Result<usize
         let page = writer.raw_page((day, end), first, LABEL_SETS).await?;
         next = page.last().and_then(|chunk| chunk.label_set.checked_add(1));
         let thinning = tokio::task::spawn_blocking(move || thin_page(&page, day));
-        let rows = thinning.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
+        let thinned = thinning.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() });
+        let (rows, damaged) = thinned?;
         written += rows.len();
+        writer.set_aside(ChunkTier::Raw, &damaged).await?;
         writer.write(ChunkTier::FiveMinutes, rows).await?;
     }
     writer.thinned(end).await?;
@@ -60,11 +62,19 @@ async fn thin_day(store: &Store, day: Timestamp, end: Timestamp) -> Result<usize
     Ok(written)
 }
 
-fn thin_page(page: &[Chunk], day: Timestamp) -> Vec<Chunk> {
+/// Rows of a day, and the raw chunks that cannot be read.
+fn thin_page(page: &[Chunk], day: Timestamp) -> (Vec<Chunk>, Vec<(Chunk, String)>) {
+    let mut damaged = Vec::new();
     let of_label_set = |chunks: &[Chunk]| {
         let mut whole = Block::new();
-        chunks.iter().filter_map(decoded).for_each(|block| merge_blocks(&mut whole, block));
+        for chunk in chunks {
+            match decoded(chunk) {
+                Ok(block) => merge_blocks(&mut whole, block),
+                Err(reason) => damaged.push((chunk.clone(), reason)),
+            }
+        }
         row(chunks[0].label_set, day, &thin_block(whole))
     };
-    page.chunk_by(|a, b| a.label_set == b.label_set).filter_map(of_label_set).collect()
+    let rows = page.chunk_by(|a, b| a.label_set == b.label_set).filter_map(of_label_set).collect();
+    (rows, damaged)
 }

@@ -3,6 +3,9 @@
 //! History beyond `storage.retention.raw` has about one sample each five minutes, so `rate(x[1m])` would find none or one
 //! there. The window of functions that need two samples is widened to hold them, only where samples are thinned, and the
 //! answer says so. Rates stay rates; an increase is scaled back to the range that was asked for.
+//!
+//! Functions that weigh or count samples cannot be mended so: thinning keeps extremes and last values, not all. Their
+//! answer says that it is of the kept samples; so does that of the others when the range is too short to hold one.
 
 use super::eval::{Evaluator, RangeVector};
 use super::functions::RangeRule;
@@ -28,10 +31,25 @@ fn needs_two(rule: RangeRule) -> bool {
     matches!(rule, Rate | Increase | Irate | Delta | Idelta | Deriv | PredictLinear)
 }
 
+/// Whether the value depends on how many samples there are, not only on the extreme and last ones that thinning keeps.
+fn weighs_samples(rule: RangeRule) -> bool {
+    use RangeRule::{Avg, Changes, Count, DoubleExponentialSmoothing, Mad, Quantile, Stddev, Stdvar, Sum};
+    matches!(rule, Sum | Avg | Count | Stddev | Stdvar | Mad | Quantile | Changes | DoubleExponentialSmoothing)
+}
+
 /// Widens the windows that reach into thinned samples, with a warning when there are any.
 pub(super) fn widen(evaluator: &Evaluator<'_>, rule: RangeRule, vector: &mut RangeVector<'_>, grid: Grid) {
-    let is_narrow = needs_two(rule) && vector.range_ms < WIDENED_MS;
-    if !is_narrow || grid.steps == 0 || vector.window(grid, 0).0 >= vector.thinned_until_ms {
+    if grid.steps == 0 || vector.window(grid, 0).0 >= vector.thinned_until_ms {
+        return;
+    }
+    if !needs_two(rule) {
+        if weighs_samples(rule) || vector.range_ms < THINNED_STEP.as_millis() as i64 {
+            let message = "samples are thinned to about one each 5m here, so the value is that of the kept ones";
+            evaluator.warn(message.to_owned(), vector.span);
+        }
+        return;
+    }
+    if vector.range_ms >= WIDENED_MS {
         return;
     }
     vector.widened_until_ms = vector.thinned_until_ms;

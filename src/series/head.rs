@@ -168,6 +168,8 @@ pub(super) struct Shared {
     /// Before it samples are late: their window is cut, or being cut, into chunks.
     pub(super) closing: AtomicI64,
     pub(super) past: Mutex<Past>,
+    /// Before it samples have left memory that were in no chunk; [`Timestamp::MIN`]: none have.
+    pub(super) lost_until: AtomicI64,
     pub(super) max_time: AtomicI64,
 }
 
@@ -193,6 +195,7 @@ impl Head {
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
+            lost_until: AtomicI64::new(Timestamp::MIN.as_millis()),
             closing: AtomicI64::new(Timestamp::MIN.as_millis()),
             past: Mutex::default(),
             max_time: AtomicI64::new(Timestamp::MIN.as_millis()),
@@ -266,15 +269,18 @@ impl Head {
         let shared = &self.0;
         let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
         shared.raise_complete_from(horizon.as_millis());
-        // Late samples stay until they are in chunks. Held throughout, so that none comes in unseen.
-        let past = shared.past.lock();
-        let pinned = shared.groups_of(&past.pinned());
+        // Late samples stay until they are in chunks, or for some hours. Held throughout, so that none comes in unseen.
+        let mut past = shared.past.lock();
+        let pinned = shared.groups_of(&past.pinned(now));
         let groups = shared.groups.lock().clone();
         let (mut expired, mut removed) = (0, 0);
         for group in groups.iter().filter(|group| !pinned.contains(&group.id())) {
             let mut state = group.lock();
             let collected = state.collect(horizon.as_millis(), (now - IDLE).as_millis());
             expired += collected.dropped;
+            if collected.dropped > 0 && horizon.as_millis() > shared.chunked_until.load(Relaxed) {
+                shared.lost_until.fetch_max(horizon.as_millis(), Relaxed);
+            }
             if collected.emptied.is_empty() {
                 continue;
             }

@@ -1,11 +1,13 @@
 //! Samples that came for a time whose window was cut into chunks already: which windows of which series to cut again.
 //!
 //! In: times and series as they are appended or replayed. Out: [`PastWindows`] for `persist`, which reads the samples from
-//! memory and merges them into the stored chunks. Invariants: memory does not let go of a sample whose window waits here;
-//! what is taken waits on until it is said to be written. Locks are taken in the order past, group, journal, index.
+//! memory and merges them into the stored chunks. Invariants: memory does not let go of a sample whose window waits here,
+//! for [`PINNED_LIMIT`] at most, and then says that the journal must be asked for it; what is taken waits on until it is
+//! said to be written. Locks are taken in the order past, group, journal, index.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
 
 use super::export::{CHUNK_WINDOW, ClosedBlock};
 use super::head::{Appended, Head, SeriesRef, Shared};
@@ -13,6 +15,9 @@ use crate::model::Timestamp;
 
 /// Most windows of series that wait; past it samples for closed windows are refused and counted as out of order.
 const WAITING_LIMIT: usize = 2_000_000;
+
+/// How long late samples hold their groups in memory while they cannot be merged: PostgreSQL may be away for days.
+const PINNED_LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// Windows, by their start, and the series with late samples in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +32,12 @@ impl PastWindows {
     /// Whether nothing came late.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// From the start of the first window to the end of the last.
+    fn range(&self) -> Option<(Timestamp, Timestamp)> {
+        let (first, last) = (self.0.keys().next()?, self.0.keys().next_back()?);
+        Some((Timestamp::from_millis(*first), Timestamp::from_millis(*last) + CHUNK_WINDOW))
     }
 
     fn add(&mut self, other: Self) {
@@ -44,11 +55,24 @@ pub(super) struct Past {
     count: usize,
     /// Taken, and not written yet.
     taken: PastWindows,
+    /// Since when some wait or are taken, as garbage collection saw it.
+    pinned_since: Option<Timestamp>,
+    /// Memory has let go of some before they were written.
+    is_lost: bool,
 }
 
 impl Past {
     /// References of the series of which a sample must stay in memory.
-    pub(super) fn pinned(&self) -> HashSet<u64> {
+    pub(super) fn pinned(&mut self, now: Timestamp) -> HashSet<u64> {
+        if self.waiting.is_empty() && self.taken.is_empty() {
+            self.pinned_since = None;
+            return HashSet::new();
+        }
+        let since = *self.pinned_since.get_or_insert(now);
+        if now.since(since) > PINNED_LIMIT {
+            self.is_lost = true;
+            return HashSet::new();
+        }
         [&self.waiting, &self.taken].into_iter().flat_map(|windows| windows.0.values().flatten().copied()).collect()
     }
 
@@ -120,9 +144,33 @@ impl Head {
         past.taken.clone()
     }
 
-    /// What was taken is in chunks.
-    pub fn past_written(&self) {
-        self.0.past.lock().taken = PastWindows::default();
+    /// What was taken is in chunks; `from_journal` says that the range of [`Head::lost_past`] was read from there.
+    pub fn past_written(&self, from_journal: bool) {
+        let mut past = self.0.past.lock();
+        if past.is_lost && !from_journal {
+            drop(past);
+            return self.return_past(); // memory let go of some while they were being read
+        }
+        past.taken = PastWindows::default();
+        (past.pinned_since, past.is_lost) = (None, false);
+    }
+
+    /// The range of the late samples that wait, when memory has let go of some of them: the journal has them.
+    pub fn lost_past(&self) -> Option<(Timestamp, Timestamp)> {
+        let past = self.0.past.lock();
+        if !past.is_lost {
+            return None;
+        }
+        let ranges = [past.waiting.range(), past.taken.range()];
+        ranges.into_iter().flatten().reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// The range in which samples have left memory before they were cut into chunks: the journal has them. Chunks could
+    /// not be written for longer than memory reaches back, or memory was short.
+    pub fn lost(&self) -> Option<(Timestamp, Timestamp)> {
+        let from = self.0.chunked_until.load(Relaxed);
+        let until = self.0.lost_until.load(Relaxed);
+        (until > from).then(|| (Timestamp::from_millis(from), Timestamp::from_millis(until)))
     }
 
     /// What was taken could not be written: it waits again.

@@ -41,6 +41,31 @@ impl From<Malformed> for ReplayError {
     }
 }
 
+/// The part of a journal's samples that is read again: bounded in memory, however long the journal is.
+#[derive(Clone, Copy, Debug)]
+pub struct JournalPart {
+    /// First time of a sample.
+    pub from: Timestamp,
+    /// Samples are before it.
+    pub until: Timestamp,
+    /// Which of `shards` parts of all label sets, from 0.
+    pub shard: u64,
+    /// How many parts; at least 1.
+    pub shards: u64,
+}
+
+impl JournalPart {
+    const ALL: Self = Self { from: Timestamp::MIN, until: Timestamp::MAX, shard: 0, shards: 1 };
+
+    fn has_labels(&self, block: &Labels) -> bool {
+        self.shards <= 1 || block.fingerprint() % self.shards == self.shard
+    }
+
+    fn has_time(&self, at: i64) -> bool {
+        at >= self.from.as_millis() && (at < self.until.as_millis() || self.until == Timestamp::MAX)
+    }
+}
+
 /// Reads journal batches in order, knowing what those of the epoch so far have said.
 ///
 /// `B` is what the reader keeps of a label block, `S` what it keeps of a series.
@@ -90,16 +115,39 @@ impl Head {
         &self,
         bytes: &[u8],
         is_past_stored: bool,
+        on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<usize, ReplayError> {
+        self.replay_batch(bytes, (JournalPart::ALL, is_past_stored), on_row)
+    }
+
+    /// As [`Head::replay`], of a part of the samples only.
+    ///
+    /// # Errors
+    /// As [`Head::replay`].
+    pub fn replay_part(&self, bytes: &[u8], part: JournalPart) -> Result<usize, ReplayError> {
+        self.replay_batch(bytes, (part, true), |_, _| {})
+    }
+
+    fn replay_batch(
+        &self,
+        bytes: &[u8],
+        (part, is_past_stored): (JournalPart, bool),
         mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
     ) -> Result<usize, ReplayError> {
         let mut restored = 0;
         let told = Told {
             block: &mut |labels| labels,
             member: &mut |block: &Labels, metric, bucket| {
+                if !part.has_labels(block) {
+                    return None;
+                }
                 let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
                 self.intern(&labels).ok()
             },
             row: &mut |at, batch| {
+                if !part.has_time(at.as_millis()) {
+                    return;
+                }
                 restored += self.0.append_restored(at.as_millis(), batch).accepted;
                 on_row(at, batch);
                 if !is_past_stored {

@@ -10,6 +10,7 @@ mod catalogue;
 mod select;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -92,7 +93,7 @@ impl Store {
         let mut transaction = self.begin_relaxed(doing).await?;
         let lock = sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(CHUNK_LOCK).execute(&mut *transaction).await;
         lock.map_err(StoreError::doing("wait for other writers of chunks"))?;
-        Ok(ChunkWriter { store: self.clone(), transaction, written: Vec::new(), _catalogue: catalogue })
+        Ok(ChunkWriter { store: self.clone(), transaction, written: Vec::new(), damaged: 0, _catalogue: catalogue })
     }
 
     /// The boundary of the last [`ChunkWriter::close`].
@@ -137,6 +138,11 @@ impl Store {
         Ok(found.map(Timestamp::from))
     }
 
+    /// How many chunks of this process's work could not be read and were kept in `chunk_damaged`.
+    pub fn damaged_chunks(&self) -> u64 {
+        self.0.damaged_chunks.load(Relaxed)
+    }
+
     fn remember(&self, written: WrittenSeries) {
         let known = &self.0.ids;
         known.series.add(written.series);
@@ -160,6 +166,7 @@ pub struct ChunkWriter {
     store: Store,
     transaction: Transaction<'static, Postgres>,
     written: Vec<WrittenSeries>,
+    damaged: u64,
     _catalogue: OwnedMutexGuard<()>,
 }
 
@@ -224,6 +231,30 @@ impl ChunkWriter {
         insert_chunks(&mut self.transaction, tier, chunks).await
     }
 
+    /// Keeps a chunk that cannot be read as it is, before its row is replaced or its partition dropped.
+    ///
+    /// # Errors
+    /// When the server is away; then all must be begun again.
+    pub async fn set_aside(&mut self, tier: ChunkTier, damaged: &[(Chunk, String)]) -> Result<(), StoreError> {
+        for (chunk, reason) in damaged {
+            let insert = "INSERT INTO chunk_damaged (tier, label_set_id, from_at, to_at, sample_count, bytes, reason)
+                          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+            let done = sqlx::query(insert)
+                .bind(tier.table())
+                .bind(chunk.label_set)
+                .bind(values::time(chunk.from))
+                .bind(values::time(chunk.to))
+                .bind(chunk.sample_count.min(i32::MAX as u32) as i32)
+                .bind(&chunk.bytes)
+                .bind(reason)
+                .execute(&mut *self.transaction)
+                .await;
+            done.map_err(StoreError::doing("keep damaged chunks"))?;
+        }
+        self.damaged += damaged.len() as u64;
+        Ok(())
+    }
+
     /// All samples before `until` are in these chunks, or in earlier ones; the journal's whole epochs before it are
     /// trimmed, up to the entry `journal_end`. Returns how many entries.
     ///
@@ -261,6 +292,7 @@ impl ChunkWriter {
     /// When the server is away; then nothing has happened, or only the acknowledgement was lost.
     pub async fn finish(self) -> Result<(), StoreError> {
         self.transaction.commit().await.map_err(StoreError::doing("write chunks"))?;
+        self.store.0.damaged_chunks.fetch_add(self.damaged, Relaxed);
         self.written.into_iter().for_each(|written| self.store.remember(written));
         Ok(())
     }

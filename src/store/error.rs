@@ -83,12 +83,12 @@ impl StoreError {
     }
 }
 
-/// SQLSTATE classes 08 connection, 40 rollback, 53 resources, 55 lock, 57 operator, 58 system, 25 read-only standby.
+/// Only what the rows themselves can be at fault for is permanent: SQLSTATE classes 21 and 22 (data), 23 (integrity) and 54
+/// (limits of the program). A refused login, a lost privilege or a table that is locked away is mended by people, and what
+/// waits must not be thrown away meanwhile.
 fn is_temporary(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| ["08", "25", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class))),
+        sqlx::Error::Database(error) => !is_fault_of_rows(&error.code().unwrap_or_default()),
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -99,9 +99,27 @@ fn is_temporary(error: &sqlx::Error) -> bool {
     }
 }
 
+fn is_fault_of_rows(code: &str) -> bool {
+    ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_the_rows_are_at_fault_for_is_given_up() {
+        let check = |code: &str, expect: bool| assert_eq!(is_fault_of_rows(code), expect, "{code}");
+        check("22P02", true); // invalid text
+        check("23505", true); // not unique
+        check("54000", true); // too large
+        check("28P01", false); // wrong password
+        check("42501", false); // no privilege
+        check("53100", false); // disk full
+        check("57P03", false); // starting up
+        check("XX000", false);
+        check("", false);
+    }
 
     #[test]
     fn a_lost_connection_is_temporary_and_a_missing_row_is_not() {

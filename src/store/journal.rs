@@ -105,6 +105,21 @@ impl Store {
         Ok((rows.unsigned_abs(), bytes.unsigned_abs()))
     }
 
+    /// How many samples the entries hold that reach into `[from, until)`.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn journal_samples(&self, (from, until): (Timestamp, Timestamp)) -> Result<u64, StoreError> {
+        let query = "SELECT coalesce(sum(sample_count), 0)::bigint FROM journal WHERE to_at >= $1 AND from_at < $2";
+        let samples: i64 = sqlx::query_scalar(query)
+            .bind(values::time(from))
+            .bind(values::time(until))
+            .fetch_one(self.pool())
+            .await
+            .map_err(StoreError::doing("measure the journal"))?;
+        Ok(samples.unsigned_abs())
+    }
+
     /// The place of the last entry, 0 in an empty journal.
     ///
     /// # Errors

@@ -27,10 +27,10 @@ const JOURNAL_MS: i64 = 1000;
 const INTERVAL: &str = "250ms";
 
 /// SplitMix64: all that the test needs of randomness.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -40,20 +40,20 @@ impl Random {
 
 /// One page as it was served: when, and each series' value.
 #[derive(Clone)]
-struct Page {
+pub struct Page {
     at_ms: i64,
     values: BTreeMap<String, f64>,
 }
 
 /// A proxy's metrics.
-struct Proxy {
+pub struct Proxy {
     workload: &'static str,
     bounds: &'static [u32],
     random: Random,
     requests: BTreeMap<&'static str, u64>,
     buckets: Vec<u64>,
-    pages: Vec<Page>,
-    is_paused: bool,
+    pub pages: Vec<Page>,
+    pub is_paused: bool,
 }
 
 const CODES: [&str; 6] = ["200", "404", "429", "500", "502", "503"];
@@ -121,14 +121,14 @@ impl Proxy {
     }
 }
 
-fn now_ms() -> i64 {
+pub fn now_ms() -> i64 {
     Clock::system().now().as_millis()
 }
 
-type Proxies = BTreeMap<SocketAddr, Arc<Mutex<Proxy>>>;
+pub type Proxies = BTreeMap<SocketAddr, Arc<Mutex<Proxy>>>;
 
 /// Four pods of two workloads; the pods of `web` differ in their buckets.
-async fn proxies(seed: u64) -> Proxies {
+pub async fn proxies(seed: u64) -> Proxies {
     let mut proxies = BTreeMap::new();
     let pods: [(&str, &[u32]); 4] =
         [("web", &[10, 100, 1000]), ("web", &[10, 50, 100]), ("api", &[5, 25]), ("api", &[5, 25])];
@@ -145,9 +145,9 @@ async fn proxies(seed: u64) -> Proxies {
 }
 
 /// The program; killed when the test fails.
-struct Program {
-    child: std::process::Child,
-    web: SocketAddr,
+pub struct Program {
+    pub child: std::process::Child,
+    pub web: SocketAddr,
 }
 
 impl Drop for Program {
@@ -158,7 +158,7 @@ impl Drop for Program {
 }
 
 impl Program {
-    async fn start(folder: &Path, web: SocketAddr) -> Self {
+    pub async fn start(folder: &Path, web: SocketAddr) -> Self {
         let log = std::fs::File::options().append(true).create(true).open(folder.join("log")).expect("open the log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshscope"));
         command.args(["serve", "--config"]).arg(folder.join("meshscope.yaml"));
@@ -170,7 +170,7 @@ impl Program {
         program
     }
 
-    async fn data(&self, path: &str) -> Value {
+    pub async fn data(&self, path: &str) -> Value {
         let answer = reqwest::get(format!("http://{}{path}", self.web)).await.expect("an answer");
         let text = answer.text().await.expect("a body");
         let mut answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"));
@@ -204,11 +204,11 @@ impl Program {
 }
 
 /// Times of the pages that are stored, by proxy and page.
-type Stored = BTreeMap<SocketAddr, BTreeMap<usize, i64>>;
+pub type Stored = BTreeMap<SocketAddr, BTreeMap<usize, i64>>;
 
 /// Every sample that is there was served, once, with that value; every page but the last ones before a kill is there.
 /// Gives what is there, and the milliseconds before the kill that were lost at most.
-async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) -> (Stored, i64) {
+pub async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) -> (Stored, i64) {
     let mut stored = Stored::new();
     let mut page_at: HashMap<(SocketAddr, i64), usize> = HashMap::new();
     for (instance, _, at, sequence) in program.samples("sequence", "instance").await {
@@ -252,7 +252,7 @@ async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) -> (
 
 /// What an edge's minute must be: requests by code, and buckets by bound, cumulative.
 #[derive(Debug, Default)]
-struct Minute {
+pub struct Minute {
     requests: BTreeMap<String, f64>,
     buckets: BTreeMap<String, f64>,
     layouts: Vec<&'static [u32]>,
@@ -260,7 +260,7 @@ struct Minute {
 
 /// From the pages that are stored, by the rules of `rollup`: differences, whole values after a reset; a series that was not
 /// on the page before counts from zero since then; spread over the minutes between.
-fn recompute(proxies: &Proxies, stored: &Stored) -> BTreeMap<(&'static str, i64), Minute> {
+pub fn recompute(proxies: &Proxies, stored: &Stored) -> BTreeMap<(&'static str, i64), Minute> {
     let mut minutes = BTreeMap::<(&'static str, i64), Minute>::new();
     for (instance, proxy) in proxies {
         let proxy = proxy.lock();
@@ -297,7 +297,10 @@ fn is_close(a: f64, b: f64) -> bool {
 type Row = (String, i64, Vec<String>, Vec<f64>, Option<Vec<f64>>, Vec<f64>);
 
 /// Every stored minute is as recomputed, and there is no other.
-async fn check_stored_minutes(database: &meshscope::store::Config, mut expect: BTreeMap<(&'static str, i64), Minute>) {
+pub async fn check_stored_minutes(
+    database: &meshscope::store::Config,
+    mut expect: BTreeMap<(&'static str, i64), Minute>,
+) {
     let mut connection = postgres::connection(database).await;
     let sql = "SELECT e.source_workload, (extract(epoch FROM r.minute) * 1000)::bigint,
                       (SELECT coalesce(array_agg(o.code ORDER BY u.i), '{}')
@@ -332,7 +335,7 @@ async fn check_stored_minutes(database: &meshscope::store::Config, mut expect: B
     }
 }
 
-fn from_environment(name: &str, default: u64) -> u64 {
+pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
 

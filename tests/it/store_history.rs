@@ -183,7 +183,18 @@ async fn narrow_rates_are_widened_where_samples_are_thinned_and_say_so() {
         let raw = query(&history, text, hour(30), Duration::from_secs(60)).await;
         assert_eq!(raw.warnings, [""; 0], "{text}");
     }
-    assert_eq!(query(&history, "rate(steady_total[10m])", hour(3), SLOT).await.warnings, [""; 0]);
+    for (text, thinned, raw) in [
+        ("rate(steady_total[10m])", 0, 0),
+        ("max_over_time(level[5m])", 0, 0),
+        ("max_over_time(level[2m])", 1, 0),
+        ("count_over_time(level[1h])", 1, 0),
+        ("avg_over_time(level[10m])", 1, 0),
+    ] {
+        let warnings = async |at| query(&history, text, at, SLOT).await.warnings;
+        let (of_thinned, of_raw) = (warnings(hour(3)).await, warnings(hour(30)).await);
+        assert_eq!((of_thinned.len(), of_raw.len()), (thinned, raw), "{text}: {of_thinned:?} {of_raw:?}");
+        assert!(of_thinned.iter().all(|warning| warning.contains("samples are thinned")), "{text}: {of_thinned:?}");
+    }
 }
 
 #[tokio::test]
