@@ -16,6 +16,7 @@ mod error;
 mod eval;
 mod expr;
 mod functions;
+mod grouping;
 mod histogram;
 mod info;
 mod kahan;

@@ -181,6 +181,19 @@ impl Store {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
+    /// Lets the private server write what new tables left to its next checkpoint: hundreds of files, each of which a stop
+    /// or a crash would have to wait for. Another server has its own pace.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn sync_files(&self) -> Result<(), StoreError> {
+        if self.0.private.is_some() {
+            let done = self.pool().execute("CHECKPOINT").await;
+            done.map_err(StoreError::doing("write a checkpoint"))?;
+        }
+        Ok(())
+    }
+
     /// Closes the pool and stops the private server. Call once, at the end of shutdown.
     pub async fn close(&self) {
         self.0.pool.close().await;

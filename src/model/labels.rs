@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The label that holds the metric name.
@@ -209,6 +210,48 @@ impl fmt::Display for Labels {
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// Walks over label sets that follow each other and often differ only in one label, as the buckets of a histogram do.
+#[derive(Clone, Debug)]
+pub struct Neighbours<'a> {
+    name: &'a str,
+    /// The text of the last set that has the label, and where in it the label stands with its value.
+    last: Option<(&'a str, Range<usize>)>,
+}
+
+impl<'a> Neighbours<'a> {
+    /// Begins a walk; sets may differ in the label `name`.
+    pub fn new(name: &'a str) -> Self {
+        Self { name, last: None }
+    }
+
+    /// The value that the label has in `next` (empty without it), and whether `next` is known to have all other labels as
+    /// the set before. That they are the same is seen only where both have the label; then it costs a comparison of bytes.
+    pub fn follow(&mut self, next: &'a Labels) -> (&'a str, bool) {
+        let text: &'a str = &next.0;
+        if let Some((last, place)) = &mut self.last
+            && let Some(mut rest) = text.strip_prefix(&last[..place.start])
+            && take_piece(&mut rest) == self.name
+        {
+            let value = take_piece(&mut rest);
+            let is_neighbour = rest == &last[place.end..];
+            *place = place.start..text.len() - rest.len();
+            *last = text;
+            return (value, is_neighbour);
+        }
+        self.last = None;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let start = text.len() - rest.len();
+            let (name, value) = (take_piece(&mut rest), take_piece(&mut rest));
+            if name == self.name {
+                self.last = Some((text, start..text.len() - rest.len()));
+                return (value, false);
+            }
+        }
+        ("", false)
     }
 }
 

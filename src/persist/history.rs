@@ -56,6 +56,9 @@ impl History {
         let found = self.0.find_series(&select.matchers, select.from).await.map_err(unavailable)?;
         let label_sets: Vec<i64> = found.keys().copied().collect();
         let mut gathered = Gathered::new(found, select);
+        if label_sets.is_empty() {
+            return Ok(gathered);
+        }
         for tier in [ChunkTier::Raw, ChunkTier::FiveMinutes] {
             let (sender, mut batches) = mpsc::channel::<Vec<Chunk>>(BATCHES);
             let range = (select.from, select.to);

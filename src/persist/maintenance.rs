@@ -72,6 +72,9 @@ impl Maintenance {
         if maintain {
             let done = self.store.maintain(&self.retention, now).await?;
             tracing::debug!(?done, "looked after the database");
+            if done.made > 0 {
+                self.store.sync_files().await?;
+            }
         }
         Ok(())
     }

@@ -4,8 +4,9 @@ use super::annotate::short_number;
 use super::ast::{Aggregate, AggregateOp};
 use super::error::EvalError;
 use super::eval::Evaluator;
+use super::grouping::Grouping;
 use super::kahan::{self, Mean, Sum, nan_first};
-use super::table::{ABSENT, Grid, Key, Names, Ordinals, Projection, Table, Table64, is_absent};
+use super::table::{ABSENT, Grid, Key, Names, Projection, Table, Table64, is_absent};
 use crate::model::Labels;
 
 /// Which group each row belongs to.
@@ -16,11 +17,11 @@ struct Groups {
 
 impl Groups {
     fn new(node: &Aggregate, table: &Table, names: Names) -> Self {
-        let mut projection = projection(node, names);
-        let mut ordinals = Ordinals::default();
+        let projection = projection(node, names);
+        let mut grouping = Grouping::new(&node.grouping, node.without, names);
         let mut groups = Self { of_row: Vec::with_capacity(table.keys.len()), keys: Vec::new() };
         for key in &table.keys {
-            let group = ordinals.of(projection.signature(key));
+            let (group, _) = grouping.of(key);
             if group == groups.keys.len() {
                 groups.keys.push(Key { labels: projection.labels(key), drop_name: false });
             }

@@ -6,11 +6,10 @@ use super::annotate::short_number;
 use super::ast::{Node, Span};
 use super::error::EvalError;
 use super::eval::Evaluator;
+use super::grouping::{BOUND, Grouping};
 use super::lex::quote;
-use super::table::{Grid, Key, Names, Ordinals, Projection, Table, is_absent};
+use super::table::{Grid, Key, Names, Projection, Table, is_absent};
 
-/// The label of the upper bound.
-const BOUND: &str = "le";
 /// Counts that differ by less than this share are the same count with a rounding error.
 const TOLERANCE: f64 = 1e-12;
 
@@ -32,24 +31,27 @@ struct Histogram {
 fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Vec<Histogram>, EvalError> {
     let names = evaluator.context.names;
     let dropped = [BOUND.to_owned()];
-    let mut projection = Projection::without(&dropped, true, names);
-    let mut ordinals = Ordinals::default();
+    let projection = Projection::without(&dropped, true, names);
+    let mut grouping = Grouping::of_histograms(names);
+    // By group, its place among those found: one without any good bound has none.
+    let mut places: Vec<Option<usize>> = Vec::new();
     let mut found: Vec<Histogram> = Vec::new();
     for (row, key) in table.keys.iter().enumerate() {
         evaluator.spend(1)?;
-        let text = key.labels.value(BOUND);
+        let (group, text) = grouping.of(key);
         let Some(bound) = parse_bound(text) else {
             evaluator.warn(bad_bound(key, text), span);
             continue;
         };
-        let histogram = ordinals.of(projection.signature(key));
-        if histogram == found.len() {
+        places.resize(places.len().max(group + 1), None);
+        let place = *places[group].get_or_insert(found.len());
+        if place == found.len() {
             let labels = projection.labels(key);
             let name = labels.metric_name().to_owned();
             let labels = if names == Names::DropAtOnce { labels.without_name() } else { labels };
             found.push(Histogram { key: Key { labels, drop_name: true }, name, rows: Vec::new() });
         }
-        found[histogram].rows.push((bound, row));
+        found[place].rows.push((bound, row));
     }
     for histogram in &mut found {
         histogram.rows.sort_by(|a, b| a.0.total_cmp(&b.0));

@@ -242,7 +242,8 @@ impl<'a> Projection<'a> {
         Self::new(labels, false, names)
     }
 
-    fn new(mut labels: Vec<&'a str>, keep: bool, names: Names) -> Self {
+    /// Only `labels` when they are to be kept, else all others.
+    pub fn new(mut labels: Vec<&'a str>, keep: bool, names: Names) -> Self {
         labels.sort_unstable();
         labels.dedup();
         Self { labels, keep, names, buffer: Vec::new() }

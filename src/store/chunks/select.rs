@@ -73,6 +73,9 @@ impl Store {
         (from, to): (Timestamp, Timestamp),
     ) -> Result<Vec<Labels>, StoreError> {
         let found = self.find_series(matchers, from).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
         let ids: Vec<i64> = found.keys().copied().collect();
         let with_chunks: Vec<i64> = sqlx::query_scalar(include_str!("../sql/label_sets_with_chunks.sql"))
             .bind(&ids)
@@ -108,6 +111,9 @@ impl Store {
             .map_err(StoreError::doing("read metric names"))?;
         let metrics: HashMap<i64, String> =
             metrics.into_iter().filter(|(_, name)| of_name.iter().all(|m| m.matches(name))).collect();
+        if metrics.is_empty() {
+            return Ok(HashMap::new()); // a young store, or a metric that is not old: label sets need not be looked through
+        }
         let equal: serde_json::Map<String, serde_json::Value> = (of_labels.iter())
             .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
             .map(|m| (values::text(&m.name).into_owned(), values::text(&m.value).into_owned().into()))
