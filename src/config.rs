@@ -461,9 +461,11 @@ impl File {
         ];
         let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
         let blocks = given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}"));
-        let globals = self.global.keys_not_offered().into_iter().map(|key| match key {
-            _ => format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"),
-        });
+        let globals = self
+            .global
+            .keys_not_offered()
+            .into_iter()
+            .map(|key| format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"));
         blocks.chain(globals).collect()
     }
 }
