@@ -106,6 +106,11 @@ impl From<QueryError> for ApiError {
     }
 }
 
+/// Any path of our own API that is not an endpoint.
+pub(super) async fn no_endpoint(uri: axum::http::Uri) -> ApiError {
+    ApiError::NotFound(format!("there is no endpoint {}", uri.path()))
+}
+
 /// Any path below `/api/v1` that is not an endpoint: what Go's router says.
 pub(super) async fn not_found() -> Response {
     let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];

@@ -32,7 +32,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/openapi.json", get(openapi))
-        .route("/api/mesh/v1/{*unknown}", get(error::not_found))
+        .route("/api/mesh/v1/{*unknown}", get(error::no_endpoint))
 }
 
 async fn openapi() -> Response {

@@ -166,7 +166,10 @@ fn fields(source: &str, name: &str) -> Vec<String> {
             renamed = rest.split('"').next().map(str::to_owned);
         }
         let field = line.strip_prefix("pub ").unwrap_or(line);
-        let Some((field, _)) = field.split_once(": ") else { continue };
+        let Some((field, kind)) = field.split_once(": ") else { continue };
+        if kind.contains("NotOffered") {
+            continue; // read only to be named in a warning
+        }
         if !field.is_empty() && field.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
             names.push(renamed.take().unwrap_or_else(|| field.to_owned()));
         }
@@ -342,7 +345,9 @@ fn every_alert_of_the_pack_is_explained() {
 fn the_table_of_imports_is_that_of_the_test() {
     let document = text("ARCHITECTURE.md");
     let mut rows = 0;
-    for line in text("tests/it/tidy.rs").lines() {
+    let tidy = text("tests/it/tidy.rs");
+    let (_, table) = tidy.split_once("const MAY_IMPORT").expect("the table of the test");
+    for line in table.lines() {
         let Some((name, list)) = line.trim().strip_prefix("(\"").and_then(|rest| rest.split_once("\", &[")) else {
             continue;
         };
