@@ -124,7 +124,7 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> (Option<T>, Vec<Problem>) {
     decode_after(text, |_| {})
 }
 
-/// As [`decode`], after `change` has changed the tree.
+/// As [`decode()`], after `change` has changed the tree.
 pub fn decode_after<T: DeserializeOwned>(text: &str, change: impl FnOnce(&mut Node)) -> (Option<T>, Vec<Problem>) {
     let mut nodes = match documents(text) {
         Ok(nodes) => nodes,

@@ -82,7 +82,7 @@ impl Expr {
     /// As a JSON tree, in the shape of Prometheus' `/api/v1/parse_query`.
     ///
     /// # Errors
-    /// When the tree is deeper than readers of JSON follow: a chain of more than [`TREE_LEVELS_MAX`] operators.
+    /// When the tree is deeper than readers of JSON follow: a chain of more than 192 operators.
     pub fn tree(&self) -> Result<serde_json::Value, ParseError> {
         if self.0.root.levels() > TREE_LEVELS_MAX {
             let message = format!("expression is deeper than {TREE_LEVELS_MAX} levels, too deep for a tree");

@@ -39,7 +39,7 @@ codes! {
     NO_MINIMUM_TRAFFIC = "no-minimum-traffic" Warning,
     NUMERATOR_ABSENT = "numerator-absent" Info,
     UNKNOWN_LABEL = "unknown-label" Warning,
-    UNSEEN = "unseen" Warning,
+    UNSEEN = "unseen" Info,
     PAST_RETENTION = "past-retention" Warning,
     NAME_REGEX = "name-regex" Warning,
     NO_CONDITION = "no-condition" Warning,
