@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::postgres;
 
 /// How long anything that must happen may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Looks again and again until `look` finds something.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
