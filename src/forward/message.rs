@@ -5,13 +5,13 @@
 
 use std::collections::HashMap;
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::encode_varint;
 
 use super::series::Sample;
 use crate::model::METRIC_NAME;
 use crate::scrape::MetricMetadata;
-use crate::scrape::exposition::MetricKind;
 use crate::series::Exemplar;
+use crate::wire::{put_bytes, put_double, put_varint};
 
 /// Metadata by metric name.
 pub(super) type MetadataTable = HashMap<String, std::sync::Arc<MetricMetadata>>;
@@ -26,7 +26,7 @@ pub(super) fn samples_v1(samples: &[Sample]) -> Vec<u8> {
             part.clear();
             text(1, name, &mut part);
             text(2, value, &mut part);
-            bytes(1, &part, &mut series);
+            put_bytes(1, &part, &mut series);
         }
         put_sample(sample, &mut part, &mut series);
         for exemplar in sample.exemplars.iter().flat_map(|all| all.iter()) {
@@ -35,12 +35,12 @@ pub(super) fn samples_v1(samples: &[Sample]) -> Vec<u8> {
                 label.clear();
                 text(1, name, &mut label);
                 text(2, value, &mut label);
-                bytes(1, &label, &mut part);
+                put_bytes(1, &label, &mut part);
             }
             put_observation(exemplar, &mut part);
-            bytes(3, &part, &mut series);
+            put_bytes(3, &part, &mut series);
         }
-        bytes(1, &series, &mut out);
+        put_bytes(1, &series, &mut out);
     }
     out
 }
@@ -50,13 +50,13 @@ pub(super) fn metadata_v1(metadata: &[std::sync::Arc<MetricMetadata>]) -> Vec<u8
     let (mut out, mut part) = (Vec::new(), Vec::new());
     for MetricMetadata { name, kind, help, unit } in metadata.iter().map(|metadata| &**metadata) {
         part.clear();
-        number(1, kind_number(*kind), &mut part);
+        number(1, kind.number(), &mut part);
         for (field, value) in [(2, name), (4, help), (5, unit)] {
             if !value.is_empty() {
                 text(field, value, &mut part);
             }
         }
-        bytes(3, &part, &mut out);
+        put_bytes(3, &part, &mut out);
     }
     out
 }
@@ -75,7 +75,7 @@ pub(super) fn samples_v2(samples: &[Sample], metadata: &MetadataTable) -> Vec<u8
             encode_varint(symbols.place(name), &mut part);
             encode_varint(symbols.place(value), &mut part);
         }
-        bytes(1, &part, &mut series);
+        put_bytes(1, &part, &mut series);
         put_sample(sample, &mut part, &mut series);
         for exemplar in sample.exemplars.iter().flat_map(|all| all.iter()) {
             places.clear();
@@ -84,18 +84,18 @@ pub(super) fn samples_v2(samples: &[Sample], metadata: &MetadataTable) -> Vec<u8
                 encode_varint(symbols.place(value), &mut places);
             }
             part.clear();
-            bytes(1, &places, &mut part);
+            put_bytes(1, &places, &mut part);
             put_observation(exemplar, &mut part);
-            bytes(4, &part, &mut series);
+            put_bytes(4, &part, &mut series);
         }
         if let Some(metadata) = of_metric(metadata, labels.value(METRIC_NAME)) {
             part.clear();
-            number(1, kind_number(metadata.kind), &mut part);
+            number(1, metadata.kind.number(), &mut part);
             number(3, symbols.place(&metadata.help), &mut part);
             number(4, symbols.place(&metadata.unit), &mut part);
-            bytes(5, &part, &mut series);
+            put_bytes(5, &part, &mut series);
         }
-        bytes(5, &series, &mut all);
+        put_bytes(5, &series, &mut all);
     }
     let mut out = Vec::with_capacity(all.len() + symbols.order.iter().map(|text| text.len() + 4).sum::<usize>());
     symbols.order.iter().for_each(|symbol| text(4, symbol, &mut out));
@@ -129,51 +129,27 @@ fn of_metric<'a>(metadata: &'a MetadataTable, name: &str) -> Option<&'a MetricMe
     metadata.get(name).or_else(family).map(|metadata| &**metadata)
 }
 
-fn kind_number(kind: MetricKind) -> u64 {
-    match kind {
-        MetricKind::Unknown => 0,
-        MetricKind::Counter => 1,
-        MetricKind::Gauge => 2,
-        MetricKind::Histogram => 3,
-        MetricKind::GaugeHistogram => 4,
-        MetricKind::Summary => 5,
-        MetricKind::Info => 6,
-        MetricKind::StateSet => 7,
-    }
-}
-
 /// `Sample{1: value, 2: time in ms}` as field 2. A stale marker is a NaN whose bits must arrive as they are.
 fn put_sample(sample: &Sample, part: &mut Vec<u8>, out: &mut Vec<u8>) {
     part.clear();
-    double(1, sample.value, part);
+    put_double(1, sample.value, part);
     number(2, sample.at.as_millis().cast_unsigned(), part);
-    bytes(2, part, out);
+    put_bytes(2, part, out);
 }
 
 /// Value and time of an `Exemplar{2: value, 3: time in ms}`; its labels stand before.
 fn put_observation(exemplar: &Exemplar, out: &mut Vec<u8>) {
-    double(2, exemplar.value, out);
+    put_double(2, exemplar.value, out);
     number(3, exemplar.at.as_millis().cast_unsigned(), out);
 }
 
-fn double(field: u32, value: f64, out: &mut Vec<u8>) {
-    encode_key(field, WireType::SixtyFourBit, out);
-    out.extend(value.to_bits().to_le_bytes());
-}
-
+/// A field that is zero is left out.
 fn number(field: u32, value: u64, out: &mut Vec<u8>) {
     if value != 0 {
-        encode_key(field, WireType::Varint, out);
-        encode_varint(value, out);
+        put_varint(field, value, out);
     }
 }
 
 fn text(field: u32, value: &str, out: &mut Vec<u8>) {
-    bytes(field, value.as_bytes(), out);
-}
-
-fn bytes(field: u32, value: &[u8], out: &mut Vec<u8>) {
-    encode_key(field, WireType::LengthDelimited, out);
-    encode_varint(value.len() as u64, out);
-    out.extend_from_slice(value);
+    put_bytes(field, value.as_bytes(), out);
 }

@@ -48,17 +48,3 @@ impl MetadataTable {
         self.0.lock().values().cloned().collect()
     }
 }
-
-/// The kind that remote write gives that number; both versions count alike.
-pub(super) fn kind_of_number(number: u64) -> MetricKind {
-    match number {
-        1 => MetricKind::Counter,
-        2 => MetricKind::Gauge,
-        3 => MetricKind::Histogram,
-        4 => MetricKind::GaugeHistogram,
-        5 => MetricKind::Summary,
-        6 => MetricKind::Info,
-        7 => MetricKind::StateSet,
-        _ => MetricKind::Unknown,
-    }
-}

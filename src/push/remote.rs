@@ -11,9 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use prost::DecodeError;
 
 use super::batch::{Batch, Committed, SeriesId};
-use super::metadata::kind_of_number;
 use super::{Intake, labels};
 use crate::model::{Labels, Timestamp};
+use crate::scrape::exposition::MetricKind;
 use crate::series::Exemplar;
 use crate::wire::{Value, fields, messages};
 
@@ -335,7 +335,7 @@ fn v1_metadata(batch: &mut Batch<'_>, message: &[u8]) -> Result<(), WriteError> 
         }
     }
     let [name, help, unit] = texts.map(String::from_utf8_lossy);
-    batch.metadata(&name, kind_of_number(kind), &help, &unit);
+    batch.metadata(&name, MetricKind::of_number(kind), &help, &unit);
     Ok(())
 }
 
@@ -365,7 +365,7 @@ fn v2_metadata(
     };
     let name = pairs.iter().find(|(name, _)| *name == crate::model::METRIC_NAME.as_bytes());
     let name = String::from_utf8_lossy(name.map_or(&[], |(_, value)| value));
-    let kind = kind_of_number(kind);
+    let kind = MetricKind::of_number(kind);
     batch.metadata(kind.family(&name), kind, &text(help), &text(unit));
     Ok(())
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::encode_varint;
 
 use super::remote::{Version, Written, write};
 use super::{Config, Intake, SampleError};
@@ -15,31 +15,16 @@ use crate::rollup::Rollup;
 use crate::scrape::exposition::MetricKind;
 use crate::series::{self, Exemplar, Head, Queryable, Select};
 use crate::units::PromDuration;
+use crate::wire::{put_bytes, put_double, put_varint};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
 type Pairs<'a> = Vec<(&'a [u8], &'a [u8])>;
 
-fn message(number: u32, body: &[u8], out: &mut Vec<u8>) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(body.len() as u64, out);
-    out.extend_from_slice(body);
-}
-
-fn whole(number: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(number, WireType::Varint, out);
-    encode_varint(value, out);
-}
-
-fn double(number: u32, value: f64, out: &mut Vec<u8>) {
-    encode_key(number, WireType::SixtyFourBit, out);
-    out.extend_from_slice(&value.to_bits().to_le_bytes());
-}
-
 fn sample(at: i64, value: f64) -> Vec<u8> {
     let mut out = Vec::new();
-    double(1, value, &mut out);
-    whole(2, at as u64, &mut out);
+    put_double(1, value, &mut out);
+    put_varint(2, at as u64, &mut out);
     out
 }
 
@@ -47,15 +32,15 @@ fn v1_series(labels: &[(&[u8], &[u8])], samples: &[(i64, f64)]) -> Vec<u8> {
     let mut series = Vec::new();
     for (name, value) in labels {
         let mut label = Vec::new();
-        message(1, name, &mut label);
-        message(2, value, &mut label);
-        message(1, &label, &mut series);
+        put_bytes(1, name, &mut label);
+        put_bytes(2, value, &mut label);
+        put_bytes(1, &label, &mut series);
     }
     for (at, value) in samples {
-        message(2, &sample(*at, *value), &mut series);
+        put_bytes(2, &sample(*at, *value), &mut series);
     }
     let mut request = Vec::new();
-    message(1, &series, &mut request);
+    put_bytes(1, &series, &mut request);
     request
 }
 
@@ -193,14 +178,14 @@ type V2Series<'a> = (&'a [u64], &'a [(i64, f64)], Vec<u8>);
 /// A request of 2.0: symbols, and series as references, samples and further fields.
 fn v2_request(symbols: &[&str], series: &[V2Series<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
-    symbols.iter().for_each(|symbol| message(4, symbol.as_bytes(), &mut out));
+    symbols.iter().for_each(|symbol| put_bytes(4, symbol.as_bytes(), &mut out));
     for (references, samples, rest) in series {
         let (mut one, mut packed) = (Vec::new(), Vec::new());
         references.iter().for_each(|reference| encode_varint(*reference, &mut packed));
-        message(1, &packed, &mut one);
-        samples.iter().for_each(|(at, value)| message(2, &sample(*at, *value), &mut one));
+        put_bytes(1, &packed, &mut one);
+        samples.iter().for_each(|(at, value)| put_bytes(2, &sample(*at, *value), &mut one));
         one.extend_from_slice(rest);
-        message(5, &one, &mut out);
+        put_bytes(5, &one, &mut out);
     }
     out
 }
@@ -209,15 +194,15 @@ fn v2_request(symbols: &[&str], series: &[V2Series<'_>]) -> Vec<u8> {
 async fn version_two_counts_what_is_stored_and_names_each_mistake() {
     let symbols = ["", "__name__", "x_bucket", "a", "b", "trace_id", "t1", "Help of x."];
     let (mut rest, mut exemplar, mut metadata) = (Vec::new(), Vec::new(), Vec::new());
-    message(1, &[5, 6], &mut exemplar);
-    double(2, 0.5, &mut exemplar);
-    whole(3, NOW_MS as u64, &mut exemplar);
-    message(4, &exemplar, &mut rest);
-    whole(1, 3, &mut metadata);
-    whole(3, 7, &mut metadata);
-    message(5, &metadata, &mut rest);
+    put_bytes(1, &[5, 6], &mut exemplar);
+    put_double(2, 0.5, &mut exemplar);
+    put_varint(3, NOW_MS as u64, &mut exemplar);
+    put_bytes(4, &exemplar, &mut rest);
+    put_varint(1, 3, &mut metadata);
+    put_varint(3, 7, &mut metadata);
+    put_bytes(5, &metadata, &mut rest);
     let mut histogram = Vec::new();
-    message(3, &[], &mut histogram);
+    put_bytes(3, &[], &mut histogram);
     let good: &[u64] = &[1, 2, 3, 4];
     let request = v2_request(
         &symbols,
@@ -280,7 +265,7 @@ async fn a_body_that_breaks_off_changes_nothing() {
     assert_eq!((stored(&intake, "x").len(), stored(&intake, "y").len()), (0, 0));
     let many = [0x12, 0].repeat(1_000_001);
     let mut request = Vec::new();
-    message(1, &many, &mut request);
+    put_bytes(1, &many, &mut request);
     let error = write(&intake, Version::V1, &request).unwrap_err().to_string();
     assert_eq!(error, "the request has more than 1000000 samples and exemplars: send smaller requests");
 }

@@ -48,6 +48,29 @@ pub enum MetricKind {
 }
 
 impl MetricKind {
+    /// By their numbers in remote write (`MetricMetadata.MetricType`, the same in both versions).
+    const BY_NUMBER: [Self; 8] = [
+        Self::Unknown,
+        Self::Counter,
+        Self::Gauge,
+        Self::Histogram,
+        Self::GaugeHistogram,
+        Self::Summary,
+        Self::Info,
+        Self::StateSet,
+    ];
+
+    /// The number that remote write gives it.
+    pub fn number(self) -> u64 {
+        Self::BY_NUMBER.iter().position(|kind| *kind == self).unwrap_or_default() as u64
+    }
+
+    /// The kind that remote write gives that number; unknown when it gives it none.
+    pub fn of_number(number: u64) -> Self {
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        Self::BY_NUMBER.get(at).copied().unwrap_or_default()
+    }
+
     /// As the HTTP API of Prometheus names it.
     pub fn as_str(self) -> &'static str {
         match self {

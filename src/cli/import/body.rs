@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 
-use prost::encoding::{WireType, encode_key, encode_varint};
+use prost::encoding::encode_varint;
 
 use crate::model::METRIC_NAME;
 use crate::scrape::exposition::{MetricKind, Sample, parse_labels};
+use crate::wire::{put_bytes, put_double, put_varint};
 
 /// What was said last of the metrics that follow.
 #[derive(Default)]
@@ -47,23 +48,23 @@ impl Body {
             // `le` and `quantile` as a scrape would spell them.
             let labels = parse_labels(sample.key, self.family.kind).unwrap_or(labels);
             let packed = self.packed(labels.iter().map(|(name, value)| (&**name, &**value)));
-            message(1, &packed, &mut self.open);
+            put_bytes(1, &packed, &mut self.open);
             let name = labels.iter().find(|(name, _)| name == METRIC_NAME).map_or("", |(_, value)| value);
             self.metadata(name);
         }
         let mut inner = Vec::new();
-        double(1, sample.value, &mut inner);
-        whole(2, at.as_millis() as u64, &mut inner);
-        message(2, &inner, &mut self.open);
+        put_double(1, sample.value, &mut inner);
+        put_varint(2, at.as_millis() as u64, &mut inner);
+        put_bytes(2, &inner, &mut self.open);
         if let Some(exemplar) = &sample.exemplar
             && let Ok(labels) = parse_labels(exemplar.labels, MetricKind::Unknown)
         {
             let mut inner = Vec::new();
             let packed = self.packed(labels.iter().map(|(name, value)| (&**name, &**value)));
-            message(1, &packed, &mut inner);
-            double(2, exemplar.value, &mut inner);
-            whole(3, exemplar.at.unwrap_or(at).as_millis() as u64, &mut inner);
-            message(4, &inner, &mut self.open);
+            put_bytes(1, &packed, &mut inner);
+            put_double(2, exemplar.value, &mut inner);
+            put_varint(3, exemplar.at.unwrap_or(at).as_millis() as u64, &mut inner);
+            put_bytes(4, &inner, &mut self.open);
         }
         self.samples += 1;
     }
@@ -87,7 +88,7 @@ impl Body {
     pub(super) fn take(&mut self) -> Vec<u8> {
         self.close();
         let mut whole = Vec::with_capacity(2 + self.symbols.len() + self.series.len());
-        message(4, b"", &mut whole);
+        put_bytes(4, b"", &mut whole);
         whole.append(&mut self.symbols);
         whole.append(&mut self.series);
         self.references.clear();
@@ -104,7 +105,7 @@ impl Body {
 
     fn close(&mut self) {
         if !self.open.is_empty() {
-            message(5, &self.open, &mut self.series);
+            put_bytes(5, &self.open, &mut self.series);
             self.open.clear();
         }
     }
@@ -114,23 +115,13 @@ impl Body {
         if !name.as_bytes().starts_with(&self.family.name) || self.family.name.is_empty() {
             return;
         }
-        let kind = match self.family.kind {
-            MetricKind::Unknown => 0,
-            MetricKind::Counter => 1,
-            MetricKind::Gauge => 2,
-            MetricKind::Histogram => 3,
-            MetricKind::GaugeHistogram => 4,
-            MetricKind::Summary => 5,
-            MetricKind::Info => 6,
-            MetricKind::StateSet => 7,
-        };
         let texts = [self.family.help.clone(), self.family.unit.clone()];
         let [help, unit] = texts.map(|text| self.symbol(&text));
         let mut inner = Vec::new();
-        for (number, value) in [(1, kind), (3, help), (4, unit)] {
-            whole(number, value, &mut inner);
+        for (number, value) in [(1, self.family.kind.number()), (3, help), (4, unit)] {
+            put_varint(number, value, &mut inner);
         }
-        message(5, &inner, &mut self.open);
+        put_bytes(5, &inner, &mut self.open);
     }
 
     fn packed<'a>(&mut self, labels: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
@@ -153,23 +144,7 @@ impl Body {
         }
         let reference = self.references.len() as u64 + 1;
         self.references.insert(text.to_owned(), reference);
-        message(4, text.as_bytes(), &mut self.symbols);
+        put_bytes(4, text.as_bytes(), &mut self.symbols);
         reference
     }
-}
-
-fn message(number: u32, body: &[u8], out: &mut Vec<u8>) {
-    encode_key(number, WireType::LengthDelimited, out);
-    encode_varint(body.len() as u64, out);
-    out.extend_from_slice(body);
-}
-
-fn whole(number: u32, value: u64, out: &mut Vec<u8>) {
-    encode_key(number, WireType::Varint, out);
-    encode_varint(value, out);
-}
-
-fn double(number: u32, value: f64, out: &mut Vec<u8>) {
-    encode_key(number, WireType::SixtyFourBit, out);
-    out.extend_from_slice(&value.to_bits().to_le_bytes());
 }
