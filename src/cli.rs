@@ -5,6 +5,7 @@ mod dashboards;
 mod demo;
 mod import;
 mod lint;
+mod mesh;
 mod migrate;
 mod promql;
 mod rules;
@@ -47,6 +48,9 @@ enum Command {
     /// Work with the Grafana dashboards that meshscope generates.
     #[command(subcommand)]
     Dashboards(dashboards::Command),
+    /// Check what is declared for a mesh.
+    #[command(subcommand)]
+    Mesh(mesh::Command),
     /// Bring the database schema up to date, and exit.
     Migrate(migrate::Arguments),
 }
@@ -74,6 +78,7 @@ impl Arguments {
             Command::Promql(command) => promql::run(command).await,
             Command::Import(arguments) => import::run(arguments).await,
             Command::Dashboards(command) => dashboards::run(&command),
+            Command::Mesh(command) => Ok(mesh::run(command)),
             Command::Migrate(arguments) => migrate::run(&arguments).await,
         }
     }

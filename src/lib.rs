@@ -12,6 +12,7 @@ pub mod wire;
 pub mod yaml;
 // in
 pub mod discovery;
+pub mod mesh;
 pub mod otlp;
 pub mod push;
 pub mod scrape;
@@ -20,6 +21,7 @@ pub mod rollup;
 pub mod series;
 pub mod traces;
 // derive
+pub mod audit;
 pub mod graph;
 pub mod promql;
 pub mod rules;

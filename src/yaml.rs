@@ -95,6 +95,19 @@ impl Node {
         }
     }
 
+    /// Adds `by` to the lines of this node and all below it: for documents that were parted from a text.
+    pub fn shift_lines(&mut self, by: usize) {
+        self.line += by;
+        match &mut self.value {
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.shift_lines(by)),
+            Value::Mapping(entries) => entries.iter_mut().for_each(|(key, value)| {
+                key.shift_lines(by);
+                value.shift_lines(by);
+            }),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
     /// Decodes into `T`. Every mistake is reported; `T` is made of what remains when the mistakes are left out, if it
     /// can be. A null where a list, mapping or text belongs counts as an empty one, as in Go's YAML.
     pub fn decode<T: DeserializeOwned>(&self) -> (Option<T>, Vec<Problem>) {

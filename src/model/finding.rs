@@ -1,5 +1,7 @@
 //! Something wrong or worth knowing, found in input or in the mesh.
 
+use std::fmt;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
@@ -11,19 +13,44 @@ pub enum Severity {
     Error,
 }
 
-/// One thing found, with the place and the mend.
+impl Severity {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One thing found, with the place, the evidence and the mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// `MSnnnn`, never reused.
     pub code: &'static str,
     /// How bad.
     pub severity: Severity,
-    /// File, resource or rule it is about.
+    /// What it is about: `VirtualService shop/cart`, as [`crate::mesh::ResourceId`] writes it, or a file.
     pub subject: String,
-    /// Line in the file, when there is one.
-    pub line: Option<usize>,
-    /// What happens because of it.
+    /// The file that holds it; none: it came from a cluster.
+    pub file: Option<String>,
+    /// 1-based line in that file; 0 when unknown.
+    pub line: usize,
+    /// Path of the field inside the resource, `spec.http[0].route[1].weight`; empty: the whole.
+    pub field: String,
+    /// What happens because of it, in one sentence.
     pub message: String,
-    /// How to mend it.
+    /// What was seen: numbers, series, spans; one line each.
+    pub evidence: Vec<String>,
+    /// How to mend it: YAML where it can be written.
     pub fix: Option<String>,
+    /// Why somebody does not want to hear of it; none: it counts.
+    pub suppressed: Option<String>,
 }

@@ -115,7 +115,7 @@ impl Store {
             .await
             .map_err(StoreError::doing(doing))?;
         let lines: Vec<Option<i32>> =
-            findings.iter().map(|f| f.line.and_then(|line| i32::try_from(line).ok())).collect();
+            findings.iter().map(|f| i32::try_from(f.line).ok().filter(|line| *line > 0)).collect();
         let fixes: Vec<Option<String>> =
             findings.iter().map(|f| f.fix.as_deref().map(|fix| values::text(fix).into_owned())).collect();
         sqlx::query(include_str!("sql/open_findings.sql"))
@@ -123,7 +123,7 @@ impl Store {
             .bind(&codes)
             .bind(&subjects)
             .bind(&messages)
-            .bind(column(|f| severity_name(f.severity)))
+            .bind(column(|f| f.severity.as_str()))
             .bind(lines)
             .bind(fixes)
             .execute(&mut *transaction)
@@ -144,14 +144,6 @@ impl Store {
     }
 }
 
-fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Info => "info",
-        Severity::Warning => "warning",
-        Severity::Error => "error",
-    }
-}
-
 fn generation_from(row: &PgRow) -> ResourceGeneration {
     ResourceGeneration {
         resource: row.get("resource"),
@@ -167,7 +159,7 @@ fn finding_from(row: &PgRow) -> Result<StoredFinding, StoreError> {
     let severity: String = row.get("severity");
     let severity = [Severity::Info, Severity::Warning, Severity::Error]
         .into_iter()
-        .find(|known| severity_name(*known) == severity)
+        .find(|known| known.as_str() == severity)
         .ok_or_else(|| StoreError::Damaged { what: "finding", reason: format!("unknown severity {severity:?}") })?;
     Ok(StoredFinding {
         code: row.get("code"),

@@ -17,6 +17,7 @@ mod app_rules;
 mod app_scrape;
 mod app_send_on;
 mod app_traces;
+mod audit;
 mod chaos;
 mod crash;
 mod docs;

@@ -557,9 +557,13 @@ async fn generations_and_findings_make_a_timeline() {
         code: "MS0101",
         severity: Severity::Warning,
         subject: subject.into(),
-        line: Some(3),
+        file: Some("a.yaml".into()),
+        line: 3,
+        field: String::new(),
         message: "no such host".into(),
+        evidence: Vec::new(),
         fix: None,
+        suppressed: None,
     };
     store.record_findings(noon(), &[finding("a"), finding("b"), finding("a")]).await.expect("record");
     store.record_findings(noon() + HOUR, &[finding("b")]).await.expect("record");

@@ -16,9 +16,10 @@ const LEAVES: [(&str, &[&str]); 7] = [
 ];
 
 /// Who may import whom, besides the leaves. `ARCHITECTURE.md` shows the same table.
-const MAY_IMPORT: [(&str, &[&str]); 22] = [
+const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("discovery", &[]),
     ("scrape", &["discovery", "series", "rollup"]),
+    ("mesh", &[]),
     ("otlp", &["push"]),
     ("push", &["scrape", "series", "rollup"]),
     ("series", &[]),
@@ -27,6 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("promql", &["series"]),
     ("rules", &["series", "promql"]),
     ("graph", &["rollup", "traces"]),
+    ("audit", &["mesh", "graph"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
     ("dashboards", &[]),
@@ -43,12 +45,12 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
 
 #[rustfmt::skip]
 const ALL_BUT_THE_FACE: &[&str] = &[
-    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
+    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
     "forward", "store", "persist", "telemetry",
 ];
 #[rustfmt::skip]
 const ALL_AND_THE_FACE: &[&str] = &[
-    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
+    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
     "forward", "store", "persist", "telemetry", "api", "web",
 ];
 

@@ -1,0 +1,73 @@
+//! Checks what is declared for a mesh: what an object loses, breaks or leaves open, said where it stands.
+//!
+//! In: a [`Snapshot`] of declared objects and [`Options`]. Out: a [`Report`] of coded findings. Pure. Invariant: the same
+//! input gives the same findings in the same order; a check that finds nothing costs one walk over its kinds.
+
+mod checks;
+mod found;
+mod report;
+mod suppress;
+
+pub use checks::{CHECKS, Check};
+pub use found::Found;
+pub use report::Report;
+
+use crate::mesh::Snapshot;
+use crate::model::Finding;
+
+/// What the auditor must know besides the objects.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Namespace of the control plane: its objects hold for the whole mesh. Default `istio-system`.
+    pub root_namespace: String,
+    /// Domain of the cluster's services. Default `cluster.local`.
+    pub cluster_domain: String,
+    /// Findings that nobody wants to hear of.
+    pub suppressions: Vec<Suppression>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            root_namespace: "istio-system".to_owned(),
+            cluster_domain: "cluster.local".to_owned(),
+            suppressions: Vec::new(),
+        }
+    }
+}
+
+/// A finding that nobody wants to hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppression {
+    /// The code, or a pattern with `*`.
+    pub code: String,
+    /// The subject (`VirtualService shop/cart`), or a pattern with `*`.
+    pub subject: String,
+    /// Why; shown with the finding.
+    pub reason: String,
+}
+
+/// What the checks look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The declared objects.
+    pub mesh: &'a Snapshot,
+    /// The rest.
+    pub options: &'a Options,
+}
+
+/// Runs all checks. Findings stand in the order of their files and lines, then of their codes.
+pub fn audit(mesh: &Snapshot, options: &Options) -> Report {
+    let scene = Scene { mesh, options };
+    let mut findings: Vec<Finding> = Vec::new();
+    for check in CHECKS.iter().copied().flatten() {
+        (check.run)(&scene, &mut Found::new(check, &mut findings));
+    }
+    suppress::apply(&scene, &mut findings);
+    findings.sort_by(|a, b| {
+        (&a.file, a.line, a.code, &a.subject, &a.field, &a.message)
+            .cmp(&(&b.file, b.line, b.code, &b.subject, &b.field, &b.message))
+    });
+    findings.dedup();
+    Report { findings, objects: mesh.len() }
+}

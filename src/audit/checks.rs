@@ -1,0 +1,28 @@
+//! The checks, by what they look at. A check without a case in `tests/it/audit/` fails the build.
+
+mod reading;
+mod references;
+
+use super::{Found, Scene};
+use crate::model::Severity;
+
+/// One check.
+#[derive(Debug)]
+pub struct Check {
+    /// `MSnnnn`, never reused. MS00 reading, MS01 references, MS02 routes, gateways and service entries, MS03
+    /// destination rules, MS04 authentication, MS05 authorization, MS06 telemetry, proxies and filters, MS07 Kubernetes
+    /// objects and injection, MS08 Gateway API and Linkerd, MS09 what precedence loses, MS10 schemas, MS20 traffic,
+    /// MS30 rules and dashboards.
+    pub code: &'static str,
+    /// How bad its findings are, unless one says otherwise.
+    pub severity: Severity,
+    /// What it finds, in a few words.
+    pub title: &'static str,
+    /// Codes of other tools for the same: `IST0101` (istioctl analyze), `KIA1101` (Kiali).
+    pub also: &'static [&'static str],
+    /// Looks.
+    pub run: fn(&Scene<'_>, &mut Found<'_>),
+}
+
+/// All checks.
+pub const CHECKS: &[&[Check]] = &[reading::CHECKS, references::CHECKS];

@@ -1,0 +1,66 @@
+//! Findings that nobody wants to hear of, by configuration or by an annotation of the object.
+//!
+//! `meshscope.dev/suppress: "MS0101=known, MS02*=moved next week"`: codes, each with its reason.
+
+use super::{Scene, Suppression};
+use crate::model::Finding;
+
+/// The annotation.
+const ANNOTATION: &str = "meshscope.dev/suppress";
+
+/// Marks what is suppressed, with the reason.
+pub(super) fn apply(scene: &Scene<'_>, findings: &mut [Finding]) {
+    let annotated = scene.mesh.iter().flat_map(|resource| {
+        let entries = resource.annotations.get(ANNOTATION).map_or("", String::as_str).split(',');
+        entries.map(str::trim).filter(|entry| !entry.is_empty()).map(|entry| {
+            let (code, reason) = entry.split_once('=').unwrap_or((entry, "no reason given"));
+            Suppression { code: code.to_owned(), subject: resource.id.to_string(), reason: reason.to_owned() }
+        })
+    });
+    let all: Vec<Suppression> = annotated.chain(scene.options.suppressions.iter().cloned()).collect();
+    for finding in findings {
+        let fits = |one: &&Suppression| wildcard(&one.code, finding.code) && wildcard(&one.subject, &finding.subject);
+        finding.suppressed = all.iter().find(fits).map(|one| one.reason.clone());
+    }
+}
+
+/// Whether a text fits a pattern in which `*` stands for anything.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
+    if !pattern.contains('*') {
+        return rest.is_empty();
+    }
+    let mut rest = rest;
+    let middle: Vec<&str> = parts.collect();
+    let (last, middle) = middle.split_last().map_or(("", &[][..]), |(last, middle)| (*last, middle));
+    for part in middle {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wildcard;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        let cases = [
+            ("MS0101", "MS0101", true),
+            ("MS0101", "MS01012", false),
+            ("MS01*", "MS0107", true),
+            ("* shop/*", "VirtualService shop/cart", true),
+            ("*cart", "VirtualService shop/cart", true),
+            ("a*b*c", "aXXbYYc", true),
+            ("a*b*c", "aXXcYYb", false),
+            ("ab*ab", "ab", false),
+        ];
+        for (pattern, text, fits) in cases {
+            assert_eq!(wildcard(pattern, text), fits, "{pattern} {text}");
+        }
+    }
+}

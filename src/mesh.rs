@@ -1,0 +1,15 @@
+//! Reads what is declared for the mesh into one immutable snapshot: Istio, Linkerd, Gateway API and Kubernetes objects.
+//!
+//! In: YAML and JSON from files, folders and clusters. Out: a [`Snapshot`] of [`Resource`]s that know their file, line and
+//! fields, and what could not be read ([`Unread`]). Invariant: one bad document loses no other; nothing of a `Secret` is
+//! kept but its name and the names of its keys. Knows nothing of traffic, PostgreSQL or HTTP.
+
+mod files;
+mod kind;
+mod resource;
+mod snapshot;
+
+pub use files::{Input, read_paths};
+pub use kind::{KINDS, Kind, Scope};
+pub use resource::{Place, Resource, ResourceId};
+pub use snapshot::{Snapshot, Unread};
