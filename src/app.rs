@@ -7,6 +7,7 @@ mod housekeeping;
 mod http;
 mod memory;
 mod metrics;
+mod raw_url;
 mod reload;
 mod send_on;
 mod silences;
@@ -353,7 +354,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     };
     let router =
         api::router(api_state).merge(web::router(web_state.clone())).fallback_service(web::not_found(web_state));
-    let router = http::around(router);
+    let router = api::before(http::around(router));
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
