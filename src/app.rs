@@ -7,6 +7,7 @@ mod housekeeping;
 mod http;
 mod memory;
 mod metrics;
+mod places;
 mod raw_url;
 mod reload;
 mod send_on;
@@ -243,7 +244,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (rules_status, rule_counters) = (manager.status(), manager.counters());
 
     // out
-    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts);
+    // Nothing of this process is in the journal before its parts run.
+    let journal_end = ground.store.journal_end().await.context("read the journal's end")?;
+    let keeper = places::keeper(&ground.store, journal_end);
+    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts, keeper);
     let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
     let silences = notify::Silences::default();
