@@ -47,6 +47,8 @@ pub struct LastReload {
     pub success: bool,
     /// When the configuration in force was read.
     pub at: Timestamp,
+    /// When it was last refused, if that is how the last reading went.
+    pub refused_at: Option<Timestamp>,
 }
 
 /// Read handles that the handlers share. Cheap to clone.
@@ -102,7 +104,8 @@ pub struct State {
 
 /// The routes of all APIs. Each answers with its own headers; compression is the caller's layer.
 pub fn router(state: State) -> Router {
-    let prometheus = prometheus().layer(from_fn(browser::method_not_allowed)).layer(from_fn(browser::cors));
+    let prometheus = prometheus().layer(from_fn(browser::cors)).layer(from_fn(browser::method_not_allowed));
+    let refused_quit = post(status::quit).put(status::quit);
     let reload = post(status::reload).put(status::reload).layer(from_fn(browser::same_origin));
     let otlp_metrics = otlp::metrics_route(&state.otlp, state.push.clone()).layer(from_fn(browser::same_origin));
     Router::new()
@@ -111,17 +114,31 @@ pub fn router(state: State) -> Router {
         .route("/-/healthy", get(status::healthy))
         .route("/-/ready", get(status::ready))
         .route("/-/reload", reload)
+        .route("/-/quit", refused_quit)
+        .route("/-/", any(error::not_found))
+        .route("/-/{*unknown}", any(error::not_found))
+        .route("/version", get(status::version))
+        .route("/federate", get(federate::federate))
         .route("/api/v1/otlp/v1/metrics", otlp_metrics)
         .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
         .merge(alertmanager::router())
         .merge(prometheus)
+        .route("/api", any(error::not_found))
+        .route("/api/{*unknown}", any(error::not_found))
+        .route("/api/v1", any(error::not_found))
+        .route("/api/v1/", any(error::not_found))
+        .route("/api/v1/{*unknown}", any(error::not_found).options(browser::preflight))
         .with_state(state)
+}
+
+/// What stands before all routes, those of pages too, and must see answers as the router finished them.
+pub fn before(router: Router) -> Router {
+    Router::new().fallback_service(router).layer(from_fn(browser::allowed_methods)).layer(from_fn(browser::clean_path))
 }
 
 fn prometheus() -> Router<State> {
     Router::new()
-        .route("/federate", get(federate::federate))
         .route("/api/v1/query", get(query::instant).post(query::instant))
         .route("/api/v1/query_range", get(query::range).post(query::range))
         .route("/api/v1/query_exemplars", get(query::exemplars).post(query::exemplars))
@@ -144,10 +161,8 @@ fn prometheus() -> Router<State> {
         .route("/api/v1/status/tsdb", get(status::head))
         .route("/api/v1/status/walreplay", get(status::replay))
         .route("/api/v1/notifications", get(status::notifications))
+        .route("/api/v1/notifications/live", get(status::live_notifications))
         .route("/api/v1/admin/tsdb/delete_series", post(status::admin).put(status::admin))
         .route("/api/v1/admin/tsdb/clean_tombstones", post(status::admin).put(status::admin))
         .route("/api/v1/admin/tsdb/snapshot", post(status::admin).put(status::admin))
-        .route("/api/v1", any(error::not_found))
-        .route("/api/v1/", any(error::not_found))
-        .route("/api/v1/{*unknown}", any(error::not_found))
 }

@@ -7,6 +7,8 @@ mod housekeeping;
 mod http;
 mod memory;
 mod metrics;
+mod places;
+mod raw_url;
 mod reload;
 mod send_on;
 mod silences;
@@ -242,7 +244,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let (rules_status, rule_counters) = (manager.status(), manager.counters());
 
     // out
-    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts);
+    // Nothing of this process is in the journal before its parts run.
+    let journal_end = ground.store.journal_end().await.context("read the journal's end")?;
+    let keeper = places::keeper(&ground.store, journal_end);
+    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts, keeper);
     let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
     let silences = notify::Silences::default();
@@ -353,7 +358,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     };
     let router =
         api::router(api_state).merge(web::router(web_state.clone())).fallback_service(web::not_found(web_state));
-    let router = http::around(router);
+    let router = api::before(http::around(router));
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));

@@ -8,6 +8,7 @@ mod config;
 mod exemplars;
 mod message;
 mod remote;
+mod resume;
 mod round;
 mod send;
 mod series;
@@ -27,6 +28,7 @@ use crate::scrape;
 use crate::series::Head;
 
 pub use config::{MetadataConfig, Protocol, QueueConfig, RemoteWriteConfig, check, warnings};
+pub use resume::{Answer, Entry, Keeper, Standing, Stopped};
 pub use status::{Counters, Status};
 
 /// Where samples go, and the labels they get on the way.
@@ -45,6 +47,7 @@ struct Sources {
     scrape: scrape::Status,
     clock: Clock,
     status: Status,
+    keeper: Option<Keeper>,
 }
 
 /// Runs one sender for each remote.
@@ -65,9 +68,15 @@ struct Running {
 }
 
 impl Forwarder {
-    /// Sends what is accepted from now on as `settings` says. Nothing is sent before [`Self::run`].
-    pub fn new(mut settings: watch::Receiver<Arc<Settings>>, head: Head, scrape: scrape::Status, clock: Clock) -> Self {
-        let sources = Sources { head, scrape, clock, status: Status::default() };
+    /// Sends what is accepted from now on as `settings` says, and before it what a `keeper` says was not sent before this
+    /// process began. Nothing is sent before [`Self::run`].
+    pub fn new(
+        mut settings: watch::Receiver<Arc<Settings>>,
+        (head, scrape): (Head, scrape::Status),
+        clock: Clock,
+        keeper: Option<Keeper>,
+    ) -> Self {
+        let sources = Sources { head, scrape, clock, status: Status::default(), keeper };
         // Seen here: a reload between now and the first poll of `run` must still be applied.
         let now = settings.borrow_and_update().clone();
         let waiting =
@@ -84,7 +93,7 @@ impl Forwarder {
     /// Runs until `shutdown` fires; then each remote has some seconds to send what waits.
     pub async fn run(mut self, shutdown: CancellationToken) {
         for remote in std::mem::take(&mut self.waiting) {
-            self.start(remote);
+            self.start(remote.resuming());
         }
         let mut reloads = true;
         loop {

@@ -18,10 +18,19 @@ const CORS: [(HeaderName, HeaderValue); 3] = [
 /// password stays closed to them. Answers `OPTIONS`.
 pub(super) async fn cors(request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = match request.method() {
+    let response = match request.method() {
         &Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
         _ => next.run(request).await,
     };
+    open_to(origin, response)
+}
+
+/// `OPTIONS` below `/api/v1` where there is nothing: answered like any other.
+pub(super) async fn preflight(headers: HeaderMap) -> Response {
+    open_to(headers.get(header::ORIGIN).cloned(), StatusCode::NO_CONTENT.into_response())
+}
+
+fn open_to(origin: Option<HeaderValue>, mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = origin {
@@ -31,18 +40,94 @@ pub(super) async fn cors(request: Request, next: Next) -> Response {
     response
 }
 
-/// Says what Prometheus says to a method that a path does not know.
+/// Says what Prometheus says to a method that a path does not know; `OPTIONS` is told the methods.
 pub(super) async fn method_not_allowed(request: Request, next: Next) -> Response {
+    let asks_methods = request.method() == Method::OPTIONS;
     let mut response = next.run(request).await;
     if response.status() != StatusCode::METHOD_NOT_ALLOWED {
         return response;
     }
+    if asks_methods {
+        return StatusCode::OK.into_response();
+    }
     let headers = response.headers_mut();
+    headers.remove(header::VARY);
+    CORS.iter().for_each(|(name, _)| _ = headers.remove(name));
+    headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from("Method Not Allowed\n");
     response
+}
+
+/// Says which methods a path knows as Go's router does. It must stand around the router, which says it last.
+pub(super) async fn allowed_methods(request: Request, next: Next) -> Response {
+    let ours = ["/api/v1/", "/-/", "/federate", "/metrics", "/version"];
+    if !ours.iter().any(|start| request.uri().path().starts_with(start)) {
+        return next.run(request).await;
+    }
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let headers = response.headers_mut();
+    let Some(allowed) = headers.remove(header::ALLOW).and_then(|value| Some(sorted_methods(value.to_str().ok()?)))
+    else {
+        return response;
+    };
+    if let (StatusCode::METHOD_NOT_ALLOWED | StatusCode::OK, Ok(allowed)) = (status, HeaderValue::try_from(allowed)) {
+        headers.insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+/// `GET,HEAD` as Go's router writes it, with `OPTIONS`, which it answers itself: `GET, HEAD, OPTIONS`.
+fn sorted_methods(methods: &str) -> String {
+    let mut methods: Vec<&str> = methods.split(',').map(str::trim).chain(["OPTIONS"]).collect();
+    methods.sort_unstable();
+    methods.dedup();
+    methods.join(", ")
+}
+
+/// Leads from a path with `//`, `/./` or `/../` to the one without, as Go's mux does: a base URL that ends with a slash is
+/// a usual slip.
+pub(super) async fn clean_path(request: Request, next: Next) -> Response {
+    match cleaned(request.uri().path()) {
+        None => next.run(request).await,
+        Some(path) => {
+            let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+            let target = path + &query;
+            // The methods that have a body are asked again with it.
+            let status = match request.method() {
+                &Method::GET | &Method::HEAD => StatusCode::MOVED_PERMANENTLY,
+                _ => StatusCode::PERMANENT_REDIRECT,
+            };
+            (status, [(header::LOCATION, target)]).into_response()
+        }
+    }
+}
+
+/// The path without empty parts and dots, when it has such.
+fn cleaned(path: &str) -> Option<String> {
+    let is_dot = |part: &str| part == "." || part == "..";
+    let mut inner = path.split('/').skip(1).peekable();
+    let mut parts: Vec<&str> = Vec::new();
+    let mut changed = false;
+    while let Some(part) = inner.next() {
+        let is_last = inner.peek().is_none();
+        match part {
+            "" if is_last => parts.push(""),
+            "" | "." => changed = true,
+            ".." => {
+                parts.pop();
+                changed = true;
+            }
+            part => parts.push(part),
+        }
+        if is_last && is_dot(part) {
+            parts.push("");
+        }
+    }
+    changed.then(|| format!("/{}", parts.join("/")))
 }
 
 /// Refuses what a page of another site asks for: with 403, before anything is done.
@@ -80,6 +165,21 @@ fn is_cross_site(headers: &HeaderMap, uri: &Uri) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_cleaned_and_never_lead_to_another_host() {
+        let check = |path: &str, expect: Option<&str>| assert_eq!(cleaned(path).as_deref(), expect, "{path}");
+        check("/", None);
+        check("/api/v1/query", None);
+        check("/api/v1/labels/", None);
+        check("//api/v1/query", Some("/api/v1/query"));
+        check("/api/./v1/../v1//query", Some("/api/v1/query"));
+        check("/../../x", Some("/x"));
+        check("//evil.example/", Some("/evil.example/"));
+        check("/a/..", Some("/"));
+        check("/a/.", Some("/a/"));
+        check("//", Some("/"));
+    }
 
     #[test]
     fn tells_other_sites_from_our_own_pages_and_from_programs() {

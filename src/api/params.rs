@@ -150,6 +150,11 @@ pub(super) fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
     if text.is_empty() {
         return Err(bad(&"unknown position: parse error: unexpected end of input"));
     }
+    if text.len() <= promql::QUERY_LIMIT_BYTES
+        && let Some(error) = promql::around_selector(text)
+    {
+        return Err(bad(&error));
+    }
     let expr = promql::parse(text).map_err(|error| match error.message.as_str() {
         "vector selector must contain at least one non-empty matcher" => {
             bad(&"match[] must contain at least one non-empty matcher")

@@ -26,7 +26,10 @@ pub(super) async fn instant(Shared(state): Shared<State>, params: Params) -> Res
     let limit = params.limit()?;
     let at = params.time("time")?.unwrap_or_else(|| state.clock.now());
     let options = options(&params)?;
-    let expr = parse(&state, &params, &options)?;
+    let expr = parse(&state, &params)?;
+    if options.timeout == Some(Duration::ZERO) {
+        return Err(ApiError::parameter("query", "context deadline exceeded"));
+    }
     let began = Instant::now();
     let answer = state.engine.instant(&*state.series, &expr, at, &options).await?;
     Ok(respond(answer, limit, &params, began).await)
@@ -50,7 +53,10 @@ pub(super) async fn range(Shared(state): Shared<State>, params: Params) -> Resul
     }
     let step = Duration::from_nanos(step_ns.unsigned_abs()).max(Duration::from_millis(1));
     let options = options(&params)?;
-    let expr = parse(&state, &params, &options)?;
+    let expr = parse(&state, &params)?;
+    if options.timeout == Some(Duration::ZERO) {
+        return Err(ApiError::Timeout("query timed out in query execution".to_owned()));
+    }
     let began = Instant::now();
     let answer = state.engine.range(&*state.series, &expr, start, end, step, &options).await?;
     Ok(respond(answer, limit, &params, began).await)
@@ -66,12 +72,8 @@ fn options(params: &Params) -> Result<QueryOptions, ApiError> {
     Ok(QueryOptions { timeout, lookback_delta, ..QueryOptions::default() })
 }
 
-fn parse(state: &State, params: &Params, options: &QueryOptions) -> Result<Expr, ApiError> {
-    let expr = state.engine.parse(params.get("query").unwrap_or_default())?;
-    match options.timeout {
-        Some(Duration::ZERO) => Err(ApiError::parameter("query", "context deadline exceeded")),
-        _ => Ok(expr),
-    }
+fn parse(state: &State, params: &Params) -> Result<Expr, ApiError> {
+    Ok(state.engine.parse(params.get("query").unwrap_or_default())?)
 }
 
 async fn respond(mut answer: Answer, limit: usize, params: &Params, began: Instant) -> Response {

@@ -56,7 +56,8 @@ pub(super) async fn label_values(Shared(state): Shared<State>, uri: Uri, params:
 /// The label's name in `/api/v1/label/<name>/values`.
 fn label_name(path: &str) -> Result<String, ApiError> {
     let escaped = path.strip_prefix("/api/v1/label/").and_then(|rest| rest.strip_suffix("/values")).unwrap_or_default();
-    let bytes = percent_decode(escaped.as_bytes(), false).unwrap_or_else(|| escaped.as_bytes().to_vec());
+    let broken = || ApiError::BadData(format!("invalid label name: broken escape in {escaped:?}"));
+    let bytes = percent_decode(escaped.as_bytes(), false).ok_or_else(broken)?;
     let invalid = |bytes: &[u8]| ApiError::BadData(format!("invalid label name: \"{}\"", bytes_escaped(bytes)));
     let name = String::from_utf8(bytes).map_err(|error| invalid(error.as_bytes()))?;
     let name = unescape_name(&name);
@@ -131,5 +132,6 @@ mod tests {
         check("a+b", Ok("a+b"));
         check("%FFx", Err(r#"invalid label name: "\xffx""#));
         check("", Err(r#"invalid label name: """#));
+        check("%zz", Err(r#"invalid label name: broken escape in "%zz""#));
     }
 }

@@ -31,15 +31,24 @@ struct BuildInfo {
     go_version: &'static str,
 }
 
+const BUILD_INFO: BuildInfo = BuildInfo {
+    version: PROMETHEUS_VERSION,
+    revision: concat!("meshscope-", env!("CARGO_PKG_VERSION")),
+    branch: "",
+    build_user: "",
+    build_date: "",
+    go_version: "",
+};
+
 pub(super) async fn build_info() -> Response {
-    success(BuildInfo {
-        version: PROMETHEUS_VERSION,
-        revision: concat!("meshscope-", env!("CARGO_PKG_VERSION")),
-        branch: "",
-        build_user: "",
-        build_date: "",
-        go_version: "",
-    })
+    success(BUILD_INFO)
+}
+
+/// The same as plain JSON, under the type that Prometheus gives it.
+pub(super) async fn version() -> Result<Response, ApiError> {
+    let mut body = serde_json::to_string(&BUILD_INFO).map_err(|error| ApiError::Internal(error.to_string()))?;
+    body.push('\n');
+    Ok(body.into_response())
 }
 
 /// What a Go program says of itself. What only Go has is zero or empty here.
@@ -68,11 +77,11 @@ struct RuntimeInfo {
 
 pub(super) async fn runtime_info(Shared(state): Shared<State>) -> Response {
     let reload = (state.last_reload)();
-    let hostname = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
+    let hostname = hostname().await;
     success(RuntimeInfo {
         start_time: go_time(Some(state.started_at)),
         working_directory: std::env::current_dir().unwrap_or_default().display().to_string(),
-        hostname: hostname.trim().to_owned(),
+        hostname,
         server_time: go_time(Some(state.clock.now())),
         reload_config_success: reload.success,
         last_config_time: go_time(Some(reload.at)),
@@ -84,6 +93,12 @@ pub(super) async fn runtime_info(Shared(state): Shared<State>) -> Response {
         go_debug: "",
         storage_retention: state.retention,
     })
+}
+
+/// The machine's name; empty where it cannot be told.
+pub(super) async fn hostname() -> String {
+    let name = tokio::fs::read_to_string("/proc/sys/kernel/hostname").await.unwrap_or_default();
+    name.trim().to_owned()
 }
 
 pub(super) async fn configuration(Shared(state): Shared<State>) -> Response {
@@ -185,9 +200,30 @@ pub(super) async fn replay() -> Response {
     success(Replay { min: 0, max: 0, current: 0 })
 }
 
-/// Notices for the pages of Prometheus' own interface, of which there are none.
-pub(super) async fn notifications() -> Response {
-    success([(); 0])
+/// A notice for people who look at a page: Prometheus' own interface shows them above its pages.
+#[derive(Serialize)]
+struct Notification {
+    text: &'static str,
+    date: String,
+    active: bool,
+}
+
+/// Whether the last reload was refused: the other states of Prometheus' list are ones in which nothing is answered here.
+pub(super) async fn notifications(Shared(state): Shared<State>) -> Response {
+    let refused_at = (state.last_reload)().refused_at;
+    let notice = |at| Notification { text: "Configuration reload has failed.", date: go_time(Some(at)), active: true };
+    success(refused_at.map(notice).into_iter().collect::<Vec<_>>())
+}
+
+/// The same as a stream of events, of which there is none here: 204, with which Prometheus turns away those that are too
+/// many, tells an `EventSource` not to come back.
+pub(super) async fn live_notifications() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// `/-/quit`: only whoever runs the process ends it.
+pub(super) async fn quit() -> Response {
+    (StatusCode::FORBIDDEN, "meshscope is not stopped over HTTP: send the process SIGTERM.\n").into_response()
 }
 
 /// What deletes or copies samples is turned off, as in Prometheus unless it is started with `--web.enable-admin-api`.

@@ -50,6 +50,7 @@ struct Dropped {
 
 /// Active and dropped targets, of one pool or of all.
 pub(super) async fn targets(Shared(state): Shared<State>, params: Params) -> Response {
+    let hostname = super::status::hostname().await;
     let wanted = params.get("state").map(str::to_ascii_lowercase);
     let is_wanted = |kind: &str| wanted.as_deref().is_none_or(|wanted| wanted == "any" || wanted == kind);
     let pool = params.get("scrapePool");
@@ -58,7 +59,8 @@ pub(super) async fn targets(Shared(state): Shared<State>, params: Params) -> Res
     let discovered = state.scrape.discovered();
     let mut targets = Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
     if is_wanted("active") {
-        targets.active_targets = statuses.iter().filter(|s| of_pool(&s.target.job.name)).map(active).collect();
+        targets.active_targets =
+            statuses.iter().filter(|s| of_pool(&s.target.job.name)).map(|status| active(status, &hostname)).collect();
     }
     if is_wanted("dropped") {
         let mut counts: BTreeMap<String, usize> = pools(&state).into_iter().map(|pool| (pool, 0)).collect();
@@ -83,30 +85,54 @@ struct Pools {
     scrape_pools: BTreeSet<String>,
 }
 
-/// Names of the scrape jobs that have found targets.
+/// Names of the scrape jobs, those that have found no target included.
 pub(super) async fn scrape_pools(Shared(state): Shared<State>) -> Response {
     success(Pools { scrape_pools: pools(&state) })
 }
 
 fn pools(state: &State) -> BTreeSet<String> {
     let discovered = state.scrape.discovered();
-    let active = discovered.active.iter().map(|target| target.job.name.clone());
-    active.chain(discovered.dropped.iter().map(|dropped| dropped.job.clone())).collect()
+    discovered.jobs.iter().cloned().collect()
 }
 
-fn active(status: &TargetStatus) -> Active {
+/// The URL under which others reach a target: one on this machine by the machine's name, as in Prometheus.
+fn global_url(url: &str, hostname: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://").filter(|_| !hostname.is_empty()) else { return url.to_owned() };
+    let local = ["127.0.0.1", "localhost", "[::1]"].into_iter();
+    let found =
+        local.filter_map(|host| rest.strip_prefix(host)).find(|rest| rest.starts_with([':', '/']) || rest.is_empty());
+    found.map_or_else(|| url.to_owned(), |rest| format!("{scheme}://{hostname}{rest}"))
+}
+
+fn active(status: &TargetStatus, hostname: &str) -> Active {
     let target = &status.target;
     Active {
         discovered_labels: target.discovered_labels.clone(),
         labels: target.labels.clone(),
         scrape_pool: target.job.name.clone(),
         scrape_url: target.url.clone(),
-        global_url: target.url.clone(),
+        global_url: global_url(&target.url, hostname),
         last_error: status.last_error.clone().unwrap_or_default(),
         last_scrape: go_time(status.last_scrape),
         last_scrape_duration: status.last_duration.as_secs_f64(),
         health: status.health.as_str(),
         scrape_interval: PromDuration::from(target.interval).to_string(),
         scrape_timeout: PromDuration::from(target.timeout).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_on_this_machine_are_shown_by_its_name() {
+        let check = |url: &str, expect: &str| assert_eq!(global_url(url, "vm"), expect);
+        check("http://127.0.0.1:9090/metrics", "http://vm:9090/metrics");
+        check("https://localhost/metrics", "https://vm/metrics");
+        check("http://[::1]:1/", "http://vm:1/");
+        check("http://localhost.example:1/", "http://localhost.example:1/");
+        check("http://10.0.0.1:1/", "http://10.0.0.1:1/");
+        assert_eq!(global_url("http://localhost/", ""), "http://localhost/");
     }
 }

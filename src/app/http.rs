@@ -13,6 +13,8 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 use tracing::field::Empty;
 
+use super::raw_url::LenientListener;
+
 /// The layers that hold for pages and APIs alike.
 pub(super) fn around(router: Router) -> Router {
     let spans = TraceLayer::new_for_http()
@@ -45,7 +47,7 @@ fn span(request: &Request) -> Span {
 
 /// Serves until told to stop, then finishes the requests under way.
 pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+    axum::serve(LenientListener(listener), router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 
 /// Runs a server; after `stop` its clients get `grace` to finish, then they are cut off.

@@ -66,7 +66,8 @@ impl Reloader {
         let alertmanager = Arc::new(ArcSwap::from_pointee(config.alertmanager.clone()));
         let external_labels = Arc::new(ArcSwap::from_pointee(config.external_labels.clone()));
         let restart_only = config.restart_only();
-        let last = Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now() }));
+        let last =
+            Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now(), refused_at: None }));
         let external_url = url.to_owned();
         let sinks = None;
         (Self { file, external_url, shown, alertmanager, external_labels, last, requests, restart_only, sinks }, ask)
@@ -128,8 +129,9 @@ impl Reloader {
             };
             let outcome = self.reload().await;
             // As in Prometheus, a reload that is refused leaves the time of the last good one.
-            let at = if outcome.is_ok() { Clock::system().now() } else { self.last.load().at };
-            self.last.store(Arc::new(LastReload { success: outcome.is_ok(), at }));
+            let (success, now) = (outcome.is_ok(), Clock::system().now());
+            let at = if success { now } else { self.last.load().at };
+            self.last.store(Arc::new(LastReload { success, at, refused_at: (!success).then_some(now) }));
             match &outcome {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
                 Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),

@@ -32,6 +32,7 @@ impl SendOn {
         ground: &Ground,
         scrape: scrape::Status,
         alerts: mpsc::Receiver<Vec<Alert>>,
+        keeper: forward::Keeper,
     ) -> Self {
         let (jobs, jobs_out) = watch::channel(config.alertmanager_jobs.clone());
         let (sending, sending_out) = watch::channel(Arc::clone(&config.alert_sending));
@@ -40,7 +41,7 @@ impl SendOn {
         Self {
             discovery,
             sender: AlertmanagerSender::new(alerts, sending_out, targets),
-            forwarder: forward::Forwarder::new(remotes_out, ground.head.clone(), scrape, ground.clock),
+            forwarder: forward::Forwarder::new(remotes_out, (ground.head.clone(), scrape), ground.clock, Some(keeper)),
             inlets: Inlets { jobs, sending, remotes },
         }
     }

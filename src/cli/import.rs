@@ -1,45 +1,59 @@
 //! `meshscope import`: history from OpenMetrics files into a running server.
 //!
-//! Each file is read whole and checked before any of it is sent, so that a mistake in its last line stores nothing. The
-//! samples go through the server's remote write receiver ([`send`] is the one seam): what the server takes is decided in
-//! one place, `storage.out_of_order_window`. The same file once more changes nothing, so an import that broke off is
-//! simply started again.
+//! Each file is read twice, a window of lines at a time: first it is checked, so that a mistake in its last line stores
+//! nothing; then it is sent. Standard input is read once, and a mistake in it says what is stored already. The samples go
+//! through the server's remote write receiver: what the server takes is decided in one place,
+//! `storage.out_of_order_window`. The same file once more changes nothing; an import that broke off says at which line it
+//! goes on. Invariant: memory is bounded by windows and requests, not by files.
 
+mod bar;
 mod body;
+mod send;
+mod source;
 
-use std::io::{IsTerminal, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use body::Body;
+use tokio::sync::mpsc;
 
+use self::bar::Bar;
+use self::body::Body;
+use self::send::{Receiver, Sent};
+use self::source::{Source, Stop, is_stdin};
 use super::Output;
 use crate::http_client;
-use crate::model::Timestamp;
-use crate::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels};
+use crate::model::{METRIC_NAME, Timestamp, stale_marker};
+use crate::scrape::exposition::{Entry, MetricKind, ParseError, Parser, Sample, parse_labels};
 
 /// Samples of one request.
 const BATCH: usize = 10_000;
-/// How often a request that the server could not take for now is sent.
-const TRIES: u32 = 6;
+/// Requests that are made while others are under way.
+const AHEAD: usize = 3;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// OpenMetrics files whose samples have timestamps, ending with `# EOF`.
+    /// OpenMetrics files whose samples have timestamps, ending with `# EOF`: plain, gzip or zstd. `-` is standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The server. It must accept past samples: `storage.out_of_order_window`.
     #[arg(long, default_value = "http://127.0.0.1:7070", env = "MESHSCOPE_URL")]
     url: String,
+    /// Send only what stands at that line of the first file and after it: where an import broke off.
+    #[arg(long, value_name = "LINE", default_value_t = 1)]
+    from_line: usize,
+    /// Store each `NaN` as the mark that a series ended. OpenMetrics has no such mark, and Prometheus writes it as `NaN`
+    /// when it dumps a database.
+    #[arg(long)]
+    nan_is_stale: bool,
     /// How to print the result.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
 }
 
 /// What a file holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Survey {
     samples: usize,
     first: Option<Timestamp>,
@@ -50,23 +64,37 @@ struct Survey {
 #[derive(Debug, Default)]
 struct Report {
     survey: Survey,
-    stored: usize,
-    /// What the server said of what it did not store.
-    problems: Vec<String>,
+    sent: Sent,
+    took: Duration,
+}
+
+/// One request, ready to be sent.
+struct Piece {
+    packed: Vec<u8>,
+    survey: Survey,
+    /// The line after its last one.
+    next_line: usize,
+}
+
+/// What is done with a file on the way.
+#[derive(Clone, Copy)]
+struct Reading {
+    from_line: usize,
+    nan_is_stale: bool,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let url = format!("{}/api/v1/write", arguments.url.trim_end_matches('/'));
-    let client = http_client::build(&http_client::Config::default())?;
+    let receiver = Receiver::new(http_client::build(&http_client::Config::default())?, &arguments.url);
     let mut good = true;
     let mut reports = Vec::new();
+    let mut reading = Reading { from_line: arguments.from_line, nan_is_stale: arguments.nan_is_stale };
     for file in &arguments.files {
-        let page = std::fs::read(file).with_context(|| format!("read {}", file.display()))?;
-        let survey =
-            survey(&page).map_err(|error| anyhow::anyhow!("{}: {error}; nothing of it was sent", file.display()))?;
-        let mut report = Report { survey, ..Report::default() };
-        import(&client, &url, (file, &page), &mut report).await?;
-        good &= report.stored == report.survey.samples;
+        if !is_stdin(file) {
+            check(file).await?;
+        }
+        let report = import(&receiver, file, reading).await?;
+        reading.from_line = 1;
+        good &= report.sent.stored == report.survey.samples;
         if arguments.output == Output::Table {
             print!("{}", table(file, &report));
         }
@@ -78,104 +106,142 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Reads all of a page and finds its first mistake.
-fn survey(page: &[u8]) -> Result<Survey, String> {
-    let (mut parser, mut survey) = (Parser::new(Format::OpenMetrics, page), Survey::default());
-    while let Some(entry) = parser.next_entry(|_| None) {
-        let Entry::Sample(sample) = entry.map_err(|error| error.to_string())? else { continue };
-        let wrong = |reason: String| parser.error_at(sample.key, reason).to_string();
-        let labels = parse_labels(sample.key, MetricKind::Unknown).map_err(wrong)?;
-        if !labels.iter().any(|(name, value)| name == crate::model::METRIC_NAME && !value.is_empty()) {
-            return Err(wrong("the series has no metric name".to_owned()));
-        }
-        if let Some(exemplar) = &sample.exemplar {
-            parse_labels(exemplar.labels, MetricKind::Unknown).map_err(wrong)?;
-        }
-        let at = sample.at.ok_or_else(|| wrong("the sample has no timestamp".to_owned()))?;
-        survey.samples += 1;
-        survey.first = Some(survey.first.map_or(at, |first| first.min(at)));
-        survey.last = Some(survey.last.map_or(at, |last| last.max(at)));
-    }
-    Ok(survey)
-}
-
-/// Sends a checked page in pieces.
-async fn import(
-    client: &reqwest::Client,
-    url: &str,
-    (file, page): (&Path, &[u8]),
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let mut parser = Parser::new(Format::OpenMetrics, page);
-    let (mut body, mut bar) = (Body::default(), Bar::new(file, page.len()));
-    while let Some(Ok(entry)) = parser.next_entry(|_| None) {
-        match entry {
-            Entry::Sample(sample) => {
-                body.sample(&sample);
-                if body.samples() >= BATCH {
-                    let done = sample.key.as_ptr().addr() - page.as_ptr().addr();
-                    send(client, url, body.take(), report).await?;
-                    bar.show(done);
-                }
+/// Reads a file to its end and finds its first mistake.
+async fn check(file: &Path) -> anyhow::Result<()> {
+    let path = file.to_owned();
+    let checking = move || -> Result<(), Stop> {
+        let mut source = Source::open(&path)?;
+        let mut bar = Bar::new("check", &path, &source.read_bytes, source.size_bytes);
+        let mut samples = 0;
+        source.read(|entry, parser| {
+            let Entry::Sample(sample) = entry else { return Ok(()) };
+            checked(&sample, parser).map_err(Stop::Mistake)?;
+            samples += 1;
+            if samples % BATCH == 0 {
+                bar.show(samples);
             }
-            Entry::Kind { name, kind } => body.kind(name, kind),
-            Entry::Help { name, text } => body.help(name, text),
-            Entry::Unit { name, unit } => body.unit(name, unit),
-        }
-    }
-    if body.samples() > 0 {
-        send(client, url, body.take(), report).await?;
-    }
-    bar.end();
-    Ok(())
+            Ok(())
+        })?;
+        bar.end(samples);
+        Ok(())
+    };
+    let checked = tokio::task::spawn_blocking(checking).await.context("checking a file crashed")?;
+    checked.map_err(|stop| anyhow::anyhow!("{}: {stop}; nothing of it was sent", file.display()))
 }
 
-/// Sends one request until the server has it or refuses it for good.
-async fn send(client: &reqwest::Client, url: &str, body: Vec<u8>, report: &mut Report) -> anyhow::Result<()> {
-    let packed = snap::raw::Encoder::new().compress_vec(&body).context("compress samples")?;
-    let mut pause = Duration::from_millis(500);
-    for attempt in 1.. {
-        let request = client
-            .post(url)
-            .header("content-type", "application/x-protobuf;proto=io.prometheus.write.v2.Request")
-            .header("content-encoding", "snappy")
-            .header("x-prometheus-remote-write-version", "2.0.0")
-            .body(packed.clone());
-        let failure = match request.send().await {
-            Err(error) => anyhow::Error::from(error).context(format!("send samples to {url}")),
-            Ok(answer) => {
-                let status = answer.status();
-                let written = answer.headers().get("x-prometheus-remote-write-samples-written");
-                let written = written.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-                let text = answer.text().await.unwrap_or_default();
-                match written {
-                    Some(written) if status.is_success() || status.is_client_error() => {
-                        report.stored += written;
-                        let room = 10_usize.saturating_sub(report.problems.len());
-                        report.problems.extend(text.lines().take(room).map(str::to_owned));
-                        return Ok(());
+/// The time of a sample that can be sent.
+fn checked(sample: &Sample<'_>, parser: &Parser<'_>) -> Result<Timestamp, ParseError> {
+    let wrong = |reason: String| parser.error_at(sample.key, reason);
+    let labels = parse_labels(sample.key, MetricKind::Unknown).map_err(wrong)?;
+    if !labels.iter().any(|(name, value)| name == METRIC_NAME && !value.is_empty()) {
+        return Err(wrong("the series has no metric name".to_owned()));
+    }
+    if let Some(exemplar) = &sample.exemplar {
+        parse_labels(exemplar.labels, MetricKind::Unknown).map_err(wrong)?;
+    }
+    sample.at.ok_or_else(|| wrong("the sample has no timestamp".to_owned()))
+}
+
+/// Sends a file in pieces, made on a thread while others are under way.
+async fn import(receiver: &Receiver, file: &Path, reading: Reading) -> anyhow::Result<Report> {
+    let began = Instant::now();
+    let (mut report, mut next_line) = (Report::default(), reading.from_line);
+    let mut source = Source::open(file).with_context(|| format!("read {}", file.display()))?;
+    let mut bar = Bar::new("import", file, &source.read_bytes, source.size_bytes);
+    let (give, mut pieces) = mpsc::channel(AHEAD);
+    let making = tokio::task::spawn_blocking(move || make_pieces(&mut source, reading, &give));
+    while let Some(Piece { packed, survey, next_line: after }) = pieces.recv().await {
+        let sent = receiver.send(packed, &mut report.sent).await;
+        sent.with_context(|| goes_on(file, next_line))?;
+        next_line = after;
+        report.survey.add(&survey);
+        bar.show(report.survey.samples);
+    }
+    bar.end(report.survey.samples);
+    let made = making.await.context("reading a file crashed")?;
+    made.map_err(|stop| anyhow::anyhow!("{}: {stop}; {}", file.display(), goes_on(file, next_line)))?;
+    report.took = began.elapsed();
+    Ok(report)
+}
+
+/// What is stored of an import that broke off, and how it goes on.
+fn goes_on(file: &Path, line: usize) -> String {
+    let before = if line > 1 { "what stands before is sent" } else { "nothing of it was sent" };
+    format!("{} broke off at line {line}, {before}: go on with --from-line {line}", file.display())
+}
+
+fn make_pieces(source: &mut Source, reading: Reading, give: &mpsc::Sender<Piece>) -> Result<(), Stop> {
+    let (mut body, mut survey) = (Body::default(), Survey::default());
+    let (mut next_line, mut skips) = (1, reading.from_line > 1);
+    let hand_over = |body: &mut Body, survey: &mut Survey, next_line: usize| {
+        let packed = snap::raw::Encoder::new().compress_vec(&body.take()).map_err(std::io::Error::other)?;
+        let piece = Piece { packed, survey: std::mem::take(survey), next_line };
+        give.blocking_send(piece).map_err(|_| Stop::Enough)
+    };
+    source
+        .read(|entry, parser| {
+            match entry {
+                Entry::Sample(sample) => {
+                    if skips {
+                        skips = parser.line() < reading.from_line;
+                        if skips {
+                            return Ok(());
+                        }
                     }
-                    _ if status.is_server_error() => anyhow::anyhow!("{url} answered {status}: {}", text.trim()),
-                    _ => anyhow::bail!("{url} answered {status}: {}: is it a meshscope server?", text.trim()),
+                    let at = checked(&sample, parser).map_err(Stop::Mistake)?;
+                    let stale = reading.nan_is_stale && sample.value.is_nan();
+                    body.sample(&sample, if stale { stale_marker() } else { sample.value });
+                    survey.count(at);
+                    if body.samples() >= BATCH {
+                        next_line = parser.line() + 1;
+                        hand_over(&mut body, &mut survey, next_line)?;
+                    }
                 }
+                Entry::Kind { name, kind } => body.kind(name, kind),
+                Entry::Help { name, text } => body.help(name, text),
+                Entry::Unit { name, unit } => body.unit(name, unit),
             }
-        };
-        if attempt >= TRIES {
-            return Err(failure);
-        }
-        tokio::time::sleep(pause).await;
-        pause *= 2;
+            Ok(())
+        })
+        // What stands before a mistake is good.
+        .or_else(|stop| match (&stop, body.samples()) {
+            (Stop::Mistake(error), 1..) => {
+                hand_over(&mut body, &mut survey, error.line)?;
+                Err(stop)
+            }
+            _ => Err(stop),
+        })?;
+    match body.samples() {
+        0 => Ok(()),
+        _ => hand_over(&mut body, &mut survey, next_line),
     }
-    Ok(())
+}
+
+impl Survey {
+    fn count(&mut self, at: Timestamp) {
+        self.add(&Survey { samples: 1, first: Some(at), last: Some(at) });
+    }
+
+    fn add(&mut self, other: &Survey) {
+        self.samples += other.samples;
+        self.first = self.first.into_iter().chain(other.first).min();
+        self.last = self.last.max(other.last);
+    }
+}
+
+impl Report {
+    fn samples_per_second(&self) -> f64 {
+        (self.survey.samples as f64 / self.took.as_secs_f64().max(0.001)).round()
+    }
 }
 
 fn table(file: &Path, report: &Report) -> String {
-    let Report { survey, stored, problems } = report;
+    let Report { survey, sent: Sent { stored, problems }, took } = report;
     let mut text = format!("{}: {stored} of {} samples stored", file.display(), survey.samples);
     if let (Some(first), Some(last)) = (survey.first, survey.last) {
         text.push_str(&format!(", from {first} to {last}"));
     }
-    text.push('\n');
+    text.push_str(&format!(", in {:.1} s ({} samples/s)\n", took.as_secs_f64(), report.samples_per_second()));
     for problem in problems {
         text.push_str(&format!("  {problem}\n"));
     }
@@ -186,7 +252,7 @@ fn table(file: &Path, report: &Report) -> String {
 }
 
 fn json(file: &Path, report: &Report) -> serde_json::Value {
-    let Report { survey, stored, problems } = report;
+    let Report { survey, sent: Sent { stored, problems }, took } = report;
     let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
     serde_json::json!({
         "file": file.display().to_string(),
@@ -194,63 +260,11 @@ fn json(file: &Path, report: &Report) -> serde_json::Value {
         "stored": stored,
         "from": time(survey.first),
         "to": time(survey.last),
+        "seconds": took.as_secs_f64(),
+        "samples_per_second": report.samples_per_second(),
         "problems": problems,
     })
 }
 
-/// A progress bar, on a terminal only.
-struct Bar {
-    name: String,
-    total: usize,
-    shown: bool,
-}
-
-impl Bar {
-    fn new(file: &Path, total: usize) -> Self {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, total: total.max(1), shown: std::io::stderr().is_terminal() }
-    }
-
-    fn show(&mut self, done: usize) {
-        if self.shown {
-            const WIDTH: usize = 40;
-            let filled = (done * WIDTH / self.total).min(WIDTH);
-            let percent = (done * 100 / self.total).min(100);
-            eprint!("\r{} [{}{}] {percent}%", self.name, "#".repeat(filled), " ".repeat(WIDTH - filled));
-            let _ = std::io::stderr().flush();
-        }
-    }
-
-    fn end(&mut self) {
-        if self.shown {
-            self.show(self.total);
-            eprintln!();
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mistake_is_named_with_its_line() {
-        let check = |page: &str, expect: &str| {
-            let error = survey(page.as_bytes()).expect_err(page);
-            assert!(error.contains(expect), "{page}: {error}");
-        };
-        check("a 1 1600000000\nb 2\n# EOF\n", "line 2: the sample has no timestamp: `b 2`");
-        check("a 1 1600000000\nb x 1600000000\n# EOF\n", "line 2: invalid value `x`");
-        check("a 1 1600000000\n", "data does not end with # EOF");
-        check("a{x=\"1\",x=\"2\"} 1 1600000000\n# EOF\n", "line 1: label name `x` is not unique");
-        check("{x=\"1\"} 1 1600000000\n# EOF\n", "line 1: the series has no metric name");
-    }
-
-    #[test]
-    fn a_good_file_is_surveyed_without_being_sent() {
-        let survey = survey(b"# TYPE a counter\na_total 1 1600000000\na_total 2 1600000060.5\n# EOF\n").expect("good");
-        assert_eq!(survey.samples, 2);
-        assert_eq!(survey.first.map(Timestamp::as_millis), Some(1_600_000_000_000));
-        assert_eq!(survey.last.map(Timestamp::as_millis), Some(1_600_000_060_500));
-    }
-}
+mod tests;

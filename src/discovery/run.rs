@@ -205,7 +205,7 @@ impl Discovery {
     }
 
     fn publish(&self, jobs: &Jobs) {
-        let mut targets = Targets::default();
+        let mut targets = Targets { jobs: jobs.iter().map(|job| job.name.clone()).collect(), ..Targets::default() };
         for job in jobs.iter() {
             let no_labels = Labels::empty();
             let mut lists: Vec<(&[Group], Labels)> = vec![(&job.config.static_configs, no_labels)];

@@ -97,6 +97,8 @@ pub struct Targets {
     pub dropped: Vec<Dropped>,
     /// How many were dropped, those not kept included.
     pub dropped_count: usize,
+    /// Names of the jobs that look for targets, those that found none included, in order.
+    pub jobs: Vec<String>,
     /// What could not be used.
     pub problems: Vec<Problem>,
 }

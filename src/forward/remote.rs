@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::Protocol;
 use super::exemplars::Waiting;
 use super::message::MetadataTable;
+use super::resume::Place;
 use super::round::Line;
 use super::series::{Member, Sample};
 use super::{RemoteWriteConfig, Sources};
@@ -28,12 +29,14 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 
 /// One entry of `remote_write` at work.
 pub(super) struct Remote {
-    line: Line,
+    pub(super) line: Line,
+    pub(super) place: Place,
+    resumes: bool,
     external_labels: Labels,
     feed: Feed,
     reader: JournalReader<Labels, Arc<Member>>,
     scrape: scrape::Status,
-    metadata: MetadataTable,
+    pub(super) metadata: MetadataTable,
     metadata_due: Instant,
     unpacked: Vec<Sample>,
     head: Head,
@@ -50,6 +53,8 @@ impl Remote {
         let (client, counters) = (Client::new(config.client_config()), sources.status.counters(&name));
         let told = parking_lot::Mutex::default();
         Self {
+            place: Place::new(sources.keeper.clone(), name.clone()),
+            resumes: false,
             line: Line { name, config, client, clock: sources.clock, counters, told },
             external_labels,
             feed: sources.head.feed(limit_bytes),
@@ -63,6 +68,11 @@ impl Remote {
             oldest_since: None,
             lanes,
         }
+    }
+
+    /// It first sends what the process before this one did not.
+    pub(super) fn resuming(self) -> Self {
+        Self { resumes: true, ..self }
     }
 
     pub(super) fn config(&self) -> &RemoteWriteConfig {
@@ -92,6 +102,9 @@ impl Remote {
     }
 
     async fn work(mut self, stop: CancellationToken) {
+        if self.resumes {
+            self.catch_up(&stop).await;
+        }
         let mut tick = tokio::time::interval(LOOK_INTERVAL.min(self.config().queue_config.batch_send_deadline.get()));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -103,12 +116,18 @@ impl Remote {
             self.refresh_metadata(ends).await;
             loop {
                 self.unpack();
-                if self.unpacked.is_empty() || !(ends || self.is_due()) {
+                if self.unpacked.is_empty() {
+                    self.place.note().await;
+                    break;
+                }
+                if !(ends || self.is_due()) {
                     break;
                 }
                 self.send_round().await;
+                self.place.note().await;
             }
             if ends {
+                self.place.note_last().await;
                 return;
             }
         }
@@ -120,29 +139,38 @@ impl Remote {
         while self.unpacked.len() < room
             && let Some(batch) = self.feed.take()
         {
-            let (rules, external, unpacked) =
-                (&self.line.config.write_relabel_configs, &self.external_labels, &mut self.unpacked);
-            let told = Told {
-                block: &mut |labels| external.merged(&labels),
-                member: &mut |block: &Labels, metric, bucket| Member::new(block, metric, bucket, rules).map(Arc::new),
-                row: &mut |at, row| {
-                    unpacked.extend(row.iter().map(|(series, value)| Sample {
-                        series: series.clone(),
-                        at,
-                        value: *value,
-                        exemplars: None,
-                    }));
-                },
-            };
-            if let Err(error) = self.reader.read(&batch.bytes, told) {
-                tracing::error!(remote = %self.line.name, "samples of the journal cannot be sent on: {error}");
-                self.line.counters.dropped_unreadable.fetch_add(batch.sample_count as u64, Relaxed);
-            }
+            let mut samples = self.read_batch(&batch.bytes, batch.sample_count as u64);
+            self.unpacked.append(&mut samples);
+            self.place.read(&batch.bytes);
         }
         if !self.unpacked.is_empty() {
             self.oldest_since.get_or_insert_with(Instant::now);
         }
         self.count();
+    }
+
+    /// The samples of a batch, as they are sent.
+    pub(super) fn read_batch(&mut self, bytes: &[u8], sample_count: u64) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        let (rules, external, unpacked) =
+            (&self.line.config.write_relabel_configs, &self.external_labels, &mut samples);
+        let told = Told {
+            block: &mut |labels| external.merged(&labels),
+            member: &mut |block: &Labels, metric, bucket| Member::new(block, metric, bucket, rules).map(Arc::new),
+            row: &mut |at, row| {
+                unpacked.extend(row.iter().map(|(series, value)| Sample {
+                    series: series.clone(),
+                    at,
+                    value: *value,
+                    exemplars: None,
+                }));
+            },
+        };
+        if let Err(error) = self.reader.read(bytes, told) {
+            tracing::error!(remote = %self.line.name, "samples of the journal cannot be sent on: {error}");
+            self.line.counters.dropped_unreadable.fetch_add(sample_count, Relaxed);
+        }
+        samples
     }
 
     fn is_due(&self) -> bool {
@@ -192,7 +220,7 @@ impl Remote {
         }
     }
 
-    fn count(&self) {
+    pub(super) fn count(&self) {
         let counters = &self.line.counters;
         count_feed(&self.feed, &self.line);
         counters.shards.store(self.lanes as u64, Relaxed);

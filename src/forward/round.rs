@@ -17,6 +17,17 @@ use crate::http_client::Client;
 /// How often the log tells of a receiver that does not take samples.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
+/// How often requests of one entry of the journal are parted.
+const PARTINGS_MAX: usize = 400;
+
+/// What became of one request.
+struct Decided {
+    /// How many samples were refused for good, and why.
+    refused: Option<(u64, String)>,
+    /// Whether the first try decided.
+    smooth: bool,
+}
+
 /// What the requests of one remote share.
 pub(super) struct Line {
     pub(super) name: String,
@@ -51,11 +62,43 @@ impl Line {
 
     /// Sends one request until it is taken or refused for good; whether the first try decided.
     async fn send_samples(&self, samples: &[Sample], metadata: &MetadataTable) -> bool {
+        let Decided { refused, smooth } = self.decide(samples, metadata).await;
+        if let Some((count, error)) = refused {
+            self.counters.failed_samples.fetch_add(count, Relaxed);
+            self.tell(&format!("{count} samples were refused for good: {error}"));
+        }
+        smooth
+    }
+
+    /// Sends samples of which the receiver may have some already. Prometheus refuses a 1.0 request as a whole for one
+    /// sample that it has, so one that is refused is parted, until those that it lacks are through.
+    pub(super) async fn send_again(&self, samples: &[Sample], metadata: &MetadataTable) {
+        let mut partings = match self.config.protobuf_message {
+            Protocol::V1 => PARTINGS_MAX,
+            Protocol::V2 => 0, // there each sample is judged by itself
+        };
+        let mut parts: Vec<&[Sample]> = samples.chunks(self.config.queue_config.max_samples_per_send).rev().collect();
+        while let Some(part) = parts.pop() {
+            let Some((count, _)) = self.decide(part, metadata).await.refused else { continue };
+            if part.len() > 1 && partings > 0 {
+                partings -= 1;
+                let (first, second) = part.split_at(part.len() / 2);
+                parts.extend([second, first]);
+            } else {
+                self.counters.repeated_samples.fetch_add(count, Relaxed);
+            }
+        }
+    }
+
+    /// Sends one request until the receiver has decided.
+    async fn decide(&self, samples: &[Sample], metadata: &MetadataTable) -> Decided {
         let queue = &self.config.queue_config;
         let (mut pause, mut smooth, mut young) = (queue.min_backoff.get(), true, samples.to_vec());
         loop {
             self.drop_old(&mut young);
-            let Some(newest) = young.iter().map(|sample| sample.at.as_millis()).max() else { return smooth };
+            let Some(newest) = young.iter().map(|sample| sample.at.as_millis()).max() else {
+                return Decided { refused: None, smooth };
+            };
             let message = match self.config.protobuf_message {
                 Protocol::V1 => message::samples_v1(&young),
                 Protocol::V2 => message::samples_v2(&young, metadata),
@@ -69,13 +112,9 @@ impl Line {
                     self.counters.sent_exemplars.fetch_add(exemplars as u64, Relaxed);
                     self.counters.sent_bytes.fetch_add(bytes as u64, Relaxed);
                     self.counters.newest_sent_ms.fetch_max(newest, Relaxed);
-                    return smooth;
+                    return Decided { refused: None, smooth };
                 }
-                Outcome::Refused(error) => {
-                    self.counters.failed_samples.fetch_add(count, Relaxed);
-                    self.tell(&format!("{count} samples were refused for good: {error}"));
-                    return smooth;
-                }
+                Outcome::Refused(error) => return Decided { refused: Some((count, error)), smooth },
                 Outcome::Again(error, asked) => {
                     smooth = false;
                     self.counters.retried_samples.fetch_add(count, Relaxed);
@@ -114,7 +153,7 @@ impl Line {
     }
 
     /// Logs at most once a minute: a receiver that is away is away for thousands of requests.
-    fn tell(&self, message: &str) {
+    pub(super) fn tell(&self, message: &str) {
         let mut told = self.told.lock();
         if told.is_none_or(|at| at.elapsed() >= TOLD_EVERY) {
             *told = Some(tokio::time::Instant::now());

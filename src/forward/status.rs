@@ -13,6 +13,12 @@ pub struct Counters {
     pub unpacked_samples: AtomicU64,
     /// Samples that wait in closed batches of the journal.
     pub packed_samples: AtomicU64,
+    /// Samples of the journal that a process before this one did not send, and that are still to be sent.
+    pub journal_samples: AtomicU64,
+    /// Journal entries that were trimmed before they were sent, at most.
+    pub missed_entries: AtomicU64,
+    /// Samples sent a second time after a start that the receiver refused, most of them because it has them.
+    pub repeated_samples: AtomicU64,
     /// Samples that the receiver took.
     pub sent_samples: AtomicU64,
     /// Samples that the receiver refused for good.

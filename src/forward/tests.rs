@@ -1,6 +1,9 @@
 //! Remotes against receivers over real sockets.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod messages;
+mod resume;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -12,79 +15,10 @@ use parking_lot::Mutex;
 use prost::Message;
 use tokio::io::AsyncReadExt as _;
 
+use self::messages::{RequestV1, RequestV2};
 use super::*;
 use crate::model::{METRIC_NAME, Timestamp, stale_marker};
 use crate::series;
-
-#[derive(Clone, PartialEq, Message)]
-struct LabelMessage {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SampleMessage {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SeriesMessage {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<LabelMessage>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<SampleMessage>,
-    #[prost(message, repeated, tag = "3")]
-    exemplars: Vec<ExemplarMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ExemplarMessage {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<LabelMessage>,
-    #[prost(double, tag = "2")]
-    value: f64,
-    #[prost(int64, tag = "3")]
-    at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ExemplarV2 {
-    #[prost(uint32, repeated, tag = "1")]
-    labels: Vec<u32>,
-    #[prost(double, tag = "2")]
-    value: f64,
-    #[prost(int64, tag = "3")]
-    at: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RequestV1 {
-    #[prost(message, repeated, tag = "1")]
-    series: Vec<SeriesMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SeriesV2 {
-    #[prost(uint32, repeated, tag = "1")]
-    labels: Vec<u32>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<SampleMessage>,
-    #[prost(message, repeated, tag = "4")]
-    exemplars: Vec<ExemplarV2>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct RequestV2 {
-    #[prost(string, repeated, tag = "4")]
-    symbols: Vec<String>,
-    #[prost(message, repeated, tag = "5")]
-    series: Vec<SeriesV2>,
-}
 
 type Got = Arc<Mutex<Vec<(Labels, i64, u64)>>>;
 type Noted = Arc<Mutex<Vec<(String, String, f64, i64)>>>;
@@ -209,12 +143,16 @@ struct Rig {
 
 impl Rig {
     fn start(config: RemoteWriteConfig) -> Self {
+        Self::start_with(config, None)
+    }
+
+    fn start_with(config: RemoteWriteConfig, keeper: Option<Keeper>) -> Self {
         // Another test may have installed it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (head, clock) = (Head::new(series::Config::default()), Clock::system());
         let external_labels = Labels::from_pairs([("cluster", "x"), ("job", "external")]);
         let (settings, watched) = watch::channel(Arc::new(Settings { remotes: vec![config], external_labels }));
-        let forwarder = Forwarder::new(watched, head.clone(), scrape::Status::default(), clock);
+        let forwarder = Forwarder::new(watched, (head.clone(), scrape::Status::default()), clock, keeper);
         let (status, shutdown) = (forwarder.status(), CancellationToken::new());
         let task = tokio::spawn(forwarder.run(shutdown.clone()));
         Self { head, clock, settings, status, shutdown, task }

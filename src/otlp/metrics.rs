@@ -23,7 +23,7 @@ use prost::{DecodeError, Message};
 use super::json::JsonError;
 use crate::push::{Batch, Intake, Past};
 use crate::wire::{fields, messages};
-use points::Translator;
+use points::{OF_RESOURCE, Translator};
 
 /// Most data points of one request.
 const POINTS_MAX: usize = 500_000;
@@ -134,8 +134,9 @@ pub(crate) fn take(intake: &Intake, body: &[u8], encoding: Encoding) -> Result<T
     let ((mut rejections, points_of_series), mut committed) = intake.store(fill)?;
     let mut counted = std::collections::HashSet::new();
     for (series, _, error) in &committed.refused {
-        // A histogram is one point in many series.
-        if counted.insert(points_of_series[series.index()]) {
+        // A histogram is one point in many series; `target_info` is none of the sender's.
+        let point = points_of_series[series.index()];
+        if point != OF_RESOURCE && counted.insert(point) {
             rejections.add(text_of(error), 1);
         }
     }

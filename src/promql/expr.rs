@@ -58,6 +58,24 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
     Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, nodes })))
 }
 
+/// Why a text is no series selector with nothing around it, in Prometheus' words; `None` when it is one as far as its
+/// tokens tell, or when what is wrong stands within its braces, of which [`parse`] tells.
+pub fn around_selector(text: &str) -> Option<ParseError> {
+    use super::lex::{Kind as Token, tokens};
+    let tokens = tokens(text);
+    let is_name = |kind: &Token| {
+        matches!(kind, Token::Identifier | Token::MetricIdentifier | Token::Aggregator(_) | Token::Keyword(_))
+    };
+    let mut at = usize::from(is_name(&tokens[0].kind));
+    if tokens[at].kind == Token::LeftBrace {
+        at = tokens.iter().position(|token| token.kind == Token::RightBrace)? + 1;
+    } else if at == 0 && matches!(tokens[0].kind, Token::End | Token::Error(_)) {
+        return None;
+    }
+    let next = tokens.get(at).filter(|token| !matches!(token.kind, Token::End | Token::Error(_)))?;
+    Some(ParseError::new(text, next.start, format!("unexpected {}", next.describe(text))))
+}
+
 impl Expr {
     /// What it yields.
     pub fn kind(&self) -> ValueKind {

@@ -20,7 +20,9 @@ import urllib.error
 import urllib.request
 
 # Outside the kernel's range of ephemeral ports, so that no outgoing connection takes one between the look and the use.
-PORTS = itertools.cycle([*range(7200, 7300), *range(4500, 4600)])
+# E2E_PORTS=FROM-TO names others, for runs side by side.
+RANGES = [range(*map(int, part.split("-"))) for part in os.environ.get("E2E_PORTS", "7200-7300,4500-4600").split(",")]
+PORTS = itertools.cycle([port for ports in RANGES for port in ports])
 
 
 class Scene:
@@ -68,13 +70,13 @@ class Scene:
         print(f"  note    {text}", flush=True)
 
     def port(self) -> int:
-        for port in itertools.islice(PORTS, 200):
+        for port in itertools.islice(PORTS, sum(map(len, RANGES))):
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 with contextlib.suppress(OSError):
                     probe.bind(("127.0.0.1", port))
                     return port
-        raise OSError("no free port in 7200-7299 and 4500-4599")
+        raise OSError(f"no free port in {RANGES}")
 
     def start(self, name: str, command: list, **options) -> subprocess.Popen:
         """Starts a process in a session of its own; its output goes to NAME.log, and it ends with the scenario."""

@@ -87,7 +87,11 @@ impl Server {
             thresholds: Thresholds::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
-            last_reload: Arc::new(|| api::LastReload { success: false, at: Timestamp::from_millis(4000) }),
+            last_reload: Arc::new(|| api::LastReload {
+                success: false,
+                at: Timestamp::from_millis(4000),
+                refused_at: Some(Timestamp::from_millis(5500)),
+            }),
             external_labels: Arc::new(|| meshscope::model::Labels::from_pairs([("dc", "eu")])),
             metrics: Arc::new(|| "# EOF\n".to_owned()),
             reload,

@@ -75,6 +75,9 @@ async fn unknown_methods_and_paths_are_refused() {
             r#"{"status":"error","errorType":"internal","error":"not implemented"}"#,
         ),
         (Method::DELETE, "/api/v1/nothing", 404, "404 page not found\n"),
+        (Method::POST, "/-/quit", 403, "meshscope is not stopped over HTTP: send the process SIGTERM.\n"),
+        (Method::GET, "/-/nothing", 404, "404 page not found\n"),
+        (Method::GET, "/api/v2/query", 404, "404 page not found\n"),
         (Method::GET, "/api/v1/", 404, "404 page not found\n"),
         (Method::POST, "/api/v1/admin/tsdb/nothing", 404, "404 page not found\n"),
     ];

@@ -247,8 +247,10 @@ async fn targets_and_their_metadata_are_shown_as_prometheus_shows_them() {
     let (status, address, _running) = scraped().await;
     let server = Server::start(Parts { scrape: status, ..Parts::default() }).await;
     let success = |data: &str| format!(r#"{{"status":"success","data":{data}}}"#);
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("a name");
+    let global = address.replace("127.0.0.1", hostname.trim());
     let active = format!(
-        r#"{{"discoveredLabels":{{"__address__":"{address}","__metrics_path__":"/metrics","__scheme__":"http","__scrape_interval__":"1s","__scrape_timeout__":"1s","env":"test","job":"page"}},"labels":{{"env":"test","instance":"{address}","job":"page"}},"scrapePool":"page","scrapeUrl":"http://{address}/metrics","globalUrl":"http://{address}/metrics","lastError":"","lastScrape":"T","lastScrapeDuration":0,"health":"up","scrapeInterval":"1s","scrapeTimeout":"1s"}}"#
+        r#"{{"discoveredLabels":{{"__address__":"{address}","__metrics_path__":"/metrics","__scheme__":"http","__scrape_interval__":"1s","__scrape_timeout__":"1s","env":"test","job":"page"}},"labels":{{"env":"test","instance":"{address}","job":"page"}},"scrapePool":"page","scrapeUrl":"http://{address}/metrics","globalUrl":"http://{global}/metrics","lastError":"","lastScrape":"T","lastScrapeDuration":0,"health":"up","scrapeInterval":"1s","scrapeTimeout":"1s"}}"#
     );
     let counts = r#"{"dropping":2,"page":0}"#;
     let targets = |active: &str, dropped: &str, counts: &str| {
@@ -279,6 +281,17 @@ async fn targets_and_their_metadata_are_shown_as_prometheus_shows_them() {
         ("metadata?metric=nosuch", success("{}")),
         ("alertmanagers", success(r#"{"activeAlertmanagers":[],"droppedAlertmanagers":[]}"#)),
         ("status/config", success(r#"{"yaml":"global: {}\n"}"#)),
+        ("status/walreplay", success(r#"{"min":0,"max":0,"current":0}"#)),
+        (
+            "notifications",
+            success(r#"[{"text":"Configuration reload has failed.","date":"1970-01-01T00:00:05.5Z","active":true}]"#),
+        ),
+        ("notifications/live", String::new()),
+        (
+            "targets/metadata?match_target=sum(x)",
+            r#"{"status":"error","errorType":"bad_data","error":"invalid parameter \"match_target\": 1:4: parse error: unexpected \"(\""}"#
+                .to_owned(),
+        ),
     ];
     for (path, expect) in cases {
         assert_eq!(masked(&server.get(&format!("/api/v1/{path}")).await.body), expect, "{path}");

@@ -13,25 +13,8 @@ use serde_json::{Value, json};
 use crate::app::{Inbox, Target, TestApp, alert_file, eventually, new_folder, one_target, serve, with_ports};
 use crate::postgres;
 
-#[derive(Clone, PartialEq, Message)]
-struct LabelMessage {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct SeriesMessage {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<LabelMessage>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct WriteRequest {
-    #[prost(message, repeated, tag = "1")]
-    series: Vec<SeriesMessage>,
-}
+#[path = "../../src/forward/tests/messages.rs"]
+mod messages;
 
 /// A server that is both: it takes samples and alerts, and keeps their names.
 #[derive(Clone, Default)]
@@ -51,7 +34,7 @@ impl Other {
                     own.alerts.lock().extend(alerts);
                 } else {
                     let raw = snap::raw::Decoder::new().decompress_vec(&body).expect("snappy");
-                    let request = WriteRequest::decode(&raw[..]).expect("a request");
+                    let request = messages::RequestV1::decode(&raw[..]).expect("a request");
                     own.series.lock().extend(request.series.iter().map(|series| {
                         let of = |name| series.labels.iter().find(|l| l.name == name).map_or("", |l| &l.value);
                         format!("{} {}", of("__name__"), of("cluster"))

@@ -11,6 +11,7 @@ mod app;
 mod app_cli;
 mod app_edges;
 mod app_faults;
+mod app_metrics;
 mod app_outage;
 mod app_restart;
 mod app_rules;

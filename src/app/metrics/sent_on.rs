@@ -16,6 +16,12 @@ pub(super) fn add_remotes(metrics: &mut Metrics, status: &forward::Status) {
     let (counter, gauge) = (Kind::Counter, Kind::Gauge);
     let help = "Samples that wait to be sent by remote write.";
     add(gauge, "remote_write_pending_samples", help, |c| of(&c.unpacked_samples) + of(&c.packed_samples));
+    let help = "Samples in the journal that the process before did not send, still to be sent.";
+    add(gauge, "remote_write_journal_samples", help, |c| of(&c.journal_samples));
+    let help = "Journal entries trimmed before they were sent.";
+    add(counter, "remote_write_missed_journal_entries", help, |c| of(&c.missed_entries));
+    let help = "Samples sent a second time after a start and refused: the receiver has them.";
+    add(counter, "remote_write_repeated_samples", help, |c| of(&c.repeated_samples));
     add(counter, "remote_write_sent_samples", "Samples that the receiver took.", |c| of(&c.sent_samples));
     add(counter, "remote_write_failed_samples", "Samples refused for good.", |c| of(&c.failed_samples));
     add(counter, "remote_write_retried_samples", "Samples sent again.", |c| of(&c.retried_samples));

@@ -39,8 +39,8 @@ impl Body {
         self.samples
     }
 
-    /// Adds a sample that has a time and good labels.
-    pub(super) fn sample(&mut self, sample: &Sample<'_>) {
+    /// Adds a sample that has a time and good labels, with that value.
+    pub(super) fn sample(&mut self, sample: &Sample<'_>, value: f64) {
         let (Some(at), Ok(labels)) = (sample.at, parse_labels(sample.key, MetricKind::Unknown)) else { return };
         if self.key != sample.key || self.open.is_empty() {
             self.close();
@@ -53,7 +53,7 @@ impl Body {
             self.metadata(name);
         }
         let mut inner = Vec::new();
-        put_double(1, sample.value, &mut inner);
+        put_double(1, value, &mut inner);
         put_varint(2, at.as_millis() as u64, &mut inner);
         put_bytes(2, &inner, &mut self.open);
         if let Some(exemplar) = &sample.exemplar

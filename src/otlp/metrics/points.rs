@@ -23,6 +23,8 @@ const NO_RECORDED_VALUE: u32 = 1;
 const TARGET_INFO_STEP_MS: i64 = 150_000;
 /// Most samples of `target_info` that one request writes for one resource.
 const TARGET_INFO_MAX: usize = 1000;
+/// Stands for the point of `target_info`, which no sender sent. Points count from 1.
+pub(super) const OF_RESOURCE: usize = 0;
 /// What names a resource; the rest of its attributes stand in `target_info`.
 const IDENTIFYING: [&str; 3] = ["service.namespace", "service.name", "service.instance.id"];
 /// An exemplar whose labels have more characters keeps only the ids of its trace.
@@ -101,6 +103,9 @@ impl<'a, 'b> Translator<'a, 'b> {
         labels.insert(METRIC_NAME.to_owned(), "target_info".to_owned());
         self.points += 1;
         let Some(series) = self.series(&labels) else { return };
+        if let Some(point) = self.points_of_series.last_mut() {
+            *point = OF_RESOURCE;
+        }
         let between = (0..).map(|i| first + i * TARGET_INFO_STEP_MS).take_while(|at| *at < last);
         for at in between.take(TARGET_INFO_MAX).chain([last]) {
             self.batch.sample(series, Timestamp::from_millis(at), 1.0);

@@ -67,6 +67,11 @@ impl<'a> Parser<'a> {
         self.at
     }
 
+    /// The line of the page, from 1, on which the entry it gave last ends.
+    pub fn line(&self) -> usize {
+        self.lines.max(1)
+    }
+
     /// Where the entry it gave last begins, or the mistake, and how far it was there.
     pub fn entry_start(&self) -> (usize, Progress) {
         let lines = memchr::memchr_iter(b'\n', &self.page[..self.entry_at]).count();

@@ -21,9 +21,30 @@ def play(scene):
     rules(scene)
     code, printed = scene.run("promtool", "check", "metrics", input=service.page("/metrics"))
     scene.equal("promtool check metrics accepts our page", (0, ""), (code, printed))
+    tools(scene, service)
     code, printed = scene.run(scene.binary, "promql", "query", "--url", service.url, "-o", "json", "1+1")
     scene.holds("meshscope promql query answers", code == 0 and '"2"' in printed, printed)
     service.ends_well()
+
+
+def tools(scene, service):
+    """What else promtool does with a running server."""
+    knows = lambda *words: scene.run("promtool", *words, "--help")[0] == 0
+    for word in ("healthy", "ready"):
+        if knows("check", word):
+            code, printed = scene.run("promtool", "check", word, f"--url={service.url}")
+            scene.holds(f"promtool check {word}", code == 0, printed)
+    code, printed = scene.run("promtool", "debug", "metrics", service.url, cwd=scene.folder)
+    archive = scene.folder / "debug.tar.gz"
+    scene.holds("promtool debug metrics", code == 0 and archive.stat().st_size > 1000, printed)
+    if not knows("push", "metrics"):
+        scene.note("this promtool cannot push metrics")
+        return
+    file = scene.folder / "pushed.prom"
+    file.write_text("# TYPE pushed gauge\npushed{a=\"b\"} 7\n")
+    code, printed = scene.run("promtool", "push", "metrics", "--label=job=tool", f"{service.url}/api/v1/write", file)
+    scene.holds("promtool push metrics", code == 0, printed)
+    scene.eventually("what it pushed is there", lambda: service.number('pushed{job="tool"}'), lambda got: got == 7, 5)
 
 
 def queries(scene, url):

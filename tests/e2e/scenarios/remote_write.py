@@ -1,5 +1,6 @@
 """A real Prometheus 3 sends to us by remote write, 1.0 and 2.0: queries give the same on both. And an import of history."""
 
+import gzip
 import json
 import pathlib
 import tempfile
@@ -82,35 +83,36 @@ def play(scene):
         source = page(scene)
         senders = {name: Sender(scene, name, binary, source, service.url) for name in SENDERS}
         for name, sender in senders.items():
-            compared(scene, service, name, sender)
+            compared(scene, name, sender, service, QUERIES)
     imported(scene, service)
     service.ends_well()
 
 
-def compared(scene, service, name, sender):
-    sent = f'requests_total{{sender="{name}"}}'
-    scene.eventually(f"{name}: a series arrives", lambda: service.query(sent), bool, 40)
+def compared(scene, name, sender, receiver, queries):
+    """The receiver answers as the sender does, but for the label `sender` that was added on the way."""
+    label = f'sender="{name}"'
+    scene.eventually(f"{name}: a series arrives", lambda: receiver.query(f"requests_total{{{label}}}"), bool, 40)
     # A range that ends where both have everything: what is under way is left out.
     scene.eventually(
         f"{name}: the series that left has ended on both",
-        lambda: (len(sender.query("leaving")), len(service.query(f'leaving{{sender="{name}"}}'))),
+        lambda: (len(sender.query("leaving")), len(receiver.query(f"leaving{{{label}}}"))),
         lambda got: got == (0, 0),
         40,
     )
     time.sleep(3)
     end = int(time.time()) - 3
-    for expr in QUERIES:
-        got = ranges(service, expr.replace("@", f'sender="{name}"'), end)
-        expected = ranges(sender, expr.replace("@", ""), end)
-        scene.equal(f"{name}: {expr} over 8 s", expected, got)
-    ours = service.api("/api/v1/query_exemplars", query=sent, start=end - 8, end=end)
-    theirs = sender.api("/api/v1/query_exemplars", query="requests_total", start=end - 8, end=end)
-    scene.equal(f"{name}: exemplars of requests_total", observations(theirs), observations(ours))
+    for expr in queries:
+        expected, got = ranges(sender, expr.replace("@", ""), end), ranges(receiver, expr.replace("@", label), end)
+        scene.equal(f"{name}: {expr} over 8 s, {len(expected)} series", expected, got)
+    both = [
+        observations(asked.api("/api/v1/query_exemplars", query=f"requests_total{{{more}}}", start=end - 8, end=end))
+        for asked, more in ((sender, ""), (receiver, label))
+    ]
+    scene.equal(f"{name}: {len(both[0])} exemplars of requests_total", *both)
 
 
 def observations(found):
     return [(one["labels"], one["value"], one["timestamp"]) for series in found for one in series["exemplars"]]
-
 
 
 def ranges(asked, expr, end):
@@ -137,10 +139,17 @@ def imported(scene, service):
         got = service.number("count_over_time(history_total[1d])", time=start + day - 1)
         scene.equal(f"import {attempt}: samples that a query sees", 1440, int(got))
     scene.equal("what was imported is right", 60, int(service.number("increase(history_total[6m])", time=start + 7200)))
+    packed = scene.folder / "history.om.gz"
+    packed.write_bytes(gzip.compress(file.read_bytes().replace(b"history", b"packed")))
+    code, text = scene.run(scene.binary, "import", "--url", service.url, packed)
+    scene.holds("import of a gzip file tells its speed", code == 0 and "1440 of 1440 samples stored" in text and "samples/s" in text, text)
+    piped = file.read_text().replace("history", "piped").replace(f"piped_total 7000 {start + 700 * 60}", f"piped_total NaN {start + 700 * 60}")
+    code, text = scene.run(scene.binary, "import", "--url", service.url, "--nan-is-stale", "-", input=piped)
+    scene.holds("import of standard input", code == 0 and "1440 of 1440" in text, text)
+    scene.equal("NaN became the end of a series", [], service.query("piped_total", time=start + 700 * 60 + 30))
+    scene.equal("which goes on after it", 7010, int(service.number("piped_total", time=start + 701 * 60)))
     broken = scene.folder / "broken.om"
     broken.write_text("a 1 1600000000\nb 2\n# EOF\n")
     code, text = scene.run(scene.binary, "import", "--url", service.url, broken)
     scene.holds("a broken file names its line", code != 0 and "line 2: the sample has no timestamp" in text, text)
     scene.holds("and nothing of it is stored", not service.query("a", time=1600000000), "")
-
-
