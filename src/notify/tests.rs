@@ -612,7 +612,7 @@ async fn a_template_that_fails_is_recorded_counted_and_harms_nobody_else() {
     let plan = plan(&format!(
         "
 route: {{receiver: a, group_by: [alertname], group_wait: 0s, group_interval: 10s}}
-receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing }}}}'}}, {{url: '{url}', payload: fine}}]}}]
+receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing }}}}'}}, {{url: '{url}', payload: {{a: [fine, '{{{{ .Status }}}}', '1']}}}}]}}]
 "
     ));
     let mut running = start_with(plan, vec![]);
@@ -627,7 +627,10 @@ receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing
     }
     outcomes.sort();
     assert!(outcomes[0].starts_with("0 template: payload:1:3: executing"), "{outcomes:?}");
-    assert_eq!((outcomes[1].as_str(), got.lock().as_slice()), ("delivered", &["fine".to_owned()][..]));
+    assert_eq!(
+        (outcomes[1].as_str(), got.lock().as_slice()),
+        ("delivered", &["{\"a\":[\"fine\",\"firing\",1]}\n".to_owned()][..])
+    );
 }
 
 #[tokio::test]

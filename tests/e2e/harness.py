@@ -20,7 +20,9 @@ import urllib.error
 import urllib.request
 
 # Outside the kernel's range of ephemeral ports, so that no outgoing connection takes one between the look and the use.
-PORTS = itertools.cycle([*range(7200, 7300), *range(4500, 4600)])
+# E2E_PORTS=37000-37499 takes others.
+FIRST, _, LAST = os.environ.get("E2E_PORTS", "").partition("-")
+PORTS = itertools.cycle([*range(int(FIRST), int(LAST) + 1)] if FIRST else [*range(7200, 7300), *range(4500, 4600)])
 
 
 class Scene:
@@ -74,7 +76,7 @@ class Scene:
                 with contextlib.suppress(OSError):
                     probe.bind(("127.0.0.1", port))
                     return port
-        raise OSError("no free port in 7200-7299 and 4500-4599")
+        raise OSError("no free port in 7200-7299 and 4500-4599, or those of E2E_PORTS")
 
     def start(self, name: str, command: list, **options) -> subprocess.Popen:
         """Starts a process in a session of its own; its output goes to NAME.log, and it ends with the scenario."""
