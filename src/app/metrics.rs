@@ -207,6 +207,12 @@ fn add_notify(metrics: &mut Metrics, counters: &Arc<notify::Counters>) {
     metrics.count_by(point("delivered"), help, counters, |c| &c.delivered);
     metrics.count_by(point("failed"), help, counters, |c| &c.failed);
     metrics.count("notification_retries", "Tries that failed and were repeated.", counters, |c| &c.retried);
+    metrics.count(
+        "notification_template_failures",
+        "Notifications whose template failed; nobody heard.",
+        counters,
+        |c| &c.templates_failed,
+    );
     metrics.count("posted_alerts", "Alerts that other servers posted.", counters, |c| &c.posted);
     metrics.count("posted_alerts_refused", "Posted alerts that were not valid.", counters, |c| &c.posted_refused);
     metrics.count("notifications_unrecorded", "Notifications sent without an outbox row.", counters, |c| &c.unrecorded);
