@@ -20,6 +20,7 @@ pub mod rollup;
 pub mod series;
 pub mod traces;
 // derive
+pub mod context;
 pub mod graph;
 pub mod promql;
 pub mod rules;

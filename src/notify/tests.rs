@@ -16,6 +16,9 @@ use crate::clock::Clock;
 use crate::model::{AlertState, Labels};
 use crate::notify::{Config, Plan, PostError, Posted, Silence, parse_matchers};
 
+#[path = "tests/annotated.rs"]
+mod annotated;
+
 const START: Timestamp = Timestamp::from_millis(1_763_835_000_000);
 
 fn plan(yaml: &str) -> Arc<Plan> {
@@ -481,6 +484,10 @@ receivers: [{{name: team.x, webhook_configs: [{{url: '{url}', max_alerts: 1}}]}}
 }
 
 fn start_with(plan: Arc<Plan>, unfinished: Vec<Delivery>) -> Running {
+    start_annotated(plan, unfinished, None)
+}
+
+fn start_annotated(plan: Arc<Plan>, unfinished: Vec<Delivery>, annotator: Option<Annotator>) -> Running {
     let (alerts, alerts_in) = mpsc::channel(4);
     let (outbox_out, outbox) = mpsc::channel(16);
     let (_, plan) = watch::channel(plan);
@@ -492,6 +499,7 @@ fn start_with(plan: Arc<Plan>, unfinished: Vec<Delivery>) -> Running {
         log: vec![],
         unfinished,
         external_url: "http://m".into(),
+        annotator,
     };
     let (clock, shutdown) = (Clock::starting_at(at(60)), CancellationToken::new());
     let task = tokio::spawn(Dispatcher::new(inputs, clock).run(shutdown.clone()));
