@@ -72,7 +72,7 @@ pub(super) fn typed(text: String, depth: usize) -> Json {
     match yaml::documents(&text) {
         Ok(documents) if documents.is_empty() && plain.starts_with('#') => Json::Null,
         Ok(documents) => match documents.as_slice() {
-            [only] if !matches!(only.value, yaml::Value::String(_)) => of_yaml(only, depth),
+            [only] if !matches!(only.value, yaml::Value::String(_)) && !has_odd_key(only) => of_yaml(only, depth),
             _ => text.into(),
         },
         Err(_) => text.into(),
@@ -107,6 +107,12 @@ fn of_yaml(node: &yaml::Node, depth: usize) -> Json {
             entries.iter().filter_map(entry).collect::<Map<_, _>>().into()
         }
     }
+}
+
+/// Whether a list or mapping stands where a key belongs, as in `{{ x }}`: no document for Alertmanager.
+fn has_odd_key(node: &yaml::Node) -> bool {
+    let is_odd = |key: &yaml::Node| matches!(key.value, yaml::Value::Sequence(_) | yaml::Value::Mapping(_));
+    node.items().iter().any(has_odd_key) || node.entries().iter().any(|(key, value)| is_odd(key) || has_odd_key(value))
 }
 
 /// What a plain scalar means in YAML 1.1 when it is no text.
