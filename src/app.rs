@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::context::{self, Context};
 use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
@@ -147,6 +148,18 @@ impl Ground {
         }
     }
 
+    /// What explains alerts when they are told.
+    fn context(&self, config: &Config, live: traces::Live) -> Context {
+        let inputs = context::Inputs {
+            rollup: self.rollup.clone(),
+            live,
+            head: self.head.clone(),
+            thresholds: config.graph_health,
+            external_url: self.external_url.clone(),
+        };
+        Context::new(config.alert_context.clone(), inputs)
+    }
+
     /// What takes samples that others send; those older than memory go straight into chunks.
     fn intake(&self, config: &push::Config, retention: &RetentionConfig) -> push::Intake {
         let backfill = persist::Backfill {
@@ -186,6 +199,14 @@ impl Ground {
         let outbox = persist::restore_outbox(&self.store, now).await.context("read the outbox")?;
         Ok((restored, outbox))
     }
+}
+
+/// Where notifications get what the mesh says of their alerts.
+fn annotator(context: Context) -> notify::Annotator {
+    Arc::new(move |alerts, now| {
+        let context = context.clone();
+        Box::pin(async move { context.annotate(alerts, now).await })
+    })
 }
 
 type Listeners = (TcpListener, otlp::Receiver, mpsc::Receiver<Vec<crate::model::Span>>);
@@ -255,6 +276,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
+    let context = ground.context(&config, live.clone());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -264,6 +286,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             log: outbox_restored.log,
             unfinished: outbox_restored.unfinished,
             external_url: ground.external_url.clone(),
+            annotator: Some(annotator(context.clone())),
         },
         ground.clock,
     );
@@ -299,6 +322,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
+        context: context.counters(),
         alertmanagers: alertmanager_status.clone(),
         remotes,
         persist: parts_status.clone(),
@@ -321,6 +345,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
         notify: notify_status.clone(),
+        context: context.clone(),
         otlp: otlp_counters,
         otlp_addresses,
         thresholds: config.graph_health,

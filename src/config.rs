@@ -17,7 +17,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml,
+    context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web,
+    yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -40,6 +41,8 @@ pub struct Config {
     pub scrape: scrape::Config,
     /// When an edge of the graph counts as degraded or failed.
     pub graph_health: graph::health::Thresholds,
+    /// What alerts are told with.
+    pub alert_context: context::Config,
     /// Labels added to what leaves meshscope.
     pub external_labels: Labels,
     /// Who is told.
@@ -114,6 +117,7 @@ struct File {
     storage: StorageConfig,
     scrape: scrape::Config,
     graph: graph::Config,
+    alert_context: context::Config,
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
@@ -338,6 +342,7 @@ impl Config {
         let Self {
             web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
         } = self;
+        let alert_context = &self.alert_context;
         vec![
             ("web", format!("{web:?}")),
             ("push", format!("{push:?}")),
@@ -350,6 +355,7 @@ impl Config {
             ("telemetry", format!("{telemetry:?}")),
             ("global.rule_query_offset", format!("{rules:?}")),
             ("graph.health", format!("{graph_health:?}")),
+            ("alert_context", format!("{alert_context:?}")),
         ]
     }
 
@@ -393,6 +399,7 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
+        self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
             receivers: self.receivers,
@@ -427,6 +434,7 @@ impl File {
             rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
             scrape: self.scrape,
             graph_health: self.graph.health,
+            alert_context: self.alert_context,
             plan: Arc::new(plan),
             alert_sending: Arc::new(notify::AlertSending {
                 config: self.alerting,

@@ -22,6 +22,7 @@ pub mod series;
 pub mod traces;
 // derive
 pub mod audit;
+pub mod context;
 pub mod graph;
 pub mod promql;
 pub mod rules;

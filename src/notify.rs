@@ -25,7 +25,7 @@ pub use alertmanagers::{
 };
 pub use config::{Config, InhibitRuleConfig, RouteConfig};
 pub use core::{LogEntry, Notification};
-pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};
+pub use dispatcher::{Annotator, Counters, Delivery, Dispatcher, Inputs, Record};
 pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
 pub use plan::{Plan, PlanError};
 pub use posted::{PostError, Posted};

@@ -32,6 +32,7 @@ use serde::Deserialize;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
+use crate::context::Context;
 use crate::graph::health::Thresholds;
 use crate::persist::{Archive, PartStatus};
 use crate::promql::Engine;
@@ -70,6 +71,8 @@ pub struct State {
     pub rules: rule_engine::Status,
     /// Receivers and groups.
     pub notify: notify::Status,
+    /// What the mesh says of alerts.
+    pub context: Context,
     /// What the OTLP receivers count, so that an empty trace page can say why.
     pub otlp: Arc<otlp::Counters>,
     /// Where spans are taken: OTLP over gRPC, over HTTP.

@@ -148,7 +148,7 @@ impl Core {
     /// Takes alerts from the rules into their groups.
     pub(super) fn accept(&mut self, alerts: Vec<Alert>, now: Timestamp) {
         for mut alert in alerts {
-            alert.labels = self.plan.external_labels.merged(&alert.labels);
+            alert.labels = self.plan.told_labels(&alert.labels);
             self.take(Known { alert, updated_at: now, assumes_end: false }, now);
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,10 @@ pub struct Counters {
     pub posted_refused: AtomicU64,
 }
 
+/// Adds annotations to the alerts of one delivery; `true` says that the alert fires. It must answer within a fraction of a
+/// second: the delivery waits for it. What it adds is no part of an alert's identity and never makes anybody be told.
+pub type Annotator = Arc<dyn Fn(Vec<(Alert, bool)>, Timestamp) -> BoxFuture<'static, Vec<(Alert, bool)>> + Send + Sync>;
+
 /// What a dispatcher is made of.
 pub struct Inputs {
     /// Alerts from the rules.
@@ -116,6 +121,8 @@ pub struct Inputs {
     pub unfinished: Vec<Delivery>,
     /// Our own address, for `externalURL`.
     pub external_url: String,
+    /// What is known of alerts when they are told.
+    pub annotator: Option<Annotator>,
 }
 
 /// The long-lived task.
@@ -204,27 +211,21 @@ impl Dispatcher {
         }
     }
 
-    fn send(&mut self, notification: Notification) {
+    fn send(&mut self, mut notification: Notification) {
         let plan = self.status.plan();
-        let Notification { receiver, integration, kind, group_key, log, at, .. } = &notification;
+        let Notification { receiver, integration, kind, .. } = &notification;
         let Some(told_by) = plan.integration(receiver, *integration, kind).cloned() else { return };
-        let url = &self.inputs.external_url;
-        let rendered = told_by.render(&notification, url);
-        let delivery = Delivery {
-            id: self.next_id(),
-            receiver: receiver.clone(),
-            integration: *integration,
-            kind: (*kind).to_owned(),
-            group_key: group_key.clone(),
-            payload: webhook::payload(&notification, 0, &self.inputs.external_url).unwrap_or_default(),
-            body: rendered.clone().unwrap_or_default(),
-            told: Some(log.clone()),
-            created_at: *at,
-        };
-        let patience = notification.deadline.since(self.clock.now()).max(LEAST_RETRY_TIME);
-        self.status.0.under_way.lock().insert(delivery.id.clone());
-        let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
+        let (id, url) = (self.next_id(), self.inputs.external_url.clone());
+        self.status.0.under_way.lock().insert(id.clone());
+        let (outbox, counters, clock) = (self.inputs.outbox.clone(), Arc::clone(&self.counters), self.clock);
+        let annotator = self.inputs.annotator.clone();
         self.sending.spawn(async move {
+            if let Some(annotator) = annotator {
+                notification.alerts = annotator(notification.alerts, notification.at).await;
+            }
+            let rendered = told_by.render(&notification, &url);
+            let delivery = recorded(id, &notification, rendered.as_ref().ok(), &url);
+            let patience = notification.deadline.since(clock.now()).max(LEAST_RETRY_TIME);
             record(&outbox, &delivery, &counters).await;
             let (tries, error) = match rendered {
                 Ok(_) => deliver(&told_by, &delivery, patience, &counters).await,
@@ -353,6 +354,22 @@ impl Dispatcher {
             tries,
             error,
         });
+    }
+}
+
+/// The row of a delivery that is about to be sent; without a body when a template failed.
+fn recorded(id: String, notification: &Notification, body: Option<&String>, external_url: &str) -> Delivery {
+    let Notification { receiver, integration, kind, group_key, log, at, .. } = notification;
+    Delivery {
+        id,
+        receiver: receiver.clone(),
+        integration: *integration,
+        kind: (*kind).to_owned(),
+        group_key: group_key.clone(),
+        payload: webhook::payload(notification, 0, external_url).unwrap_or_default(),
+        body: body.cloned().unwrap_or_default(),
+        told: Some(log.clone()),
+        created_at: *at,
     }
 }
 

@@ -225,6 +225,11 @@ impl Plan {
         Self { external_labels, ..self }
     }
 
+    /// The labels under which receivers are told of an alert that has these: with the external ones.
+    pub fn told_labels(&self, labels: &Labels) -> Labels {
+        self.external_labels.merged(labels)
+    }
+
     /// Names of the receivers, in the order of the file.
     pub fn receiver_names(&self) -> Vec<&str> {
         self.receivers.iter().map(|receiver| receiver.name.as_str()).collect()

@@ -8,6 +8,7 @@ use super::State;
 use super::ask::link;
 use super::format;
 use super::frame::{Frame, render};
+use crate::context::{ANNOTATIONS, OPT_IN};
 use crate::model::{Alert, AlertState, Labels, Timestamp};
 
 /// Labels that say where an alert is, the most telling first.
@@ -29,6 +30,8 @@ const TELLING: [&str; 12] = [
 const TELLING_MAX: usize = 5;
 /// Longest value of a label that is shown.
 const VALUE_CHARS: usize = 300;
+/// Alerts of which is shown what the mesh says of them.
+const CONTEXTS_SHOWN: usize = 50;
 /// Changes of state and deliveries that are shown.
 const CHANGES_SHOWN: usize = 40;
 
@@ -61,7 +64,12 @@ pub(super) struct Row {
     pub(super) rule: String,
     pub(super) query: String,
     pub(super) explore: String,
+    /// Fragment by which notifications link to this row.
+    pub(super) anchor: String,
+    /// What the mesh says of it: what, text, and whether the text is an address.
+    pub(super) context: Vec<(String, String, bool)>,
     order: (u8, Timestamp),
+    alert: Alert,
 }
 
 struct Broken {
@@ -121,7 +129,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     });
     let page = Page {
         frame: Frame::new(&state, "alerts").warn(warning),
-        alerts: rows(&state),
+        alerts: with_context(&state, rows(&state)).await,
         rules,
         broken,
         file_problems: state.rules.problems().iter().map(ToString::to_string).collect(),
@@ -173,6 +181,31 @@ pub(super) fn rows(state: &State) -> Vec<Row> {
     rows
 }
 
+/// The rows with what the mesh says of the first alerts, as their receivers are told it.
+async fn with_context(state: &State, mut rows: Vec<Row>) -> Vec<Row> {
+    let (now, plan) = (state.clock.now(), state.notify.plan());
+    for (at, row) in rows.iter_mut().enumerate() {
+        let told = Alert { labels: plan.told_labels(&row.alert.labels), ..row.alert.clone() };
+        row.anchor = format!("alert-{:016x}", told.labels.fingerprint());
+        if at >= CONTEXTS_SHOWN || told.state != AlertState::Firing {
+            continue;
+        }
+        let added = state.context.of(&told, true, now).await.unwrap_or_else(Labels::empty);
+        let shown = ANNOTATIONS.into_iter().filter(|name| *name != OPT_IN);
+        let shown = shown.filter_map(|name| Some((name, added.get(name).filter(|text| !text.is_empty())?)));
+        row.context = shown
+            .map(|(name, text)| {
+                let what = name.trim_start_matches("meshscope_");
+                let is_url = what.ends_with("_url");
+                let what = what.trim_end_matches("_url").replace('_', " ");
+                (what, text.to_owned(), is_url)
+            })
+            .filter(|(what, ..)| what != "alert")
+            .collect();
+    }
+    rows
+}
+
 fn row(alert: &Alert, query: &str, rule: &str, now: Timestamp) -> Row {
     let since = alert.fired_at.unwrap_or(alert.active_at);
     let (telling, others) = told_apart(&alert.labels);
@@ -191,7 +224,10 @@ fn row(alert: &Alert, query: &str, rule: &str, now: Timestamp) -> Row {
         rule: rule.to_owned(),
         query: query.to_owned(),
         explore: link("explore", &[("query", query)]),
+        anchor: String::new(),
+        context: Vec::new(),
         order: (u8::from(alert.state != AlertState::Firing), since),
+        alert: alert.clone(),
     }
 }
 

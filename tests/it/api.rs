@@ -153,6 +153,7 @@ fn notify_status(text: &str, clock: Clock) -> notify::Status {
         log: vec![],
         unfinished: vec![],
         external_url: "http://m".into(),
+        annotator: None,
     };
     notify::Dispatcher::new(inputs, clock).status()
 }

@@ -1,5 +1,6 @@
 //! Integration tests: real sockets, a real PostgreSQL, and the rules of the source tree.
 
+mod alert_pack;
 mod api;
 mod api_alertmanager;
 mod api_federate;
