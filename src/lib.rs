@@ -23,6 +23,7 @@ pub mod traces;
 pub mod graph;
 pub mod promql;
 pub mod rules;
+pub mod slo;
 // out
 pub mod dashboards;
 pub mod forward;

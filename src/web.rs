@@ -18,6 +18,7 @@ mod mesh;
 mod overview;
 mod range;
 mod rules;
+mod slos;
 mod status;
 mod targets;
 mod traces;
@@ -37,7 +38,7 @@ use crate::persist::{Archive, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules as rule_engine, scrape};
+use crate::{notify, otlp, rules as rule_engine, scrape, slo};
 
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -68,6 +69,8 @@ pub struct State {
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// Service level objectives.
+    pub slos: slo::Board,
     /// Receivers and groups.
     pub notify: notify::Status,
     /// What the OTLP receivers count, so that an empty trace page can say why.
@@ -102,6 +105,7 @@ pub fn router(state: State) -> Router {
         .route("/graph", get(graph::page))
         .route("/alerts", get(alerts::page))
         .route("/rules", get(rules::page))
+        .route("/slos", get(slos::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

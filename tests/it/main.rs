@@ -16,6 +16,7 @@ mod app_restart;
 mod app_rules;
 mod app_scrape;
 mod app_send_on;
+mod app_slos;
 mod app_traces;
 mod chaos;
 mod crash;

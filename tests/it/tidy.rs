@@ -16,7 +16,7 @@ const LEAVES: [(&str, &[&str]); 7] = [
 ];
 
 /// Who may import whom, besides the leaves. `ARCHITECTURE.md` shows the same table.
-const MAY_IMPORT: [(&str, &[&str]); 22] = [
+const MAY_IMPORT: [(&str, &[&str]); 23] = [
     ("discovery", &[]),
     ("scrape", &["discovery", "series", "rollup"]),
     ("otlp", &["push"]),
@@ -26,6 +26,7 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
     ("traces", &["series", "rollup"]),
     ("promql", &["series"]),
     ("rules", &["series", "promql"]),
+    ("slo", &["series", "promql", "rules"]),
     ("graph", &["rollup", "traces"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
@@ -43,12 +44,12 @@ const MAY_IMPORT: [(&str, &[&str]); 22] = [
 
 #[rustfmt::skip]
 const ALL_BUT_THE_FACE: &[&str] = &[
-    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
+    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph", "notify", "dashboards",
     "forward", "store", "persist", "telemetry",
 ];
 #[rustfmt::skip]
 const ALL_AND_THE_FACE: &[&str] = &[
-    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "graph", "notify", "dashboards",
+    "discovery", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph", "notify", "dashboards",
     "forward", "store", "persist", "telemetry", "api", "web",
 ];
 
