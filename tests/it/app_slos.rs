@@ -182,7 +182,7 @@ fn rules_of_a_configuration_are_exported_as_object_and_as_file() {
     assert!(code == 1 && out.is_empty() && err.contains("holds no `slos`"), "{err}");
     let bad = write("bad.yaml", "slos:\n- {name: a, objective: 99, service: cart}\n");
     let (code, _, err) = run(&["rules", "export", "-c", &bad]);
-    assert!(code == 1 && err.contains("bad.yaml:2:38: slos[0].service: \"cart\" is no service"), "{err}");
+    assert!(code == 1 && err.contains("bad.yaml:2:37: slos[0].service: \"cart\" is no service"), "{err}");
     let (code, out, _) = run(&["check-config", &config]);
     assert_eq!((code, out.contains("valid; 0 scrape jobs, 45 rules")), (0, true), "{out}");
 }

@@ -10,8 +10,10 @@ use crate::web::format;
 /// Its size.
 const WIDTH: f64 = 220.0;
 const HEIGHT: f64 = 44.0;
-/// A point that is further from the one before than so many steps begins a new line.
+/// A point that is further from the one before than so many steps begins a new line …
 const GAP_STEPS: f64 = 3.0;
+/// … but no sooner than after this many seconds: budgets are recorded every four minutes, and histories read every two.
+const GAP_SECONDS: f64 = 600.0;
 
 /// Lines, the area below them, and what they say in words.
 pub(super) struct Chart {
@@ -35,6 +37,7 @@ impl Chart {
         let y = |left: f64| HEIGHT - 2.0 - (left.clamp(low, 1.0) - low) / (1.0 - low) * (HEIGHT - 4.0);
         let zero = y(0.0);
         let step = length / (history.len() - 1) as f64 * GAP_STEPS;
+        let step = step.max(GAP_SECONDS);
         let mut runs: Vec<Vec<(f64, f64)>> = Vec::new();
         let mut before: Option<Timestamp> = None;
         for (at, left) in history {
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
 
     fn history(values: &[f64]) -> Vec<(Timestamp, f64)> {
-        let at = |i: usize| Timestamp::from_millis(1_763_800_000_000 + i as i64 * 60_000);
+        let at = |i: usize| Timestamp::from_millis(1_763_800_000_000 + i as i64 * 600_000);
         values.iter().enumerate().map(|(i, left)| (at(i), *left)).collect()
     }
 
@@ -89,7 +92,7 @@ mod tests {
         let chart = drawn(&[1.0, 0.5, 0.0]).expect("drawn");
         assert_eq!(chart.lines, ["0.0,2.0 110.0,22.0 220.0,42.0"]);
         assert_eq!(chart.zero, 42.0);
-        assert_eq!(chart.title, "Budget left over the last 2 min: 100% at first, 0% now, 0% at least");
+        assert_eq!(chart.title, "Budget left over the last 20 min: 100% at first, 0% now, 0% at least");
         let chart = drawn(&[0.5, -0.5, -1e12]).expect("drawn");
         assert_eq!(chart.zero, 22.0);
         assert!(chart.lines[0].ends_with("220.0,42.0"), "{:?}", chart.lines);
