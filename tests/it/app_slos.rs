@@ -83,7 +83,7 @@ async fn a_burning_budget_is_told_shown_and_listed() {
     .await;
     assert_eq!(
         (&web["state"], &web["budgetRemaining"], &web["forecast"]),
-        (&json!("healthy"), &json!(1.0), &json!("lasts"))
+        (&json!("healthy"), &json!(1), &json!("lasts"))
     );
     let without = &data["without"][0];
     assert_eq!(without["name"], "nobody-calls");
