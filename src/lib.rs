@@ -26,6 +26,7 @@ pub mod context;
 pub mod graph;
 pub mod promql;
 pub mod rules;
+pub mod slo;
 // out
 pub mod dashboards;
 pub mod forward;

@@ -18,6 +18,7 @@ mod mesh;
 mod overview;
 mod range;
 mod rules;
+mod slos;
 mod status;
 mod targets;
 mod traces;
@@ -38,7 +39,7 @@ use crate::persist::{Archive, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules as rule_engine, scrape};
+use crate::{notify, otlp, rules as rule_engine, scrape, slo};
 
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -69,6 +70,8 @@ pub struct State {
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// Service level objectives.
+    pub slos: slo::Board,
     /// Receivers and groups.
     pub notify: notify::Status,
     /// What the mesh says of alerts.
@@ -105,6 +108,7 @@ pub fn router(state: State) -> Router {
         .route("/graph", get(graph::page))
         .route("/alerts", get(alerts::page))
         .route("/rules", get(rules::page))
+        .route("/slos", get(slos::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

@@ -1,4 +1,4 @@
-//! Our own API at `/api/mesh/v1`: the service graph, traces, cardinality, findings about rules, notifications, what a silence would mute, and
+//! Our own API at `/api/mesh/v1`: the service graph, traces, cardinality, findings about rules, objectives, notifications, what a silence would mute, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
@@ -8,6 +8,7 @@ mod graph;
 mod notifications;
 mod rules;
 mod silences;
+mod slos;
 mod traces;
 
 use axum::Router;
@@ -30,6 +31,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/notifications/{id}/retry", post(notifications::retry).layer(from_fn(browser::same_origin)))
         .route("/api/mesh/v1/silences/preview", get(silences::preview))
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
+        .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::no_endpoint))

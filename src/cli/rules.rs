@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::lint;
-use crate::{dashboards, rules};
+use super::{export, lint};
+use crate::rules;
 
 /// promtool's exit code for lints that were to be fatal.
 const LINT_FATAL: u8 = 3;
@@ -38,17 +38,8 @@ pub(super) enum Command {
         #[arg(long)]
         diff: bool,
     },
-    /// Print a rule file as a PrometheusRule object.
-    Export {
-        /// The rule file.
-        file: PathBuf,
-        /// Name of the object. Default: the name of the file.
-        #[arg(long)]
-        name: Option<String>,
-        /// Namespace of the object.
-        #[arg(long)]
-        namespace: Option<String>,
-    },
+    /// Print rules for other Prometheus servers: a rule file, or all of the configuration and its objectives.
+    Export(export::Arguments),
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -69,12 +60,6 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             print!("{report}");
             Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Export { file, name, namespace } => {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
-            let name = name.unwrap_or(stem);
-            print!("{}", dashboards::prometheus_rule(&name, namespace.as_deref(), &text)?);
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::Export(arguments) => export::run(arguments),
     }
 }

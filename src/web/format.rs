@@ -54,6 +54,21 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// A share of any size as percent, negative ones too.
+pub(super) fn percent_any(share: f64) -> String {
+    match share {
+        share if share < 0.0 => format!("-{}", percent_any(-share)),
+        share if share > 1.0 => format!("{}%", number(share * 100.0)),
+        share => percent(share),
+    }
+}
+
+/// A number as it is written, without digits that say nothing.
+pub(super) fn number_text(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Milliseconds in the unit that fits; `–` when not known.
 pub(super) fn latency(ms: Option<f64>) -> String {
     match ms {

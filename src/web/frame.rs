@@ -25,11 +25,12 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str); 9] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
+    ("slos", "SLOs", "/slos"),
     ("traces", "Traces", "/traces"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),

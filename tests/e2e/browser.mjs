@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const PAGES = ["/", "/graph", "/alerts", "/rules", "/traces", "/explore", "/targets", "/status"];
+const PAGES = ["/", "/graph", "/alerts", "/rules", "/slos", "/traces", "/explore", "/targets", "/status"];
 const THEMES = ["light", "dark"];
 const WIDTHS = [1440, 390];
 const QUERY = "sum by (destination_service_name) (rate(istio_requests_total[1m]))";

@@ -30,6 +30,7 @@ pub struct Parts {
     pub rollup: Rollup,
     pub live: Option<Live>,
     pub rules: rules::Status,
+    pub slos: meshscope::slo::Board,
     pub scrape: scrape::Status,
     /// The blocks of `alertmanager.yml`.
     pub alertmanager: Option<&'static str>,
@@ -83,6 +84,7 @@ impl Server {
             otlp: Default::default(),
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
+            slos: parts.slos,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,

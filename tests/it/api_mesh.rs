@@ -106,7 +106,7 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 9);
+    assert_eq!(paths.len(), 10);
     for (path, operation) in paths.iter().filter(|(_, operation)| operation["get"].is_object()) {
         let wanted = path.replace("{id}", &"ab".repeat(16));
         let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };

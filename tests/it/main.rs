@@ -18,6 +18,7 @@ mod app_restart;
 mod app_rules;
 mod app_scrape;
 mod app_send_on;
+mod app_slos;
 mod app_traces;
 mod audit;
 mod chaos;

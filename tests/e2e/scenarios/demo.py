@@ -101,7 +101,7 @@ def guide(scene, demo, began):
 
 
 def pages_answer(scene, demo):
-    for path in ["/", "/graph", "/alerts", "/traces", "/explore", "/targets"]:
+    for path in ["/", "/graph", "/alerts", "/slos", "/traces", "/explore", "/targets"]:
         page = demo.page(path)
         loaded = re.findall(r'(?:\ssrc|<link[^>]*href)="([^"]*)"', page)
         scene.equal(
