@@ -329,6 +329,7 @@ impl Config {
             evaluation_interval: self.evaluation_interval.get(),
             external_labels: self.external_labels.clone(),
             external_url: external_url.to_owned(),
+            features: self.promql.features(),
         };
         move || rules::load(&patterns, &folder, &options)
     }
