@@ -336,6 +336,7 @@ impl Config {
             evaluation_interval: self.evaluation_interval.get(),
             external_labels: self.external_labels.clone(),
             external_url: external_url.to_owned(),
+            features: self.promql.features(),
         };
         let slos = self.slos.clone();
         move || {

@@ -236,6 +236,20 @@ fn rank(op: AggregateOp, a: f64, b: f64) -> std::cmp::Ordering {
     }
 }
 
+/// As Prometheus hashes labels: names and values, each after its length in one byte, or in 255 and three bytes.
+fn prometheus_hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::new();
+    for piece in labels.iter().flat_map(|(name, value)| [name, value]) {
+        let length = piece.len();
+        match u8::try_from(length) {
+            Ok(length) if length < u8::MAX => bytes.push(length),
+            _ => bytes.extend([u8::MAX, length as u8, (length >> 8) as u8, (length >> 16) as u8]),
+        }
+        bytes.extend_from_slice(piece.as_bytes());
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
+}
+
 /// A share of the series, chosen by a hash of their labels, so that `r` and `r − 1` complement each other.
 fn limit_ratio(
     evaluator: &Evaluator<'_>,
@@ -252,7 +266,7 @@ fn limit_ratio(
         evaluator.warn(format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
     }
     for row in 0..table.keys.len() {
-        let hash = table.keys[row].visible(evaluator.context.names).fingerprint();
+        let hash = prometheus_hash(&table.keys[row].visible(evaluator.context.names));
         let place = hash as f64 / u64::MAX as f64;
         for (value, ratio) in table.row_mut(row).iter_mut().zip(parameter) {
             let ratio = ratio.clamp(-1.0, 1.0);

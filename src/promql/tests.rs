@@ -70,7 +70,8 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn says_what_is_wrong_and_where_as_prometheus_does() {
     let check = |query: &str, expect: &str| {
-        let error = parse(query).err().unwrap_or_else(|| panic!("{query} parses"));
+        let enabled = parse(query).and_then(|expr| expr.check_enabled(super::Features::default()));
+        let error = enabled.err().unwrap_or_else(|| panic!("{query} parses"));
         assert_eq!(error.to_string(), expect, "{query}");
     };
     check("", "unknown position: parse error: no expression found in input");

@@ -29,6 +29,14 @@ use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
 use super::file::{self, FileProblem};
 use super::load;
+use crate::promql::Features;
+
+/// Whoever writes an expression that needs a flag has set it.
+const READ: file::ReadOptions = file::ReadOptions {
+    interval: Duration::from_secs(60),
+    features: Features { experimental_functions: true, duration_expressions: true },
+    ignore_unknown_fields: false,
+};
 
 /// Deepest expression that is looked at; deeper ones are the work of generators.
 const LEVELS_MAX: usize = 192;
@@ -135,7 +143,7 @@ pub fn lint_file(path: &Path, options: &Options) -> Linted {
 
 /// Looks at the rules of a file called `name`.
 pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
-    let parsed = file::parse(name, text, Duration::from_secs(60));
+    let parsed = file::parse(name, text, READ);
     let groups: Vec<&RuleGroup> = parsed.groups.iter().collect();
     let mut findings = lint(&groups, options);
     // A PrometheusRule's groups are filed under the object; people look for the file.
@@ -147,8 +155,7 @@ pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
 /// As [`wanted`], for files; those that cannot be read want nothing.
 pub fn wanted_of_files(files: &[PathBuf]) -> BTreeMap<String, BTreeSet<String>> {
     let texts = files.iter().filter_map(|path| load::read(path).ok().map(|text| (path.display().to_string(), text)));
-    let groups: Vec<RuleGroup> =
-        texts.flat_map(|(name, text)| file::parse(&name, &text, Duration::from_secs(60)).groups).collect();
+    let groups: Vec<RuleGroup> = texts.flat_map(|(name, text)| file::parse(&name, &text, READ).groups).collect();
     wanted(&groups.iter().collect::<Vec<_>>())
 }
 

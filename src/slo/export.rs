@@ -94,6 +94,10 @@ mod tests {
     use super::*;
     use crate::rules::file;
 
+    fn every(seconds: u64) -> file::ReadOptions {
+        file::ReadOptions { interval: Duration::from_secs(seconds), ..file::ReadOptions::default() }
+    }
+
     #[test]
     fn what_is_written_reads_as_the_same_rules() {
         let written = r#"
@@ -113,16 +117,16 @@ groups:
     keep_firing_for: 1m
     annotations: {summary: "{{ $labels.x }} is \"down\"\n- not: yaml"}
 "#;
-        let read = file::parse("r.yml", written, Duration::from_secs(60));
+        let read = file::parse("r.yml", written, every(60));
         assert!(read.problems.is_empty(), "{:?}", read.problems);
         let text = export(&read.groups);
-        let again = file::parse("r.yml", &text, Duration::from_secs(15));
+        let again = file::parse("r.yml", &text, every(15));
         assert!(again.problems.is_empty(), "{text}\n{:?}", again.problems);
         assert_eq!(again.groups.len(), 2);
         for (a, b) in read.groups.iter().zip(&again.groups) {
             assert!(a.is_same(b), "{a:#?}\n{b:#?}\n{text}");
         }
         let twice = export(read.groups.iter().chain(&read.groups));
-        assert!(file::parse("r.yml", &twice, Duration::from_secs(15)).problems.is_empty(), "{twice}");
+        assert!(file::parse("r.yml", &twice, every(15)).problems.is_empty(), "{twice}");
     }
 }

@@ -59,7 +59,7 @@ async fn server() -> Server {
     head.intern(&Labels::from_pairs([("__name__", "a"), ("job", "j")])).expect("room");
     let rules = meshscope::rules::Status::default();
     let text = include_str!("../../alerts/examples/guide.yaml");
-    let parsed = meshscope::rules::file::parse("guide.yaml", text, Duration::from_secs(60));
+    let parsed = meshscope::rules::file::parse("guide.yaml", text, meshscope::rules::ReadOptions::default());
     rules.define(&parsed.groups.into_iter().map(Arc::new).collect::<Vec<_>>());
     Server::start(Parts { live: Some(live), head: Some(head), rollup, rules, ..Parts::default() }).await
 }

@@ -158,6 +158,7 @@ fn every_configuration_shown_is_valid() {
         evaluation_interval: config.evaluation_interval.get(),
         external_labels: config.external_labels.clone(),
         external_url: String::new(),
+        features: config.promql.features(),
     };
     let rules = rules::load(&config.rule_files, &root().join("deploy"), &options);
     assert!(rules.problems.is_empty() && rules.warnings.is_empty(), "{:?} {:?}", rules.problems, rules.warnings);

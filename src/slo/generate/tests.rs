@@ -21,6 +21,10 @@ const EVERY_KIND: &str = r#"
 - {name: i, objective: 95, indicator: {events: {total: 'rate(a[{{.window}}])', errors: 'rate(e[{{.window}}])'}}}
 "#;
 
+fn every(seconds: u64) -> file::ReadOptions {
+    file::ReadOptions { interval: Duration::from_secs(seconds), ..file::ReadOptions::default() }
+}
+
 fn slos(text: &str) -> Slos {
     let (slos, problems) = yaml::decode::<Slos>(text);
     assert!(problems.is_empty(), "{problems:?}");
@@ -52,7 +56,7 @@ fn what_is_exported_is_what_runs() {
     let groups = made(EVERY_KIND, 30);
     assert_eq!(groups.len(), 9 * 4);
     let text = export(groups.iter().map(Arc::as_ref));
-    let read = file::parse(FILE, &text, Duration::from_secs(1));
+    let read = file::parse(FILE, &text, every(1));
     assert!(read.problems.is_empty() && read.warnings.is_empty(), "{:?}\n{text}", read.problems);
     for (made, read) in groups.iter().zip(&read.groups) {
         assert!(made.is_same(read), "{}", made.name);
