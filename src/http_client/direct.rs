@@ -165,7 +165,7 @@ impl Answer {
         let refuse = |reason: &str| DirectError::Send(reason.to_owned());
         let mut at = 0;
         loop {
-            if let Some(head) = parse_head(&buffer[at..end]).map_err(|reason| DirectError::Send(reason))? {
+            if let Some(head) = parse_head(&buffer[at..end]).map_err(DirectError::Send)? {
                 at += head.bytes;
                 if head.status.is_informational() {
                     continue; // the answer itself follows
