@@ -47,6 +47,7 @@ pub use exemplars::{Exemplar, ExemplarCounters, ExemplarError, Exemplars, Series
 pub use export::{CHUNK_WINDOW, ClosedBlock};
 pub use feed::Feed;
 pub use head::{AppendError, Appended, Config, Counters, Head, Row, SeriesRef};
+pub(crate) use index::BlockRef;
 pub use journal::JournalBatch;
 pub use label_rules::{LabelLists, LabelRules};
 pub use past::PastWindows;

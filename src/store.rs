@@ -54,6 +54,10 @@ use crate::units::{ByteSize, Secret};
 /// How long a caller waits for a connection before it is told that the server is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a session lives. Its process keeps what it has learned of each table it met, some megabytes, and a busy moment
+/// leaves more sessions than are needed; making one costs a few milliseconds.
+const SESSION_LIFETIME: Duration = Duration::from_secs(5 * 60);
+
 /// Where the state is kept and for how long: the block `storage` of the configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -141,6 +145,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max.max(2))
             .acquire_timeout(ACQUIRE_LIMIT)
+            .max_lifetime(SESSION_LIFETIME)
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     connection.execute(include_str!("store/sql/session.sql")).await?;

@@ -127,6 +127,16 @@ impl Labels {
         )
     }
 
+    /// A fast hash of the labels but for those two, whether they are there or not.
+    pub fn table_hash_without(&self, names: [&str; 2]) -> u64 {
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+        for (name, value) in self.iter().filter(|(name, _)| !names.contains(name)) {
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
+        hasher.finish()
+    }
+
     /// A fast hash for tables of this process (not stable between versions).
     pub fn table_hash(&self) -> u64 {
         foldhash::fast::FixedState::default().hash_one(&*self.0)

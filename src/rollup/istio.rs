@@ -8,6 +8,21 @@ use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Sec
 
 use super::{Counted, Counting, bucket_bound, is_address, known};
 
+/// Names after `istio_` that [`counting`] knows.
+pub(super) const COUNTED: [&str; 11] = [
+    "requests_total",
+    "request_duration_milliseconds_bucket",
+    "request_duration_milliseconds_sum",
+    "request_bytes_sum",
+    "response_bytes_sum",
+    "request_messages_total",
+    "response_messages_total",
+    "tcp_received_bytes_total",
+    "tcp_sent_bytes_total",
+    "tcp_connections_opened_total",
+    "tcp_connections_closed_total",
+];
+
 /// What the series `istio_<name>` counts; `None` for series that count no traffic of an edge.
 pub(super) fn counting(name: &str, labels: &Labels) -> Option<Counting> {
     let (counted, tcp) = match name {

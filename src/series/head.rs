@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::cardinality::Reports;
 use super::exemplars::Exemplars;
 use super::group::Group;
-use super::index::Index;
+use super::index::{BlockRef, Index};
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
 use super::label_rules::{LabelLists, LabelRules, problems};
@@ -224,6 +224,33 @@ impl Head {
         let (reference, is_new) = index.intern(labels);
         self.0.counters.series_created.fetch_add(u64::from(is_new), Relaxed);
         Ok(SeriesRef(reference))
+    }
+
+    /// What a series has in common with those whose labels differ only in the metric name and `le`, for
+    /// [`Head::intern_in`].
+    pub(crate) fn block_of(&self, series: SeriesRef) -> Option<BlockRef> {
+        self.0.index.read().block_of(series.0)
+    }
+
+    /// As [`Head::intern`], for a series of a known block: its other labels are not looked at. `None` when no series of
+    /// the block lives any more.
+    pub(crate) fn intern_in(
+        &self,
+        block: BlockRef,
+        metric: &str,
+        bucket: &str,
+    ) -> Option<Result<SeriesRef, AppendError>> {
+        let mut index = self.0.index.write();
+        if let Some(found) = index.find_in(block, metric, bucket).ok()? {
+            return Some(Ok(SeriesRef(found)));
+        }
+        let limit = self.0.config.series_limit;
+        if index.len() >= limit {
+            self.0.counters.series_refused.fetch_add(1, Relaxed);
+            return Some(Err(AppendError::SeriesLimit { limit }));
+        }
+        self.0.counters.series_created.fetch_add(1, Relaxed);
+        Some(Ok(SeriesRef(index.make_in(block, metric, bucket))))
     }
 
     /// The label set of a living series.

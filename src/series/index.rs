@@ -38,7 +38,16 @@ struct Block {
     bucket_at: u16,
     /// Never used for another block.
     serial: u64,
+    /// Of the labels, without the metric name and `le`.
+    hash: u64,
     series: Vec<u32>,
+}
+
+/// Names the block of a series while it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockRef {
+    id: u32,
+    serial: u64,
 }
 
 struct Record {
@@ -76,6 +85,8 @@ pub(super) struct Index {
     all_blocks: RoaringBitmap,
     records: Vec<Record>,
     free_records: Vec<u32>,
+    /// Generation of a record that is made anew: above that of every record given back.
+    first_generation: u32,
     table: HashTable<u32>,
     metrics: Postings,
     buckets: Postings,
@@ -86,6 +97,15 @@ pub(super) struct Index {
 
 /// The symbol of the empty text: an absent metric name or `le`.
 const NONE: u32 = 0;
+
+/// No series of the block lives any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BlockGone;
+
+/// The hash of a series, by that of its block: so that one whose block is known costs no look at its other labels.
+fn series_hash(block: u64, metric: &str, bucket: &str) -> u64 {
+    Hasher::default().hash_one((block, metric, bucket))
+}
 
 impl Index {
     /// An index without series.
@@ -102,6 +122,7 @@ impl Index {
             all_blocks: RoaringBitmap::new(),
             records: Vec::new(),
             free_records: Vec::new(),
+            first_generation: 0,
             table: HashTable::new(),
             metrics: Postings::default(),
             buckets: Postings::default(),
@@ -117,21 +138,58 @@ impl Index {
 
     /// The series of that label set.
     pub(super) fn find(&self, labels: &Labels) -> Option<u64> {
-        let id = *self.table.find(labels.table_hash(), |id| self.has_labels(*id, labels))?;
-        Some(self.reference(id))
+        let block = labels.table_hash_without([METRIC_NAME, BUCKET]);
+        self.find_hashed(series_hash(block, labels.metric_name(), labels.value(BUCKET)), labels)
+    }
+
+    fn find_hashed(&self, hash: u64, labels: &Labels) -> Option<u64> {
+        let is_it = |id: &u32| self.records[*id as usize].hash == hash && self.has_labels(*id, labels);
+        Some(self.reference(*self.table.find(hash, is_it)?))
     }
 
     /// Finds or makes the series of that label set; whether it is new.
     pub(super) fn intern(&mut self, labels: &Labels) -> (u64, bool) {
-        if let Some(found) = self.find(labels) {
+        let block_hash = labels.table_hash_without([METRIC_NAME, BUCKET]);
+        let (metric, bucket) = (labels.metric_name(), labels.value(BUCKET));
+        let hash = series_hash(block_hash, metric, bucket);
+        if let Some(found) = self.find_hashed(hash, labels) {
             return (found, false);
         }
-        let hash = labels.table_hash();
-        let block = self.intern_block(labels);
-        let metric = self.optional_symbol(labels.metric_name());
-        let bucket = self.optional_symbol(labels.value(BUCKET));
+        let block = self.intern_block(labels, block_hash);
+        (self.insert(block, hash, (metric, bucket)), true)
+    }
+
+    /// The block of a living series.
+    pub(super) fn block_of(&self, reference: u64) -> Option<BlockRef> {
+        let id = self.record(reference)?.block;
+        Some(BlockRef { id, serial: self.block(id).serial })
+    }
+
+    /// The series of that block with that name and `le`; an error when the block is gone.
+    pub(super) fn find_in(&self, block: BlockRef, metric: &str, bucket: &str) -> Result<Option<u64>, BlockGone> {
+        let known = self.blocks.get(block.id as usize).and_then(Option::as_ref);
+        let known = known.filter(|known| known.serial == block.serial).ok_or(BlockGone)?;
+        let hash = series_hash(known.hash, metric, bucket);
+        let is_it = |id: &u32| {
+            let record = &self.records[*id as usize];
+            record.block == block.id
+                && **self.symbols.text(record.metric) == *metric
+                && **self.symbols.text(record.bucket) == *bucket
+        };
+        Ok(self.table.find(hash, is_it).map(|id| self.reference(*id)))
+    }
+
+    /// Makes the series of that block with that name and `le`, which [`Index::find_in`] did not find.
+    pub(super) fn make_in(&mut self, block: BlockRef, metric: &str, bucket: &str) -> u64 {
+        let hash = series_hash(self.block(block.id).hash, metric, bucket);
+        self.insert(block.id, hash, (metric, bucket))
+    }
+
+    fn insert(&mut self, block: u32, hash: u64, (metric, bucket): (&str, &str)) -> u64 {
+        let (metric, bucket) = (self.optional_symbol(metric), self.optional_symbol(bucket));
         let id = self.free_records.pop().unwrap_or(self.records.len() as u32);
-        let generation = self.records.get(id as usize).map_or(0, |record| record.generation.wrapping_add(1));
+        let reused = self.records.get(id as usize);
+        let generation = reused.map_or(self.first_generation, |record| record.generation.wrapping_add(1));
         let record =
             Record { hash, generation, block, metric, bucket, is_alive: true, current: None, former: Vec::new() };
         match self.records.get_mut(id as usize) {
@@ -152,7 +210,7 @@ impl Index {
         self.all_series.insert(id);
         let reference = self.reference(id);
         self.newcomers[0].push(reference);
-        (reference, true)
+        reference
     }
 
     /// Forgets a series that has no samples.
@@ -179,20 +237,21 @@ impl Index {
         }
     }
 
-    fn intern_block(&mut self, labels: &Labels) -> u32 {
+    fn intern_block(&mut self, labels: &Labels, hash: u64) -> u32 {
         let rest = || labels.iter().filter(|(name, _)| *name != METRIC_NAME && *name != BUCKET);
-        let pairs: Box<[(u32, u32)]> =
-            rest().map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
-        let hash = Hasher::default().hash_one(&pairs);
+        let texts = |pairs: &[(u32, u32)]| {
+            let text = |symbol: u32| &**self.symbols.text(symbol);
+            pairs.len() == rest().count()
+                && pairs.iter().zip(rest()).all(|(own, (name, value))| text(own.0) == name && text(own.1) == value)
+        };
         let blocks = &self.blocks;
-        let is_same = |id: &u32| blocks[*id as usize].as_ref().is_some_and(|block| block.pairs == pairs);
+        let is_same =
+            |id: &u32| blocks[*id as usize].as_ref().is_some_and(|block| block.hash == hash && texts(&block.pairs));
         if let Some(&id) = self.block_table.find(hash, is_same) {
-            pairs.iter().for_each(|(name, value)| {
-                self.symbols.release(*name);
-                self.symbols.release(*value);
-            });
             return id;
         }
+        let pairs: Box<[(u32, u32)]> =
+            rest().map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
         let id = self.free_blocks.pop().unwrap_or_else(|| {
             self.blocks.push(None);
             (self.blocks.len() - 1) as u32
@@ -210,19 +269,16 @@ impl Index {
         let (metric_at, bucket_at) = (before(METRIC_NAME), before(BUCKET));
         let serial = self.next_serial;
         self.next_serial += 1;
-        self.blocks[id as usize] = Some(Block { pairs, metric_at, bucket_at, serial, series: Vec::new() });
+        self.blocks[id as usize] = Some(Block { pairs, metric_at, bucket_at, serial, hash, series: Vec::new() });
         self.all_blocks.insert(id);
         let blocks = &self.blocks;
-        self.block_table.insert_unique(hash, id, |id| {
-            blocks[*id as usize].as_ref().map_or(0, |block| Hasher::default().hash_one(&block.pairs))
-        });
+        self.block_table.insert_unique(hash, id, |id| blocks[*id as usize].as_ref().map_or(0, |block| block.hash));
         id
     }
 
     fn remove_block(&mut self, id: u32) {
         let Some(block) = self.blocks[id as usize].take() else { return };
-        let hash = Hasher::default().hash_one(&block.pairs);
-        if let Ok(entry) = self.block_table.find_entry(hash, |other| *other == id) {
+        if let Ok(entry) = self.block_table.find_entry(block.hash, |other| *other == id) {
             entry.remove();
         }
         for (name, value) in &block.pairs {
@@ -355,7 +411,31 @@ impl Index {
         let unused: Vec<u64> =
             older.into_iter().filter(|reference| self.record(*reference).is_some_and(is_unused)).collect();
         unused.iter().for_each(|reference| self.remove(*reference as u32));
+        self.shrink();
         unused.len()
+    }
+
+    /// Gives back the memory of series that are gone, once those are the most.
+    fn shrink(&mut self) {
+        self.symbols.shrink();
+        if self.free_records.len() <= self.records.len() / 2 {
+            return;
+        }
+        while let Some(last) = self.records.pop_if(|record| !record.is_alive) {
+            self.first_generation = self.first_generation.max(last.generation.wrapping_add(1));
+        }
+        while self.blocks.pop_if(|block| block.is_none()).is_some() {}
+        let (records, blocks) = (self.records.len(), self.blocks.len());
+        self.free_records.retain(|id| (*id as usize) < records);
+        self.free_blocks.retain(|id| (*id as usize) < blocks);
+        self.records.shrink_to(records + records / 4);
+        self.blocks.shrink_to(blocks + blocks / 4);
+        self.free_records.shrink_to_fit();
+        self.free_blocks.shrink_to_fit();
+        let (records, blocks) = (&self.records, &self.blocks);
+        self.table.shrink_to(self.table.len() * 2, |id| records[*id as usize].hash);
+        let hash_of = |id: &u32| blocks[*id as usize].as_ref().map_or(0, |block| block.hash);
+        self.block_table.shrink_to(self.block_table.len() * 2, hash_of);
     }
 
     // === Selections ===

@@ -240,6 +240,46 @@ fn garbage_collection_drops_old_samples_and_ended_series() {
 }
 
 #[test]
+fn series_that_come_and_go_leave_no_memory_behind() {
+    let head = head_with(600, 0);
+    let mut next = 0;
+    let mut deploy = |series: usize| -> Vec<SeriesRef> {
+        next += 1;
+        let pod = format!("pod-{next}");
+        (0..series).map(|i| head.intern(&labels("m", &[("pod", &pod), ("i", &i.to_string())])).unwrap()).collect()
+    };
+    let run = |series: &[SeriesRef], from_s: i64, to_s: i64| {
+        for second in (from_s..to_s).step_by(5) {
+            let batch: Vec<(SeriesRef, f64)> = series.iter().map(|series| (*series, second as f64)).collect();
+            assert_eq!(head.append_at(at(second * 1000), &batch).vanished, [0; 0]);
+            if second % 60 == 0 {
+                head.collect_garbage(at(second * 1000));
+            }
+        }
+    };
+    let steady = deploy(500);
+    run(&steady, 0, 1500);
+    let quiet = head.stats().bytes;
+    // Ten times as many, all new, come and go; and then pods are replaced again and again.
+    let burst = [deploy(5000), steady.clone()].concat();
+    run(&burst, 1500, 1800);
+    let high = head.stats().bytes;
+    run(&steady, 1800, 3600);
+    let after = head.stats();
+    assert_eq!(after.series, 500);
+    assert!(high > 4 * quiet && after.bytes < quiet * 3 / 2, "{quiet} bytes, then {high}, then {}", after.bytes);
+    let mut sizes = Vec::new();
+    for round in 0..12 {
+        run(&deploy(500), 3600 + round * 600, 4200 + round * 600);
+        sizes.push(head.stats().bytes);
+    }
+    let (early, late) = (sizes[4], sizes[11]);
+    assert!(late < early + early / 10, "grows with each deploy: {sizes:?}");
+    // A reference of the burst names nobody, although its place was given back and made anew.
+    assert!(burst[..5000].iter().all(|series| head.labels(*series).is_none()));
+}
+
+#[test]
 fn matchers_select_what_they_say_with_absent_labels_as_empty() {
     let head = head();
     let all = [

@@ -41,6 +41,13 @@ pub(in crate::rollup) enum TakenUp {
     Unfounded,
 }
 
+impl Restored {
+    /// Whether a series that is met may be one of before the restart.
+    pub(super) fn awaits_series(&self) -> bool {
+        !self.slots.is_empty()
+    }
+}
+
 impl Accumulator {
     /// Before samples are replayed: minutes from `floor` on are counted anew.
     pub(in crate::rollup) fn begin_replay(&mut self, floor: Timestamp) {
