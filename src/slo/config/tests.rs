@@ -51,7 +51,7 @@ fn what_makes_no_sense_is_refused() {
         ("objective: 0, service: a/b", "no percentage between 1 and 99.9999"),
         ("objective: 0.999, service: a/b", "did you mean 99.9?"),
         ("objective: -1, service: a/b", "no percentage"),
-        ("objective: .nan, service: a/b", "non-finite"),
+        ("objective: .nan, service: a/b", "invalid type: string \".nan\", expected f64"),
         ("objective: many, service: a/b", "objective: invalid type"),
         ("service: a/b", "has no `objective`"),
         ("objective: 99", "it is about nothing: give one of `service: payments/*`"),
