@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod eval;
 mod expr;
+mod families;
 mod functions;
 mod grouping;
 mod histogram;

@@ -15,6 +15,7 @@ mod health;
 mod ids;
 mod journal;
 mod mesh;
+mod metric_names;
 mod migrate;
 mod outbox;
 mod partitions;
@@ -106,6 +107,7 @@ struct Inner {
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
     damaged_chunks: AtomicU64,
+    metric_names: metric_names::MetricNames,
 }
 
 impl Store {
@@ -163,6 +165,7 @@ impl Store {
             health,
             ids: ids::KnownIds::default(),
             damaged_chunks: AtomicU64::new(0),
+            metric_names: metric_names::MetricNames::default(),
         })
     }
 

@@ -200,7 +200,7 @@ impl Gathered {
         }
         let thinned_alone = self.windows[0].iter().rfind(|window| !self.windows[1].contains(*window));
         let thinned_until = thinned_alone.map(|window| *window + CHUNK_WINDOW);
-        Ok(Selection { series, warnings: Vec::new(), thinned_until })
+        Ok(Selection { series, thinned_until, ..Selection::default() })
     }
 }
 

@@ -338,16 +338,16 @@ fn assemble(
     (wants, selectors): (&[Want], usize),
     selected: &[Arc<Selected>],
 ) -> Result<(Context, Annotations, Stats), EvalError> {
-    let mut inputs: Vec<Arc<[SeriesSamples]>> = vec![Arc::from([]); selectors];
+    let mut inputs: Vec<Arc<Selected>> = vec![Arc::default(); selectors];
     let mut thinned_until_ms = vec![i64::MIN; selectors];
     let mut annotations = Annotations::default();
     let mut stats = Stats::default();
     for (want, selected) in wants.iter().zip(selected) {
-        stats.series_loaded += selected.series.len();
-        stats.samples_loaded += selected.series.iter().map(|series| series.values.len()).sum::<usize>();
+        let (series, samples) = selected.sizes();
+        (stats.series_loaded, stats.samples_loaded) = (stats.series_loaded + series, stats.samples_loaded + samples);
         selected.warnings.iter().for_each(|warning| annotations.add_warning(warning.clone()));
         for id in &want.selectors {
-            inputs[*id] = Arc::clone(&selected.series);
+            inputs[*id] = Arc::clone(selected);
             thinned_until_ms[*id] = selected.thinned_until.map_or(i64::MIN, Timestamp::as_millis);
         }
     }
@@ -383,7 +383,7 @@ pub(super) fn run_at_once(
     let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, config.subquery_step_ms());
     let selected: Vec<Arc<Selected>> = wants
         .iter()
-        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new(), thinned_until: None }))
+        .map(|want| Arc::new(Selected::new(Selection { series: select(want), ..Selection::default() })))
         .collect();
     let deadline = Instant::now() + config.timeout.get();
     let times = Times { asked, lookback_ms, deadline, canceled: Arc::default() };
@@ -405,8 +405,7 @@ async fn select_all(
             if let (Some(widened), Some(_)) = (widened, selection.thinned_until) {
                 selection = store.select(widened).await?;
             }
-            let Selection { series, warnings, thinned_until } = selection;
-            Ok::<_, EvalError>(Arc::new(Selected { series: series.into(), warnings, thinned_until }))
+            Ok::<_, EvalError>(Arc::new(Selected::new(selection)))
         }
     };
     try_join_all(wants.iter().map(|want| {

@@ -370,6 +370,22 @@ impl Index {
         self.record(reference).into_iter().flat_map(|record| record.former.iter().chain(&record.current))
     }
 
+    /// The only place that a series has had, with the numbers of its block and metric name; `None` for others.
+    pub(super) fn only_place(&self, reference: u64) -> Option<(&Place, (u32, u32))> {
+        let record = self.record(reference)?;
+        let place = record.current.as_ref().filter(|_| record.former.is_empty())?;
+        Some((place, (record.block, record.metric)))
+    }
+
+    /// The labels but `le` of the first of those series, which must share them, and the `le` of each; `None` when one of
+    /// them is gone.
+    pub(super) fn family_names(&self, series: &[u64]) -> Option<(Labels, Vec<Arc<str>>)> {
+        let first = self.record(*series.first()?)?;
+        let bound = |reference: &u64| Some(Arc::clone(self.symbols.text(self.record(*reference)?.bucket)));
+        let labels = Labels::from_pairs(self.pairs(first).filter(|(name, _)| *name != BUCKET));
+        Some((labels, series.iter().map(bound).collect::<Option<_>>()?))
+    }
+
     /// Gives a series that has none a place for its next samples; false when it has one or is gone.
     pub(super) fn settle(&mut self, reference: u64, place: Place) -> bool {
         match self.record_mut(reference) {

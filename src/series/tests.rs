@@ -35,9 +35,18 @@ fn head_with(window_s: u64, out_of_order_s: u64) -> Head {
 type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 async fn content_of(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
-    let selection = store.select(Select::new(Vec::new(), from, to)).await.unwrap();
+    content_told(store.select(Select::new(Vec::new(), from, to)).await.unwrap().series)
+}
+
+/// The same, read family by family.
+async fn families_of(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
+    let hint = SelectHint { families: true, ..SelectHint::default() };
+    content_told(store.select(Select { hint, ..Select::new(Vec::new(), from, to) }).await.unwrap().into_series())
+}
+
+fn content_told(all: Vec<SeriesSamples>) -> Content {
     let mut content = Content::new();
-    for series in selection.series {
+    for series in all {
         assert_eq!(series.times.len(), series.values.len());
         assert!(series.times.windows(2).all(|pair| pair[0] < pair[1]), "times rise: {series:?}");
         let samples =
@@ -52,7 +61,9 @@ fn content(store: &dyn Queryable) -> Content {
 }
 
 fn content_between(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(content_of(store, from, to))
+    let content = block_on(content_of(store, from, to));
+    assert!(content == block_on(families_of(store, from, to)), "families are those of the series");
+    content
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -424,7 +435,10 @@ fn appends_and_queries_run_at_once() {
         let (reader_head, done) = (head.clone(), &done);
         scope.spawn(move || {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                for samples in content(&reader_head).values() {
+                let whole = (Timestamp::MIN, Timestamp::MAX);
+                let one_by_one = block_on(content_of(&reader_head, whole.0, whole.1));
+                let by_family = block_on(families_of(&reader_head, whole.0, whole.1));
+                for samples in one_by_one.values().chain(by_family.values()) {
                     let first = samples[0].0;
                     let steady = samples
                         .iter()

@@ -19,6 +19,7 @@ use sqlx::{Postgres, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::bulk::{Column, Insert, OnConflict};
+use super::metric_names::move_mark;
 use super::{Store, StoreError, values};
 use crate::model::{Labels, Timestamp};
 pub use catalogue::{SeriesNames, label_set_id};
@@ -290,8 +291,16 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// When the server is away; then nothing has happened, or only the acknowledgement was lost.
-    pub async fn finish(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(StoreError::doing("write chunks"))?;
+    pub async fn finish(mut self) -> Result<(), StoreError> {
+        let adds_names = self.written.iter().any(|written| !written.metrics.is_empty());
+        if adds_names {
+            move_mark(&mut self.transaction).await?;
+        }
+        let committed = self.transaction.commit().await;
+        if adds_names {
+            self.store.0.metric_names.changed(); // also when only the acknowledgement was lost
+        }
+        committed.map_err(StoreError::doing("write chunks"))?;
         self.store.0.damaged_chunks.fetch_add(self.damaged, Relaxed);
         self.written.into_iter().for_each(|written| self.store.remember(written));
         Ok(())

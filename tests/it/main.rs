@@ -32,6 +32,7 @@ mod scrape_hostile;
 mod store_edges;
 mod store_faults;
 mod store_history;
+mod store_metric_names;
 mod store_persist;
 mod store_private_server;
 mod store_tables;

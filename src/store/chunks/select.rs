@@ -105,12 +105,11 @@ impl Store {
         let (of_name, rest): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| &*m.name == METRIC_NAME);
         let (of_bucket, of_labels): (Vec<&Matcher>, Vec<&Matcher>) =
             rest.into_iter().partition(|m| &*m.name == BUCKET_LABEL);
-        let metrics: Vec<(i64, String)> = sqlx::query_as("SELECT metric_id, name FROM metric")
-            .fetch_all(self.pool())
-            .await
-            .map_err(StoreError::doing("read metric names"))?;
-        let metrics: HashMap<i64, String> =
-            metrics.into_iter().filter(|(_, name)| of_name.iter().all(|m| m.matches(name))).collect();
+        let metrics = self.metric_names().await?;
+        let metrics: HashMap<i64, &str> = (metrics.iter())
+            .filter(|(_, name)| of_name.iter().all(|m| m.matches(name)))
+            .map(|(id, name)| (*id, name.as_str()))
+            .collect();
         if metrics.is_empty() {
             return Ok(HashMap::new()); // a young store, or a metric that is not old: label sets need not be looked through
         }
@@ -132,9 +131,9 @@ impl Store {
             if let (Some(metric), Some(shared)) = (metrics.get(&metric), label_sets.get(&label_set))
                 && of_bucket.iter().all(|m| m.matches(&bucket))
             {
-                let own = [(METRIC_NAME, metric.as_str()), (BUCKET_LABEL, bucket.as_str())];
+                let own = [(METRIC_NAME, *metric), (BUCKET_LABEL, bucket.as_str())];
                 let labels = shared.iter().chain(own).collect();
-                let series = FoundSeries { metric: metric.clone(), bucket, labels };
+                let series = FoundSeries { metric: (*metric).to_owned(), bucket, labels };
                 found.entry(label_set).or_default().push(series);
             }
         }
