@@ -4,6 +4,8 @@
 //! name and `le`: the other labels are one *block*, kept and indexed once, so a series itself is a few numbers.
 //! Invariant: a reference is never given to a second series (its upper half counts the reuses of its place).
 
+mod member;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use super::group::Group;
 use super::postings::Postings;
 use super::symbols::{Hasher, Symbols};
 use crate::model::{Labels, METRIC_NAME, Matcher};
+pub(super) use member::SharedLabels;
 
 /// The label that tells the buckets of a histogram apart.
 pub(super) const BUCKET: &str = "le";
@@ -126,10 +129,14 @@ impl Index {
         if let Some(found) = self.find(labels) {
             return (found, false);
         }
-        let hash = labels.table_hash();
         let block = self.intern_block(labels);
-        let metric = self.optional_symbol(labels.metric_name());
-        let bucket = self.optional_symbol(labels.value(BUCKET));
+        (self.insert(labels.table_hash(), block, (labels.metric_name(), labels.value(BUCKET))), true)
+    }
+
+    /// Makes a series of a block.
+    fn insert(&mut self, hash: u64, block: u32, (metric, bucket): (&str, &str)) -> u64 {
+        let metric = self.optional_symbol(metric);
+        let bucket = self.optional_symbol(bucket);
         let id = self.free_records.pop().unwrap_or(self.records.len() as u32);
         let generation = self.records.get(id as usize).map_or(0, |record| record.generation.wrapping_add(1));
         let record =
@@ -152,7 +159,7 @@ impl Index {
         self.all_series.insert(id);
         let reference = self.reference(id);
         self.newcomers[0].push(reference);
-        (reference, true)
+        reference
     }
 
     /// Forgets a series that has no samples.
@@ -283,7 +290,7 @@ impl Index {
 
     /// The label set of a living series.
     pub(super) fn labels(&self, reference: u64) -> Option<Labels> {
-        self.record(reference).map(|record| Labels::from_pairs(self.pairs(record)))
+        self.record(reference).map(|record| Labels::from_sorted(self.pairs(record)))
     }
 
     /// What the journal writes of a series: serial of its block, metric name, `le`.
