@@ -100,6 +100,7 @@ struct Inner {
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
     damaged_chunks: AtomicU64,
+    unreadable_chunks: AtomicU64,
 }
 
 impl Store {
@@ -156,6 +157,7 @@ impl Store {
             health,
             ids: ids::KnownIds::default(),
             damaged_chunks: AtomicU64::new(0),
+            unreadable_chunks: AtomicU64::new(0),
         })
     }
 
