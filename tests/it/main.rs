@@ -32,6 +32,7 @@ mod store_faults;
 mod store_history;
 mod store_persist;
 mod store_private_server;
+mod store_seams;
 mod store_tables;
 mod store_views;
 mod tidy;
