@@ -108,6 +108,7 @@ struct Inner {
     ids: ids::KnownIds,
     damaged_chunks: AtomicU64,
     metric_names: metric_names::MetricNames,
+    unreadable_chunks: AtomicU64,
 }
 
 impl Store {
@@ -166,6 +167,7 @@ impl Store {
             ids: ids::KnownIds::default(),
             damaged_chunks: AtomicU64::new(0),
             metric_names: metric_names::MetricNames::default(),
+            unreadable_chunks: AtomicU64::new(0),
         })
     }
 

@@ -68,8 +68,11 @@ fn add_process(metrics: &mut Metrics, store: &Store, started_at: Timestamp) {
     let health = store.health();
     let is_there = move || f64::from(u8::from(matches!(*health.borrow(), Health::Available)));
     metrics.add(Kind::Gauge, ("database_available", None), "1 while PostgreSQL answers, else 0.", is_there);
-    let (store, help) = (store.clone(), "Chunks that could not be read; they are in the table chunk_damaged.");
-    metrics.add(Kind::Counter, ("damaged_chunks", None), help, move || store.damaged_chunks() as f64);
+    let help = "Chunks that could not be read when they were to be replaced; they are in the table chunk_damaged.";
+    let of = store.clone();
+    metrics.add(Kind::Counter, ("damaged_chunks", None), help, move || of.damaged_chunks() as f64);
+    let (help, of) = ("Chunks that queries could not read and answered without.", store.clone());
+    metrics.add(Kind::Counter, ("unreadable_chunks", None), help, move || of.unreadable_chunks() as f64);
 }
 
 fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &scrape::Status) {

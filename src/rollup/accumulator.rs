@@ -49,6 +49,8 @@ pub(super) struct Accumulator {
     now: Option<i64>,
     /// Batches in a row whose time lies outside the window.
     strays: u32,
+    /// Room to put label sets together in.
+    text: String,
 }
 
 /// One series: 32 bytes, since there is one for each bucket of each histogram.
@@ -131,6 +133,7 @@ impl Accumulator {
             restored: Restored::default(),
             now: None,
             strays: 0,
+            text: String::new(),
         }
     }
 

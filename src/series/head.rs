@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::cardinality::Reports;
 use super::exemplars::Exemplars;
 use super::group::Group;
-use super::index::{BlockRef, Index};
+use super::index::{BlockRef, Index, SharedLabels};
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
 use super::label_rules::{LabelLists, LabelRules, problems};
@@ -80,6 +80,13 @@ impl Config {
 /// Names one series of the memory tier while it lives; never reused for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub(crate) u64);
+
+impl SeriesRef {
+    /// A number that no other series has while this one lives: small, so that it may be a place in a table.
+    pub(crate) fn place(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
 
 /// One sample of one series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,7 +165,7 @@ pub(super) struct Shared {
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
-    pub(super) replayer: Mutex<JournalReader<Labels, SeriesRef>>,
+    pub(super) replayer: Mutex<JournalReader<SharedLabels, SeriesRef>>,
     pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.

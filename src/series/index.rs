@@ -4,6 +4,8 @@
 //! name and `le`: the other labels are one *block*, kept and indexed once, so a series itself is a few numbers.
 //! Invariant: a reference is never given to a second series (its upper half counts the reuses of its place).
 
+mod member;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use super::group::Group;
 use super::postings::Postings;
 use super::symbols::{Hasher, Symbols};
 use crate::model::{Labels, METRIC_NAME, Matcher};
+pub(crate) use member::BlockRef;
+pub(super) use member::SharedLabels;
 
 /// The label that tells the buckets of a histogram apart.
 pub(super) const BUCKET: &str = "le";
@@ -41,13 +45,6 @@ struct Block {
     /// Of the labels, without the metric name and `le`.
     hash: u64,
     series: Vec<u32>,
-}
-
-/// Names the block of a series while it lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BlockRef {
-    id: u32,
-    serial: u64,
 }
 
 struct Record {
@@ -98,13 +95,14 @@ pub(super) struct Index {
 /// The symbol of the empty text: an absent metric name or `le`.
 const NONE: u32 = 0;
 
-/// No series of the block lives any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BlockGone;
-
 /// The hash of a series, by that of its block: so that one whose block is known costs no look at its other labels.
 fn series_hash(block: u64, metric: &str, bucket: &str) -> u64 {
     Hasher::default().hash_one((block, metric, bucket))
+}
+
+/// The labels that the series of a block share.
+fn shared(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().filter(|(name, _)| *name != METRIC_NAME && *name != BUCKET)
 }
 
 impl Index {
@@ -159,32 +157,6 @@ impl Index {
         (self.insert(block, hash, (metric, bucket)), true)
     }
 
-    /// The block of a living series.
-    pub(super) fn block_of(&self, reference: u64) -> Option<BlockRef> {
-        let id = self.record(reference)?.block;
-        Some(BlockRef { id, serial: self.block(id).serial })
-    }
-
-    /// The series of that block with that name and `le`; an error when the block is gone.
-    pub(super) fn find_in(&self, block: BlockRef, metric: &str, bucket: &str) -> Result<Option<u64>, BlockGone> {
-        let known = self.blocks.get(block.id as usize).and_then(Option::as_ref);
-        let known = known.filter(|known| known.serial == block.serial).ok_or(BlockGone)?;
-        let hash = series_hash(known.hash, metric, bucket);
-        let is_it = |id: &u32| {
-            let record = &self.records[*id as usize];
-            record.block == block.id
-                && **self.symbols.text(record.metric) == *metric
-                && **self.symbols.text(record.bucket) == *bucket
-        };
-        Ok(self.table.find(hash, is_it).map(|id| self.reference(*id)))
-    }
-
-    /// Makes the series of that block with that name and `le`, which [`Index::find_in`] did not find.
-    pub(super) fn make_in(&mut self, block: BlockRef, metric: &str, bucket: &str) -> u64 {
-        let hash = series_hash(self.block(block.id).hash, metric, bucket);
-        self.insert(block.id, hash, (metric, bucket))
-    }
-
     fn insert(&mut self, block: u32, hash: u64, (metric, bucket): (&str, &str)) -> u64 {
         let (metric, bucket) = (self.optional_symbol(metric), self.optional_symbol(bucket));
         let id = self.free_records.pop().unwrap_or(self.records.len() as u32);
@@ -237,21 +209,25 @@ impl Index {
         }
     }
 
-    fn intern_block(&mut self, labels: &Labels, hash: u64) -> u32 {
-        let rest = || labels.iter().filter(|(name, _)| *name != METRIC_NAME && *name != BUCKET);
-        let texts = |pairs: &[(u32, u32)]| {
-            let text = |symbol: u32| &**self.symbols.text(symbol);
-            pairs.len() == rest().count()
-                && pairs.iter().zip(rest()).all(|(own, (name, value))| text(own.0) == name && text(own.1) == value)
+    /// The block of these labels, the metric name and `le` left out; `hash` is theirs.
+    fn find_block(&self, labels: &Labels, hash: u64) -> Option<u32> {
+        let is_same = |id: &u32| {
+            self.blocks[*id as usize].as_ref().is_some_and(|block| {
+                let text = |symbol: u32| &**self.symbols.text(symbol);
+                block.hash == hash
+                    && block.pairs.iter().map(|(name, value)| (text(*name), text(*value))).eq(shared(labels))
+            })
         };
-        let blocks = &self.blocks;
-        let is_same =
-            |id: &u32| blocks[*id as usize].as_ref().is_some_and(|block| block.hash == hash && texts(&block.pairs));
-        if let Some(&id) = self.block_table.find(hash, is_same) {
+        self.block_table.find(hash, is_same).copied()
+    }
+
+    /// As [`Index::find_block`]; makes it when there is none.
+    fn intern_block(&mut self, labels: &Labels, hash: u64) -> u32 {
+        if let Some(id) = self.find_block(labels, hash) {
             return id;
         }
         let pairs: Box<[(u32, u32)]> =
-            rest().map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
+            shared(labels).map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
         let id = self.free_blocks.pop().unwrap_or_else(|| {
             self.blocks.push(None);
             (self.blocks.len() - 1) as u32
@@ -265,7 +241,7 @@ impl Index {
                 postings.insert(self.symbols.text(*value), id);
             }
         }
-        let before = |wanted: &str| rest().filter(|(name, _)| *name < wanted).count() as u16;
+        let before = |wanted: &str| shared(labels).filter(|(name, _)| *name < wanted).count() as u16;
         let (metric_at, bucket_at) = (before(METRIC_NAME), before(BUCKET));
         let serial = self.next_serial;
         self.next_serial += 1;
@@ -339,7 +315,7 @@ impl Index {
 
     /// The label set of a living series.
     pub(super) fn labels(&self, reference: u64) -> Option<Labels> {
-        self.record(reference).map(|record| Labels::from_pairs(self.pairs(record)))
+        self.record(reference).map(|record| Labels::from_sorted(self.pairs(record)))
     }
 
     /// What the journal writes of a series: serial of its block, metric name, `le`.

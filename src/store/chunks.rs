@@ -60,12 +60,13 @@ impl ChunkTier {
     }
 }
 
-/// A row: the samples of the series of one label set in one window.
+/// A row: samples of the series of one label set in one window. Very many series take several rows, see [`Chunk::PARTS_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Which label set ([`label_set_id`]).
     pub label_set: i64,
-    /// Start of the window: with the label set, the identity of the chunk.
+    /// Start of the window, and a millisecond more for each row of the window before this one: with the label set, the
+    /// identity of the chunk.
     pub from: Timestamp,
     /// Its last sample.
     pub to: Timestamp,
@@ -73,6 +74,24 @@ pub struct Chunk {
     pub sample_count: u32,
     /// The samples, as `series` encodes them.
     pub bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// Most rows of one label set and window; `sql/read_chunk_*.sql` look as far.
+    pub const PARTS_MAX: u32 = 10_000;
+
+    /// What the rows of a label set and window tell apart.
+    pub const PART_STEP: Duration = Duration::from_millis(1);
+
+    /// Start of its window.
+    pub fn window(&self, tier: ChunkTier) -> Timestamp {
+        self.from.floor_to(tier.window())
+    }
+
+    /// Name of the row for people, as SQL that finds it.
+    pub fn place(&self, tier: ChunkTier) -> String {
+        format!("{} WHERE label_set_id = {} AND from_at = '{}'", tier.table(), self.label_set, self.from)
+    }
 }
 
 type ChunkRow = (i64, DateTime<Utc>, DateTime<Utc>, i32, Vec<u8>);
@@ -142,6 +161,16 @@ impl Store {
     /// How many chunks of this process's work could not be read and were kept in `chunk_damaged`.
     pub fn damaged_chunks(&self) -> u64 {
         self.0.damaged_chunks.load(Relaxed)
+    }
+
+    /// How often a query met a chunk that could not be read, and answered without it.
+    pub fn unreadable_chunks(&self) -> u64 {
+        self.0.unreadable_chunks.load(Relaxed)
+    }
+
+    /// A query met so many.
+    pub fn count_unreadable_chunks(&self, count: u64) {
+        self.0.unreadable_chunks.fetch_add(count, Relaxed);
     }
 
     fn remember(&self, written: WrittenSeries) {
@@ -221,6 +250,21 @@ impl ChunkWriter {
         let written = insert_names(&mut self.transaction, &self.store.0.ids, names).await?;
         self.written.push(written);
         Ok(())
+    }
+
+    /// Deletes the rows of those label sets and windows but the first of each, before fewer of them are written again.
+    ///
+    /// # Errors
+    /// When the server is away; then all must be begun again.
+    pub async fn drop_parts(&mut self, tier: ChunkTier, keys: &[(i64, Timestamp)]) -> Result<(), StoreError> {
+        let sql = match tier {
+            ChunkTier::Raw => include_str!("sql/drop_parts_chunk_raw.sql"),
+            ChunkTier::FiveMinutes => include_str!("sql/drop_parts_chunk_5m.sql"),
+        };
+        let (ids, windows): (Vec<i64>, Vec<DateTime<Utc>>) =
+            keys.iter().map(|(id, window)| (*id, values::time(*window))).unzip();
+        let done = sqlx::query(sql).bind(ids).bind(windows).execute(&mut *self.transaction).await;
+        done.map(drop).map_err(StoreError::doing("replace chunks"))
     }
 
     /// Writes chunks, each once; one that is there already is replaced.

@@ -15,7 +15,7 @@ pub(in crate::rollup) type LabelsKey = (u64, u64);
 
 /// The key of a series.
 pub(in crate::rollup) fn labels_key(labels: &Labels) -> LabelsKey {
-    (labels.fingerprint(), labels.table_hash())
+    labels.table_key()
 }
 
 /// See the module.

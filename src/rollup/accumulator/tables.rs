@@ -61,8 +61,7 @@ impl Accumulator {
     }
 
     pub(super) fn join_group(&mut self, labels: &Labels, bound: f64, slot: u32) -> u32 {
-        let histogram = labels.without(&["le"]);
-        let key = (histogram.fingerprint(), histogram.table_hash());
+        let key = labels.table_key_without(&["le"], &mut self.text);
         let id = *self.group_ids.entry(key).or_insert_with(|| {
             self.free_groups.pop().unwrap_or_else(|| {
                 self.groups.push(Group::default());

@@ -1,6 +1,7 @@
 //! Which series satisfy matchers, and their chunks.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
@@ -11,6 +12,8 @@ use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// Bytes of chunks that are handed over at once.
 const BATCH_BYTES: usize = 4 << 20;
+/// How far after the start of a window its last row may say that it begins.
+const PARTS_SPAN: Duration = Duration::from_millis(Chunk::PARTS_MAX as u64);
 
 /// A series that satisfies matchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Store {
             .bind(label_sets)
             .bind(values::time(from - CHUNK_SPAN_MAX))
             .bind(values::time(from))
-            .bind(values::time(to))
+            .bind(values::time(to + PARTS_SPAN))
             .fetch(self.pool());
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.map_err(StoreError::doing("read chunks"))? {
@@ -81,7 +84,7 @@ impl Store {
             .bind(&ids)
             .bind(values::time(from - CHUNK_SPAN_MAX))
             .bind(values::time(from))
-            .bind(values::time(to))
+            .bind(values::time(to + PARTS_SPAN))
             .fetch_all(self.pool())
             .await
             .map_err(StoreError::doing("find series with chunks"))?;
