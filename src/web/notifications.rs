@@ -219,9 +219,15 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(address): Asked<Add
     };
     let under_way = state.notify.under_way();
     let plan = state.notify.plan();
-    let (found, summed) = tokio::join!(state.outbox.search(&query), state.outbox.receivers(now - SUMMED));
-    let away = found.as_ref().err().or(summed.as_ref().err()).map(ToString::to_string);
-    let (mut found, summed) = (found.unwrap_or_default(), summed.unwrap_or_default());
+    // Nobody waits for a database that is known to be away.
+    let (mut found, summed, away) = match state.archive.away() {
+        Some(reason) => (Vec::new(), Vec::new(), Some(reason)),
+        None => {
+            let (found, summed) = tokio::join!(state.outbox.search(&query), state.outbox.receivers(now - SUMMED));
+            let away = found.as_ref().err().or(summed.as_ref().err()).map(ToString::to_string);
+            (found.unwrap_or_default(), summed.unwrap_or_default(), away)
+        }
+    };
     let more = found.len() > PAGE_SIZE;
     found.truncate(PAGE_SIZE);
     let chosen = given(address.state.as_deref()).unwrap_or("all");

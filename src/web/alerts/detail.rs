@@ -108,9 +108,13 @@ async fn story(
         limit: NOTIFICATIONS_SHOWN,
         ..NotificationQuery::default()
     };
-    let (notifications, outbox_away) = match state.outbox.search(&told).await {
+    let searched = match state.archive.away() {
+        Some(reason) => Err(reason),
+        None => state.outbox.search(&told).await.map_err(|error| error.to_string()),
+    };
+    let (notifications, outbox_away) = match searched {
         Ok(found) => (found.into_iter().map(|one| entry(one, &state.notify.under_way(), now)).collect(), None),
-        Err(error) => (Vec::new(), Some(error.to_string())),
+        Err(reason) => (Vec::new(), Some(reason)),
     };
     // The drawing reaches back to the first change that is listed, a day at least.
     let from = events.last().map_or(now, |oldest| oldest.at).min(now - DAY);

@@ -26,6 +26,8 @@ const PREVIEWED: usize = 50;
 const MATCHERS_MAX: usize = 200;
 /// Most characters of author and comment.
 const TEXT_CHARS_MAX: usize = 10_000;
+/// A silence that lasted less is made again with the usual duration.
+const SHORTEST_KEPT: Duration = Duration::from_secs(600);
 /// How the author is remembered, so that nobody types a name twice at night.
 const AUTHOR: &str = "meshscope_author";
 
@@ -103,7 +105,11 @@ pub(in crate::web) async fn new(
             Some(silence) => {
                 fields.matchers = one_on_each_line(silence.matchers.iter().cloned());
                 fields.comment.clone_from(&silence.comment);
-                fields.duration = PromDuration::from(silence.ends_at.since(silence.starts_at)).to_string();
+                // One that was ended by hand soon after it was made says nothing of how long the next one is wanted.
+                let length = silence.ends_at.since(silence.starts_at);
+                if length >= SHORTEST_KEPT {
+                    fields.duration = PromDuration::from(length).to_string();
+                }
             }
             None => return unknown(&state, &older),
         }
