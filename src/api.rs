@@ -22,6 +22,8 @@ mod write;
 
 use std::sync::Arc;
 
+pub use browser::changes_from_same_origin;
+
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{any, get, post};

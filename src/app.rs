@@ -347,6 +347,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         slos: reloader.slos(),
         notify: notify_status.clone(),
         context: context.clone(),
+        board: persist::AlertBoard::new(rules_status.clone(), notify_status.clone()),
+        outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
         otlp_addresses,
         thresholds: config.graph_health,
@@ -383,8 +385,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         retention: config.store.retention.raw.to_string().into(),
         started_at,
     };
-    let router =
-        api::router(api_state).merge(web::router(web_state.clone())).fallback_service(web::not_found(web_state));
+    let pages = web::router(web_state.clone()).layer(axum::middleware::from_fn(api::changes_from_same_origin));
+    let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
     let router = api::before(http::around(router));
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));

@@ -34,6 +34,9 @@ use crate::series::Head;
 use crate::traces::Live;
 use crate::units::PromDuration;
 
+/// The annotation with the address of the alert's own page.
+pub const ALERT_URL: &str = "meshscope_alert_url";
+
 /// The annotation by which an alert asks for context (`on`) or declines it (`off`).
 pub const OPT_IN: &str = "meshscope_context";
 /// Names of the annotations added, in the order in which people read them. Those that end with `_url` are addresses.
@@ -50,7 +53,7 @@ pub const ANNOTATIONS: [&str; 14] = [
     "meshscope_trace_url",
     "meshscope_traces_url",
     "meshscope_graph_url",
-    "meshscope_alert_url",
+    ALERT_URL,
     OPT_IN,
 ];
 

@@ -5,6 +5,7 @@
 //!
 //! Invariant: every write is idempotent, so that a write whose acknowledgement was lost can be sent again.
 
+mod alert_history;
 mod alerts;
 mod bulk;
 mod chunks;
@@ -18,6 +19,7 @@ mod mesh;
 mod metric_names;
 mod migrate;
 mod outbox;
+mod outbox_search;
 mod partitions;
 mod places;
 mod silences;
@@ -25,6 +27,7 @@ mod spans;
 mod values;
 mod writer;
 
+pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use edges::RollupTier;
@@ -34,6 +37,7 @@ pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use mesh::{ResourceGeneration, StoredFinding};
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
+pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};
 pub use places::{JournalPlace, journal_id};
 pub use silences::{Silence, StoredSilences};

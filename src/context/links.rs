@@ -49,8 +49,8 @@ impl Links<'_> {
             let namespace = subject.namespace().unwrap_or_default();
             found.push(("meshscope_graph_url", page("graph", &[at_time[0], at_time[1], ("namespace", namespace)])));
         }
-        let alert = format!("{}/alerts#alert-{:016x}", self.external_url, labels.fingerprint());
-        found.push(("meshscope_alert_url", alert));
+        let alert = format!("{}/alerts/{:016x}", self.external_url, labels.fingerprint());
+        found.push((super::ALERT_URL, alert));
         found
     }
 

@@ -150,7 +150,7 @@ async fn an_alert_says_who_fails_how_and_where_to_look() {
     says("meshscope_traces_url", &format!("{URL}/traces?{at_time}&service=cart.shop&errors=1"));
     says("meshscope_graph_url", &format!("{URL}/graph?{at_time}&namespace=shop"));
     let fingerprint = alert(&CART).labels.fingerprint();
-    says("meshscope_alert_url", &format!("{URL}/alerts#alert-{fingerprint:016x}"));
+    says("meshscope_alert_url", &format!("{URL}/alerts/{fingerprint:016x}"));
     assert_eq!((context.counters().added.load(Relaxed), context.counters().too_late.load(Relaxed)), (1, 0));
     // The same evidence gives the same words.
     assert_eq!(told(&context, alert(&CART), true).await, added);

@@ -3,6 +3,8 @@
 //! In: alerts, the time, the outcome of deliveries. Out: [`Notification`]s that are due. Does no IO and reads no clock,
 //! so that hours of alerts can be simulated in a test.
 
+mod explain;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use super::posted::{Known, PostError, Posted};
 use super::silence::Silences;
 use super::status::{AlertStatus, GroupStatus};
 use crate::model::{Alert, Labels, Timestamp};
+
+pub use explain::{Knows, Path};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]
