@@ -24,6 +24,7 @@ mod app_traces;
 mod audit;
 mod chaos;
 mod crash;
+mod dashboards;
 mod docs;
 mod fuzz;
 mod postgres;
