@@ -27,8 +27,9 @@ pub use seen::{Seen, observe, wanted};
 
 use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
-use super::file::{self, FileProblem};
+use super::file::{self, FileProblem, ParsedFile};
 use super::load;
+use crate::yaml::Node;
 
 /// Deepest expression that is looked at; deeper ones are the work of generators.
 const LEVELS_MAX: usize = 192;
@@ -135,7 +136,15 @@ pub fn lint_file(path: &Path, options: &Options) -> Linted {
 
 /// Looks at the rules of a file called `name`.
 pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
-    let parsed = file::parse(name, text, Duration::from_secs(60));
+    linted(name, file::parse(name, text, Duration::from_secs(60)), options)
+}
+
+/// Looks at the rules of one PrometheusRule that was read already, of a file called `name`.
+pub fn lint_object(name: &str, node: &Node, options: &Options) -> Linted {
+    linted(name, file::parse_object(name, node, Duration::from_secs(60)), options)
+}
+
+fn linted(name: &str, parsed: ParsedFile, options: &Options) -> Linted {
     let groups: Vec<&RuleGroup> = parsed.groups.iter().collect();
     let mut findings = lint(&groups, options);
     // A PrometheusRule's groups are filed under the object; people look for the file.
