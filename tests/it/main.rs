@@ -19,6 +19,7 @@ mod app_scrape;
 mod app_send_on;
 mod app_traces;
 mod audit;
+mod audit_guide;
 mod audit_upstream;
 mod chaos;
 mod crash;
