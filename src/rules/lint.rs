@@ -25,6 +25,8 @@ use std::time::Duration;
 pub use codes::{CODES, Code};
 pub use seen::{Seen, observe, wanted};
 
+pub use crate::model::Severity;
+
 use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
 use super::file::{self, FileProblem};
@@ -40,34 +42,6 @@ const READ: file::ReadOptions = file::ReadOptions {
 
 /// Deepest expression that is looked at; deeper ones are the work of generators.
 const LEVELS_MAX: usize = 192;
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// It could be written better.
-    Info,
-    /// It probably does not do what was meant.
-    Warning,
-    /// It does not do what was meant.
-    Error,
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// What the linter must know besides the rules.
 #[derive(Clone, Debug)]
