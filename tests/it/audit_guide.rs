@@ -35,8 +35,8 @@ fn the_guide_loses_what_it_was_written_for() {
         ("MS0003", "ProxyConfig default/proxy-config", "v1alpha3 never existed"),
         ("MS0722", "Pod default/istio-proxy", "no image"),
         ("MS0110", "VirtualService default/canary", "no subsets of service"),
-        ("MS3001", "PrometheusRule default/service-mesh-alerts", "it always fires"),
-        ("MS3002", "ConfigMap default/istio-grafana-dashboard", "panels without queries"),
+        ("MS3010", "PrometheusRule default/service-mesh-alerts", "it always fires"),
+        ("MS3011", "ConfigMap default/istio-grafana-dashboard", "panels without queries"),
     ];
     for (code, subject, what) in wanted {
         assert!(told(code, subject), "{code} {subject}: {what}");

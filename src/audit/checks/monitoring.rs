@@ -11,15 +11,15 @@ use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
-        code: "MS3001",
+        code: "MS3010",
         severity: Severity::Warning,
         title: "a rule does not do what was meant",
         also: &[],
         run: rules,
     },
-    Check { code: "MS3002", severity: Severity::Error, title: "a panel has no query", also: &[], run: queries },
+    Check { code: "MS3011", severity: Severity::Error, title: "a panel has no query", also: &[], run: queries },
     Check {
-        code: "MS3003",
+        code: "MS3012",
         severity: Severity::Info,
         title: "a panel is of a type that is gone",
         also: &[],
@@ -33,13 +33,8 @@ fn rules(scene: &Scene<'_>, found: &mut Found<'_>) {
         let file = resource.place.file.as_deref().unwrap_or_default();
         for one in lint::lint_object(file, &resource.root, &options).findings {
             let place = Place { file: resource.place.file.clone(), line: one.line };
-            let severity = match one.severity {
-                lint::Severity::Info => Severity::Info,
-                lint::Severity::Warning => Severity::Warning,
-                lint::Severity::Error => Severity::Error,
-            };
             let message = format!("{}/{}: {} ({})", one.group, one.rule, one.message, one.code);
-            let note = found.place(&place, resource.id.to_string(), message).severity(severity);
+            let note = found.place(&place, resource.id.to_string(), message).severity(one.severity);
             if let Some(fix) = one.fix {
                 note.fix(fix);
             }

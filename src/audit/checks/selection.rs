@@ -147,6 +147,11 @@ fn wide_sidecars(scene: &Scene<'_>, found: &mut Found<'_>) {
     wide(scene, found, Kind::Sidecar);
 }
 
+/// The check that says which of several objects of a kind wins.
+fn told_by(kind: Kind) -> &'static str {
+    if kind == Kind::Sidecar { "MS0905" } else { "MS0903" }
+}
+
 /// Objects of a kind that hold for all of their namespace.
 fn wide(scene: &Scene<'_>, found: &mut Found<'_>, kind: Kind) {
     let mut by_namespace: BTreeMap<&str, Vec<&Resource>> = BTreeMap::new();
@@ -158,8 +163,9 @@ fn wide(scene: &Scene<'_>, found: &mut Found<'_>, kind: Kind) {
             let others = all.iter().filter(|one| one.id != resource.id).take(5).map(|one| one.id.name.as_str());
             let others: Vec<&str> = others.collect();
             let message = format!(
-                "{} of namespace {namespace} has no selector either: only one of them holds (see MS09)",
-                others.join(", ")
+                "{} of namespace {namespace} has no selector either: only one of them holds (see {})",
+                others.join(", "),
+                told_by(kind)
             );
             found.at(resource, "metadata.name", message);
         }
@@ -191,8 +197,11 @@ fn rivals(scene: &Scene<'_>, found: &mut Found<'_>, kind: Kind) {
         for resource in all.iter().filter(|one| told.insert(&one.id)) {
             let others = all.iter().filter(|one| one.id != resource.id).take(5).map(|one| one.id.name.as_str());
             let others: Vec<&str> = others.collect();
-            let message =
-                format!("{} selects {workload} too: only one of them holds for it (see MS09)", others.join(", "));
+            let message = format!(
+                "{} selects {workload} too: only one of them holds for it (see {})",
+                others.join(", "),
+                told_by(kind)
+            );
             found.at(resource, selector_path(kind), message);
         }
     }
