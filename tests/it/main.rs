@@ -22,6 +22,8 @@ mod app_send_on;
 mod app_slos;
 mod app_traces;
 mod audit;
+mod audit_guide;
+mod audit_upstream;
 mod chaos;
 mod crash;
 mod docs;
