@@ -4,11 +4,13 @@
 //! fields, and what could not be read ([`Unread`]). Invariant: one bad document loses no other; nothing of a `Secret` is
 //! kept but its name and the names of its keys. Knows nothing of traffic, PostgreSQL or HTTP.
 
+mod cluster;
 mod files;
 mod kind;
 mod resource;
 mod snapshot;
 
+pub use cluster::{FromCluster, read_cluster};
 pub use files::{Input, read_paths};
 pub use kind::{KINDS, Kind, Scope};
 pub use resource::{Place, Resource, ResourceId};

@@ -1,5 +1,6 @@
 //! Discovery in a cluster that pages, cuts, forgets, refuses, babbles and goes away.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -175,4 +176,92 @@ fn a_mesh_is_expanded_to_jobs_that_are_printed_and_read_again() {
     assert!(error.contains("`istiod`: another entry has the same job_name"), "{error}");
     let error = meshscope::config::Config::parse("mesh: {discover: consul}", None).err().expect("no such mesh");
     assert!(error.to_string().contains("mesh.discover"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_reads_a_cluster_and_names_what_it_may_not_see() {
+    let cluster = FakeCluster::start().await;
+    let named = |name: &str| json!({"name": name, "namespace": "shop", "managedFields": [{"manager": "kubectl"}]});
+    cluster.put(
+        "services",
+        json!({"metadata": named("cart"), "spec": {"ports": [{"port": 80}], "selector": {"app": "cart"}}}),
+    );
+    let spec = json!({"hosts": ["cart"], "http": [{"route": [{"destination": {"host": "gone"}}]}]});
+    cluster.put("virtualservices", json!({"metadata": named("cart"), "spec": spec}));
+    cluster.put("secrets", json!({"metadata": named("s"), "data": {"tls.key": "aGlkZGVu"}}));
+    cluster.put("configmaps", json!({"metadata": named("c")}));
+    cluster.is(Mood::Refuses("configmaps", 403));
+    let folder = new_folder();
+    let kubeconfig = folder.join("config");
+    let text = format!(
+        "current-context: other\ncontexts: [{{name: mine, context: {{cluster: c, user: u}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: '{}'}}}}]\nusers: [{{name: u, user: {{token: t}}}}]\n",
+        cluster.url
+    );
+    std::fs::write(&kubeconfig, text).expect("write");
+    cluster.wants_token("t");
+    let run = |context: &'static str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_meshscope"));
+        command
+            .args(["mesh", "audit", "--cluster", "-o", "json", "--context", context, "--kubeconfig"])
+            .arg(&kubeconfig);
+        tokio::task::spawn_blocking(move || command.output().expect("meshscope runs"))
+    };
+    let output = run("mine").await.expect("run");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("VirtualService") && out.contains("gone"), "{out}{err}");
+    assert!(err.contains("we may not list configmaps in all namespaces"), "{err}");
+    assert!(err.contains("the cluster does not serve DestinationRule"), "{err}");
+    let output = run("other").await.expect("run");
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && err.contains("there is no context \"other\"; there are: mine"), "{err}");
+
+    let config = ClusterConfig { api_server: Some(cluster.url.clone()), ..ClusterConfig::default() };
+    let refused = meshscope::mesh::read_cluster(&Client::new(config)).await.expect_err("no token");
+    assert!(matches!(refused, Error::Unauthorized { .. }), "{refused}");
+    let context = Some("mine".to_owned());
+    let config = ClusterConfig { kubeconfig_file: Some(kubeconfig), context, ..ClusterConfig::default() };
+    let read = meshscope::mesh::read_cluster(&Client::new(config)).await.expect("the cluster");
+    assert_eq!(read.snapshot.len(), 3);
+    let all: String = read.snapshot.iter().map(|one| format!("{:?}", one.root)).collect();
+    assert!(all.contains("tls.key") && !all.contains("aGlkZGVu") && !all.contains("managedFields"), "{all}");
+}
+
+#[test]
+fn the_roles_grant_what_is_read_and_no_more() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kubernetes/rbac.yaml");
+    let documents = meshscope::yaml::documents(&std::fs::read_to_string(file).expect("the file")).expect("YAML");
+    let granted = |role: &str| -> BTreeSet<(String, String, String)> {
+        let is_it = |node: &&meshscope::yaml::Node| {
+            let name = node.get("metadata").and_then(|meta| meta.get("name")).and_then(|name| name.as_str());
+            node.get("kind").and_then(|kind| kind.as_str()) == Some("ClusterRole") && name == Some(role)
+        };
+        let node = documents.iter().find(is_it).expect("the role");
+        let texts = |rule: &meshscope::yaml::Node, key: &str| -> Vec<String> {
+            let items = rule.get(key).expect("a list").items().iter();
+            items.map(|item| item.as_str().expect("a text").to_owned()).collect()
+        };
+        let mut all = BTreeSet::new();
+        for rule in node.get("rules").expect("rules").items() {
+            for group in texts(rule, "apiGroups") {
+                for resource in texts(rule, "resources") {
+                    all.extend(texts(rule, "verbs").into_iter().map(|verb| (group.clone(), resource.clone(), verb)));
+                }
+            }
+        }
+        all
+    };
+    let right = |group: &str, plural: &str, verb: &str| (group.to_owned(), plural.to_owned(), verb.to_owned());
+    let read = meshscope::mesh::KINDS.iter().filter(|info| info.plural != "secrets");
+    assert_eq!(granted("meshscope-audit"), read.map(|info| right(info.group, info.plural, "list")).collect());
+    let found = [
+        ("", "pods"),
+        ("", "services"),
+        ("", "endpoints"),
+        ("", "nodes"),
+        ("discovery.k8s.io", "endpointslices"),
+        ("networking.k8s.io", "ingresses"),
+    ];
+    let found = found.iter().flat_map(|(group, plural)| ["list", "watch"].map(|verb| right(group, plural, verb)));
+    assert_eq!(granted("meshscope-discovery"), found.collect());
 }
