@@ -3,7 +3,7 @@
 //! Invariant: `server_name` changes which name the certificate must bear; everything else about the check stays.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,17 +13,49 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{Config, Error, TlsConfig};
 
+/// The certificates that the system trusts, read when a client first needs them. Clones share them: decoding some 140
+/// certificates takes milliseconds, and they take memory, for each client that has its own.
+#[derive(Clone, Debug, Default)]
+pub struct SystemRoots(Arc<OnceLock<Arc<RootCertStore>>>);
+
+impl SystemRoots {
+    fn get(&self) -> Arc<RootCertStore> {
+        Arc::clone(self.0.get_or_init(|| {
+            let found = rustls_native_certs::load_native_certs();
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                // A container without ca-certificates has none; plain HTTP must work there all the same.
+                let reason = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+                tracing::warn!("no usable system certificates{reason}: https targets need tls_config.ca_file");
+            }
+            Arc::new(roots)
+        }))
+    }
+}
+
 /// Applies `tls_config`, reading its files now.
-pub(super) fn apply(config: &Config, builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, Error> {
+pub(super) fn apply(
+    config: &Config,
+    roots: &SystemRoots,
+    builder: reqwest::ClientBuilder,
+) -> Result<reqwest::ClientBuilder, Error> {
     let tls = &config.tls_config;
-    let (roots, own) = (roots(tls)?, own(tls)?);
-    if let (Some(name), Some(roots), false) = (&tls.server_name, &roots, tls.insecure_skip_verify) {
-        return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, roots, own)?));
+    let (given, own) = (given_roots(tls)?, own(tls)?);
+    match (&tls.server_name, &given, tls.insecure_skip_verify) {
+        (Some(name), Some(given), false) => {
+            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, given, own)?));
+        }
+        (_, None, false) => {
+            let trusting = rustls::ClientConfig::builder().with_root_certificates(roots.get());
+            return Ok(builder.tls_backend_preconfigured(with_identity(config, trusting, own)?));
+        }
+        _ => {}
     }
     let mut builder = builder;
-    if let Some(roots) = roots {
-        let bundle = reqwest::Certificate::from_pem_bundle(&roots.bytes);
-        let bundle = bundle.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| roots.wrong(BUNDLE))?;
+    if let Some(given) = given {
+        let bundle = reqwest::Certificate::from_pem_bundle(&given.bytes);
+        let bundle = bundle.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| given.wrong(BUNDLE))?;
         builder = builder.tls_certs_only(bundle);
     }
     if let Some((cert, key)) = own {
@@ -68,7 +100,7 @@ impl<'a> Pem<'a> {
     }
 }
 
-fn roots(tls: &TlsConfig) -> Result<Option<Pem<'_>>, Error> {
+fn given_roots(tls: &TlsConfig) -> Result<Option<Pem<'_>>, Error> {
     Pem::of(["tls_config.ca_file", "tls_config.ca"], tls.ca_file.as_deref(), tls.ca.as_deref())
 }
 
@@ -92,7 +124,17 @@ fn with_server_name(
     roots.add_parsable_certificates(ca.certificates()?);
     let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|_| ca.wrong(BUNDLE))?;
     let verifier = Arc::new(NamedServer { name, verifier });
-    let builder = rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+    with_identity(config, rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier), own)
+}
+
+type WithTrust = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>;
+
+/// Adds our own certificate, when there is one, and what the handshake offers.
+fn with_identity(
+    config: &Config,
+    builder: WithTrust,
+    own: Option<(Pem<'_>, Pem<'_>)>,
+) -> Result<rustls::ClientConfig, Error> {
     let mut client = match own {
         Some((cert, key)) => {
             let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong("a PEM private key"))?;
@@ -149,5 +191,17 @@ impl ServerCertVerifier for NamedServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_certificates_are_decoded_once_for_all_that_share_them() {
+        let roots = SystemRoots::default();
+        let (first, second) = (roots.clone().get(), roots.get());
+        assert!(Arc::ptr_eq(&first, &second));
     }
 }
