@@ -8,12 +8,14 @@ pub mod effective;
 pub mod hosts;
 pub mod select;
 
+mod cluster;
 mod files;
 mod index;
 mod kind;
 mod resource;
 mod snapshot;
 
+pub use cluster::{FromCluster, read_cluster};
 pub use files::{Input, read_paths};
 pub use index::Index;
 pub use kind::{KINDS, Kind, Scope};
