@@ -26,6 +26,7 @@ mod audit_guide;
 mod audit_upstream;
 mod chaos;
 mod crash;
+mod dashboards;
 mod docs;
 mod fake_cluster;
 mod fuzz;
