@@ -14,6 +14,9 @@ pub(super) struct Arguments {
     /// Print the configuration as it is read, secrets replaced and comments gone.
     #[arg(long)]
     print: bool,
+    /// Print only `scrape_configs`, with the jobs that `mesh.discover` stands for, as Prometheus reads them.
+    #[arg(long, conflicts_with = "print")]
+    expand: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -39,7 +42,12 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             is_access_right = false;
         }
     }
-    if !rules.problems.is_empty() || !is_access_right {
+    let is_right = rules.problems.is_empty() && is_access_right;
+    if arguments.expand {
+        print!("{}", config.expanded());
+        return Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if !is_right {
         return Ok(ExitCode::FAILURE);
     }
     let rule_count: usize = rules.groups.iter().map(|group| group.rules.len()).sum();

@@ -25,11 +25,14 @@ use std::time::Duration;
 pub use codes::{CODES, Code};
 pub use seen::{Seen, observe, wanted};
 
+pub use crate::model::Severity;
+
 use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
-use super::file::{self, FileProblem};
+use super::file::{self, FileProblem, ParsedFile};
 use super::load;
 use crate::promql::Features;
+use crate::yaml::Node;
 
 /// Whoever writes an expression that needs a flag has set it.
 const READ: file::ReadOptions = file::ReadOptions {
@@ -40,34 +43,6 @@ const READ: file::ReadOptions = file::ReadOptions {
 
 /// Deepest expression that is looked at; deeper ones are the work of generators.
 const LEVELS_MAX: usize = 192;
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// It could be written better.
-    Info,
-    /// It probably does not do what was meant.
-    Warning,
-    /// It does not do what was meant.
-    Error,
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// What the linter must know besides the rules.
 #[derive(Clone, Debug)]
@@ -143,7 +118,15 @@ pub fn lint_file(path: &Path, options: &Options) -> Linted {
 
 /// Looks at the rules of a file called `name`.
 pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
-    let parsed = file::parse(name, text, READ);
+    linted(name, file::parse(name, text, READ), options)
+}
+
+/// Looks at the rules of one PrometheusRule that was read already, of a file called `name`.
+pub fn lint_object(name: &str, node: &Node, options: &Options) -> Linted {
+    linted(name, file::parse_object(name, node, READ), options)
+}
+
+fn linted(name: &str, parsed: ParsedFile, options: &Options) -> Linted {
     let groups: Vec<&RuleGroup> = parsed.groups.iter().collect();
     let mut findings = lint(&groups, options);
     // A PrometheusRule's groups are filed under the object; people look for the file.

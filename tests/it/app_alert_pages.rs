@@ -111,7 +111,7 @@ async fn an_alert_is_followed_from_its_page_to_a_silence_and_back() {
     for text in ["bad matcher format: nonsense", "Should not be empty", "kept as it is", "aria-invalid"] {
         assert!(page.contains(text), "{text}: {page}");
     }
-    assert_eq!(app.get("/alertmanager/api/v2/silences").await.1, "[]\n".trim_end(), "nothing was made");
+    assert_eq!(app.get("/alertmanager/api/v2/silences").await.1.trim_end(), "[]", "nothing was made");
     let (status, headers, _) = browser.post("/silences/new", &fields, "same-origin").await;
     assert_eq!(status, 303);
     let made = headers["location"].to_str().expect("a path").to_owned();
@@ -131,7 +131,7 @@ async fn an_alert_is_followed_from_its_page_to_a_silence_and_back() {
     page_says(&app, &format!("/alerts/{id}"), &["It neither fires nor waits now.", "resolved"]).await;
     let history = app.data(&format!("/api/mesh/v1/alerts/history?fingerprint={id}&limit=1")).await;
     assert_eq!(history["changes"][0]["to"], "inactive");
-    let before = history["next"].as_str().expect("there is more");
+    let before = history["next"].as_str().expect("there is more").replace(';', "%3B");
     let older = app.data(&format!("/api/mesh/v1/alerts/history?before={before}")).await;
     assert_eq!(older["changes"].as_array().map(Vec::len), Some(1), "{older}");
     app.stop().await;

@@ -12,6 +12,7 @@ const LEAVES: [(&str, &[&str]); 8] = [
     ("yaml", &[]),
     ("clock", &["model"]),
     ("http_client", &["units"]),
+    ("kubernetes", &["http_client", "units", "yaml"]),
     ("gotemplate", &["model", "units"]),
     ("web_config", &["units", "yaml"]),
 ];
@@ -30,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["series", "promql"]),
     ("slo", &["series", "promql", "rules"]),
     ("graph", &["rollup", "traces"]),
-    ("audit", &["mesh", "graph"]),
+    ("audit", &["mesh", "graph", "rules"]),
     ("context", &["series", "rollup", "traces", "graph"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
