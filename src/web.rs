@@ -45,6 +45,10 @@ use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
 use crate::{notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
+/// What a page may load: our own scripts and styles, nothing inline.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
+                      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,8 +133,6 @@ pub struct State {
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
-    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
-                  object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -159,12 +161,14 @@ pub fn router(state: State) -> Router {
         .route("/status", get(status::page))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
-        .layer(header(header::CONTENT_SECURITY_POLICY, policy))
+        .layer(header(header::CONTENT_SECURITY_POLICY, POLICY))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::REFERRER_POLICY, "same-origin"))
 }
 
 /// The page for any path that is not one.
 pub fn not_found(state: State) -> axum::routing::MethodRouter {
-    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) })
+    let policy =
+        SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) }).layer(policy)
 }

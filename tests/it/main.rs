@@ -9,6 +9,7 @@ mod api_mesh;
 mod api_query;
 mod api_state;
 mod app;
+mod app_access;
 mod app_alert_pages;
 mod app_cli;
 mod app_edges;

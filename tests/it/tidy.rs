@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 8] = [
+const LEAVES: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("units", &[]),
     ("wire", &[]),
