@@ -105,7 +105,10 @@ async fn only_who_has_a_password_or_token_is_answered_and_only_over_tls() {
     let client = authority.client();
     for path in ["/", "/metrics", "/-/healthy", "/api/v1/query?query=1", "/status", "/assets/none", "/nothing"] {
         let answer = client.get(format!("{}{path}", app.web)).send().await.expect("an answer");
-        assert_eq!((answer.status().as_u16(), &answer.headers()["www-authenticate"]), (401, &"Basic".parse().unwrap()));
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["www-authenticate"]),
+            (401, &"Basic".parse().expect("a header"))
+        );
         assert_eq!(answer.headers()["strict-transport-security"], "max-age=600");
         assert_eq!(answer.text().await.expect("a body"), "Unauthorized\n", "{path}");
     }
