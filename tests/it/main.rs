@@ -19,6 +19,7 @@ mod app_outage;
 mod app_restart;
 mod app_rules;
 mod app_scrape;
+mod app_secrets;
 mod app_send_on;
 mod app_slos;
 mod app_traces;
