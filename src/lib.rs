@@ -9,6 +9,7 @@ pub mod http_client;
 pub mod kubernetes;
 pub mod model;
 pub mod units;
+pub mod web_config;
 pub mod wire;
 pub mod yaml;
 // in
