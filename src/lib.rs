@@ -7,6 +7,7 @@ pub mod clock;
 pub mod gotemplate;
 pub mod http_client;
 pub mod model;
+pub mod traceql;
 pub mod units;
 pub mod wire;
 pub mod yaml;
