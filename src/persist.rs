@@ -24,6 +24,7 @@ mod restore;
 mod rollups;
 mod status;
 mod thin;
+mod trace_scan;
 
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
@@ -37,6 +38,7 @@ pub use queue::{AlertPersist, SpanPersist};
 pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
 pub use status::{PartState, PartStatus};
+pub use trace_scan::{TraceScan, Wanted};
 
 use std::time::Duration;
 
