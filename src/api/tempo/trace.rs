@@ -80,10 +80,13 @@ fn answer(protobuf: bool, body: Vec<u8>) -> Response {
     ([(header::CONTENT_TYPE, kind)], body).into_response()
 }
 
+/// The spans of one instrumentation scope, by its name.
+type Scoped<'a> = (&'a str, Vec<&'a Span>);
+
 /// Spans by resource and scope, in order of first appearance.
-fn grouped(spans: &[Span]) -> Vec<(&Resource, Vec<(&str, Vec<&Span>)>)> {
+fn grouped(spans: &[Span]) -> Vec<(&Resource, Vec<Scoped<'_>>)> {
     let mut known: HashMap<*const Resource, usize> = HashMap::new();
-    let mut found: Vec<(&Resource, Vec<(&str, Vec<&Span>)>)> = Vec::new();
+    let mut found: Vec<(&Resource, Vec<Scoped<'_>>)> = Vec::new();
     for span in spans {
         // Each batch has its own copy of a resource.
         let place = *known.entry(Arc::as_ptr(&span.resource)).or_insert_with(|| {
@@ -103,11 +106,11 @@ fn grouped(spans: &[Span]) -> Vec<(&Resource, Vec<(&str, Vec<&Span>)>)> {
 }
 
 fn resource_spans(spans: &[Span]) -> Vec<Json> {
-    let scope = |(name, spans): &(&str, Vec<&Span>)| {
+    let scope = |(name, spans): &Scoped<'_>| {
         let scope = if name.is_empty() { json!({}) } else { json!({"name": name}) };
         json!({"scope": scope, "spans": spans.iter().map(|span| span_json(span)).collect::<Vec<_>>()})
     };
-    let resource = |(resource, scopes): &(&Resource, Vec<(&str, Vec<&Span>)>)| {
+    let resource = |(resource, scopes): &(&Resource, Vec<Scoped<'_>>)| {
         json!({
             "resource": {"attributes": key_values(&resource.attributes)},
             "scopeSpans": scopes.iter().map(scope).collect::<Vec<_>>(),
