@@ -75,6 +75,8 @@ pub struct Config {
     pub promql: promql::Config,
     /// Our own logs and traces.
     pub telemetry: telemetry::Config,
+    /// Which meshes are discovered, and where.
+    pub mesh: discovery::MeshConfig,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -124,6 +126,7 @@ struct File {
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
+    mesh: discovery::MeshConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -346,6 +349,17 @@ impl Config {
         }
     }
 
+    /// The entries of `scrape_configs` with those that `mesh.discover` stands for, as Prometheus reads them; secrets
+    /// replaced.
+    pub fn expanded(&self) -> String {
+        let own = redact::block(&self.redacted, "scrape_configs");
+        let presets = self.mesh.expanded();
+        if own.is_empty() && presets.is_empty() {
+            return "scrape_configs: []\n".to_owned();
+        }
+        format!("scrape_configs:\n{own}{presets}")
+    }
+
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
@@ -397,7 +411,9 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
-        let (jobs, job_errors) = discovery::jobs(&self.scrape_configs, &defaults);
+        let scrape_configs: Vec<ScrapeConfig> =
+            self.scrape_configs.iter().cloned().chain(self.mesh.scrape_configs()).collect();
+        let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
         job_errors.iter().for_each(|error| wrong(error.to_string()));
         for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
             wrong(format!("global.external_labels: {name:?} is not a valid label name"));
@@ -473,6 +489,7 @@ impl File {
                 ..self.promql
             },
             telemetry: self.telemetry,
+            mesh: self.mesh,
             warnings,
         })
     }

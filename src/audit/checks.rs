@@ -1,7 +1,22 @@
 //! The checks, by what they look at. A check without a case in `tests/it/audit/` fails the build.
 
+mod annotations;
+mod destinations;
+mod entries;
+mod filters;
+mod gateways;
+mod injection;
+mod matches;
+mod monitoring;
+mod precedence;
 mod reading;
 mod references;
+mod routes;
+mod selection;
+mod services;
+mod telemetry;
+mod webhooks;
+mod workloads;
 
 use super::{Found, Scene};
 use crate::model::Severity;
@@ -25,4 +40,22 @@ pub struct Check {
 }
 
 /// All checks.
-pub const CHECKS: &[&[Check]] = &[reading::CHECKS, references::CHECKS];
+pub const CHECKS: &[&[Check]] = &[
+    reading::CHECKS,
+    references::CHECKS,
+    routes::CHECKS,
+    matches::CHECKS,
+    gateways::CHECKS,
+    destinations::CHECKS,
+    entries::CHECKS,
+    selection::CHECKS,
+    telemetry::CHECKS,
+    filters::CHECKS,
+    services::CHECKS,
+    injection::CHECKS,
+    webhooks::CHECKS,
+    workloads::CHECKS,
+    annotations::CHECKS,
+    precedence::CHECKS,
+    monitoring::CHECKS,
+];

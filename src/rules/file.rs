@@ -100,6 +100,13 @@ pub fn parse(file: &str, text: &str, options: ReadOptions) -> ParsedFile {
     parsed
 }
 
+/// Reads one PrometheusRule (or a list of them) that was parsed already.
+pub fn parse_object(file: &str, node: &Node, options: ReadOptions) -> ParsedFile {
+    let mut parsed = ParsedFile::default();
+    object(file, node, options, &mut parsed);
+    parsed
+}
+
 fn problem(file: &str, node: &Node, message: impl Into<String>) -> FileProblem {
     FileProblem { file: file.to_owned(), line: node.line, column: node.column, message: message.into() }
 }

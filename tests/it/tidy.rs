@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 8] = [
+const LEAVES: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("units", &[]),
     ("wire", &[]),
     ("yaml", &[]),
     ("clock", &["model"]),
     ("http_client", &["units"]),
+    ("kubernetes", &["http_client", "units", "yaml"]),
     ("gotemplate", &["model", "units"]),
     ("traceql", &["model"]),
 ];
@@ -30,7 +31,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["series", "promql"]),
     ("slo", &["series", "promql", "rules"]),
     ("graph", &["rollup", "traces"]),
-    ("audit", &["mesh", "graph"]),
+    ("audit", &["mesh", "graph", "rules"]),
     ("context", &["series", "rollup", "traces", "graph"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
