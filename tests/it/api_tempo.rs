@@ -1,7 +1,5 @@
 //! Tempo's API, asked as Grafana and Kiali ask it, about spans sent over OTLP.
 
-use std::time::Duration;
-
 use meshscope::clock::Clock;
 use opentelemetry_proto::tonic::trace::v1::TracesData;
 use prost::Message;
@@ -307,17 +305,22 @@ async fn what_is_too_much_is_cut_and_said() {
     let message = trace["message"].as_str().unwrap_or_default();
     assert!(message.contains("first 100"), "{message}");
     assert_eq!(trace["trace"]["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().map(Vec::len), Some(100));
-    tokio::time::sleep(Duration::from_millis(300)).await;
     app.stop().await;
     // One byte may be opened: the first batch is, and nothing after it.
-    let app = TestApp::start(&database, "traces: {search_bytes: 1}\n").await;
+    let app = TestApp::start(&database, "traces: {batch_delay: 50ms, search_bytes: 1}\n").await;
+    let mut connection = postgres::connection(&database).await;
+    let mut stored = async || -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM span_batch").fetch_one(&mut connection);
+        count.await.expect("a number")
+    };
     for at in 0..2 {
+        let before = stored().await;
         let mut other = shop(shop_start_ms() - at * 1000);
         for resource in other["resourceSpans"].as_array_mut().expect("a list") {
             resource["scopeSpans"][0]["spans"][0]["traceId"] = format!("cc{at:030}").into();
         }
         send(&app, &other).await;
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        eventually("a batch of its own", async || (stored().await > before).then_some(())).await;
     }
     app.stop().await;
     let app = TestApp::start(&database, "traces: {search_bytes: 1}\n").await;
