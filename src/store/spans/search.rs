@@ -156,8 +156,10 @@ impl Store {
     }
 }
 
-/// Keeps the server from walking through time; a bitmap of the index of contents is left.
-const BY_CONTENT: &str = "SET LOCAL enable_indexscan = off";
+/// Keeps the server, until the transaction ends, from walking through time and through whole tables; a bitmap of the index of
+/// contents is left.
+const BY_CONTENT: &str =
+    "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)";
 
 fn has_content(search: &PartSearch) -> bool {
     !(search.services.is_empty() && search.operations.is_empty() && search.attribute_hashes.is_empty())
