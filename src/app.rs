@@ -7,6 +7,7 @@ mod housekeeping;
 mod http;
 mod memory;
 mod metrics;
+mod opening;
 mod places;
 mod raw_url;
 mod reload;
@@ -31,6 +32,7 @@ use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
+use crate::web_config::Guard;
 use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
@@ -83,6 +85,7 @@ struct Ground {
 pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App> {
     let (clock, clock_keeper) = Clock::kept();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let guard = Guard::open("web.config_file", config.web.access(), false)?;
     let listener = TcpListener::bind(config.web.listen)
         .await
         .with_context(|| format!("listen on {} (web.listen) for pages and APIs", config.web.listen))?;
@@ -93,9 +96,9 @@ pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App>
 
     let store = Store::connect(&config.store).await.context("open the database")?;
     tracing::info!(database = store.place(), "the database is open");
-    let ground = Ground::new(&config, clock, store.clone(), web_address);
+    let ground = Ground::new(&config, clock, store.clone(), (web_address, guard.encrypts()));
     let config = Config { store: with_span_retention(&config), ..config };
-    let stages = match wire(config, file, ground, (listener, receiver, spans)).await {
+    let stages = match wire(config, file, ground, Listeners { listener, guard, receiver, spans }).await {
         Ok(mut stages) => {
             stages.spawn(Stage::Face, "clock", |stop| clock_keeper.run(stop));
             stages
@@ -130,13 +133,16 @@ fn with_span_retention(config: &Config) -> crate::store::Config {
 }
 
 impl Ground {
-    fn new(config: &Config, clock: Clock, store: Store, web_address: SocketAddr) -> Self {
+    fn new(config: &Config, clock: Clock, store: Store, (address, is_https): (SocketAddr, bool)) -> Self {
         let head = Head::new(config.series.clone());
         if config.series.memory_limit.is_none() {
             head.safe_mode().set_limit(memory::default_limit());
         }
         let history: Arc<dyn Queryable> = Arc::new(persist::History::new(store.clone()));
-        let url = config.web.external_url.clone().unwrap_or_else(|| format!("http://{web_address}"));
+        let url = config.web.external_url.clone().unwrap_or_else(|| {
+            let scheme = if is_https { "https" } else { "http" };
+            format!("{scheme}://{address}")
+        });
         Self {
             clock,
             store,
@@ -209,11 +215,18 @@ fn annotator(context: Context) -> notify::Annotator {
     })
 }
 
-type Listeners = (TcpListener, otlp::Receiver, mpsc::Receiver<Vec<crate::model::Span>>);
+/// What listens, bound.
+struct Listeners {
+    listener: TcpListener,
+    guard: Guard,
+    receiver: otlp::Receiver,
+    spans: mpsc::Receiver<Vec<crate::model::Span>>,
+}
 
 /// Makes the parts and puts each into the stage in which it stops.
 async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: Listeners) -> anyhow::Result<Stages> {
-    let (listener, receiver, spans) = listeners;
+    let Listeners { listener, guard, receiver, spans } = listeners;
+    let guards = vec![guard.clone(), receiver.guard()];
     let (restored, outbox_restored) = ground.restore(&config).await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
@@ -329,6 +342,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
         store: store.clone(),
+        guards: guards.clone(),
         started_at,
     };
 
@@ -358,6 +372,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         store: ground.store.clone(),
         retention: config.store.retention.clone(),
         scrape_counters: Arc::clone(&scrape_counters),
+        guards,
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -387,7 +402,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     };
     let pages = web::router(web_state.clone()).layer(axum::middleware::from_fn(api::changes_from_same_origin));
     let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
-    let router = api::before(http::around(router));
+    let router = http::guarded(api::before(http::around(router)), guard.clone());
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
@@ -424,8 +439,11 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
     let watched = ground.store.clone();
     stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));
+    let access = guard.clone();
+    stages.spawn(Stage::Face, "access to pages and APIs", |stop| access.run(stop));
+    let server = http::Server { listener, guard, router, max_connections: config.web.max_connections };
     stages.spawn_fallible(Stage::Face, "pages and APIs", |stop| {
-        http::cut_off(http::serve(listener, router, stop.clone()), stop, CLIENT_GRACE)
+        http::cut_off(server.run(stop.clone()), stop, CLIENT_GRACE)
     });
     Ok(stages)
 }

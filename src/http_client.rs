@@ -194,8 +194,26 @@ fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) 
     tls::apply(config, roots, base()?)?.build().map_err(Error::Build)
 }
 
+/// A URL as messages show it: without the password and the query, which may hold secrets.
+pub fn shown_url(url: &str) -> String {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else {
+        return if url.contains(['@', '?']) { "<secret>".to_owned() } else { url.to_owned() };
+    };
+    if parsed.password().is_none() && parsed.query().is_none() {
+        return url.to_owned();
+    }
+    if parsed.query().is_some() {
+        parsed.set_query(Some("xxxxx"));
+    }
+    match parsed.password().is_some() && parsed.set_password(Some("xxxxx")).is_err() {
+        true => "<secret>".to_owned(),
+        false => parsed.into(),
+    }
+}
+
 fn proxy(url: &str, no_proxy: Option<&str>) -> Result<reqwest::Proxy, Error> {
-    let proxy = reqwest::Proxy::all(url).map_err(|error| Error::Invalid(format!("proxy_url `{url}`: {error}")))?;
+    let proxy =
+        reqwest::Proxy::all(url).map_err(|error| Error::Invalid(format!("proxy_url `{}`: {error}", shown_url(url))))?;
     Ok(proxy.no_proxy(no_proxy.and_then(reqwest::NoProxy::from_string)))
 }
 

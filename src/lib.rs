@@ -10,6 +10,7 @@ pub mod kubernetes;
 pub mod model;
 pub mod traceql;
 pub mod units;
+pub mod web_config;
 pub mod wire;
 pub mod yaml;
 // in

@@ -23,6 +23,7 @@ mod zipkin;
 mod tests;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub use limits::{Limits, Tally};
 use crate::model::Span;
 use crate::push;
 use crate::units::{ByteSize, PromDuration};
+use crate::web_config::{self, Guard};
 use connections::LimitedListener;
 use intake::Intake;
 
@@ -51,6 +53,10 @@ pub struct Config {
     pub grpc_listen: SocketAddr,
     /// Address of the HTTP server. Default `127.0.0.1:4318`.
     pub http_listen: SocketAddr,
+    /// TLS, client certificates, users of both servers: a file in Prometheus' web configuration format.
+    pub config_file: Option<PathBuf>,
+    /// Files with a bearer token each, for senders.
+    pub bearer_token_files: Vec<PathBuf>,
     /// Largest request, measured both as received and after decompression. Default 16 MiB.
     pub max_request_bytes: ByteSize,
     /// Requests read and decoded at the same time, both servers together; more wait their turn. Default 8.
@@ -71,6 +77,8 @@ impl Default for Config {
         Self {
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 4317)),
             http_listen: SocketAddr::from(([127, 0, 0, 1], 4318)),
+            config_file: None,
+            bearer_token_files: Vec::new(),
             max_request_bytes: ByteSize(16 << 20),
             max_concurrent_requests: 8,
             max_connections: 8192,
@@ -82,6 +90,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Who may connect and send.
+    pub fn access(&self) -> web_config::Settings {
+        let Self { config_file, bearer_token_files, .. } = self.clone();
+        web_config::Settings { config_file, bearer_token_files }
+    }
+
     /// Largest request as a number of bytes of this machine.
     fn max_request(&self) -> usize {
         usize::try_from(self.max_request_bytes.0).unwrap_or(usize::MAX)
@@ -102,6 +116,9 @@ pub enum ReceiverError {
         #[source]
         source: std::io::Error,
     },
+    /// Who may send is written wrongly.
+    #[error(transparent)]
+    Access(#[from] web_config::Error),
     /// The gRPC server stopped by itself.
     #[error("OTLP gRPC server")]
     Grpc(#[source] tonic::transport::Error),
@@ -118,6 +135,7 @@ pub struct Receiver {
     grpc_address: SocketAddr,
     http_address: SocketAddr,
     intake: Intake,
+    guard: Guard,
 }
 
 impl Receiver {
@@ -125,12 +143,13 @@ impl Receiver {
     /// channel bounds the memory of the queue.
     ///
     /// # Errors
-    /// When an address cannot be bound.
+    /// When an address cannot be bound, or `config_file` is wrong.
     pub async fn bind(config: Config, sink: mpsc::Sender<Vec<Span>>) -> Result<Self, ReceiverError> {
+        let guard = Guard::open("otlp.config_file", config.access(), true)?;
         let (grpc, grpc_address) = listen("otlp.grpc_listen", config.grpc_listen).await?;
         let (http, http_address) = listen("otlp.http_listen", config.http_listen).await?;
         let intake = Intake::new(&config, sink);
-        Ok(Self { config, grpc, http, grpc_address, http_address, intake })
+        Ok(Self { config, grpc, http, grpc_address, http_address, intake, guard })
     }
 
     /// Takes metrics too, which go to `intake`; without it they are answered with "unimplemented".
@@ -155,25 +174,34 @@ impl Receiver {
         Arc::clone(&self.intake.counters)
     }
 
+    /// Who may connect and send.
+    pub fn guard(&self) -> Guard {
+        self.guard.clone()
+    }
+
     /// Serves until `shutdown` fires, then finishes the requests under way, for at most `request_timeout`, and returns.
     ///
     /// # Errors
     /// When a server stops by itself.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), ReceiverError> {
-        let Self { config, grpc, http, intake, .. } = self;
+        let Self { config, grpc, http, intake, guard, .. } = self;
         // One budget for both servers: what bounds memory is the number of bodies held at once.
         let requests = Arc::new(Semaphore::new(config.max_concurrent_requests.max(1)));
-        let grpc = LimitedListener::new(grpc, config.max_connections);
-        let http = LimitedListener::new(http, config.max_connections);
+        let grpc = LimitedListener::new(grpc, config.max_connections, guard.clone());
+        let http = LimitedListener::new(http, config.max_connections, guard.clone());
         let by_grpc = grpc::serve(&config, grpc, intake.clone(), Arc::clone(&requests), shutdown.clone());
         let by_http = http::serve(&config, http, intake, requests, shutdown.clone());
+        let access = async {
+            guard.run(shutdown.clone()).await;
+            Ok(())
+        };
         // A client that never finishes its request must not hold the process.
         let cut_off = async {
             shutdown.cancelled().await;
             tokio::time::sleep(config.request_timeout.get()).await;
         };
         tokio::select! {
-            served = async { tokio::try_join!(by_grpc, by_http) } => served.map(|_| ()),
+            served = async { tokio::try_join!(by_grpc, by_http, access) } => served.map(|_| ()),
             () = cut_off => Ok(()),
         }
     }

@@ -27,6 +27,7 @@ mod targets;
 mod traces;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -42,21 +43,46 @@ use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules as rule_engine, scrape, slo};
+use crate::{notify, otlp, rules as rule_engine, scrape, slo, web_config};
+
+/// What a page may load: our own scripts and styles, nothing inline.
+const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
+                      object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Address of pages and APIs. Default 127.0.0.1:7070: loopback, because there is no authentication yet.
+    /// Address of pages and APIs. Default 127.0.0.1:7070: loopback, because whoever reaches it may do everything unless
+    /// `config_file` or `bearer_token_files` says otherwise.
     pub listen: SocketAddr,
+    /// TLS, client certificates, users: a file in Prometheus' web configuration format.
+    pub config_file: Option<PathBuf>,
+    /// Files with a bearer token each; who has one may do what a user of `config_file` may.
+    pub bearer_token_files: Vec<PathBuf>,
+    /// Open connections; more wait in the kernel's accept queue. Default 512, as `--web.max-connections` of Prometheus.
+    pub max_connections: usize,
     /// How users reach meshscope, for links in notifications. Default: the address above.
     pub external_url: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7070)), external_url: None }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            config_file: None,
+            bearer_token_files: Vec::new(),
+            max_connections: 512,
+            external_url: None,
+        }
+    }
+}
+
+impl Config {
+    /// Who may connect and ask.
+    pub fn access(&self) -> web_config::Settings {
+        let Self { config_file, bearer_token_files, .. } = self.clone();
+        web_config::Settings { config_file, bearer_token_files }
     }
 }
 
@@ -101,12 +127,12 @@ pub struct State {
     pub retention: RetentionConfig,
     /// What scraping counts.
     pub scrape_counters: Arc<scrape::Counters>,
+    /// Who may connect to the listeners.
+    pub guards: Vec<web_config::Guard>,
 }
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
-    let policy = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
-                  object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
     let header = |name: HeaderName, value: &'static str| {
         SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
     };
@@ -135,12 +161,14 @@ pub fn router(state: State) -> Router {
         .route("/status", get(status::page))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
-        .layer(header(header::CONTENT_SECURITY_POLICY, policy))
+        .layer(header(header::CONTENT_SECURITY_POLICY, POLICY))
         .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(header(header::REFERRER_POLICY, "same-origin"))
 }
 
 /// The page for any path that is not one.
 pub fn not_found(state: State) -> axum::routing::MethodRouter {
-    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) })
+    let policy =
+        SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) }).layer(policy)
 }

@@ -1,11 +1,23 @@
-//! What stands around all routes: spans of our own, compression, and an end that no client can delay.
+//! What stands around all routes: who is let in, limits of connections, spans of our own, compression, headers, and an
+//! end that no client can delay.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request};
-use axum::response::Response;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -13,7 +25,20 @@ use tower_http::trace::TraceLayer;
 use tracing::Span;
 use tracing::field::Empty;
 
-use super::raw_url::LenientListener;
+use super::opening::Opening;
+use super::raw_url::Lenient;
+use crate::web_config::{Guard, Refusal};
+
+/// Longest time from the first byte of a request to the end of its headers, and that a connection waits for a request.
+const HEADER_TIME: Duration = Duration::from_secs(30);
+/// Largest request line and headers together of HTTP/1.1. A query in a URL may be long.
+const HEAD_BYTES_MAX: usize = 256 << 10;
+/// The same of HTTP/2.
+const HEADER_LIST_BYTES_MAX: u32 = 256 << 10;
+/// How often a client of HTTP/2 is asked whether it is there.
+const PING_EVERY: Duration = Duration::from_secs(60);
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_PER_CONNECTION: u32 = 128;
 
 /// The layers that hold for pages and APIs alike.
 pub(super) fn around(router: Router) -> Router {
@@ -45,9 +70,95 @@ fn span(request: &Request) -> Span {
     )
 }
 
-/// Serves until told to stop, then finishes the requests under way.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    axum::serve(LenientListener(listener), router).with_graceful_shutdown(async move { stop.cancelled().await }).await
+/// Lets in who may ask, and gives every answer the headers that keep browsers from doing with it what they must not.
+///
+/// Pages bring a policy of their own; the answers of APIs are no pages, so theirs lets nothing be loaded or framed. What the
+/// web configuration file says of headers comes last.
+pub(super) fn guarded(router: Router, guard: Guard) -> Router {
+    router.layer(middleware::from_fn_with_state(guard, admitted))
+}
+
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+];
+
+async fn admitted(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    let mut response = match guard.admit(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(Refusal::Unauthorized) => {
+            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, guard.challenge())], "Unauthorized\n")
+                .into_response()
+        }
+        Err(Refusal::TooMany) => {
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "Too Many Requests\n").into_response()
+        }
+    };
+    let headers = response.headers_mut();
+    for (name, value) in HEADERS {
+        headers.entry(name).or_insert(value);
+    }
+    guard.headers().into_iter().for_each(|(name, value)| _ = headers.insert(name, value));
+    response
+}
+
+/// Serves pages and APIs.
+pub(super) struct Server {
+    pub(super) listener: TcpListener,
+    pub(super) guard: Guard,
+    pub(super) router: Router,
+    /// Open connections; more wait in the kernel's accept queue.
+    pub(super) max_connections: usize,
+}
+
+impl Server {
+    /// Serves until told to stop, then finishes the requests under way.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> std::io::Result<()> {
+        let places = Arc::new(Semaphore::new(self.max_connections.clamp(1, Semaphore::MAX_PERMITS)));
+        let graceful = GracefulShutdown::new();
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                // The listener's own way of accepting waits out failures such as too many open files.
+                (place, Listener::accept(&mut self.listener).await)
+            };
+            let (place, (stream, _)) = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = accepted => accepted,
+            };
+            let _ = stream.set_nodelay(true); // only a matter of latency
+            let stream = TokioIo::new(Opening::new(Lenient::new(self.guard.accept(stream))));
+            let service = TowerToHyperService::new(self.router.clone());
+            let connection = graceful.watch(protocols().serve_connection(stream, service).into_owned());
+            connections.spawn(async move {
+                // What goes wrong is the client's: it left, or does not speak HTTP.
+                if let Err(error) = connection.await {
+                    tracing::trace!("a connection ended: {error}");
+                }
+                drop(place);
+            });
+        }
+        graceful.shutdown().await;
+        Ok(())
+    }
+}
+
+/// HTTP/1.1 and HTTP/2 with their limits: a client that does not say what it wants, or says too much, is let go.
+fn protocols() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEAD_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_EVERY)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX);
+    builder
 }
 
 /// Runs a server; after `stop` its clients get `grace` to finish, then they are cut off.

@@ -1,5 +1,6 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
+mod access;
 mod sent_on;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
+use crate::web_config::Guard;
 use crate::{context, discovery, forward, notify, otlp, promql, push, rules, scrape, traces};
 
 /// What the parts count.
@@ -33,6 +35,7 @@ pub(super) struct Parts {
     pub(super) head: Head,
     pub(super) rollup: Rollup,
     pub(super) store: Store,
+    pub(super) guards: Vec<Guard>,
     pub(super) started_at: Timestamp,
 }
 
@@ -56,6 +59,7 @@ impl Parts {
         add_persist(&mut metrics, persist);
         add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);
+        access::add(&mut metrics, &self.guards);
         metrics.into_page()
     }
 }

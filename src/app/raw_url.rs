@@ -12,30 +12,10 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 
 /// Most bytes of a request line that are read at once.
 const CHUNK_BYTES: usize = 8 * 1024;
-
-/// A listener whose connections are [`Lenient`].
-pub(super) struct LenientListener(pub(super) TcpListener);
-
-impl Listener for LenientListener {
-    type Io = Lenient<TcpStream>;
-    type Addr = std::net::SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        // The listener's own way of accepting, which waits out failures such as too many open files.
-        let (stream, address) = Listener::accept(&mut self.0).await;
-        (Lenient::new(stream), address)
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
-}
 
 /// A connection whose request lines are mended as they are read.
 pub(super) struct Lenient<S> {
@@ -58,7 +38,7 @@ enum Place {
 }
 
 impl<S> Lenient<S> {
-    fn new(stream: S) -> Self {
+    pub(super) fn new(stream: S) -> Self {
         Self { stream, place: Place::Line, mended: Vec::new(), given: 0 }
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::config::Config;
+use crate::web_config::Guard;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -33,11 +34,20 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if arguments.print {
         print!("{}", config.redacted);
     }
+    let listeners = [("web.config_file", config.web.access(), false), ("otlp.config_file", config.otlp.access(), true)];
+    let mut is_access_right = true;
+    for (key, settings, needs_http2) in listeners {
+        if let Err(error) = Guard::open(key, settings, needs_http2) {
+            eprintln!("{error}");
+            is_access_right = false;
+        }
+    }
+    let is_right = rules.problems.is_empty() && is_access_right;
     if arguments.expand {
         print!("{}", config.expanded());
-        return Ok(if rules.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        return Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    if !rules.problems.is_empty() {
+    if !is_right {
         return Ok(ExitCode::FAILURE);
     }
     let rule_count: usize = rules.groups.iter().map(|group| group.rules.len()).sum();

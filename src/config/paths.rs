@@ -34,7 +34,11 @@ pub(super) fn resolve(node: &mut Node, folder: &Path) {
             for (key, value) in entries {
                 match key.as_str() {
                     Some(key) if FREE.contains(&key) => {}
-                    Some(key) if key.ends_with("_file") || matches!(key, "files" | "templates") => join(value, folder),
+                    Some(key)
+                        if key.ends_with("_file") || matches!(key, "files" | "templates" | "bearer_token_files") =>
+                    {
+                        join(value, folder)
+                    }
                     _ => resolve(value, folder),
                 }
             }

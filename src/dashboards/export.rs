@@ -3,7 +3,7 @@
 //! In: [`Export`]. Out: [`File`]s in memory; writing them is the caller's.
 
 use super::{
-    all,
+    Named, all,
     grafana::{Choice, Dashboard},
     recorded,
 };
@@ -105,14 +105,14 @@ pub fn export(export: &Export) -> Result<Vec<File>, Error> {
     all()
         .into_iter()
         .map(|named| {
-            let dashboard = if *recording_rules { recorded(named.dashboard) } else { named.dashboard };
+            let dashboard = if *recording_rules { recorded(named.dashboard.clone()) } else { named.dashboard.clone() };
             let dashboard = with_datasource(dashboard, datasource.as_deref());
             let json =
                 serde_json::to_string_pretty(&dashboard).map_err(|source| Error::Json { name: named.name, source })?;
             match format {
                 Format::Json => Ok(File { path: format!("{}.json", named.name), contents: json + "\n" }),
                 Format::ConfigMap => {
-                    let contents = config_map(named.config_map, namespace.as_deref(), &json);
+                    let contents = config_map(&named, namespace.as_deref(), &json);
                     if contents.len() > CONFIG_MAP_LIMIT_BYTES {
                         let (bytes, limit_bytes) = (contents.len(), CONFIG_MAP_LIMIT_BYTES);
                         return Err(Error::TooLarge { name: named.name, bytes, limit_bytes });
@@ -131,11 +131,12 @@ fn with_datasource(mut dashboard: Dashboard, datasource: Option<&str>) -> Dashbo
     dashboard
 }
 
-/// The guide's object, name and key, with a dashboard in it that shows something.
-fn config_map(name: &str, namespace: Option<&str>, json: &str) -> String {
+/// The guide's object, with a dashboard in it that shows something.
+fn config_map(named: &Named, namespace: Option<&str>, json: &str) -> String {
     let namespace = namespace.map(|namespace| format!("  namespace: {namespace}\n")).unwrap_or_default();
+    let Named { config_map: name, key, .. } = named;
     format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n{namespace}  labels:\n    grafana_dashboard: \"1\"\ndata:\n  dashboard.json: |\n{}",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n{namespace}  labels:\n    grafana_dashboard: \"1\"\ndata:\n  {key}: |\n{}",
         indented(json, "    ")
     )
 }

@@ -1,6 +1,7 @@
 //! The part of Grafana's dashboard JSON we write, as types: what is missing here cannot be written wrongly.
 //!
-//! In: values. Out: JSON by serde. Field names follow Grafana's dashboard schema (camelCase).
+//! In: values. Out: JSON by serde. Field names follow Grafana's dashboard schema (camelCase). Kinds of panel that Grafana
+//! removed (`graph`, `singlestat`, `table-old`) are not here.
 
 use serde::Serialize;
 
@@ -31,10 +32,74 @@ pub struct Dashboard {
     pub time: Range,
     /// `browser`: the viewer's own.
     pub timezone: &'static str,
+    /// Ways to other boards and to our pages.
+    pub links: Vec<Link>,
+    /// What is drawn over every panel.
+    pub annotations: Annotations,
     /// Variables.
     pub templating: Templating,
     /// Panels, in reading order.
     pub panels: Vec<Panel>,
+}
+
+/// A way out of the dashboard, in its head.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Link {
+    /// `dashboards`: all with these tags; `link`: one address.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What the viewer reads.
+    pub title: &'static str,
+    /// What the viewer reads when pointing at it.
+    pub tooltip: &'static str,
+    /// Grafana's name of a picture.
+    pub icon: &'static str,
+    /// Tags of the dashboards meant.
+    pub tags: Vec<&'static str>,
+    /// Where to, with variables.
+    pub url: String,
+    /// One menu instead of many words.
+    pub as_dropdown: bool,
+    /// The other takes over what is chosen here.
+    pub include_vars: bool,
+    /// And the time range.
+    pub keep_time: bool,
+    /// In a new tab.
+    pub target_blank: bool,
+}
+
+/// The list of annotations.
+#[derive(Clone, Debug, Serialize)]
+pub struct Annotations {
+    /// Each asks by itself.
+    pub list: Vec<Annotation>,
+}
+
+/// Events drawn over every panel.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Annotation {
+    /// What the viewer switches on and off.
+    pub name: &'static str,
+    /// Who is asked.
+    pub datasource: DataSource,
+    /// Switched on at first.
+    pub enable: bool,
+    /// Without a switch.
+    pub hide: bool,
+    /// Colour.
+    pub icon_color: &'static str,
+    /// PromQL: an event wherever it has a value.
+    pub expr: &'static str,
+    /// Heading of an event.
+    pub title_format: &'static str,
+    /// Text of an event.
+    pub text_format: &'static str,
+    /// Labels shown as tags, separated by commas.
+    pub tag_keys: &'static str,
+    /// Resolution.
+    pub step: &'static str,
 }
 
 /// A time range in Grafana's words.
@@ -99,6 +164,8 @@ pub enum VariableKind {
     Query,
     /// A fixed list.
     Custom,
+    /// What the viewer types.
+    Textbox,
 }
 
 /// A choice of a variable.
@@ -155,14 +222,28 @@ pub struct Panel {
 
 /// Kinds of panel we write. Grafana no longer has the `graph` of old dashboards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
 pub enum PanelKind {
     /// Lines over time.
+    #[serde(rename = "timeseries")]
     Timeseries,
     /// One number.
+    #[serde(rename = "stat")]
     Stat,
     /// Rows.
+    #[serde(rename = "table")]
     Table,
+    /// Buckets over time.
+    #[serde(rename = "heatmap")]
+    Heatmap,
+    /// Bars side by side.
+    #[serde(rename = "bargauge")]
+    Bargauge,
+    /// Who calls whom.
+    #[serde(rename = "nodeGraph")]
+    NodeGraph,
+    /// States over time.
+    #[serde(rename = "state-timeline")]
+    StateTimeline,
 }
 
 /// Place on the grid of 24 columns.
@@ -194,8 +275,11 @@ pub struct Target {
     pub instant: bool,
     /// Values over the range.
     pub range: bool,
-    /// `time_series` or `table`.
+    /// `time_series`, `table` or `heatmap`.
     pub format: &'static str,
+    /// Draw the traces that samples name; Grafana asks for them beside the query.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exemplar: bool,
 }
 
 /// Units and drawing.
@@ -223,6 +307,9 @@ pub struct Defaults {
     pub thresholds: Thresholds,
     /// What an empty panel says.
     pub no_value: &'static str,
+    /// Words for values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mappings: Vec<serde_json::Value>,
     /// How lines are drawn.
     pub custom: serde_json::Value,
 }

@@ -1,7 +1,7 @@
 //! The heavy panels of a dashboard over the series that `alerts/recording.yaml` records, for meshes so large that the raw
 //! queries are slow.
 //!
-//! In: a [`Dashboard`]. Out: the same with other queries. What is recorded has neither workload nor reporter, so these
+//! In: a [`Dashboard`]. Out: the same with other queries, if it is that of the mesh. What is recorded has neither workload nor reporter, so these
 //! panels follow the chosen namespaces only, and say so.
 
 use super::grafana::{Dashboard, Panel};
@@ -11,11 +11,16 @@ const REQUESTS: &str = "service:istio_requests:rate5m";
 const ERRORS: &str = "service:istio_request_errors:rate5m";
 const ERROR_RATIO: &str = "service:istio_request_errors:ratio_rate5m";
 const BUCKETS: &str = "service:istio_request_duration_milliseconds_bucket:rate5m";
+/// The one board whose panels have records.
+const MESH: &str = "meshscope-istio-mesh";
 /// Said of each panel that reads what is recorded.
-const NOTE: &str = "Recorded over five minutes by alerts/recording.yaml, of all workloads and as clients see it; injected faults and callers that hung up are no errors.";
+const NOTE: &str = "Recorded over five minutes by alerts/recording.yaml, of all clusters and workloads and as clients see it; injected faults and callers that hung up are no errors.";
 
 /// See the module.
 pub fn recorded(mut dashboard: Dashboard) -> Dashboard {
+    if dashboard.uid != MESH {
+        return dashboard;
+    }
     for panel in &mut dashboard.panels {
         if let Some(exprs) = exprs(panel) {
             for (target, expr) in panel.targets.iter_mut().zip(exprs) {

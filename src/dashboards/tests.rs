@@ -2,16 +2,25 @@
 use std::collections::BTreeSet;
 
 use super::{
-    grafana::{PanelKind, VariableKind},
+    grafana::{Dashboard, Panel, PanelKind, Variable, VariableKind},
     *,
 };
 
 /// Fills in Grafana's variables as a browser would, all chosen.
-fn filled_in(expr: &str) -> String {
-    expr.replace("$__rate_interval", "5m")
-        .replace("$reporter", "source|waypoint")
-        .replace("$namespace", ".*")
-        .replace("$workload", ".*")
+fn filled_in(dashboard: &Dashboard, expr: &str) -> String {
+    let mut expr = expr.replace("$__rate_interval", "5m");
+    let mut variables: Vec<&Variable> = dashboard.templating.list.iter().collect();
+    // The longest name first: `$service` begins `$service_namespace`.
+    variables.sort_by_key(|variable| std::cmp::Reverse(variable.name.len()));
+    for variable in variables {
+        let value = variable.all_value.or(variable.current.as_ref().map(|choice| choice.value.as_str()));
+        expr = expr.replace(&format!("${}", variable.name), value.unwrap_or("x"));
+    }
+    expr.replace("\"$1\"", "\"\"")
+}
+
+fn mesh() -> Dashboard {
+    boards::mesh()
 }
 
 #[test]
@@ -36,12 +45,13 @@ fn checked_in_files_are_what_is_generated() {
 fn every_panel_has_queries_that_parse_a_unit_and_a_description() {
     for Named { dashboard, .. } in all() {
         let mut ids = BTreeSet::new();
+        assert!(!dashboard.description.is_empty() && dashboard.panels.len() >= 8, "{}", dashboard.title);
         for panel in &dashboard.panels {
             assert!(ids.insert(panel.id));
             assert!(!panel.targets.is_empty() && !panel.description.is_empty(), "{}", panel.title);
             assert!(!panel.field_config.defaults.unit.is_empty(), "{}", panel.title);
             for target in &panel.targets {
-                let expr = filled_in(&target.expr);
+                let expr = filled_in(&dashboard, &target.expr);
                 assert!(!expr.contains('$'), "{expr} has a variable left");
                 if let Err(error) = promql_parser::parser::parse(&expr) {
                     panic!("{}: {error}: {expr}", panel.title);
@@ -65,17 +75,67 @@ fn the_guides_two_panels_are_there_and_count_rates_of_one_reporter() {
 
 #[test]
 fn mtls_is_read_from_the_called_side_only() {
-    for panel in mesh().panels {
-        for target in panel.targets.iter().filter(|target| target.expr.contains("connection_security_policy")) {
-            assert!(!target.expr.contains("$reporter"), "{}", target.expr);
-            assert!(target.expr.contains(r#"reporter=~"destination|waypoint""#));
+    let panels = all().into_iter().flat_map(|named| named.dashboard.panels);
+    let asking: Vec<_> = panels
+        .flat_map(|panel| panel.targets)
+        .filter(|target| target.expr.contains("connection_security_policy"))
+        .collect();
+    assert!(asking.len() > 8);
+    for target in asking {
+        assert!(!target.expr.contains("$reporter") && !target.expr.contains("source|waypoint"), "{}", target.expr);
+        assert!(
+            target.expr.contains(r#"reporter=~"destination|waypoint""#)
+                || target.expr.contains(r#"reporter="destination""#)
+        );
+    }
+}
+
+#[test]
+fn one_reporter_counts_in_each_query_of_calls_and_rates_follow_the_interval() {
+    for Named { dashboard, name, .. } in all() {
+        for target in dashboard.panels.iter().flat_map(|panel| &panel.targets) {
+            for family in ["istio_requests_total{", "istio_request_duration_milliseconds_bucket{", "istio_tcp_"] {
+                let (selectors, reported) =
+                    (target.expr.matches(family).count(), target.expr.matches("reporter=").count());
+                assert!(selectors <= reported, "{name}: {}", target.expr);
+            }
+            let fixed = target.expr.contains("rate(") && !target.expr.contains("[$__rate_interval]");
+            assert!(!fixed || target.expr.contains("ratio_rate"), "{name}: {}", target.expr);
+        }
+    }
+}
+
+#[test]
+fn boards_have_names_of_their_own_and_lead_to_each_other_and_to_our_pages() {
+    let (mut uids, mut names, mut keys) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let boards = all();
+    let known: BTreeSet<&str> = boards.iter().map(|named| named.dashboard.uid).collect();
+    for named in &boards {
+        let Dashboard { uid, tags, links, annotations, panels, .. } = &named.dashboard;
+        assert!(uids.insert(*uid) && uid.len() <= 40 && uid.starts_with("meshscope-"), "{uid}");
+        assert!(names.insert(named.name) && names.insert(named.config_map) && keys.insert(named.key), "{uid}");
+        assert!(tags.contains(&"meshscope") && links[0].tags == ["meshscope"], "{uid}");
+        assert!(links[1].url.starts_with("${meshscope}/"), "{uid}");
+        assert_eq!(annotations.list[0].name, "Alerts");
+        for annotation in &annotations.list {
+            assert!(promql_parser::parser::parse(annotation.expr).is_ok(), "{}", annotation.expr);
+        }
+        let json = serde_json::to_string(panels).unwrap();
+        for linked in json.split("/d/").skip(1) {
+            let linked = linked.split('?').next().unwrap();
+            assert!(known.contains(linked), "{uid} leads to {linked}");
         }
     }
 }
 
 #[test]
 fn panels_lie_side_by_side_within_24_columns() {
-    let panels = mesh().panels;
+    for named in all() {
+        lie_side_by_side(&named.dashboard.panels);
+    }
+}
+
+fn lie_side_by_side(panels: &[Panel]) {
     for (index, panel) in panels.iter().enumerate() {
         let a = panel.grid_pos;
         assert!(a.x + a.w <= 24);
@@ -91,9 +151,9 @@ fn panels_lie_side_by_side_within_24_columns() {
 fn variables_are_data_source_namespace_workload_and_one_reporter_at_a_time() {
     let variables = mesh().templating.list;
     let names: Vec<_> = variables.iter().map(|variable| variable.name).collect();
-    assert_eq!(names, ["datasource", "namespace", "workload", "reporter"]);
+    assert_eq!(names, ["datasource", "cluster", "namespace", "workload", "reporter", "meshscope"]);
     assert_eq!(variables[0].kind, VariableKind::Datasource);
-    assert!(!variables[3].multi && !variables[3].include_all);
+    assert!(!variables[4].multi && !variables[4].include_all);
 }
 
 #[test]
@@ -130,7 +190,7 @@ fn recorded_panels_read_what_the_pack_records_and_nothing_raw() {
         }
         changed.push(after.title);
         for target in &after.targets {
-            let expr = filled_in(&target.expr);
+            let expr = filled_in(&raw, &target.expr);
             assert!(promql_parser::parser::parse(&expr).is_ok(), "{expr}");
             let read =
                 expr.split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').filter(|word| word.contains(':'));

@@ -176,7 +176,7 @@ fn problems(config: &ScrapeConfig, defaults: &Defaults) -> Vec<String> {
     }
     for sd in &config.http_sd_configs {
         if !reqwest::Url::parse(&sd.url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
-            reasons.push(format!("http_sd_configs: `{}` is not an http or https URL", sd.url));
+            reasons.push(format!("http_sd_configs: `{}` is not an http or https URL", http_client::shown_url(&sd.url)));
         }
         reasons.extend(sd.http_client().validate().err().map(|error| format!("http_sd_configs: {error}")));
     }

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::http::HttpSdError;
 use super::kubernetes::{Found, SETTLE_TIME as CLUSTER_SETTLE_TIME, Watches};
 use super::{Group, HttpSdConfig, Job, Jobs, Problem, Targets, file, http};
-use crate::http_client::Client;
+use crate::http_client::{self, Client};
 use crate::model::Labels;
 
 /// Editors write a file in several steps; the last of them counts.
@@ -206,7 +206,7 @@ impl Discovery {
             Ok(groups) => list.list = List { groups, problem: None },
             Err(error) => {
                 self.counters.http_failures.fetch_add(1, Ordering::Relaxed);
-                let problem = format!("`{}`: {error}", config.url);
+                let problem = format!("`{}`: {error}", http_client::shown_url(&config.url));
                 if list.list.problem.as_ref() != Some(&problem) {
                     warn!("{problem}; keeping {} groups fetched before", list.list.groups.len());
                 }

@@ -152,3 +152,15 @@ async fn speaks_mutual_tls_and_checks_the_name_that_configuration_gives() {
         assert_eq!(answer.is_ok(), works, "{tls}: {answer:?}");
     }
 }
+
+#[test]
+fn urls_in_messages_hold_no_password_and_no_query() {
+    let check = |url: &str, expect: &str| assert_eq!(shown_url(url), expect, "{url}");
+    check("http://a:1/b", "http://a:1/b");
+    check("http://u@a:1/b", "http://u@a:1/b");
+    check("http://u:hunter2@a:1/b?token=hunter2", "http://u:xxxxx@a:1/b?xxxxx");
+    check("ftp://u:hunter2@a/", "ftp://u:xxxxx@a/");
+    check("no url", "no url");
+    check("//u:hunter2@a", "<secret>");
+    check("/a?token=hunter2", "<secret>");
+}

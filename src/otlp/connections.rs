@@ -15,21 +15,29 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::web_config::{Guard, ServerStream};
+
 /// A listener with a limit of open connections.
 pub(super) struct LimitedListener {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    guard: Guard,
 }
 
 /// A connection that gives its place back when dropped.
 pub(super) struct LimitedStream {
-    stream: TcpStream,
+    stream: ServerStream<TcpStream>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
 impl LimitedListener {
-    pub(super) fn new(listener: TcpListener, limit: usize) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))) }
+    pub(super) fn new(listener: TcpListener, limit: usize, guard: Guard) -> Self {
+        Self { listener, places: Arc::new(Semaphore::new(limit.clamp(1, Semaphore::MAX_PERMITS))), guard }
+    }
+
+    /// Who may send.
+    pub(super) fn guard(&self) -> Guard {
+        self.guard.clone()
     }
 
     async fn next(&self) -> (LimitedStream, SocketAddr) {
@@ -39,7 +47,7 @@ impl LimitedListener {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
                     let _ = stream.set_nodelay(true); // only a matter of latency
-                    return (LimitedStream { stream, _place: place }, peer);
+                    return (LimitedStream { stream: self.guard.accept(stream), _place: place }, peer);
                 }
                 // Out of file descriptors or a peer that left already: neither may stop the server.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -70,11 +78,9 @@ impl axum::serve::Listener for LimitedListener {
 }
 
 impl tonic::transport::server::Connected for LimitedStream {
-    type ConnectInfo = tonic::transport::server::TcpConnectInfo;
+    type ConnectInfo = ();
 
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
-    }
+    fn connect_info(&self) {}
 }
 
 impl AsyncRead for LimitedStream {

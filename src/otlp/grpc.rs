@@ -25,6 +25,7 @@ use super::intake::{self, Intake, MetricsRefusal};
 use super::metrics::Encoding;
 use super::status::Status;
 use super::{Config, ReceiverError, decode};
+use crate::web_config::{Guard, Refusal};
 
 /// Streams of one connection at once; the OpenTelemetry SDKs use one, proxies a few.
 const STREAMS_PER_CONNECTION: u32 = 64;
@@ -51,6 +52,7 @@ pub(super) async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .layer(tower::util::MapResponseLayer::new(final_when_too_large))
+        .layer(tower::filter::AsyncFilterLayer::new(admitting(listener.guard())))
         .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .add_service(traces)
         .add_service(logs)
@@ -58,6 +60,26 @@ pub(super) async fn serve(
         .serve_with_incoming_shutdown(listener.into_stream(), shutdown.cancelled_owned())
         .await
         .map_err(ReceiverError::Grpc)
+}
+
+/// Refuses who may not send, before the message is read.
+fn admitting<B: Send + 'static>(
+    guard: Guard,
+) -> impl Fn(http::Request<B>) -> BoxFuture<'static, Result<http::Request<B>, tower::BoxError>> + Clone {
+    move |request| {
+        let guard = guard.clone();
+        Box::pin(async move {
+            match guard.admit(request.headers()).await {
+                Ok(()) => Ok(request),
+                Err(Refusal::Unauthorized) => {
+                    Err(tonic::Status::unauthenticated("a valid user and password, or a bearer token, is needed")
+                        .into())
+                }
+                // Retryable, as the answer to a full queue.
+                Err(Refusal::TooMany) => Err(tonic::Status::unavailable("too many requests").into()),
+            }
+        })
+    }
 }
 
 /// tonic answers `OUT_OF_RANGE` to a message over the limit, which OTLP counts as retryable: the client would send the

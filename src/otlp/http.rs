@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use bytes::Bytes;
@@ -26,6 +27,7 @@ use super::intake::{self, Intake, MetricsRefusal};
 use super::status::Status;
 use super::{Config, Decoded, ReceiverError, decode, metrics, zipkin};
 use crate::push;
+use crate::web_config::{self, Guard};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -55,8 +57,23 @@ pub(super) async fn serve(
         .route("/v1/metrics", post(otlp_metrics))
         .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
-        .with_state(face);
+        .with_state(face)
+        .layer(axum::middleware::from_fn_with_state(listener.guard(), admitted));
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.map_err(ReceiverError::Http)
+}
+
+/// Refuses who may not send, before the body is read.
+async fn admitted(State(guard): State<Guard>, request: Request, next: Next) -> Response {
+    match guard.admit(request.headers()).await {
+        Ok(()) => next.run(request).await,
+        Err(web_config::Refusal::Unauthorized) => {
+            let challenge = [(header::WWW_AUTHENTICATE, guard.challenge())];
+            (StatusCode::UNAUTHORIZED, challenge, "Unauthorized\n").into_response()
+        }
+        Err(web_config::Refusal::TooMany) => {
+            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "Too Many Requests\n").into_response()
+        }
+    }
 }
 
 /// How a body is written; answers are written the same way.

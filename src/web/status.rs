@@ -19,6 +19,7 @@ use super::frame::{Frame, render};
 use crate::model::Timestamp;
 use crate::persist::PartStatus;
 use crate::series::{CardinalityReport, HeadStats, Share};
+use crate::web_config::Guard;
 
 /// Entries of each list of the report.
 const SHOWN: usize = 10;
@@ -36,6 +37,7 @@ struct Page {
     parts: Vec<Part>,
     kept: Vec<(&'static str, String, &'static str)>,
     drops: Vec<(&'static str, String)>,
+    access: Vec<(&'static str, String)>,
     metrics: Vec<Cost>,
     labels: Vec<LabelCost>,
     workloads: Vec<Cost>,
@@ -89,6 +91,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         parts: state.persist.iter().map(|part| part_row(part, now)).collect(),
         kept: kept(&state),
         drops: drops(&state),
+        access: state.guards.iter().map(access_rows).collect(),
         metrics: costs(&report.metrics, &report),
         labels: label_costs(&report),
         workloads: costs(&report.workloads, &report),
@@ -127,8 +130,25 @@ fn safe_mode(state: &State, now: Timestamp) -> Option<String> {
     ))
 }
 
+/// Files of access that have changed and are refused.
+fn refused_access(guard: &Guard) -> Option<String> {
+    let status = guard.status();
+    let reason = status.refused?;
+    Some(format!(
+        "{}: its files have changed and are refused; what was read before stays in force. {reason}",
+        status.key
+    ))
+}
+
+fn access_rows(guard: &Guard) -> (&'static str, String) {
+    let status = guard.status();
+    let tls = if status.encrypts { "TLS" } else { "no TLS" };
+    let who = if status.authenticates { "users or tokens" } else { "no password" };
+    (status.key, format!("{tls}, {who}"))
+}
+
 fn notes(state: &State, stats: &HeadStats) -> Vec<String> {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = state.guards.iter().filter_map(refused_access).collect();
     let limit = state.head.config().series_limit;
     if stats.series >= limit {
         let refused = state.head.counters().series_refused.load(Relaxed);
@@ -268,6 +288,7 @@ mod tests {
                     failure: Some(text.clone()),
                 }],
                 kept: vec![("Spans", "2d".into(), "storage.retention.spans")],
+                access: Vec::new(),
                 drops: vec![("Samples", "1".into())],
                 metrics: vec![cost()],
                 labels: vec![LabelCost {

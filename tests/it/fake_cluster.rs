@@ -49,6 +49,15 @@ struct Held {
 
 type Shared = FakeCluster;
 
+impl Held {
+    /// Takes an object away, which makes a new version.
+    fn remove(&mut self, plural: &str, namespace: &str, name: &str) -> Value {
+        self.version += 1;
+        let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
+        self.objects.remove(&key).expect("an object to delete")
+    }
+}
+
 impl FakeCluster {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -90,9 +99,7 @@ impl FakeCluster {
 
     pub(crate) fn delete(&self, plural: &str, namespace: &str, name: &str) {
         self.change(|held| {
-            held.version += 1;
-            let key = (plural.to_owned(), namespace.to_owned(), name.to_owned());
-            let mut object = held.objects.remove(&key).expect("an object to delete");
+            let mut object = held.remove(plural, namespace, name);
             object["metadata"]["resourceVersion"] = held.version.to_string().into();
             held.log.push((held.version, plural.to_owned(), "DELETED", object));
         });
@@ -105,8 +112,8 @@ impl FakeCluster {
 
     /// Forgets what happened: watches that go on from before hear 410. The object is deleted unheard.
     pub(crate) fn forget_after_deleting(&self, plural: &str, namespace: &str, name: &str) {
-        self.delete(plural, namespace, name);
         self.change(|held| {
+            held.remove(plural, namespace, name);
             held.log.clear();
             held.oldest = held.version;
             held.cuts += 1;
