@@ -7,13 +7,14 @@
 use std::hint::black_box;
 
 use meshscope::clock::Clock;
-use meshscope::model::Timestamp;
+use meshscope::model::span::{AttributeValue, Resource, SpanKind, SpanStatus};
+use meshscope::model::{Span, Timestamp};
 use meshscope::promql::{self, testlang};
 use meshscope::push::{self, Intake, remote};
 use meshscope::rollup::Rollup;
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, ProtobufFamily, next_family, parse_labels};
 use meshscope::series::Head;
-use meshscope::{otlp, rules};
+use meshscope::{otlp, rules, traceql};
 
 /// Takes any bytes; panics where a promise is broken.
 pub type Target = fn(&[u8]);
@@ -29,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("otlp_spans", otlp_spans),
     ("remote_write", remote_write),
     ("rule_file", rule_file),
+    ("traceql", traceql_query),
 ];
 
 fn text(data: &[u8]) -> Option<&str> {
@@ -107,6 +109,43 @@ fn exposition_protobuf(mut page: &[u8]) {
 fn rule_file(data: &[u8]) {
     if let Some(text) = text(data) {
         black_box(rules::check::check_text("fuzz.yaml", text, rules::CheckOptions::default()));
+    }
+}
+
+/// A query of TraceQL over a small trace with a cycle in it: an error has a place, a set its spans in order.
+fn traceql_query(data: &[u8]) {
+    let Some(text) = text(data) else { return };
+    let query = match traceql::parse(text) {
+        Ok(query) => query,
+        Err(error) => return assert!(error.line > 0 && error.column > 0 && !error.message.is_empty()),
+    };
+    let span = |id: u8, parent: u8| Span {
+        trace_id: [7; 16],
+        span_id: [id; 8],
+        parent_id: (parent > 0).then_some([parent; 8]),
+        kind: SpanKind::Server,
+        service: "a".into(),
+        name: "b".into(),
+        start_ns: 1_000_000_000 * u64::from(id),
+        duration_ns: 5_000_000,
+        status: SpanStatus::Error,
+        status_message: "".into(),
+        attributes: vec![("x".into(), AttributeValue::Int(3)), ("y".into(), AttributeValue::Json("[1,\"z\"]".into()))],
+        resource: std::sync::Arc::new(Resource::default()),
+        scope: "".into(),
+        events: Vec::new(),
+        links: Vec::new(),
+    };
+    let spans = [span(1, 0), span(2, 1), span(3, 1), span(4, 5), span(5, 4), span(5, 9)];
+    let trace = traceql::Trace::new(&spans);
+    for set in query.run(&trace) {
+        assert!(!set.spans.is_empty() && set.spans.is_sorted());
+    }
+    black_box(query.needs());
+    let steps = traceql::Steps { start_ms: 0, end_ms: 10_000, step_ms: 1_000 };
+    if let Some(mut series) = traceql::Series::new(&query, steps) {
+        series.add(&trace);
+        assert!(series.finish().iter().all(|one| one.points.len() <= steps.count()));
     }
 }
 

@@ -1,4 +1,4 @@
-//! HTTP APIs: Prometheus at `/api/v1`, Alertmanager at `/alertmanager/api/v2`, our own at `/api/mesh/v1`.
+//! HTTP APIs: Prometheus at `/api/v1`, Alertmanager at `/alertmanager/api/v2`, Tempo at `/tempo/api`, Jaeger at `/jaeger/api`, our own at `/api/mesh/v1`.
 //!
 //! In: read handles of everything below. Out: an axum [`Router`]. Handlers are thin: they read parameters, ask, and
 //! write the answer in the shape that other programs expect. Knows nothing of pages.
@@ -10,6 +10,7 @@ mod error;
 mod exemplars;
 mod federate;
 mod go_json;
+mod jaeger;
 mod mesh;
 mod metadata;
 mod params;
@@ -18,6 +19,7 @@ mod rules;
 mod series;
 mod status;
 mod targets;
+mod tempo;
 mod write;
 
 use std::sync::Arc;
@@ -127,6 +129,8 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
         .merge(alertmanager::router())
+        .merge(tempo::router())
+        .merge(jaeger::router())
         .merge(prometheus)
         .route("/api", any(error::not_found))
         .route("/api/{*unknown}", any(error::not_found))

@@ -349,7 +349,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // face
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
     let whole_from = restored.edges_whole_from.unwrap_or(started_at);
-    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept);
+    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept).reading(&config.traces);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {

@@ -8,6 +8,7 @@ pub mod gotemplate;
 pub mod http_client;
 pub mod kubernetes;
 pub mod model;
+pub mod traceql;
 pub mod units;
 pub mod web_config;
 pub mod wire;

@@ -27,6 +27,7 @@ mod restore;
 mod rollups;
 mod status;
 mod thin;
+mod trace_scan;
 
 pub use alert_board::{
     AlertBoard, AlertChoices, AlertFilter, AlertGrouping, AlertSection, BoardAlert, Place, RuleOf, choices,
@@ -44,6 +45,7 @@ pub use queue::{AlertPersist, SpanPersist};
 pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
 pub use status::{PartState, PartStatus};
+pub use trace_scan::{TraceScan, Wanted};
 
 use std::time::Duration;
 

@@ -41,7 +41,7 @@ pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary}
 pub use partitions::{Maintained, RetentionConfig};
 pub use places::{JournalPlace, journal_id};
 pub use silences::{Silence, StoredSilences};
-pub use spans::{TraceSearch, TraceSummary};
+pub use spans::{BatchKey, PartKey, PartSearch, StoredPart, TraceSearch, TraceSummary};
 pub use writer::WriterLease;
 
 use std::path::PathBuf;

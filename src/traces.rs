@@ -67,6 +67,11 @@ pub struct Config {
     /// A call is added to the mesh graph only when it began at most this long ago; older ones (replayed spans) still
     /// count in the derived series. Default 15 m.
     pub edge_max_age: PromDuration,
+    /// Compressed bytes of stored batches that one search opens; an answer that needed more says that it is partial.
+    /// Default 64 MiB.
+    pub search_bytes: ByteSize,
+    /// Spans of one trace that are read; an answer without the others says so. Default 50,000.
+    pub trace_spans: usize,
     /// Which attributes can be searched in stored traces.
     pub index: IndexConfig,
 }
@@ -88,6 +93,8 @@ impl Default for Config {
             pair_wait: seconds(10),
             pair_limit: 10_000,
             edge_max_age: seconds(900),
+            search_bytes: ByteSize(64 << 20),
+            trace_spans: 50_000,
             index: IndexConfig::default(),
         }
     }

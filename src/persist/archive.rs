@@ -3,21 +3,24 @@
 //! Invariant: an answer is never less than what memory holds; when PostgreSQL is away it comes with the reason.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::model::span::{Span, SpanId, TraceId, TracePart};
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
 use crate::store::{AlertQuery, Health, RollupTier, Store, StoreError, TraceSearch, TraceSummary};
-use crate::traces::{Filter, Live, decode_batch};
+use crate::traces::{self, Filter, IndexConfig, Live, decode_batch};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 /// Ranges longer than this are read by the hour.
 const MINUTES_READ: Duration = Duration::from_secs(12 * 3600);
 const HISTORY: Duration = Duration::from_secs(7 * 86_400);
+/// Searches at the same time.
+const SEARCHES_MAX: usize = 2;
 /// How long a page waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -45,11 +48,22 @@ pub struct TraceQuery {
 pub struct Archive {
     pub(super) store: Store,
     rollup: Rollup,
-    live: Live,
+    pub(super) live: Live,
     health: watch::Receiver<Health>,
     /// The first minute that memory holds whole.
     whole_from: Timestamp,
     kept: Kept,
+    pub(super) reading: Arc<Reading>,
+}
+
+/// Bounds of reading spans.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) search_bytes: u64,
+    pub(super) trace_spans: usize,
+    pub(super) index: IndexConfig,
+    /// Searches that open batches at the same time; more wait.
+    pub(super) permits: Semaphore,
 }
 
 /// How long minutes are there to be read.
@@ -65,7 +79,22 @@ impl Archive {
     /// Reads memory for minutes from `whole_from` on that it keeps, PostgreSQL for the others.
     pub fn new(store: Store, rollup: Rollup, live: Live, whole_from: Timestamp, kept: Kept) -> Self {
         let health = store.health();
-        Self { store, rollup, live, health, whole_from: whole_from.floor_to(MINUTE), kept }
+        let whole_from = whole_from.floor_to(MINUTE);
+        Self {
+            store,
+            rollup,
+            live,
+            health,
+            whole_from,
+            kept,
+            reading: Arc::new(Reading::of(&traces::Config::default())),
+        }
+    }
+
+    /// The same, with the bounds on reading spans that the configuration has.
+    #[must_use]
+    pub fn reading(self, config: &traces::Config) -> Self {
+        Self { reading: Arc::new(Reading::of(config)), ..self }
     }
 
     /// Why PostgreSQL does not answer; `None` when it does.
@@ -127,26 +156,23 @@ impl Archive {
         Ok(edges)
     }
 
-    /// All spans of a trace, each once, and why some may be missing.
+    /// All spans of a trace, each once, up to `traces.trace_spans`; and why some may be missing.
     pub async fn trace(&self, id: TraceId) -> (Vec<Span>, Option<String>) {
         let mut spans = self.live.trace(id);
-        let mut warning = None;
+        let mut warning;
         match self.read(self.store.trace(id)).await {
             Ok(batches) => {
-                let mut seen: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
-                for bytes in batches {
-                    match decode_batch(&bytes) {
-                        Ok(stored) => {
-                            let own = stored.into_iter().filter(|span| span.trace_id == id);
-                            spans.extend(own.filter(|span| seen.insert(span.span_id)));
-                        }
-                        Err(error) => warning = Some(format!("A stored part of this trace is damaged: {error}.")),
-                    }
-                }
+                let decoded = tokio::task::spawn_blocking(move || joined(spans, &batches, id)).await;
+                (spans, warning) = decoded.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
             }
             Err(reason) => warning = Some(format!("Stored spans are not shown: {reason}.")),
         }
         spans.sort_by_key(|span| span.start_ns);
+        if spans.len() > self.reading.trace_spans {
+            let all = spans.len();
+            spans.truncate(self.reading.trace_spans);
+            warning = Some(format!("Of at least {all} spans of this trace the first {} are shown.", spans.len()));
+        }
         (spans, warning)
     }
 
@@ -230,6 +256,17 @@ impl Archive {
     }
 }
 
+impl Reading {
+    fn of(config: &traces::Config) -> Self {
+        Self {
+            search_bytes: config.search_bytes.0,
+            trace_spans: config.trace_spans,
+            index: config.index.clone(),
+            permits: Semaphore::new(SEARCHES_MAX),
+        }
+    }
+}
+
 /// A range in three parts that follow each other.
 #[derive(Debug, PartialEq)]
 struct Hourly {
@@ -246,6 +283,22 @@ fn hourly((from, to): (Timestamp, Timestamp), rolled: Timestamp, minutes_from: T
     let first = first.min(to);
     let last = end.min(rolled).max(first);
     Hourly { before: (from, first), hours: (first, last), after: (last, to) }
+}
+
+/// Spans of memory with those of batches, each once.
+fn joined(mut spans: Vec<Span>, batches: &[Vec<u8>], id: TraceId) -> (Vec<Span>, Option<String>) {
+    let mut seen: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+    let mut warning = None;
+    for bytes in batches {
+        match decode_batch(bytes) {
+            Ok(stored) => {
+                let own = stored.into_iter().filter(|span| span.trace_id == id);
+                spans.extend(own.filter(|span| seen.insert(span.span_id)));
+            }
+            Err(error) => warning = Some(format!("A stored part of this trace is damaged: {error}.")),
+        }
+    }
+    (spans, warning)
 }
 
 fn summary(part: TracePart) -> TraceSummary {

@@ -1,6 +1,11 @@
 //! Span batches and the index of the traces in them.
 
+mod search;
+
+use std::collections::HashSet;
 use std::sync::Arc;
+
+pub use search::{BatchKey, PartKey, PartSearch, StoredPart};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
@@ -11,8 +16,12 @@ use super::{Store, StoreError, values};
 use crate::model::Timestamp;
 use crate::model::span::{SpanBatch, TraceId, TracePart, hex};
 
-/// Index rows looked at before the newest traces are picked, when the search has a condition on the whole trace.
-const SCAN_PARTS_MAX: i64 = 20_000;
+/// Index rows looked at, when the search has a condition on the whole trace.
+const SCAN_PARTS_MAX: usize = 20_000;
+/// Index rows read at a time.
+const PAGE_PARTS: usize = 1_000;
+/// Batches of one trace that are read; of a trace in more of them the later spans are left out.
+const TRACE_BATCHES_MAX: i64 = 256;
 /// Index rows from which operations are listed.
 const OPERATION_PARTS_MAX: i64 = 20_000;
 
@@ -76,16 +85,17 @@ impl Store {
         transaction.commit().await.map_err(StoreError::doing("write spans"))
     }
 
-    /// The batches that hold spans of that trace, as `traces` encoded them; they hold other traces' spans too.
+    /// The batches that hold spans of that trace, as `traces` encoded them; they hold other traces' spans too. Of a trace
+    /// in more than 256 batches the first ones.
     ///
     /// # Errors
     /// When the server is away.
     pub async fn trace(&self, trace_id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
         let query = "SELECT bytes FROM span_batch
                      WHERE (batch_id, from_at) IN (SELECT batch_id, batch_at FROM trace_part WHERE trace_id = $1::uuid)
-                     ORDER BY from_at, batch_id";
-        let batches = sqlx::query_scalar(query).bind(hex(&trace_id)).fetch_all(self.pool()).await;
-        batches.map_err(StoreError::doing("read a trace"))
+                     ORDER BY from_at, batch_id LIMIT $2";
+        let batches = sqlx::query_scalar(query).bind(hex(&trace_id)).bind(TRACE_BATCHES_MAX).fetch_all(self.pool());
+        batches.await.map_err(StoreError::doing("read a trace"))
     }
 
     /// The newest traces that satisfy the search, newest first.
@@ -93,35 +103,50 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn search_traces(&self, search: &TraceSearch) -> Result<Vec<TraceSummary>, StoreError> {
-        let by_duration = search.duration_ns_min.is_some() || search.duration_ns_max.is_some();
-        let limit = i64::try_from(search.limit).unwrap_or(i64::MAX).min(SCAN_PARTS_MAX);
-        let candidates = if by_duration { SCAN_PARTS_MAX } else { limit };
-        let service: Option<Vec<String>> = search.service.as_ref().map(|s| vec![values::text(s).into_owned()]);
-        let operation: Option<Vec<String>> = search.operation.as_ref().map(|o| vec![values::text(o).into_owned()]);
-        let rows = sqlx::query(include_str!("sql/search_traces.sql"))
-            .bind(values::time(search.from))
-            .bind(values::time(search.to))
-            .bind(service)
-            .bind(operation)
-            .bind(search.error_only)
-            .bind(&search.attribute_hashes)
-            .bind(values::nanos(search.duration_ns_min.unwrap_or(0)))
-            .bind(values::nanos(search.duration_ns_max.unwrap_or(u64::MAX)))
-            .bind(candidates)
-            .bind(limit)
-            .fetch_all(self.pool())
-            .await
-            .map_err(StoreError::doing("search traces"))?;
-        rows.iter().map(summary_from).collect()
+        let parts = PartSearch {
+            from: search.from,
+            to: search.to,
+            services: search.service.iter().cloned().collect(),
+            operations: search.operation.iter().cloned().collect(),
+            error: search.error_only,
+            longest_ns_min: None,
+            attribute_hashes: search.attribute_hashes.clone(),
+        };
+        let range = search.duration_ns_min.unwrap_or(0)..=search.duration_ns_max.unwrap_or(u64::MAX);
+        let page = if range == (0..=u64::MAX) { search.limit.clamp(20, PAGE_PARTS) } else { PAGE_PARTS };
+        let (mut found, mut seen, mut after, mut looked) = (Vec::new(), HashSet::new(), None, 0);
+        while found.len() < search.limit && looked < SCAN_PARTS_MAX {
+            let keys = self.search_parts(&parts, after, page).await?;
+            after = keys.last().copied();
+            looked += keys.len();
+            let new: Vec<TraceId> = keys.iter().map(|key| key.trace_id).filter(|id| seen.insert(*id)).collect();
+            let summaries = self.summaries(&new).await?;
+            found.extend(
+                summaries.into_iter().filter(|trace| range.contains(&trace.end_ns.saturating_sub(trace.start_ns))),
+            );
+            if keys.len() < page {
+                break;
+            }
+        }
+        found.sort_by_key(|trace| std::cmp::Reverse(trace.start_ns));
+        found.truncate(search.limit);
+        Ok(found)
     }
 
-    /// Services with a span that starts in `[from, to]`, sorted.
+    /// These traces, each put together from all its parts.
+    async fn summaries(&self, traces: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
+        let ids: Vec<String> = traces.iter().map(|id| hex(id)).collect();
+        let rows = sqlx::query(include_str!("sql/trace_summaries.sql")).bind(ids).fetch_all(self.pool()).await;
+        rows.map_err(StoreError::doing("search traces"))?.iter().map(summary_from).collect()
+    }
+
+    /// Services with a span that starts in `[from, to]`, sorted; of a busy range, those of the newest traces of each of 24
+    /// slices.
     ///
     /// # Errors
     /// When the server is away.
     pub async fn span_services(&self, from: Timestamp, to: Timestamp) -> Result<Vec<String>, StoreError> {
-        let query = "SELECT DISTINCT s COLLATE \"C\" FROM trace_part, unnest(services) AS s
-                     WHERE start_at BETWEEN $1 AND $2 ORDER BY 1";
+        let query = include_str!("sql/span_services.sql");
         let names =
             sqlx::query_scalar(query).bind(values::time(from)).bind(values::time(to)).fetch_all(self.pool()).await;
         names.map_err(StoreError::doing("list services"))

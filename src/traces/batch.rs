@@ -69,7 +69,8 @@ impl Default for IndexConfig {
 }
 
 impl IndexConfig {
-    fn takes(&self, name: &str) -> bool {
+    /// Whether that attribute is indexed.
+    pub fn takes(&self, name: &str) -> bool {
         let named = |names: &[String]| names.iter().any(|n| n == name);
         if self.attributes.is_empty() { !named(&self.exclude) } else { named(&self.attributes) }
     }
@@ -153,6 +154,15 @@ impl<'a> Indexer<'a> {
                 AttributeValue::Bool(value) => hashes.push(attribute_hash(name, if *value { "true" } else { "false" })),
                 AttributeValue::Int(value) => hashes.push(attribute_hash(name, &value.to_string())),
                 AttributeValue::Double(value) => hashes.push(attribute_hash(name, &value.to_string())),
+                // A list matches by each of its members (TraceQL).
+                AttributeValue::Json(text) if text.starts_with('[') && text.len() <= config.value_bytes => {
+                    if let Ok(serde_json::Value::Array(members)) = serde_json::from_str(text) {
+                        hashes.extend(members.iter().map(|member| match member {
+                            serde_json::Value::String(text) => attribute_hash(name, text),
+                            other => attribute_hash(name, &other.to_string()),
+                        }));
+                    }
+                }
                 AttributeValue::String(_) | AttributeValue::Json(_) => {}
             }
         }

@@ -94,6 +94,24 @@ impl Live {
         spans
     }
 
+    /// The traces with a span that satisfies the filter, latest such span first; the filter's limit is not used.
+    pub fn matching(&self, filter: &Filter) -> Vec<TraceId> {
+        let spans: Vec<Arc<Span>> = self.0.lock().spans.iter().cloned().collect();
+        let mut latest: HashMap<TraceId, u64, foldhash::fast::RandomState> = HashMap::default();
+        for span in spans.iter().filter(|span| filter.matches(span)) {
+            let start_ns = latest.entry(span.trace_id).or_insert(span.start_ns);
+            *start_ns = span.start_ns.max(*start_ns);
+        }
+        let mut newest: Vec<(u64, TraceId)> = latest.into_iter().map(|(id, start_ns)| (start_ns, id)).collect();
+        newest.sort_unstable_by(|a, b| b.cmp(a));
+        newest.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The last spans received, latest first.
+    pub fn latest(&self, limit: usize) -> Vec<Arc<Span>> {
+        self.0.lock().spans.iter().rev().take(limit).cloned().collect()
+    }
+
     /// The traces that satisfy the filter, latest start first, in the form the store indexes them (without hashes).
     pub fn recent(&self, filter: &Filter) -> Vec<TracePart> {
         // Only the references are copied under the lock: reading the spans may take a while.

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 9] = [
+const LEAVES: [(&str, &[&str]); 10] = [
     ("model", &[]),
     ("units", &[]),
     ("wire", &[]),
@@ -14,6 +14,7 @@ const LEAVES: [(&str, &[&str]); 9] = [
     ("http_client", &["units"]),
     ("kubernetes", &["http_client", "units", "yaml"]),
     ("gotemplate", &["model", "units"]),
+    ("traceql", &["model"]),
     ("web_config", &["units", "yaml"]),
 ];
 
