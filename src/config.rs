@@ -17,7 +17,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web, yaml,
+    audit, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web,
+    yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -70,6 +71,8 @@ pub struct Config {
     pub promql: promql::Config,
     /// Our own logs and traces.
     pub telemetry: telemetry::Config,
+    /// Findings of the audit that nobody wants to hear of.
+    pub mesh: audit::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -117,6 +120,7 @@ struct File {
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
+    mesh: audit::Config,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -393,6 +397,7 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
+        self.mesh.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         let told = notify::Config {
             route: self.route,
             receivers: self.receivers,
@@ -450,6 +455,7 @@ impl File {
                 ..self.promql
             },
             telemetry: self.telemetry,
+            mesh: self.mesh,
             warnings,
         })
     }

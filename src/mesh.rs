@@ -7,8 +7,10 @@
 mod files;
 mod kind;
 mod resource;
+pub mod schema;
 mod snapshot;
 
+pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
 pub use kind::{KINDS, Kind, Scope};
 pub use resource::{Place, Resource, ResourceId};

@@ -1,7 +1,16 @@
 //! The checks, by what they look at. A check without a case in `tests/it/audit/` fails the build.
 
+mod authentication;
+mod authorization;
+mod gateway_api;
+mod kiali_ambient;
+mod kiali_context;
+mod kiali_generic;
+mod linkerd;
 mod reading;
 mod references;
+mod rule_objects;
+mod schema;
 
 use super::{Found, Scene};
 use crate::model::Severity;
@@ -25,4 +34,15 @@ pub struct Check {
 }
 
 /// All checks.
-pub const CHECKS: &[&[Check]] = &[reading::CHECKS, references::CHECKS];
+pub const CHECKS: &[&[Check]] = &[
+    reading::CHECKS,
+    references::CHECKS,
+    schema::CHECKS,
+    rule_objects::CHECKS,
+    authentication::CHECKS,
+    authorization::CHECKS,
+    gateway_api::CHECKS,
+    linkerd::CHECKS,
+    kiali_generic::CHECKS,
+    kiali_ambient::CHECKS,
+];

@@ -82,6 +82,13 @@ pub fn parse(file: &str, text: &str, interval: Duration) -> ParsedFile {
     parsed
 }
 
+/// As [`parse`], for one Kubernetes object that was read already.
+pub fn parse_object(file: &str, node: &Node, interval: Duration) -> ParsedFile {
+    let mut parsed = ParsedFile::default();
+    object(file, node, interval, &mut parsed);
+    parsed
+}
+
 fn problem(file: &str, node: &Node, message: impl Into<String>) -> FileProblem {
     FileProblem { file: file.to_owned(), line: node.line, column: node.column, message: message.into() }
 }

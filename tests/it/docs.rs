@@ -20,6 +20,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/telemetry.rs", "Config", "telemetry."),
     ("src/store/partitions.rs", "RetentionConfig", "storage.retention."),
     ("src/web.rs", "Config", "web."),
+    ("src/audit/suppress.rs", "Config", "mesh."),
+    ("src/audit/suppress.rs", "SuppressionConfig", "mesh.suppress[]."),
     ("src/otlp.rs", "Config", "otlp."),
     ("src/otlp/limits.rs", "Limits", "otlp.limits."),
     ("src/push.rs", "Config", "push."),

@@ -28,7 +28,7 @@ const MAY_IMPORT: [(&str, &[&str]); 24] = [
     ("promql", &["series"]),
     ("rules", &["series", "promql"]),
     ("graph", &["rollup", "traces"]),
-    ("audit", &["mesh", "graph"]),
+    ("audit", &["mesh", "graph", "rules"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
     ("dashboards", &[]),
