@@ -106,7 +106,7 @@ fn exposition_protobuf(mut page: &[u8]) {
 /// A rule file or PrometheusRule objects: every mistake has a place, templates are read too.
 fn rule_file(data: &[u8]) {
     if let Some(text) = text(data) {
-        black_box(rules::check::check_text("fuzz.yaml", text));
+        black_box(rules::check::check_text("fuzz.yaml", text, rules::CheckOptions::default()));
     }
 }
 

@@ -22,6 +22,8 @@ mod write;
 
 use std::sync::Arc;
 
+pub use browser::changes_from_same_origin;
+
 use axum::Router;
 use axum::middleware::from_fn;
 use axum::routing::{any, get, post};
@@ -33,7 +35,7 @@ use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{notify, otlp, push, rules as rule_engine, scrape};
+use crate::{notify, otlp, push, rules as rule_engine, scrape, slo};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -72,6 +74,8 @@ pub struct State {
     pub push_permits: Arc<Semaphore>,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// Service level objectives.
+    pub slos: slo::Board,
     /// The Alertmanagers that are told of alerts.
     pub alertmanagers: AlertmanagerStatus,
     /// Alerts on their way to receivers, silences, and where alerts are posted.

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::context::{self, Context};
 use crate::persist::{self, Archive};
 use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
@@ -147,6 +148,18 @@ impl Ground {
         }
     }
 
+    /// What explains alerts when they are told.
+    fn context(&self, config: &Config, live: traces::Live) -> Context {
+        let inputs = context::Inputs {
+            rollup: self.rollup.clone(),
+            live,
+            head: self.head.clone(),
+            thresholds: config.graph_health,
+            external_url: self.external_url.clone(),
+        };
+        Context::new(config.alert_context.clone(), inputs)
+    }
+
     /// What takes samples that others send; those older than memory go straight into chunks.
     fn intake(&self, config: &push::Config, retention: &RetentionConfig) -> push::Intake {
         let backfill = persist::Backfill {
@@ -186,6 +199,14 @@ impl Ground {
         let outbox = persist::restore_outbox(&self.store, now).await.context("read the outbox")?;
         Ok((restored, outbox))
     }
+}
+
+/// Where notifications get what the mesh says of their alerts.
+fn annotator(context: Context) -> notify::Annotator {
+    Arc::new(move |alerts, now| {
+        let context = context.clone();
+        Box::pin(async move { context.annotate(alerts, now).await })
+    })
 }
 
 type Listeners = (TcpListener, otlp::Receiver, mpsc::Receiver<Vec<crate::model::Span>>);
@@ -255,6 +276,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
+    let context = ground.context(&config, live.clone());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -264,6 +286,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             log: outbox_restored.log,
             unfinished: outbox_restored.unfinished,
             external_url: ground.external_url.clone(),
+            annotator: Some(annotator(context.clone())),
         },
         ground.clock,
     );
@@ -299,6 +322,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         traces: trace_counters,
         rules: rule_counters,
         notify: notify_counters,
+        context: context.counters(),
         alertmanagers: alertmanager_status.clone(),
         remotes,
         persist: parts_status.clone(),
@@ -320,7 +344,11 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
+        slos: reloader.slos(),
         notify: notify_status.clone(),
+        context: context.clone(),
+        board: persist::AlertBoard::new(rules_status.clone(), notify_status.clone()),
+        outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
         otlp_addresses,
         thresholds: config.graph_health,
@@ -341,6 +369,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         push: intake.clone(),
         otlp: config.otlp.clone(),
         rules: rules_status,
+        slos: reloader.slos(),
         alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
@@ -356,8 +385,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         retention: config.store.retention.raw.to_string().into(),
         started_at,
     };
-    let router =
-        api::router(api_state).merge(web::router(web_state.clone())).fallback_service(web::not_found(web_state));
+    let pages = web::router(web_state.clone()).layer(axum::middleware::from_fn(api::changes_from_same_origin));
+    let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
     let router = api::before(http::around(router));
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));

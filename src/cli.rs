@@ -3,6 +3,7 @@
 mod check_config;
 mod dashboards;
 mod demo;
+mod export;
 mod import;
 mod lint;
 mod mesh;

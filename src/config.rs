@@ -17,8 +17,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, store, telemetry, traces, web,
-    yaml,
+    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
+    traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -37,10 +37,14 @@ pub struct Config {
     pub evaluation_interval: PromDuration,
     /// How rules are evaluated.
     pub rules: rules::Config,
+    /// Service level objectives, which become rule groups.
+    pub slos: slo::Slos,
     /// Limits of scraping.
     pub scrape: scrape::Config,
     /// When an edge of the graph counts as degraded or failed.
     pub graph_health: graph::health::Thresholds,
+    /// What alerts are told with.
+    pub alert_context: context::Config,
     /// Labels added to what leaves meshscope.
     pub external_labels: Labels,
     /// Who is told.
@@ -103,6 +107,7 @@ struct File {
     global: Global,
     scrape_configs: Vec<ScrapeConfig>,
     rule_files: Vec<String>,
+    slos: slo::Slos,
     route: Option<notify::RouteConfig>,
     receivers: Vec<notify::ReceiverConfig>,
     inhibit_rules: Vec<notify::InhibitRuleConfig>,
@@ -117,6 +122,7 @@ struct File {
     storage: StorageConfig,
     scrape: scrape::Config,
     graph: graph::Config,
+    alert_context: context::Config,
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
@@ -324,8 +330,8 @@ impl Config {
         Self::parse(&text, Some(file))
     }
 
-    /// What reads the rule files that the configuration names, for a thread that may block. A broken file is reported and
-    /// left out; the others run.
+    /// What reads the rule files that the configuration names and adds the groups of its objectives, for a thread that may
+    /// block. A broken file is reported and left out; the others run.
     pub fn rule_loader(&self, external_url: &str) -> impl FnOnce() -> rules::RuleSet + Send + 'static {
         let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
         let patterns = self.rule_files.clone();
@@ -333,8 +339,14 @@ impl Config {
             evaluation_interval: self.evaluation_interval.get(),
             external_labels: self.external_labels.clone(),
             external_url: external_url.to_owned(),
+            features: self.promql.features(),
         };
-        move || rules::load(&patterns, &folder, &options)
+        let slos = self.slos.clone();
+        move || {
+            let mut set = rules::load(&patterns, &folder, &options);
+            set.groups.extend(slo::groups(&slos, options.evaluation_interval));
+            set
+        }
     }
 
     /// The blocks that only a start can change, to be compared after a reload.
@@ -342,6 +354,7 @@ impl Config {
         let Self {
             web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
         } = self;
+        let alert_context = &self.alert_context;
         vec![
             ("web", format!("{web:?}")),
             ("push", format!("{push:?}")),
@@ -354,6 +367,7 @@ impl Config {
             ("telemetry", format!("{telemetry:?}")),
             ("global.rule_query_offset", format!("{rules:?}")),
             ("graph.health", format!("{graph_health:?}")),
+            ("alert_context", format!("{alert_context:?}")),
         ]
     }
 
@@ -398,6 +412,7 @@ impl File {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
         self.mesh.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
+        self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
             receivers: self.receivers,
@@ -420,6 +435,11 @@ impl File {
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
+        let kept = store.retention.five_minutes.get();
+        let too_short = self.slos.iter().filter(|slo| slo.window.get() > kept).map(|slo| {
+            format!("slos: the window of {:?} is longer than storage.retention.five_minutes: its budget is that of a shorter time", slo.name)
+        });
+        let warnings = warnings.chain(too_short.collect::<Vec<_>>());
         let warnings = warnings.chain(self.alerting.warnings()).chain(forward::warnings(&self.remote_write)).collect();
         let external_labels: Labels = self.global.external_labels.iter().collect();
         Some(Config {
@@ -428,10 +448,12 @@ impl File {
             alertmanager: String::new(),
             jobs,
             rule_files: self.rule_files,
+            slos: self.slos,
             evaluation_interval: self.global.evaluation_interval,
             rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
             scrape: self.scrape,
             graph_health: self.graph.health,
+            alert_context: self.alert_context,
             plan: Arc::new(plan),
             alert_sending: Arc::new(notify::AlertSending {
                 config: self.alerting,

@@ -6,9 +6,11 @@
 mod export;
 pub mod grafana;
 mod mesh;
+mod recorded;
 
 pub use export::{Error, Export, File, Format, export, prometheus_rule};
 pub use mesh::mesh;
+pub use recorded::recorded;
 
 /// A dashboard with the name of its file.
 #[derive(Clone, Debug)]

@@ -5,18 +5,24 @@
 //! proxy is taken from the environment unless asked for, a secret never reaches a message.
 
 mod config;
+mod direct;
 mod resolve;
 mod tls;
 
 pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
 pub(crate) use config::{with_http_client_keys, yes};
+pub(crate) use direct::{Answer, DirectError, Kept};
+pub use tls::SystemRoots;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use tokio::time::Instant;
+
+use resolve::CachingResolver;
 
 use crate::units::Secret;
 
@@ -65,7 +71,11 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Client {
     config: Config,
+    resolver: CachingResolver,
+    roots: SystemRoots,
     built: Mutex<Option<Built>>,
+    /// Makes requests for kept connections; it knows no certificates, and sends nothing itself.
+    plain: OnceLock<reqwest::Client>,
 }
 
 #[derive(Debug)]
@@ -78,7 +88,13 @@ struct Built {
 impl Client {
     /// A client for that configuration.
     pub fn new(config: Config) -> Self {
-        Self { config, built: Mutex::new(None) }
+        Self::sharing(config, SystemRoots::default())
+    }
+
+    /// The same, with the system's certificates read once for all clients that share `roots`.
+    pub fn sharing(config: Config, roots: SystemRoots) -> Self {
+        let resolver = CachingResolver::system();
+        Self { config, resolver, roots, built: Mutex::new(None), plain: OnceLock::new() }
     }
 
     /// The configuration it follows.
@@ -95,6 +111,42 @@ impl Client {
         authorize(&self.config, request)
     }
 
+    /// Whether `url` may be asked over a connection of the caller's own ([`Client::get`]): no TLS, no proxy.
+    pub(crate) fn is_direct(&self, url: &str) -> bool {
+        let has_proxy = self.config.proxy_url.is_some() || self.config.proxy_from_environment;
+        !has_proxy && url.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+    }
+
+    /// A request for [`Client::get`], with authentication and the configured headers.
+    ///
+    /// # Errors
+    /// When a file of the configuration is missing or not what it should be.
+    pub(crate) fn direct_request(&self, url: &str) -> Result<reqwest::RequestBuilder, Error> {
+        let plain = match self.plain.get() {
+            Some(plain) => plain,
+            None => {
+                self.config.validate()?;
+                let made = reqwest::Client::builder().no_gzip().no_proxy().tls_certs_only([]).build();
+                let made = made.map_err(Error::Build)?;
+                self.plain.get_or_init(|| made)
+            }
+        };
+        authorize(&self.config, plain.request(reqwest::Method::GET, url))
+    }
+
+    /// Sends a request over the connection kept, or a new one. `buffer` is where the body arrives.
+    ///
+    /// # Errors
+    /// When there is no connection or no answer.
+    pub(crate) async fn get(
+        &self,
+        kept: &mut Kept,
+        request: &reqwest::Request,
+        buffer: Vec<u8>,
+    ) -> Result<Answer, DirectError> {
+        kept.get(&self.resolver, request, buffer).await
+    }
+
     fn current(&self) -> Result<reqwest::Client, Error> {
         let mut built = self.built.lock();
         if let Some(built) = built.as_mut() {
@@ -107,7 +159,7 @@ impl Client {
             }
         }
         let modified = self.config.tls_config.modified();
-        let client = build(&self.config)?;
+        let client = build_with(&self.config, &self.resolver, &self.roots)?;
         *built = Some(Built { client: client.clone(), modified, checked: Instant::now() });
         Ok(client)
     }
@@ -120,8 +172,11 @@ impl Client {
 /// # Errors
 /// When the configuration contradicts itself or a certificate file is not readable.
 pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
+    build_with(config, &CachingResolver::system(), &SystemRoots::default())
+}
+
+fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) -> Result<reqwest::Client, Error> {
     config.validate()?;
-    let resolver = resolve::CachingResolver::system();
     let base = || -> Result<reqwest::ClientBuilder, Error> {
         let mut builder =
             reqwest::Client::builder().no_gzip().connect_timeout(CONNECT_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
@@ -136,14 +191,7 @@ pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
         }
         Ok(if config.enable_http2 { builder } else { builder.http1_only() })
     };
-    match tls::apply(config, base()?)?.build() {
-        Err(error) if config.tls_config == TlsConfig::default() => {
-            // A container without ca-certificates has no system roots; plain HTTP must work there all the same.
-            tracing::warn!("no usable system certificates ({error}): https targets need tls_config.ca_file");
-            base()?.tls_certs_only([]).build().map_err(Error::Build)
-        }
-        built => built.map_err(Error::Build),
-    }
+    tls::apply(config, roots, base()?)?.build().map_err(Error::Build)
 }
 
 fn proxy(url: &str, no_proxy: Option<&str>) -> Result<reqwest::Proxy, Error> {

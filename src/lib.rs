@@ -22,9 +22,11 @@ pub mod series;
 pub mod traces;
 // derive
 pub mod audit;
+pub mod context;
 pub mod graph;
 pub mod promql;
 pub mod rules;
+pub mod slo;
 // out
 pub mod dashboards;
 pub mod forward;

@@ -24,10 +24,10 @@ pub use alertmanagers::{
     AlertSending, AlertingConfig, AlertmanagerConfig, AlertmanagerCounters, AlertmanagerSender, AlertmanagerStatus,
 };
 pub use config::{Config, InhibitRuleConfig, RouteConfig};
-pub use core::{LogEntry, Notification};
-pub use dispatcher::{Counters, Delivery, Dispatcher, Inputs, Record};
+pub use core::{Knows, LogEntry, Notification, Path};
+pub use dispatcher::{Annotator, Counters, Delivery, Dispatcher, Inputs, Record};
 pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
-pub use plan::{Plan, PlanError};
+pub use plan::{Plan, PlanError, RouteView, Window};
 pub use posted::{PostError, Posted};
 pub use receivers::config::{
     EmailConfig, Globals, PagerdutyConfig, PagerdutyImage, PagerdutyLink, ReceiverConfig, SignatureConfig, SlackAction,
@@ -36,5 +36,5 @@ pub use receivers::config::{
 pub use receivers::templates::TemplateFile;
 pub use receivers::webhook::go_time;
 pub use silence::{SILENCE_RETENTION, Silence, SilenceError, SilenceState, Silences};
-pub use status::{AlertStatus, Attempt, GroupStatus, RetryError, Status};
+pub use status::{AlertStatus, Attempt, GroupStatus, RetryError, Status, UnderWay};
 pub use time_interval::{ClockRangeConfig, TimeIntervalConfig, TimesConfig};

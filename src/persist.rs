@@ -9,6 +9,8 @@
 //! full is no longer read, so that its sender learns it; chunks stay in the memory tier until written, edge minutes in the
 //! rollup up to `rollup.unwritten_limit`.
 
+mod alert_board;
+mod alert_history;
 mod alert_states;
 mod archive;
 mod backfill;
@@ -18,6 +20,7 @@ mod journal;
 mod maintenance;
 mod merge;
 mod outbox;
+mod outbox_search;
 mod queue;
 mod recover;
 mod restore;
@@ -25,6 +28,10 @@ mod rollups;
 mod status;
 mod thin;
 
+pub use alert_board::{
+    AlertBoard, AlertChoices, AlertFilter, AlertGrouping, AlertSection, BoardAlert, Place, RuleOf, choices,
+    in_sections, read_search,
+};
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};

@@ -165,6 +165,20 @@ impl Rollup {
         self.state.lock().open(labels, counting, Some(zero_at))
     }
 
+    /// The slot for a series that differs only in `le` from the bucket that `neighbour` counts. `None` when it takes the
+    /// labels to tell: ask [`Rollup::slot`] or [`Rollup::slot_since`].
+    pub(crate) fn slot_beside(&self, neighbour: SlotId, bound: &str, zero_at: Option<Timestamp>) -> Option<SlotId> {
+        self.state.lock().open_beside(neighbour, bound_of(bound)?, zero_at)
+    }
+
+    /// Whether series of that metric may count traffic of the mesh: no, for most.
+    pub(crate) fn may_count(metric: &str) -> bool {
+        match metric.strip_prefix("istio_") {
+            Some(rest) => istio::COUNTED.contains(&rest),
+            None => linkerd::COUNTED.contains(&metric),
+        }
+    }
+
     /// Counts the increments since each slot's last sample. A stale marker ends a slot's run without a reset.
     ///
     /// `at` is the time of the scrape. It moves the window of minutes held; a time outside the window does not (see
@@ -304,6 +318,9 @@ fn is_address(host: &str) -> bool {
 
 /// The upper bound a bucket series' `le` label gives.
 fn bucket_bound(labels: &Labels) -> Option<f64> {
-    let bound: f64 = labels.get("le")?.parse().ok()?;
-    (!bound.is_nan()).then_some(bound)
+    bound_of(labels.get("le")?)
+}
+
+fn bound_of(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|bound: &f64| !bound.is_nan())
 }

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use check::{CheckReport, check};
+pub use check::{CheckOptions, CheckReport, check};
 pub use definition::{AlertingRule, RecordingRule, Rule, RuleGroup, RuleSet};
 pub use expand::Text;
-pub use file::FileProblem;
+pub use file::{FileProblem, ReadOptions};
 pub use load::{LoadOptions, glob, load};
 pub use manager::{Inputs, Manager, Outputs};
 pub use status::{AlertingStatus, Counters, GroupStatus, Health, RuleStatus, Status};

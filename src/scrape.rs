@@ -5,6 +5,7 @@
 //! Invariants: one scrape of a target at a time, fetched within its timeout, which is at most its interval; a page is
 //! taken whole or not at all; a known series costs no label parsing and no allocation.
 
+mod admission;
 mod arrival;
 mod cache;
 mod compact;
@@ -19,6 +20,7 @@ mod reading;
 mod run;
 mod status;
 mod target_loop;
+mod templates;
 mod workspace;
 
 use std::sync::atomic::AtomicU64;

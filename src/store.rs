@@ -5,6 +5,7 @@
 //!
 //! Invariant: every write is idempotent, so that a write whose acknowledgement was lost can be sent again.
 
+mod alert_history;
 mod alerts;
 mod bulk;
 mod chunks;
@@ -15,8 +16,10 @@ mod health;
 mod ids;
 mod journal;
 mod mesh;
+mod metric_names;
 mod migrate;
 mod outbox;
+mod outbox_search;
 mod partitions;
 mod places;
 mod silences;
@@ -24,6 +27,7 @@ mod spans;
 mod values;
 mod writer;
 
+pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use edges::RollupTier;
@@ -33,6 +37,7 @@ pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use mesh::{ResourceGeneration, StoredFinding};
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
+pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};
 pub use places::{JournalPlace, journal_id};
 pub use silences::{Silence, StoredSilences};
@@ -53,6 +58,10 @@ use crate::units::{ByteSize, Secret};
 
 /// How long a caller waits for a connection before it is told that the server is away.
 const ACQUIRE_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a session lives. Its process keeps what it has learned of each table it met, some megabytes, and a busy moment
+/// leaves more sessions than are needed; making one costs a few milliseconds.
+const SESSION_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
 /// Where the state is kept and for how long: the block `storage` of the configuration.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -102,6 +111,8 @@ struct Inner {
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
     damaged_chunks: AtomicU64,
+    metric_names: metric_names::MetricNames,
+    unreadable_chunks: AtomicU64,
 }
 
 impl Store {
@@ -141,6 +152,7 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(connections_max.max(2))
             .acquire_timeout(ACQUIRE_LIMIT)
+            .max_lifetime(SESSION_LIFETIME)
             .after_connect(|connection, _| {
                 Box::pin(async move {
                     connection.execute(include_str!("store/sql/session.sql")).await?;
@@ -158,6 +170,8 @@ impl Store {
             health,
             ids: ids::KnownIds::default(),
             damaged_chunks: AtomicU64::new(0),
+            metric_names: metric_names::MetricNames::default(),
+            unreadable_chunks: AtomicU64::new(0),
         })
     }
 

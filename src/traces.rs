@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 pub use batch::{IndexConfig, attribute_hash, encode_batch};
 pub use codec::{BatchError, decode_batch};
+pub use identity::{speaks_for, workload_of_pod};
 pub use live::{Filter, Live};
 pub use pipeline::{Outputs, Pipeline};
 pub use waterfall::{Row, Waterfall, waterfall};

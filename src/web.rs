@@ -15,9 +15,13 @@ mod graph;
 #[cfg(test)]
 mod hostile;
 mod mesh;
+mod notifications;
 mod overview;
 mod range;
+mod routes;
 mod rules;
+mod silences;
+mod slos;
 mod status;
 mod targets;
 mod traces;
@@ -27,17 +31,18 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, header};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde::Deserialize;
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
+use crate::context::Context;
 use crate::graph::health::Thresholds;
-use crate::persist::{Archive, PartStatus};
+use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules as rule_engine, scrape};
+use crate::{notify, otlp, rules as rule_engine, scrape, slo};
 
 /// Pages and APIs: the block `web`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -68,8 +73,16 @@ pub struct State {
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
+    /// Service level objectives.
+    pub slos: slo::Board,
     /// Receivers and groups.
     pub notify: notify::Status,
+    /// What the mesh says of alerts.
+    pub context: Context,
+    /// All alerts, those of the rules and those that others posted.
+    pub board: AlertBoard,
+    /// What was and is to be delivered.
+    pub outbox: OutboxReader,
     /// What the OTLP receivers count, so that an empty trace page can say why.
     pub otlp: Arc<otlp::Counters>,
     /// Where spans are taken: OTLP over gRPC, over HTTP.
@@ -90,7 +103,7 @@ pub struct State {
     pub scrape_counters: Arc<scrape::Counters>,
 }
 
-/// The routes of all pages.
+/// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
     let policy = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
                   object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
@@ -101,7 +114,20 @@ pub fn router(state: State) -> Router {
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
         .route("/alerts", get(alerts::page))
+        .route("/alerts/history", get(alerts::history::page))
+        .route("/alerts/{id}", get(alerts::detail::page))
+        .route("/silences", get(silences::page))
+        .route("/silences/new", get(silences::form::new).post(silences::form::save))
+        .route("/silences/{id}", get(silences::one))
+        .route("/silences/{id}/edit", get(silences::form::edit))
+        .route("/silences/{id}/expire", post(silences::expire))
+        .route("/notifications", get(notifications::page))
+        .route("/notifications/{id}", get(notifications::detail::page))
+        .route("/notifications/{id}/retry", post(notifications::detail::retry))
+        .route("/notifications/{id}/drop", get(notifications::detail::confirm).post(notifications::detail::drop))
+        .route("/routes", get(routes::page))
         .route("/rules", get(rules::page))
+        .route("/slos", get(slos::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

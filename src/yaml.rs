@@ -159,6 +159,8 @@ pub fn decode_after<T: DeserializeOwned>(text: &str, change: impl FnOnce(&mut No
 fn options() -> serde_saphyr::Options {
     let mut options = serde_saphyr::Options::default();
     options.with_snippet = false;
+    // Infinities and NaN are texts: a setting that is a number takes none of them, a label takes all.
+    options.non_finite_float_policy = serde_saphyr::NonFiniteFloatPolicy::AsString;
     options.strict_booleans = true; // `y`, `on` and the like are texts, unless a bool is asked for
     options
 }

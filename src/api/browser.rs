@@ -142,7 +142,7 @@ pub(super) async fn same_origin(request: Request, next: Next) -> Response {
 }
 
 /// The same for routes that also answer questions: what changes nothing is let through.
-pub(super) async fn changes_from_same_origin(request: Request, next: Next) -> Response {
+pub async fn changes_from_same_origin(request: Request, next: Next) -> Response {
     match request.method() {
         &Method::GET | &Method::HEAD | &Method::OPTIONS => next.run(request).await,
         _ => same_origin(request, next).await,

@@ -110,6 +110,7 @@ pub(super) async fn flags(Shared(state): Shared<State>) -> Response {
     let engine = state.engine.config();
     let features = [
         (engine.experimental_functions, "promql-experimental-functions"),
+        (engine.duration_expressions, "promql-duration-expr"),
         (engine.delayed_name_removal, "promql-delayed-name-removal"),
     ];
     let features: Vec<&str> = features.into_iter().filter(|(on, _)| *on).map(|(_, name)| name).collect();

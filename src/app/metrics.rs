@@ -13,7 +13,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
-use crate::{discovery, forward, notify, otlp, promql, push, rules, scrape, traces};
+use crate::{context, discovery, forward, notify, otlp, promql, push, rules, scrape, traces};
 
 /// What the parts count.
 pub(super) struct Parts {
@@ -26,6 +26,7 @@ pub(super) struct Parts {
     pub(super) traces: Arc<traces::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
+    pub(super) context: Arc<context::Counters>,
     pub(super) alertmanagers: notify::AlertmanagerStatus,
     pub(super) remotes: forward::Status,
     pub(super) persist: Vec<Arc<PartStatus>>,
@@ -49,6 +50,7 @@ impl Parts {
         add_traces(&mut metrics, traces);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
+        add_context(&mut metrics, &self.context);
         sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
         sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);
@@ -66,8 +68,11 @@ fn add_process(metrics: &mut Metrics, store: &Store, started_at: Timestamp) {
     let health = store.health();
     let is_there = move || f64::from(u8::from(matches!(*health.borrow(), Health::Available)));
     metrics.add(Kind::Gauge, ("database_available", None), "1 while PostgreSQL answers, else 0.", is_there);
-    let (store, help) = (store.clone(), "Chunks that could not be read; they are in the table chunk_damaged.");
-    metrics.add(Kind::Counter, ("damaged_chunks", None), help, move || store.damaged_chunks() as f64);
+    let help = "Chunks that could not be read when they were to be replaced; they are in the table chunk_damaged.";
+    let of = store.clone();
+    metrics.add(Kind::Counter, ("damaged_chunks", None), help, move || of.damaged_chunks() as f64);
+    let (help, of) = ("Chunks that queries could not read and answered without.", store.clone());
+    metrics.add(Kind::Counter, ("unreadable_chunks", None), help, move || of.unreadable_chunks() as f64);
 }
 
 fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &scrape::Status) {
@@ -207,9 +212,23 @@ fn add_notify(metrics: &mut Metrics, counters: &Arc<notify::Counters>) {
     metrics.count_by(point("delivered"), help, counters, |c| &c.delivered);
     metrics.count_by(point("failed"), help, counters, |c| &c.failed);
     metrics.count("notification_retries", "Tries that failed and were repeated.", counters, |c| &c.retried);
+    metrics.count(
+        "notification_template_failures",
+        "Notifications whose template failed; nobody heard.",
+        counters,
+        |c| &c.templates_failed,
+    );
     metrics.count("posted_alerts", "Alerts that other servers posted.", counters, |c| &c.posted);
     metrics.count("posted_alerts_refused", "Posted alerts that were not valid.", counters, |c| &c.posted_refused);
     metrics.count("notifications_unrecorded", "Notifications sent without an outbox row.", counters, |c| &c.unrecorded);
+}
+
+fn add_context(metrics: &mut Metrics, counters: &Arc<context::Counters>) {
+    metrics.count("alert_context_added", "Alerts told with what the mesh says of them.", counters, |c| &c.added);
+    let help = "Alerts told without the context they ask for.";
+    let point = |reason| ("alert_context_left_out", Some(("reason", reason)));
+    metrics.count_by(point("time_limit"), help, counters, |c| &c.too_late);
+    metrics.count_by(point("alerts_limit"), help, counters, |c| &c.too_many);
 }
 
 fn add_persist(metrics: &mut Metrics, parts: &[Arc<PartStatus>]) {

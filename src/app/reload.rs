@@ -21,6 +21,7 @@ use crate::discovery::Jobs;
 use crate::model::Labels;
 use crate::notify::Plan;
 use crate::rules::RuleSet;
+use crate::slo;
 
 /// Waits for requests to reload.
 pub(super) struct Reloader {
@@ -32,6 +33,7 @@ pub(super) struct Reloader {
     last: Arc<ArcSwap<LastReload>>,
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
+    slos: slo::Board,
     sinks: Option<Sinks>,
 }
 
@@ -69,8 +71,24 @@ impl Reloader {
         let last =
             Arc::new(ArcSwap::from_pointee(LastReload { success: true, at: Clock::system().now(), refused_at: None }));
         let external_url = url.to_owned();
+        let slos = slo::Board::default();
+        slos.define(config.slos.clone());
         let sinks = None;
-        (Self { file, external_url, shown, alertmanager, external_labels, last, requests, restart_only, sinks }, ask)
+        (
+            Self {
+                file,
+                external_url,
+                shown,
+                alertmanager,
+                external_labels,
+                last,
+                requests,
+                restart_only,
+                slos,
+                sinks,
+            },
+            ask,
+        )
     }
 
     /// Says what follows a reload.
@@ -101,6 +119,11 @@ impl Reloader {
     pub(super) fn external_labels(&self) -> Arc<dyn Fn() -> Labels + Send + Sync> {
         let labels = Arc::clone(&self.external_labels);
         Arc::new(move || Labels::clone(&labels.load()))
+    }
+
+    /// How the objectives in force fare.
+    pub(super) fn slos(&self) -> slo::Board {
+        self.slos.clone()
     }
 
     /// How the last reload went.
@@ -167,6 +190,7 @@ impl Reloader {
             // The receivers live as long as the process.
             let _ = jobs.send(config.jobs.clone());
             let _ = rule_sets.send(Arc::new(rules));
+            self.slos.define(config.slos.clone());
             let _ = plan.send(Arc::clone(&config.plan));
             send_on.tell(&config);
         }

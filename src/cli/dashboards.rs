@@ -23,6 +23,9 @@ pub(super) enum Command {
         /// Namespace of the ConfigMaps.
         #[arg(long)]
         namespace: Option<String>,
+        /// Let the heavy panels read the series that alerts/recording.yaml records.
+        #[arg(long)]
+        recording_rules: bool,
         /// Write nothing; fail when the files in the folder differ from what would be written.
         #[arg(long)]
         check: bool,
@@ -38,14 +41,19 @@ pub(super) enum FormatArgument {
 }
 
 pub(super) fn run(command: &Command) -> anyhow::Result<ExitCode> {
-    let Command::Export { out, format, datasource, namespace, check } = command;
+    let Command::Export { out, format, datasource, namespace, recording_rules, check } = command;
     let mut files = Vec::new();
     for format in format {
         let format = match format {
             FormatArgument::Json => Format::Json,
             FormatArgument::Configmap => Format::ConfigMap,
         };
-        files.extend(export(&Export { format, datasource: datasource.clone(), namespace: namespace.clone() })?);
+        files.extend(export(&Export {
+            format,
+            datasource: datasource.clone(),
+            namespace: namespace.clone(),
+            recording_rules: *recording_rules,
+        })?);
     }
     if *check {
         return Ok(compare(&files, out));

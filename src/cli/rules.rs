@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 
-use super::lint;
-use crate::{dashboards, rules};
+use super::{export, lint};
+use crate::{promql, rules};
 
 /// promtool's exit code for lints that were to be fatal.
 const LINT_FATAL: u8 = 3;
@@ -15,12 +15,17 @@ const LINT_FATAL: u8 = 3;
 pub(super) enum Command {
     /// Check rule files and PrometheusRule objects, as `promtool check rules`.
     Check {
-        /// The files.
-        #[arg(required = true, value_name = "FILE")]
+        /// The files. Default: the standard input.
+        #[arg(value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// What to look for beside faults: all, duplicate-rules or none, separated by commas.
+        #[arg(long, value_name = "LINTS", default_value = "duplicate-rules")]
+        lint: String,
         /// Fail for lints too (exit code 3).
         #[arg(long)]
         lint_fatal: bool,
+        #[command(flatten)]
+        reading: Reading,
     },
     /// Find what rules do that nobody meant: alerts that fire forever or never, calls counted twice, and more.
     ///
@@ -37,24 +42,54 @@ pub(super) enum Command {
         /// As promtool's flag of this name; differences are always shown.
         #[arg(long)]
         diff: bool,
-    },
-    /// Print a rule file as a PrometheusRule object.
-    Export {
-        /// The rule file.
-        file: PathBuf,
-        /// Name of the object. Default: the name of the file.
+        /// Tell how long each test took, and all series at its end.
         #[arg(long)]
-        name: Option<String>,
-        /// Namespace of the object.
-        #[arg(long)]
-        namespace: Option<String>,
+        debug: bool,
+        /// Write the results as JUnit XML to this file.
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
+        #[command(flatten)]
+        reading: Reading,
     },
+    /// Print rules for other Prometheus servers: a rule file, or all of the configuration and its objectives.
+    Export(export::Arguments),
+}
+
+/// How rule files are read.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reading {
+    /// Take fields that nobody knows for remarks.
+    #[arg(long)]
+    ignore_unknown_fields: bool,
+    /// Parts of the language to enable, separated by commas: promql-experimental-functions, promql-duration-expr.
+    #[arg(long, value_name = "FEATURES", value_delimiter = ',')]
+    enable_feature: Vec<String>,
+}
+
+impl Reading {
+    /// As promtool, which says of an unknown feature that it is one and goes on.
+    fn features(&self) -> promql::Features {
+        let mut features = promql::Features::default();
+        for name in &self.enable_feature {
+            match name.as_str() {
+                "promql-experimental-functions" => features.experimental_functions = true,
+                "promql-duration-expr" => features.duration_expressions = true,
+                _ => eprintln!("WARNING: unknown feature: {name:?}"),
+            }
+        }
+        features
+    }
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Check { files, lint_fatal } => {
-            let report = rules::check(&files);
+        Command::Check { files, lint, lint_fatal, reading } => {
+            let read = rules::ReadOptions {
+                features: reading.features(),
+                ignore_unknown_fields: reading.ignore_unknown_fields,
+                ..rules::ReadOptions::default()
+            };
+            let report = check(&files, rules::CheckOptions { read, duplicates: wants_duplicates(&lint) })?;
             print!("{report}");
             Ok(match (report.has_faults(), report.has_lints() && lint_fatal) {
                 (true, _) => ExitCode::FAILURE,
@@ -63,18 +98,41 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
             })
         }
         Command::Lint(arguments) => lint::run(arguments).await,
-        Command::Test { files, run, diff: _ } => {
-            let only = (!run.is_empty()).then(|| regex::Regex::new(&run.join("|"))).transpose().context("--run")?;
-            let report = rules::unittest::run_matching(&files, only.as_ref()).await;
+        Command::Test { files, run, diff: _, debug, junit, reading } => {
+            let options = rules::unittest::TestOptions {
+                only: (!run.is_empty()).then(|| regex::Regex::new(&run.join("|"))).transpose().context("--run")?,
+                features: reading.features(),
+                ignore_unknown_fields: reading.ignore_unknown_fields,
+                debug,
+            };
+            let report = rules::unittest::run_with(&files, &options).await;
             print!("{report}");
+            if let Some(path) = junit {
+                std::fs::write(&path, report.junit()).with_context(|| format!("write {}", path.display()))?;
+            }
             Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
-        Command::Export { file, name, namespace } => {
-            let text = std::fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?;
-            let stem = file.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
-            let name = name.unwrap_or(stem);
-            print!("{}", dashboards::prometheus_rule(&name, namespace.as_deref(), &text)?);
-            Ok(ExitCode::SUCCESS)
+        Command::Export(arguments) => export::run(arguments),
+    }
+}
+
+/// Whether rules given twice are to be found. What is no lint is named and passed over, as promtool does.
+fn wants_duplicates(lints: &str) -> bool {
+    let mut wanted = false;
+    for lint in lints.split(',') {
+        match lint {
+            "all" | "duplicate-rules" => wanted = true,
+            "none" => {}
+            _ => println!("WARNING: unknown lint option: {lint:?}"),
         }
     }
+    wanted
+}
+
+fn check(files: &[PathBuf], options: rules::CheckOptions) -> anyhow::Result<rules::CheckReport> {
+    if !files.is_empty() {
+        return Ok(rules::check(files, options));
+    }
+    let text = std::io::read_to_string(std::io::stdin()).context("read the standard input")?;
+    Ok(rules::CheckReport { files: vec![rules::check::check_text("standard input", &text, options)] })
 }

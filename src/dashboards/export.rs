@@ -5,6 +5,7 @@
 use super::{
     all,
     grafana::{Choice, Dashboard},
+    recorded,
 };
 
 /// Kubernetes refuses larger ConfigMaps.
@@ -31,6 +32,8 @@ pub struct Export {
     pub datasource: Option<String>,
     /// Namespace of the ConfigMap; without it, that of whoever applies it.
     pub namespace: Option<String>,
+    /// Whether the heavy panels read what `alerts/recording.yaml` records.
+    pub recording_rules: bool,
 }
 
 /// One file.
@@ -86,7 +89,7 @@ pub enum Error {
 /// # Errors
 /// When a name cannot be one, or a ConfigMap would be too large.
 pub fn export(export: &Export) -> Result<Vec<File>, Error> {
-    let Export { format, datasource, namespace } = export;
+    let Export { format, datasource, namespace, recording_rules } = export;
     if let Some(datasource) = datasource
         && (datasource.is_empty()
             || datasource.chars().count() > DATASOURCE_LIMIT
@@ -102,7 +105,8 @@ pub fn export(export: &Export) -> Result<Vec<File>, Error> {
     all()
         .into_iter()
         .map(|named| {
-            let dashboard = with_datasource(named.dashboard, datasource.as_deref());
+            let dashboard = if *recording_rules { recorded(named.dashboard) } else { named.dashboard };
+            let dashboard = with_datasource(dashboard, datasource.as_deref());
             let json =
                 serde_json::to_string_pretty(&dashboard).map_err(|source| Error::Json { name: named.name, source })?;
             match format {

@@ -102,6 +102,7 @@ fn a_config_map_is_the_guides_object_with_a_dashboard_in_it() {
         format: Format::ConfigMap,
         datasource: Some("meshscope \"eu\"".to_owned()),
         namespace: Some("monitoring".to_owned()),
+        ..Export::default()
     };
     let files = export(&asked).unwrap();
     assert_eq!(files[0].path, "istio-grafana-dashboard.yaml");
@@ -114,6 +115,31 @@ fn a_config_map_is_the_guides_object_with_a_dashboard_in_it() {
         serde_json::from_str(object["data"]["dashboard.json"].as_str().unwrap()).unwrap();
     assert_eq!(dashboard["title"], "Service Mesh Metrics");
     assert_eq!(dashboard["templating"]["list"][0]["current"]["value"], "meshscope \"eu\"");
+}
+
+#[test]
+fn recorded_panels_read_what_the_pack_records_and_nothing_raw() {
+    let rules = include_str!("../../alerts/recording.yaml");
+    let names: Vec<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- record: ")).collect();
+    let (raw, recorded) = (mesh(), recorded(mesh()));
+    let mut changed = Vec::new();
+    for (before, after) in raw.panels.iter().zip(&recorded.panels) {
+        assert_eq!((before.title, before.targets.len()), (after.title, after.targets.len()));
+        if before.targets[0].expr == after.targets[0].expr {
+            continue;
+        }
+        changed.push(after.title);
+        for target in &after.targets {
+            let expr = filled_in(&target.expr);
+            assert!(promql_parser::parser::parse(&expr).is_ok(), "{expr}");
+            let read =
+                expr.split(|c: char| !c.is_alphanumeric() && c != ':' && c != '_').filter(|word| word.contains(':'));
+            let read: Vec<&str> = read.collect();
+            assert!(!read.is_empty() && read.iter().all(|name| names.contains(name)), "{expr}: {names:?}");
+            assert!(!expr.contains("rate("), "{expr}");
+        }
+    }
+    assert_eq!(changed, ["Requests", "Errors", "Latency p95", "Request Rate", "Error Rate", "Latency"]);
 }
 
 #[test]

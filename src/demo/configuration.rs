@@ -51,6 +51,27 @@ rule_files:
 # the first failure. Compare it with the others on the page of alerts.
 - {guide}
 
+# Three objectives; the incidents burn the budgets of the first two.
+slos:
+- name: shop-availability
+  description: Calls to the services of the shop do not fail.
+  owner: shop
+  objective: 99.9
+  service: shop/*
+- name: payment-latency
+  description: Payments are answered within half a second.
+  owner: payments
+  objective: 99
+  window: 28d
+  service: payments/*
+  indicator:
+    latency: {{threshold: 500ms}}
+- name: shop-to-fulfilment
+  description: What is bought is ordered.
+  owner: fulfilment
+  objective: 99.5
+  edge: shop/* -> fulfilment/*
+
 route:
   receiver: terminal
   group_by: [alertname]
@@ -67,7 +88,7 @@ route:
   # the page of alerts; in a real mesh it goes to people.
   - receiver: nobody
     matchers:
-    - alertname =~ "Istio.+"
+    - alertname =~ "Istio.+|ErrorBudgetBurnSlow"
 
 receivers:
 - name: terminal

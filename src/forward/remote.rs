@@ -156,7 +156,7 @@ impl Remote {
             (&self.line.config.write_relabel_configs, &self.external_labels, &mut samples);
         let told = Told {
             block: &mut |labels| external.merged(&labels),
-            member: &mut |block: &Labels, metric, bucket| Member::new(block, metric, bucket, rules).map(Arc::new),
+            member: &mut |block: &mut Labels, metric, bucket| Member::new(block, metric, bucket, rules).map(Arc::new),
             row: &mut |at, row| {
                 unpacked.extend(row.iter().map(|(series, value)| Sample {
                     series: series.clone(),

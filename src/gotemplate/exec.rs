@@ -269,6 +269,9 @@ impl<'a> Executor<'a> {
     fn pipe(&mut self, pipe: &PipeNode, dot: &Value) -> Run<Value> {
         let value = self.pipe_value(pipe, dot)?;
         if let Some(name) = pipe.decl.first() {
+            if pipe.is_assign && !self.variables.iter().any(|(known, _)| known == name) {
+                return Err(self.fail(pipe.pos.offset, name, &format!("undefined variable: {name}")));
+            }
             self.bind(name, value.clone(), pipe.is_assign);
         }
         Ok(value)

@@ -1,4 +1,4 @@
-//! The functions that Prometheus adds to Go's templates (`template/template.go`).
+//! The functions that Prometheus 3.5 adds to Go's templates (`template/template.go`).
 //!
 //! In: evaluated arguments, the evaluation time, the external URL, answers of queries. Out: a value or an error text.
 
@@ -11,7 +11,7 @@ use crate::model::Timestamp;
 use crate::units::PromDuration;
 
 /// All of them.
-pub const PROMETHEUS: [Function; 29] = [
+pub const PROMETHEUS: [Function; 26] = [
     Function { name: "args", arity: (0, usize::MAX), call: args },
     Function { name: "externalURL", arity: (0, 0), call: |c, _| Ok(Value::text(c.external_url)) },
     Function { name: "first", arity: (1, 1), call: first },
@@ -31,7 +31,6 @@ pub const PROMETHEUS: [Function; 29] = [
     Function { name: "humanizeTimestamp", arity: (1, 1), call: humanize_timestamp },
     Function { name: "label", arity: (2, 2), call: label },
     Function { name: "match", arity: (2, 2), call: |_, a| Ok(Value::Bool(regex(text(a, 0)?)?.is_match(text(a, 1)?))) },
-    Function { name: "now", arity: (0, 0), call: |c, _| Ok(Value::Float(c.at.as_secs_f64())) },
     Function { name: "parseDuration", arity: (1, 1), call: parse_duration },
     Function { name: "pathPrefix", arity: (0, 0), call: |c, _| Ok(Value::text(path_of(c.external_url))) },
     Function { name: "query", arity: (1, 1), call: query },
@@ -58,11 +57,9 @@ pub const PROMETHEUS: [Function; 29] = [
     },
     Function { name: "tableLink", arity: (1, 1), call: |_, a| link(a, 1) },
     Function { name: "title", arity: (1, 1), call: |_, a| Ok(Value::text(&title(text(a, 0)?))) },
-    Function { name: "toDuration", arity: (1, 1), call: |_, a| Ok(Value::Duration((number(&a[0])? * 1e9) as i64)) },
     Function { name: "toLower", arity: (1, 1), call: |_, a| Ok(Value::text(&text(a, 0)?.to_lowercase())) },
     Function { name: "toTime", arity: (1, 1), call: |_, a| Ok(Value::Time(time(number(&a[0])?)?)) },
     Function { name: "toUpper", arity: (1, 1), call: |_, a| Ok(Value::text(&text(a, 0)?.to_uppercase())) },
-    Function { name: "urlQueryEscape", arity: (1, 1), call: |_, a| Ok(Value::text(&gotmpl::url_encode(text(a, 0)?))) },
     Function { name: "value", arity: (1, 1), call: |_, a| sample(a, 0, "Value") },
 ];
 

@@ -125,13 +125,8 @@ impl Check<'_> {
                 self.expr(arg)?;
             }
         }
-        if pipe.is_assign {
-            for name in &pipe.decl {
-                self.variable(name, pipe.pos.offset)?;
-            }
-        } else {
-            self.variables.extend(pipe.decl.iter().cloned());
-        }
+        // Go takes an assignment for a declaration here, and fails when it is run.
+        self.variables.extend(pipe.decl.iter().cloned());
         Ok(())
     }
 
@@ -157,21 +152,27 @@ impl Check<'_> {
 
 /// The parser takes a text whose blocks are not all closed; Go does not.
 fn check_ends(source: &Source) -> Result<(), String> {
-    let (mut rest, mut open) = (source.text.as_str(), 0_usize);
+    let mut rest = source.text.as_str();
+    let mut open: Vec<String> = Vec::new();
     while let Some(at) = rest.find("{{") {
         rest = &rest[at + 2..];
         let action = rest.strip_prefix('-').unwrap_or(rest).trim_start();
         let word: String = action.chars().take_while(char::is_ascii_alphabetic).collect();
         match word.as_str() {
-            "if" | "range" | "with" | "define" | "block" => open += 1,
-            "end" => open = open.saturating_sub(1),
+            "if" | "range" | "with" | "define" | "block" => open.push(word),
+            "end" if open.pop().is_some() => {}
+            "else" if matches!(open.last().map(String::as_str), Some("if" | "range" | "with")) => {}
+            "end" | "else" => {
+                let line = 1 + source.text[..source.text.len() - rest.len()].matches('\n').count();
+                return Err(format!("template: {}:{line}: unexpected {{{{{word}}}}}", source.name));
+            }
             _ => {}
         }
         rest = &rest[action_length(rest)..];
     }
-    match open {
-        0 => Ok(()),
-        _ => Err(format!("template: {}:{}: unexpected EOF", source.name, 1 + source.text.matches('\n').count())),
+    match open.is_empty() {
+        true => Ok(()),
+        false => Err(format!("template: {}:{}: unexpected EOF", source.name, 1 + source.text.matches('\n').count())),
     }
 }
 

@@ -26,7 +26,7 @@ const NAMES_MAX: usize = 4096;
 type Answer = Result<Vec<SocketAddr>, String>;
 type LookUp = dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync;
 
-/// A resolver that remembers.
+/// A resolver that remembers. Clones share what they know.
 #[derive(Clone)]
 pub(super) struct CachingResolver {
     known: Arc<Mutex<HashMap<String, Entry>>>,
@@ -84,9 +84,16 @@ impl CachingResolver {
         entry
     }
 
-    async fn addresses(&self, name: &str) -> Answer {
+    /// The addresses of a name, without a port.
+    pub async fn addresses(&self, name: &str) -> Answer {
         let entry = self.entry(name);
         entry.answer.get_or_init(|| (self.look_up)(name.to_owned())).await.clone()
+    }
+}
+
+impl std::fmt::Debug for CachingResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CachingResolver({} names)", self.known.lock().len())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: `server_name` changes which name the certificate must bear; everything else about the check stays.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -13,11 +13,43 @@ use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::{Config, Error, TlsConfig};
 
+/// The certificates that the system trusts, read when a client first needs them. Clones share them: decoding some 140
+/// certificates takes milliseconds, and they take memory, for each client that has its own.
+#[derive(Clone, Debug, Default)]
+pub struct SystemRoots(Arc<OnceLock<Arc<RootCertStore>>>);
+
+impl SystemRoots {
+    fn get(&self) -> Arc<RootCertStore> {
+        Arc::clone(self.0.get_or_init(|| {
+            let found = rustls_native_certs::load_native_certs();
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(found.certs);
+            if roots.is_empty() {
+                // A container without ca-certificates has none; plain HTTP must work there all the same.
+                let reason = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
+                tracing::warn!("no usable system certificates{reason}: https targets need tls_config.ca_file");
+            }
+            Arc::new(roots)
+        }))
+    }
+}
+
 /// Applies `tls_config`, reading its files now.
-pub(super) fn apply(config: &Config, builder: reqwest::ClientBuilder) -> Result<reqwest::ClientBuilder, Error> {
+pub(super) fn apply(
+    config: &Config,
+    roots: &SystemRoots,
+    builder: reqwest::ClientBuilder,
+) -> Result<reqwest::ClientBuilder, Error> {
     let tls = &config.tls_config;
-    if let (Some(name), Some(ca_file), false) = (&tls.server_name, &tls.ca_file, tls.insecure_skip_verify) {
-        return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, ca_file)?));
+    match (&tls.server_name, &tls.ca_file, tls.insecure_skip_verify) {
+        (Some(name), Some(ca_file), false) => {
+            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, ca_file)?));
+        }
+        (_, None, false) => {
+            let trusting = rustls::ClientConfig::builder().with_root_certificates(roots.get());
+            return Ok(builder.tls_backend_preconfigured(with_identity(config, trusting)?));
+        }
+        _ => {}
     }
     let mut builder = builder;
     if let Some(path) = &tls.ca_file {
@@ -47,7 +79,13 @@ fn with_server_name(config: &Config, name: &str, ca_file: &Path) -> Result<rustl
         .build()
         .map_err(|error| invalid(format!("tls_config.ca_file `{}`: {error}", ca_file.display())))?;
     let verifier = Arc::new(NamedServer { name, verifier });
-    let builder = rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+    with_identity(config, rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier))
+}
+
+type WithTrust = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>;
+
+/// Adds our own certificate, when there is one, and what the handshake offers.
+fn with_identity(config: &Config, builder: WithTrust) -> Result<rustls::ClientConfig, Error> {
     let TlsConfig { cert_file, key_file, .. } = &config.tls_config;
     let mut client = match (cert_file, key_file) {
         (Some(cert_file), Some(key_file)) => {
@@ -55,7 +93,7 @@ fn with_server_name(config: &Config, name: &str, ca_file: &Path) -> Result<rustl
                 .map_err(|_| not_pem("tls_config.key_file", key_file, "a PEM private key"))?;
             builder
                 .with_client_auth_cert(certificates("tls_config.cert_file", cert_file)?, key)
-                .map_err(|error| invalid(format!("tls_config.cert_file `{}`: {error}", cert_file.display())))?
+                .map_err(|error| Error::Invalid(format!("tls_config.cert_file `{}`: {error}", cert_file.display())))?
         }
         _ => builder.with_no_client_auth(),
     };
@@ -117,5 +155,17 @@ impl ServerCertVerifier for NamedServer {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.verifier.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_systems_certificates_are_decoded_once_for_all_that_share_them() {
+        let roots = SystemRoots::default();
+        let (first, second) = (roots.clone().get(), roots.get());
+        assert!(Arc::ptr_eq(&first, &second));
     }
 }

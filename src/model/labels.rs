@@ -40,6 +40,18 @@ impl Labels {
         Self(Arc::from(text))
     }
 
+    /// From pairs that are sorted by name, each name once and no value empty.
+    pub(crate) fn from_sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let (mut text, mut last) = (String::with_capacity(1024), "");
+        for (name, value) in pairs {
+            debug_assert!(name > last && !value.is_empty(), "{last} {name} {value}");
+            last = name;
+            push_piece(&mut text, name);
+            push_piece(&mut text, value);
+        }
+        Self(Arc::from(text))
+    }
+
     /// The value of `name`, or `None` when the label is absent.
     pub fn get(&self, name: &str) -> Option<&str> {
         for (n, v) in self.iter() {
@@ -127,9 +139,41 @@ impl Labels {
         )
     }
 
+    /// A fast hash of the labels but for those two, whether they are there or not.
+    pub fn table_hash_without(&self, names: [&str; 2]) -> u64 {
+        let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+        for (name, value) in self.iter().filter(|(name, _)| !names.contains(name)) {
+            hasher.write(name.as_bytes());
+            hasher.write(value.as_bytes());
+        }
+        hasher.finish()
+    }
+
     /// A fast hash for tables of this process (not stable between versions).
     pub fn table_hash(&self) -> u64 {
         foldhash::fast::FixedState::default().hash_one(&*self.0)
+    }
+
+    /// Two independent fast hashes that stand for this set in tables of this process.
+    pub fn table_key(&self) -> (u64, u64) {
+        table_key_of(&self.0)
+    }
+
+    /// The [`Labels::table_key`] of this set without the labels in `names`. Costs no allocation when `text` has room.
+    pub fn table_key_without(&self, names: &[&str], text: &mut String) -> (u64, u64) {
+        text.clear();
+        let (mut rest, mut kept_from) = (&*self.0, 0);
+        while !rest.is_empty() {
+            let start = self.0.len() - rest.len();
+            let name = take_piece(&mut rest);
+            take_piece(&mut rest);
+            if names.contains(&name) {
+                text.push_str(&self.0[kept_from..start]);
+                kept_from = self.0.len() - rest.len();
+            }
+        }
+        text.push_str(&self.0[kept_from..]);
+        table_key_of(text)
     }
 }
 
@@ -255,6 +299,11 @@ impl<'a> Neighbours<'a> {
     }
 }
 
+fn table_key_of(text: &str) -> (u64, u64) {
+    let other = foldhash::fast::FixedState::with_seed(0x6d65_7368_7363_6f70);
+    (foldhash::fast::FixedState::default().hash_one(text), other.hash_one(text))
+}
+
 fn push_piece(text: &mut String, piece: &str) {
     let mut length = piece.len();
     while length >= 64 {
@@ -299,6 +348,23 @@ mod tests {
             assert_eq!(labels.value("n"), value);
             assert_eq!(labels.value("z"), "end");
         }
+    }
+
+    #[test]
+    fn keys_of_sets_without_some_labels_are_those_of_the_sets_made() {
+        let mut text = String::new();
+        let long = "x".repeat(5000);
+        for base in [vec![], vec![("a", "1"), ("job", "b"), ("z", &long)], vec![("Upper", "1")], vec![("zz", "1")]] {
+            let shared = Labels::from_pairs(base.clone());
+            for added in
+                [[("__name__", ""), ("le", "")], [("__name__", "up"), ("le", "")], [("__name__", "b"), ("le", "+Inf")]]
+            {
+                let whole = shared.iter().chain(added).collect::<Labels>();
+                assert_eq!(whole.table_key_without(&["__name__", "le"], &mut text), shared.table_key(), "{whole}");
+                assert_eq!(whole.table_key_without(&["le"], &mut text), whole.without(&["le"]).table_key(), "{whole}");
+            }
+        }
+        assert_ne!(Labels::empty().table_key().0, Labels::empty().table_key().1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! In: alerts, the time, the outcome of deliveries. Out: [`Notification`]s that are due. Does no IO and reads no clock,
 //! so that hours of alerts can be simulated in a test.
 
+mod explain;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use super::posted::{Known, PostError, Posted};
 use super::silence::Silences;
 use super::status::{AlertStatus, GroupStatus};
 use crate::model::{Alert, Labels, Timestamp};
+
+pub use explain::{Knows, Path};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]
@@ -148,7 +152,7 @@ impl Core {
     /// Takes alerts from the rules into their groups.
     pub(super) fn accept(&mut self, alerts: Vec<Alert>, now: Timestamp) {
         for mut alert in alerts {
-            alert.labels = self.plan.external_labels.merged(&alert.labels);
+            alert.labels = self.plan.told_labels(&alert.labels);
             self.take(Known { alert, updated_at: now, assumes_end: false }, now);
         }
     }

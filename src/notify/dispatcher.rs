@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use super::receivers::Integration;
 use super::receivers::post::SendError;
 use super::receivers::webhook;
 use super::silence::Silences;
-use super::status::{Attempt, Status};
+use super::status::{Attempt, Status, UnderWay};
 use crate::clock::Clock;
 use crate::model::{Alert, Timestamp};
 
@@ -28,6 +29,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long deliveries under way may take after shutdown began.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the row of a delivery says that people dropped.
+const DROPPED: &str = "dropped by hand";
 /// Least time a delivery is retried, however short the group interval.
 const LEAST_RETRY_TIME: Duration = Duration::from_secs(10);
 
@@ -100,6 +103,10 @@ pub struct Counters {
     pub posted_refused: AtomicU64,
 }
 
+/// Adds annotations to the alerts of one delivery; `true` says that the alert fires. It must answer within a fraction of a
+/// second: the delivery waits for it. What it adds is no part of an alert's identity and never makes anybody be told.
+pub type Annotator = Arc<dyn Fn(Vec<(Alert, bool)>, Timestamp) -> BoxFuture<'static, Vec<(Alert, bool)>> + Send + Sync>;
+
 /// What a dispatcher is made of.
 pub struct Inputs {
     /// Alerts from the rules.
@@ -116,6 +123,8 @@ pub struct Inputs {
     pub unfinished: Vec<Delivery>,
     /// Our own address, for `externalURL`.
     pub external_url: String,
+    /// What is known of alerts when they are told.
+    pub annotator: Option<Annotator>,
 }
 
 /// The long-lived task.
@@ -127,6 +136,13 @@ pub struct Dispatcher {
     sequence: u64,
     started_at: Timestamp,
     sending: JoinSet<Outcome>,
+}
+
+/// What the task of one delivery tells of itself, and what ends it early.
+struct Course {
+    status: Status,
+    counters: Arc<Counters>,
+    stop: CancellationToken,
 }
 
 struct Outcome {
@@ -204,30 +220,24 @@ impl Dispatcher {
         }
     }
 
-    fn send(&mut self, notification: Notification) {
+    fn send(&mut self, mut notification: Notification) {
         let plan = self.status.plan();
-        let Notification { receiver, integration, kind, group_key, log, at, .. } = &notification;
+        let Notification { receiver, integration, kind, .. } = &notification;
         let Some(told_by) = plan.integration(receiver, *integration, kind).cloned() else { return };
-        let url = &self.inputs.external_url;
-        let rendered = told_by.render(&notification, url);
-        let delivery = Delivery {
-            id: self.next_id(),
-            receiver: receiver.clone(),
-            integration: *integration,
-            kind: (*kind).to_owned(),
-            group_key: group_key.clone(),
-            payload: webhook::payload(&notification, 0, &self.inputs.external_url).unwrap_or_default(),
-            body: rendered.clone().unwrap_or_default(),
-            told: Some(log.clone()),
-            created_at: *at,
-        };
-        let patience = notification.deadline.since(self.clock.now()).max(LEAST_RETRY_TIME);
-        self.status.0.under_way.lock().insert(delivery.id.clone());
-        let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
+        let (id, url) = (self.next_id(), self.inputs.external_url.clone());
+        let course = self.course(UnderWay::of_notification(&id, &notification));
+        let (outbox, counters, clock) = (self.inputs.outbox.clone(), Arc::clone(&self.counters), self.clock);
+        let annotator = self.inputs.annotator.clone();
         self.sending.spawn(async move {
+            if let Some(annotator) = annotator {
+                notification.alerts = annotator(notification.alerts, notification.at).await;
+            }
+            let rendered = told_by.render(&notification, &url);
+            let delivery = recorded(id, &notification, rendered.as_ref().ok(), &url);
+            let patience = notification.deadline.since(clock.now()).max(LEAST_RETRY_TIME);
             record(&outbox, &delivery, &counters).await;
             let (tries, error) = match rendered {
-                Ok(_) => deliver(&told_by, &delivery, patience, &counters).await,
+                Ok(_) => deliver(&told_by, &delivery, patience, &course).await,
                 Err(reason) => {
                     counters.templates_failed.fetch_add(1, Ordering::Relaxed);
                     (0, Some(reason))
@@ -235,6 +245,12 @@ impl Dispatcher {
             };
             Outcome { notification: Some(notification), delivery, tries, error }
         });
+    }
+
+    /// Says that a delivery is under way.
+    fn course(&self, shown: UnderWay) -> Course {
+        let stop = self.status.begins(shown);
+        Course { status: self.status.clone(), counters: Arc::clone(&self.counters), stop }
     }
 
     /// Writes down what changed in the log without a delivery.
@@ -262,11 +278,11 @@ impl Dispatcher {
                 continue; // a reload took it away since it was asked for
             };
             let told_by = Arc::clone(told_by);
-            self.status.0.under_way.lock().insert(delivery.id.clone());
+            let course = self.course(UnderWay::of_delivery(&delivery));
             let (outbox, counters) = (self.inputs.outbox.clone(), Arc::clone(&self.counters));
             self.sending.spawn(async move {
                 record(&outbox, &delivery, &counters).await;
-                let (tries, error) = deliver(&told_by, &delivery, LEAST_RETRY_TIME, &counters).await;
+                let (tries, error) = deliver(&told_by, &delivery, LEAST_RETRY_TIME, &course).await;
                 Outcome { notification: None, delivery, tries, error }
             });
         }
@@ -308,10 +324,9 @@ impl Dispatcher {
         if let Some(told) = &delivery.told {
             self.status.0.core.lock().resend_begins(told, self.clock.now() + LONGEST_PAUSE * 2);
         }
-        self.status.0.under_way.lock().insert(delivery.id.clone());
-        let counters = Arc::clone(&self.counters);
+        let course = self.course(UnderWay::of_delivery(&delivery));
         self.sending.spawn(async move {
-            let (tries, error) = deliver(&told_by, &delivery, LONGEST_PAUSE, &counters).await;
+            let (tries, error) = deliver(&told_by, &delivery, LONGEST_PAUSE, &course).await;
             Outcome { notification: None, delivery, tries, error }
         });
     }
@@ -319,7 +334,7 @@ impl Dispatcher {
     fn finish(&mut self, outcome: Option<Outcome>) {
         let Some(Outcome { notification, delivery, tries, error }) = outcome else { return };
         let at = self.clock.now();
-        self.status.0.under_way.lock().remove(&delivery.id);
+        self.status.ended(&delivery.id);
         let record = match &error {
             None => {
                 self.counters.delivered.fetch_add(1, Ordering::Relaxed);
@@ -356,6 +371,22 @@ impl Dispatcher {
     }
 }
 
+/// The row of a delivery that is about to be sent; without a body when a template failed.
+fn recorded(id: String, notification: &Notification, body: Option<&String>, external_url: &str) -> Delivery {
+    let Notification { receiver, integration, kind, group_key, log, at, .. } = notification;
+    Delivery {
+        id,
+        receiver: receiver.clone(),
+        integration: *integration,
+        kind: (*kind).to_owned(),
+        group_key: group_key.clone(),
+        payload: webhook::payload(notification, 0, external_url).unwrap_or_default(),
+        body: body.cloned().unwrap_or_default(),
+        told: Some(log.clone()),
+        created_at: *at,
+    }
+}
+
 async fn wait_until(wake: Option<tokio::time::Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -375,28 +406,40 @@ async fn record(outbox: &mpsc::Sender<Record>, delivery: &Delivery, counters: &C
     }
 }
 
-/// Tries until the receiver takes it, refuses it for good, or patience ends. Returns the tries and the last error.
+/// Tries until the receiver takes it, refuses it for good, people drop it, or patience ends. Returns the tries and the last
+/// error.
 async fn deliver(
     told_by: &Integration,
     delivery: &Delivery,
     patience: Duration,
-    counters: &Counters,
+    course: &Course,
 ) -> (u32, Option<String>) {
     let give_up_at = tokio::time::Instant::now() + patience;
     let (mut tries, mut pause) = (0, FIRST_PAUSE);
     loop {
+        course.status.goes_on(&delivery.id, tries, None);
         tries += 1;
-        let error = match told_by.send(&delivery.body).await {
+        let sent = tokio::select! {
+            biased;
+            () = course.stop.cancelled() => return (tries, Some(format!("{DROPPED} while it was sent"))),
+            sent = told_by.send(&delivery.body) => sent,
+        };
+        let error = match sent {
             Ok(()) => return (tries, None),
             Err(SendError::Final(error)) => return (tries, Some(error)),
             Err(SendError::Recoverable(error)) => error,
         };
-        let resume_at = tokio::time::Instant::now() + jittered(pause, tries, &delivery.id);
+        let pause_now = jittered(pause, tries, &delivery.id);
+        let resume_at = tokio::time::Instant::now() + pause_now;
         if resume_at >= give_up_at {
             return (tries, Some(error));
         }
-        counters.retried.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep_until(resume_at).await;
+        course.counters.retried.fetch_add(1, Ordering::Relaxed);
+        course.status.goes_on(&delivery.id, tries, Some((&error, pause_now)));
+        tokio::select! {
+            () = course.stop.cancelled() => return (tries, Some(format!("{DROPPED}; the last try: {error}"))),
+            () = tokio::time::sleep_until(resume_at) => {}
+        }
         pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
     }
 }

@@ -1,5 +1,7 @@
 //! The checked routing tree: which receivers an alert goes to, in which group, how often.
 
+mod tree;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use super::receivers::templates::Templates;
 use super::receivers::{Integration, Parts, Problem};
 use super::time_interval::TimeInterval;
 use crate::model::{Labels, Matcher, Timestamp};
+
+pub use tree::{RouteView, Window};
 
 /// After how long an alert that was posted without an end counts as resolved (Alertmanager `resolve_timeout`).
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -223,6 +227,11 @@ impl Plan {
     #[must_use]
     pub fn adding(self, external_labels: Labels) -> Self {
         Self { external_labels, ..self }
+    }
+
+    /// The labels under which receivers are told of an alert that has these: with the external ones.
+    pub fn told_labels(&self, labels: &Labels) -> Labels {
+        self.external_labels.merged(labels)
     }
 
     /// Names of the receivers, in the order of the file.

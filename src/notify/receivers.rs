@@ -9,6 +9,7 @@ mod pagerduty;
 pub(super) mod post;
 mod slack;
 pub(super) mod templates;
+mod typed;
 pub(super) mod webhook;
 
 use config::{Globals, ReceiverConfig};

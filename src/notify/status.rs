@@ -1,13 +1,15 @@
 //! What the dispatcher is doing, for pages and APIs, and what they ask of it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
-use super::core::Core;
+use super::core::{Core, Notification, Path};
 use super::dispatcher::{Counters, Delivery};
 use super::plan::Plan;
 use super::posted::{PostError, Posted};
@@ -71,6 +73,53 @@ pub struct Attempt {
     pub error: Option<String>,
 }
 
+/// A delivery that is being sent or waits for its next try.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnderWay {
+    /// Its id among all processes.
+    pub id: String,
+    /// Name of the receiver.
+    pub receiver: String,
+    /// What kind of integration that is.
+    pub kind: String,
+    /// Alertmanager's group key.
+    pub group_key: String,
+    /// When it became due.
+    pub since: Timestamp,
+    /// Tries that failed.
+    pub tries: u32,
+    /// Why the last one failed.
+    pub last_error: Option<String>,
+    /// When it is tried next; `None` while a try is under way.
+    pub next_try: Option<Timestamp>,
+}
+
+/// How one delivery goes on: kept by its task, read by pages.
+pub(super) struct Course {
+    shown: UnderWay,
+    /// Fires when people drop it.
+    stop: CancellationToken,
+}
+
+impl UnderWay {
+    /// A delivery that is recorded already.
+    pub(super) fn of_delivery(delivery: &Delivery) -> Self {
+        let Delivery { id, receiver, kind, group_key, created_at, .. } = delivery;
+        Self::begun([id, receiver, kind, group_key], *created_at)
+    }
+
+    /// A delivery that is being made of a notification.
+    pub(super) fn of_notification(id: &str, notification: &Notification) -> Self {
+        let Notification { receiver, kind, group_key, at, .. } = notification;
+        Self::begun([id, receiver, kind, group_key], *at)
+    }
+
+    fn begun(texts: [&str; 4], since: Timestamp) -> Self {
+        let [id, receiver, kind, group_key] = texts.map(str::to_owned);
+        Self { id, receiver, kind, group_key, since, tries: 0, last_error: None, next_try: None }
+    }
+}
+
 /// Why a delivery is not made again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RetryError {
@@ -93,8 +142,8 @@ pub(super) struct Shared {
     pub(super) core: Mutex<Core>,
     pub(super) wake: Notify,
     pub(super) retries: Mutex<VecDeque<Delivery>>,
-    /// Ids of the deliveries under way.
-    pub(super) under_way: Mutex<std::collections::HashSet<String>>,
+    /// The deliveries under way, by id.
+    under_way: Mutex<HashMap<String, Course>>,
     attempts: Mutex<VecDeque<Attempt>>,
     counters: Arc<Counters>,
     silences: Silences,
@@ -179,7 +228,51 @@ impl Status {
 
     /// Whether a delivery of this id is being sent or waits for its next try.
     pub fn is_under_way(&self, id: &str) -> bool {
-        self.0.under_way.lock().contains(id)
+        self.0.under_way.lock().contains_key(id)
+    }
+
+    /// The deliveries that are being sent or wait for their next try, the oldest first.
+    pub fn under_way(&self) -> Vec<UnderWay> {
+        let mut all: Vec<UnderWay> = self.0.under_way.lock().values().map(|course| course.shown.clone()).collect();
+        all.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+        all
+    }
+
+    /// Ends a delivery that is under way: it is not tried again, and its row is closed as failed. `false` when there is
+    /// none of this id. Its group is told anew at its next flush, unless something keeps it quiet.
+    pub fn drop_delivery(&self, id: &str) -> bool {
+        let under_way = self.0.under_way.lock();
+        let course = under_way.get(id);
+        course.inspect(|course| course.stop.cancel()).is_some()
+    }
+
+    /// For each alert, given by its labels as they are told, the routes that take it and what their receivers know.
+    pub fn explain<'a>(&self, alerts: impl IntoIterator<Item = &'a Labels>) -> Vec<Vec<Path>> {
+        let now = self.0.clock.now();
+        let core = self.0.core.lock();
+        alerts.into_iter().map(|labels| core.explain(labels, now)).collect()
+    }
+
+    /// Says that a delivery is under way; what comes back fires when people drop it.
+    pub(super) fn begins(&self, shown: UnderWay) -> CancellationToken {
+        let stop = CancellationToken::new();
+        self.0.under_way.lock().insert(shown.id.clone(), Course { shown, stop: stop.clone() });
+        stop
+    }
+
+    /// Says how the last try of a delivery went, and how long it pauses; no error: the next try begins.
+    pub(super) fn goes_on(&self, id: &str, tries: u32, pause: Option<(&str, Duration)>) {
+        let now = self.0.clock.now();
+        if let Some(Course { shown, .. }) = self.0.under_way.lock().get_mut(id) {
+            shown.tries = tries;
+            shown.next_try = pause.map(|(_, pause)| now + pause);
+            shown.last_error = pause.map(|(error, _)| error.to_owned()).or(shown.last_error.take());
+        }
+    }
+
+    /// Says that a delivery has ended.
+    pub(super) fn ended(&self, id: &str) {
+        self.0.under_way.lock().remove(id);
     }
 
     pub(super) fn push(&self, attempt: Attempt) {

@@ -16,6 +16,9 @@ use crate::clock::Clock;
 use crate::model::{AlertState, Labels};
 use crate::notify::{Config, Plan, PostError, Posted, Silence, parse_matchers};
 
+#[path = "tests/annotated.rs"]
+mod annotated;
+
 const START: Timestamp = Timestamp::from_millis(1_763_835_000_000);
 
 fn plan(yaml: &str) -> Arc<Plan> {
@@ -481,6 +484,10 @@ receivers: [{{name: team.x, webhook_configs: [{{url: '{url}', max_alerts: 1}}]}}
 }
 
 fn start_with(plan: Arc<Plan>, unfinished: Vec<Delivery>) -> Running {
+    start_annotated(plan, unfinished, None)
+}
+
+fn start_annotated(plan: Arc<Plan>, unfinished: Vec<Delivery>, annotator: Option<Annotator>) -> Running {
     let (alerts, alerts_in) = mpsc::channel(4);
     let (outbox_out, outbox) = mpsc::channel(16);
     let (_, plan) = watch::channel(plan);
@@ -492,6 +499,7 @@ fn start_with(plan: Arc<Plan>, unfinished: Vec<Delivery>) -> Running {
         log: vec![],
         unfinished,
         external_url: "http://m".into(),
+        annotator,
     };
     let (clock, shutdown) = (Clock::starting_at(at(60)), CancellationToken::new());
     let task = tokio::spawn(Dispatcher::new(inputs, clock).run(shutdown.clone()));
@@ -612,7 +620,7 @@ async fn a_template_that_fails_is_recorded_counted_and_harms_nobody_else() {
     let plan = plan(&format!(
         "
 route: {{receiver: a, group_by: [alertname], group_wait: 0s, group_interval: 10s}}
-receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing }}}}'}}, {{url: '{url}', payload: fine}}]}}]
+receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing }}}}'}}, {{url: '{url}', payload: {{a: [fine, '{{{{ .Status }}}}', '1']}}}}]}}]
 "
     ));
     let mut running = start_with(plan, vec![]);
@@ -627,7 +635,10 @@ receivers: [{{name: a, webhook_configs: [{{url: '{url}', payload: '{{{{ .Nothing
     }
     outcomes.sort();
     assert!(outcomes[0].starts_with("0 template: payload:1:3: executing"), "{outcomes:?}");
-    assert_eq!((outcomes[1].as_str(), got.lock().as_slice()), ("delivered", &["fine".to_owned()][..]));
+    assert_eq!(
+        (outcomes[1].as_str(), got.lock().as_slice()),
+        ("delivered", &["{\"a\":[\"fine\",\"firing\",1]}\n".to_owned()][..])
+    );
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! In: the blocks `time_intervals` and `mute_time_intervals`. Out: [`TimeInterval`]s that know whether a time lies within.
 //! The rules and texts are those of Alertmanager's `timeinterval`. Pure; the time zones are compiled in.
 
+mod change;
+
 use std::str::FromStr;
 
 use chrono::{Datelike, NaiveDate, Timelike};

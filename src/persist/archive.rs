@@ -43,7 +43,7 @@ pub struct TraceQuery {
 /// Reads edges, traces and alert history wherever they are. Clones share it.
 #[derive(Clone)]
 pub struct Archive {
-    store: Store,
+    pub(super) store: Store,
     rollup: Rollup,
     live: Live,
     health: watch::Receiver<Health>,
@@ -219,7 +219,7 @@ impl Archive {
     }
 
     /// Asks PostgreSQL, unless it is known to be away, and not for ever.
-    async fn read<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
+    pub(super) async fn read<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, String> {
         if let Some(away) = self.away() {
             return Err(format!("PostgreSQL is away {away}"));
         }

@@ -13,6 +13,8 @@ use crate::store::{Chunk, ChunkTier, FoundSeries, Health, Store, StoreError};
 /// Name in error messages and warnings.
 const NAME: &str = "PostgreSQL history";
 
+/// Chunks that cannot be read and are named in an answer; the others are counted.
+const UNREADABLE_NAMED: usize = 3;
 /// Most batches of chunks between PostgreSQL and the decoder.
 const BATCHES: usize = 2;
 
@@ -88,6 +90,7 @@ impl Queryable for History {
     fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
         Box::pin(async move {
             let gathered = self.unless_away(self.gather(&select)).await?;
+            self.0.count_unreadable_chunks(gathered.unreadable.count);
             blocking(move || gathered.finish()).await?
         })
     }
@@ -131,6 +134,41 @@ struct Gathered {
     raw: HashSet<(i64, Timestamp)>,
     /// Windows with thinned chunks, and with raw ones of any label set.
     windows: [BTreeSet<Timestamp>; 2],
+    unreadable: Unreadable,
+}
+
+/// Chunks that could not be read: the answer goes without them and says so.
+#[derive(Default)]
+struct Unreadable {
+    count: u64,
+    /// Label sets and windows of raw ones: thinned samples stand in for these.
+    raw: HashSet<(i64, Timestamp)>,
+    warnings: Vec<String>,
+}
+
+impl Unreadable {
+    fn note(&mut self, (tier, chunk): (ChunkTier, &Chunk), labels: &Labels, reason: &str) {
+        self.count += 1;
+        if tier == ChunkTier::Raw {
+            self.raw.insert((chunk.label_set, chunk.window(tier)));
+        }
+        if self.warnings.len() < UNREADABLE_NAMED {
+            let (place, to, samples) = (chunk.place(tier), chunk.to, chunk.sample_count);
+            let from = chunk.window(tier);
+            self.warnings.push(format!(
+                "{samples} samples from {from} to {to} of series like {labels} are missing: their chunk cannot be read \
+                 ({reason}). Restore the row from a backup of the database, or give it up: DELETE FROM {place}"
+            ));
+        }
+    }
+
+    fn into_warnings(mut self) -> Vec<String> {
+        let named = self.warnings.len() as u64;
+        if self.count > named {
+            self.warnings.push(format!("{} more chunks cannot be read", self.count - named));
+        }
+        self.warnings
+    }
 }
 
 impl Gathered {
@@ -143,6 +181,7 @@ impl Gathered {
             pieces: HashMap::new(),
             raw: HashSet::new(),
             windows: Default::default(),
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -153,20 +192,27 @@ impl Gathered {
             let is_wanted = |metric: &str, bucket: &str| {
                 wanted.iter().any(|series| series.metric == metric && series.bucket == bucket)
             };
-            let block = decode_block(&chunk.bytes, is_wanted).map_err(|error| QueryError::Damaged {
-                labels: wanted.first().map(|series| series.labels.to_string()).unwrap_or_default(),
-                reason: error.to_string(),
-            })?;
+            let block = match decode_block(&chunk.bytes, is_wanted) {
+                Ok(block) => block,
+                Err(error) => {
+                    let labels = wanted.first().map(|series| series.labels.clone()).unwrap_or_else(Labels::empty);
+                    self.unreadable.note((tier, chunk), &labels, &error.to_string());
+                    continue;
+                }
+            };
             if tier == ChunkTier::Raw {
-                self.raw.insert((chunk.label_set, chunk.from));
-                self.windows[1].insert(chunk.from);
+                self.raw.insert((chunk.label_set, chunk.window(tier)));
+                self.windows[1].insert(chunk.window(tier));
             } else {
                 self.windows[0].extend(windows_between(self.range.0.max(chunk.from), self.range.1.min(chunk.to)));
             }
             for (i, series) in wanted.iter().enumerate() {
                 let Some(member) = block.get(&(series.metric.clone(), series.bucket.clone())) else { continue };
                 let Some(member) = within(member, self.range) else { continue };
-                let is_raw = |at: Timestamp| self.raw.contains(&(chunk.label_set, at.floor_to(CHUNK_WINDOW)));
+                let is_raw = |at: Timestamp| {
+                    let key = (chunk.label_set, at.floor_to(CHUNK_WINDOW));
+                    self.raw.contains(&key) && !self.unreadable.raw.contains(&key)
+                };
                 if tier == ChunkTier::FiveMinutes && member.times.iter().all(|at| is_raw(*at)) {
                     continue;
                 }
@@ -200,7 +246,8 @@ impl Gathered {
         }
         let thinned_alone = self.windows[0].iter().rfind(|window| !self.windows[1].contains(*window));
         let thinned_until = thinned_alone.map(|window| *window + CHUNK_WINDOW);
-        Ok(Selection { series, warnings: Vec::new(), thinned_until })
+        let warnings = self.unreadable.into_warnings();
+        Ok(Selection { series, warnings, thinned_until, ..Selection::default() })
     }
 }
 

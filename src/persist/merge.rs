@@ -2,8 +2,9 @@
 //!
 //! In: blocks of samples within one window of two hours each. Out: rows that hold what they held and the new samples.
 //!
-//! Invariant: what is there stays, so merging again changes nothing; bytes that cannot be read are kept beside. A window that was thinned already is thinned again
-//! from all its raw samples; one whose raw samples are past their retention gets its new samples thinned.
+//! Invariant: what is there stays, so merging again changes nothing; bytes that cannot be read are kept beside. A window
+//! that was thinned already is thinned again from all its raw samples; one whose raw samples are past their retention gets
+//! its new samples thinned. No row has more than [`ROW_SERIES`] series.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +20,11 @@ pub(super) struct Horizons {
     /// Windows that end at or before it are thinned.
     pub(super) thinned_until: Timestamp,
 }
+
+/// Most series of one row, and about how many samples: a label set may have very many (one page without labels), and
+/// whoever reads a row holds all of it.
+const ROW_SERIES: usize = 2048;
+const ROW_SAMPLES: usize = 2_000_000;
 
 type Key = (i64, Timestamp);
 /// A chunk that cannot be read, and why.
@@ -75,23 +81,31 @@ async fn merge_rows(
     let keys: Vec<Key> = blocks.keys().copied().collect();
     let stored = writer.read(tier, &keys).await?;
     let thinned: Vec<Timestamp> = keys.iter().map(|(_, window)| *window).filter(|window| is_thinned(*window)).collect();
-    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, stored, &thinned));
+    let in_parts: Vec<Key> = (stored.iter())
+        .map(|chunk| ((chunk.label_set, chunk.window(tier)), chunk.from))
+        .filter(|((_, window), from)| window != from)
+        .map(|(key, _)| key)
+        .collect();
+    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, (tier, stored), &thinned));
     let (blocks, rows, damaged) =
         merged.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
     writer.set_aside(tier, &damaged).await?;
+    if !in_parts.is_empty() {
+        writer.drop_parts(tier, &in_parts).await?;
+    }
     writer.write(tier, rows).await?;
     Ok(blocks)
 }
 
 fn merge_decoded(
     mut blocks: BTreeMap<Key, Block>,
-    stored: Vec<Chunk>,
+    (tier, stored): (ChunkTier, Vec<Chunk>),
     thinned: &[Timestamp],
 ) -> (BTreeMap<Key, Block>, Vec<Chunk>, Vec<Damaged>) {
     let mut damaged = Vec::new();
     for chunk in stored {
-        let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.from)) else { continue };
-        match decoded(&chunk) {
+        let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.window(tier))) else { continue };
+        match decoded(&chunk, |_, _| true) {
             Ok(mut there) => {
                 merge_blocks(&mut there, std::mem::take(new));
                 *new = there;
@@ -104,13 +118,13 @@ fn merge_decoded(
             *block = thin_block(std::mem::take(block));
         }
     }
-    let rows = blocks.iter().filter_map(|((id, window), block)| row(*id, *window, block)).collect();
+    let rows = blocks.iter().flat_map(|((id, window), block)| rows(*id, *window, block)).collect();
     (blocks, rows, damaged)
 }
 
-/// What a chunk holds. One that cannot be read must not keep all others from being written: the caller sets it aside.
-pub(super) fn decoded(chunk: &Chunk) -> Result<Block, String> {
-    decode_block(&chunk.bytes, |_, _| true).map_err(|error| {
+/// What a chunk holds of the series that are `wanted`. One that cannot be read must not keep all others from being written: the caller sets it aside.
+pub(super) fn decoded(chunk: &Chunk, wanted: impl Fn(&str, &str) -> bool) -> Result<Block, String> {
+    decode_block(&chunk.bytes, wanted).map_err(|error| {
         let Chunk { label_set, from, sample_count, .. } = chunk;
         tracing::error!(
             "the chunk of label set {label_set} from {from} ({sample_count} samples) cannot be read, it is kept in the \
@@ -120,10 +134,73 @@ pub(super) fn decoded(chunk: &Chunk) -> Result<Block, String> {
     })
 }
 
-/// A block as a row; `None` when it has no samples.
-pub(super) fn row(label_set: i64, from: Timestamp, block: &Block) -> Option<Chunk> {
+/// A block as rows, none of them large; no row when it has no samples.
+pub(super) fn rows(label_set: i64, window: Timestamp, block: &Block) -> Vec<Chunk> {
+    let mut found = Vec::new();
+    if let Some(row) = small_row((label_set, window), block) {
+        return row.into_iter().collect();
+    }
+    let (mut part, mut samples) = (Block::new(), 0);
+    for (name, member) in block {
+        // The last row takes what is left, should there be that many.
+        let is_full = part.len() >= ROW_SERIES || (samples > 0 && samples + member.values.len() > ROW_SAMPLES);
+        if is_full && found.len() + 1 < Chunk::PARTS_MAX as usize {
+            found.extend(row((label_set, window + Chunk::PART_STEP * found.len() as u32), &part));
+            (part, samples) = (Block::new(), 0);
+        }
+        samples += member.values.len();
+        part.insert(name.clone(), member.clone());
+    }
+    found.extend(row((label_set, window + Chunk::PART_STEP * found.len() as u32), &part));
+    found
+}
+
+/// The single row of a block; `None` when it needs several.
+fn small_row(key: Key, block: &Block) -> Option<Option<Chunk>> {
+    let samples: usize = block.values().map(|member| member.values.len()).sum();
+    (block.len() <= ROW_SERIES && (samples <= ROW_SAMPLES || block.len() <= 1)).then(|| row(key, block))
+}
+
+fn row((label_set, from): Key, block: &Block) -> Option<Chunk> {
     let to = *block.values().filter_map(|member| member.times.last()).max()?;
     let samples: usize = block.values().map(|member| member.values.len()).sum();
     let sample_count = u32::try_from(samples).unwrap_or(u32::MAX);
     Some(Chunk { label_set, from, to, sample_count, bytes: encode_block(block) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::Member;
+    use std::time::Duration;
+
+    fn wide(series: usize) -> Block {
+        let member = |at: i64| Member { times: [Timestamp::from_millis(at)].into(), values: vec![at as f64] };
+        (0..series).map(|i| ((format!("metric_{i:06}"), String::new()), member(i as i64))).collect()
+    }
+
+    #[test]
+    fn no_row_has_more_series_than_the_limit_and_the_rows_have_all_of_them() {
+        let window = Timestamp::from_millis(0);
+        for (series, expect) in [(0, 0), (1, 1), (ROW_SERIES, 1), (ROW_SERIES + 1, 2), (5 * ROW_SERIES - 1, 5)] {
+            let rows = rows(7, window, &wide(series));
+            assert_eq!(rows.len(), expect, "{series} series");
+            let mut whole = Block::new();
+            for (part, chunk) in rows.iter().enumerate() {
+                assert_eq!(chunk.from, window + Duration::from_millis(part as u64));
+                assert_eq!(chunk.window(ChunkTier::Raw), window);
+                merge_blocks(&mut whole, decoded(chunk, |_, _| true).unwrap_or_default());
+            }
+            assert_eq!(whole, wide(series));
+        }
+    }
+
+    #[test]
+    fn many_samples_take_several_rows_but_a_series_stays_whole() {
+        let times: std::sync::Arc<[Timestamp]> = (0..ROW_SAMPLES as i64 / 2).map(Timestamp::from_millis).collect();
+        let member = Member { values: vec![1.0; times.len()], times };
+        let block: Block = (0..5).map(|i| ((format!("m{i}"), String::new()), member.clone())).collect();
+        let counts: Vec<u32> = rows(7, Timestamp::from_millis(0), &block).iter().map(|row| row.sample_count).collect();
+        assert_eq!(counts, [ROW_SAMPLES as u32, ROW_SAMPLES as u32, ROW_SAMPLES as u32 / 2]);
+    }
 }

@@ -20,7 +20,7 @@ use crate::notify::{Delivery, LogEntry, Record};
 use crate::store::{NewNotification, NotificationFate, NotifyLogEntry, Store, StoreError, StoredNotification};
 
 /// How long the dispatcher's patience lasts is its own matter; a row that takes longer than this will not help it.
-const WRITE_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// How long what a receiver was told is remembered: longer than any sensible repeat interval.
 const LOG_KEPT: Duration = Duration::from_secs(5 * 86_400);
 /// Most unfinished deliveries taken up after a restart.
@@ -68,7 +68,7 @@ pub struct OutboxEntry {
 
 /// The outbox to be read. Clones share the connections.
 #[derive(Clone)]
-pub struct OutboxReader(Store);
+pub struct OutboxReader(pub(super) Store);
 
 impl OutboxReader {
     /// Reads the outbox of `store`.

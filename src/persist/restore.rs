@@ -5,13 +5,19 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
 use crate::model::Timestamp;
 use crate::rollup::{MAX_GAP, Replay, Rollup};
-use crate::series::{CHUNK_WINDOW, Head};
+use crate::series::{CHUNK_WINDOW, Head, SeriesRef};
 use crate::store::{JournalEntry, RollupTier, Store, StoreError};
 
 /// Journal entries read at once; the next ones are read while these are replayed.
 const PAGE: u32 = 128;
+/// Samples handed over at once to be counted, at least, and how many such parts may wait: a few megabytes each.
+const ROWS_SAMPLES: usize = 1 << 17;
+const ROWS_WAITING: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Without samples to count again, minutes before now that are taken up as they are stored.
 const OPEN_MINUTES: Duration = Duration::from_secs(180);
@@ -73,24 +79,24 @@ pub async fn restore(
     if let Some(until) = chunked_until {
         head.mark_chunked(until);
     }
-    let mut counting = rollup.replay(first_minute(store, chunked_until, now, before.keep).await?);
+    let counting = rollup.replay(first_minute(store, chunked_until, now, before.keep).await?);
     let mut restored = Restored::default();
     restored.progress.entries_total = store.journal_size().await?.0;
     let past_written = store.past_written().await?;
+    let mut counter = Counter::start(head.clone(), counting);
     let mut page = store.journal_page(0, PAGE).await?;
     while let Some(last) = page.last() {
         let after = last.seq;
         let replaying = tokio::task::spawn_blocking({
             let head = head.clone();
             move || {
-                let replayed = replay(&head, &mut counting, (&page, past_written));
-                (replayed, counting)
+                let replayed = replay(&head, &mut counter, (&page, past_written));
+                (replayed, counter)
             }
         });
         let (replayed, next) = tokio::join!(replaying, store.journal_page(after, PAGE));
-        let replayed = replayed.map_err(|error| StoreError::Damaged { what: "journal", reason: error.to_string() })?;
-        let (replayed, given_back) = replayed;
-        counting = given_back;
+        let (replayed, given_back) = replayed.map_err(damaged)?;
+        counter = given_back;
         restored.progress.entries += replayed.entries;
         restored.progress.samples += replayed.samples;
         restored.unreadable.0 += replayed.unreadable;
@@ -99,12 +105,73 @@ pub async fn restore(
         page = next?;
     }
     head.finish_replay();
+    let counting = counter.finish().await?;
     restore_edges(store, counting, (before, now), &mut restored).await?;
     restored.took = start.elapsed();
     if let (count @ 1.., Some(reason)) = &restored.unreadable {
         tracing::error!("{count} journal entries cannot be read, their samples are lost: {reason}");
     }
     Ok(restored)
+}
+
+fn damaged(error: tokio::task::JoinError) -> StoreError {
+    StoreError::Damaged { what: "journal", reason: error.to_string() }
+}
+
+/// Rows on their way from the thread that replays to the one that counts.
+#[derive(Default)]
+struct Rows {
+    /// Of each row its time and where its samples end.
+    ends: Vec<(Timestamp, usize)>,
+    samples: Vec<(SeriesRef, f64)>,
+}
+
+/// Counts rows in their order, on a thread of its own.
+struct Counter {
+    from: Timestamp,
+    rows: Rows,
+    sender: mpsc::Sender<Rows>,
+    counting: JoinHandle<Replay>,
+}
+
+impl Counter {
+    fn start(head: Head, mut counting: Replay) -> Self {
+        let (sender, mut receiver) = mpsc::channel::<Rows>(ROWS_WAITING);
+        let from = counting.from();
+        let counting = tokio::task::spawn_blocking(move || {
+            while let Some(rows) = receiver.blocking_recv() {
+                let mut start = 0;
+                for (at, end) in rows.ends {
+                    counting.row(at, &rows.samples[start..end], |series| head.labels(series));
+                    start = end;
+                }
+            }
+            counting
+        });
+        Self { from, rows: Rows::default(), sender, counting }
+    }
+
+    /// Takes a row, on a thread that may block.
+    fn row(&mut self, at: Timestamp, samples: &[(SeriesRef, f64)]) {
+        if at < self.from {
+            return;
+        }
+        self.rows.samples.extend_from_slice(samples);
+        self.rows.ends.push((at, self.rows.samples.len()));
+        if self.rows.samples.len() >= ROWS_SAMPLES {
+            let next = Rows { samples: Vec::with_capacity(ROWS_SAMPLES + samples.len()), ends: Vec::new() };
+            // A closed channel: counting has panicked, which `finish` will tell.
+            let _ = self.sender.blocking_send(std::mem::replace(&mut self.rows, next));
+        }
+    }
+
+    /// Waits until all rows are counted.
+    async fn finish(self) -> Result<Replay, StoreError> {
+        let Self { rows, sender, counting, .. } = self;
+        let _ = sender.send(rows).await; // as above
+        drop(sender);
+        counting.await.map_err(damaged)
+    }
 }
 
 #[derive(Default)]
@@ -116,10 +183,10 @@ struct Replayed {
 }
 
 /// Samples of entries after `past_written` that came late may be in no chunk yet.
-fn replay(head: &Head, counting: &mut Replay, (page, past_written): (&[JournalEntry], i64)) -> Replayed {
+fn replay(head: &Head, counter: &mut Counter, (page, past_written): (&[JournalEntry], i64)) -> Replayed {
     let mut replayed = Replayed { entries: page.len() as u64, ..Replayed::default() };
     for row in page {
-        let count = |at, samples: &[_]| counting.row(at, samples, |series| head.labels(series));
+        let count = |at, samples: &[_]| counter.row(at, samples);
         match head.replay_to(&row.entry.bytes, row.seq <= past_written, count) {
             Ok(samples) => replayed.samples += samples as u64,
             Err(error) => {

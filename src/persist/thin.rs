@@ -7,15 +7,17 @@
 
 use std::time::Duration;
 
-use super::merge::{decoded, row};
+use super::merge::{decoded, rows};
 use crate::model::Timestamp;
 use crate::series::{Block, merge_blocks, thin_block};
 use crate::store::{Chunk, ChunkTier, Store, StoreError};
 
 /// What is thinned at once.
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
-/// Label sets in memory at one time, each with up to twelve chunks.
+/// Label sets in memory at one time, as bytes: each has twelve windows of chunks.
 const LABEL_SETS: u32 = 128;
+/// Samples of a label set that are decoded at one time, about; one with more is thinned in as many passes as that needs.
+const PASS_SAMPLES: u64 = 10_000_000;
 
 /// What was thinned.
 #[derive(Clone, Copy, Debug)]
@@ -64,17 +66,35 @@ async fn thin_day(store: &Store, day: Timestamp, end: Timestamp) -> Result<usize
 
 /// Rows of a day, and the raw chunks that cannot be read.
 fn thin_page(page: &[Chunk], day: Timestamp) -> (Vec<Chunk>, Vec<(Chunk, String)>) {
-    let mut damaged = Vec::new();
-    let of_label_set = |chunks: &[Chunk]| {
-        let mut whole = Block::new();
-        for chunk in chunks {
-            match decoded(chunk) {
-                Ok(block) => merge_blocks(&mut whole, block),
-                Err(reason) => damaged.push((chunk.clone(), reason)),
-            }
+    let (mut thinned, mut damaged) = (Vec::new(), Vec::new());
+    for chunks in page.chunk_by(|a, b| a.label_set == b.label_set) {
+        let samples: u64 = chunks.iter().map(|chunk| u64::from(chunk.sample_count)).sum();
+        let passes = samples / PASS_SAMPLES + 1;
+        let mut readable: Vec<&Chunk> = chunks.iter().collect();
+        let mut of_day = Block::new();
+        for pass in 0..passes {
+            let (block, unreadable) = read_pass(&readable, (pass, passes));
+            of_day.extend(thin_block(block));
+            readable.retain(|chunk| !unreadable.iter().any(|(bad, _)| bad.from == chunk.from));
+            damaged.extend(unreadable);
         }
-        row(chunks[0].label_set, day, &thin_block(whole))
+        thinned.extend(rows(chunks[0].label_set, day, &of_day));
+    }
+    (thinned, damaged)
+}
+
+/// The series whose turn it is, of all chunks of a day.
+fn read_pass(chunks: &[&Chunk], (pass, passes): (u64, u64)) -> (Block, Vec<(Chunk, String)>) {
+    let turn = |metric: &str, bucket: &str| {
+        use std::hash::BuildHasher;
+        passes == 1 || foldhash::fast::FixedState::default().hash_one((metric, bucket)) % passes == pass
     };
-    let rows = page.chunk_by(|a, b| a.label_set == b.label_set).filter_map(of_label_set).collect();
-    (rows, damaged)
+    let (mut whole, mut damaged) = (Block::new(), Vec::new());
+    for chunk in chunks {
+        match decoded(chunk, turn) {
+            Ok(block) => merge_blocks(&mut whole, block),
+            Err(reason) => damaged.push(((*chunk).clone(), reason)),
+        }
+    }
+    (whole, damaged)
 }

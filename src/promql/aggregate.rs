@@ -4,6 +4,7 @@ use super::annotate::short_number;
 use super::ast::{Aggregate, AggregateOp};
 use super::error::EvalError;
 use super::eval::Evaluator;
+use super::families;
 use super::grouping::Grouping;
 use super::kahan::{self, Mean, Sum, nan_first};
 use super::table::{ABSENT, Grid, Key, Names, Projection, Table, Table64, is_absent};
@@ -52,9 +53,7 @@ fn projection(node: &Aggregate, names: Names) -> Projection<'_> {
 
 /// Evaluates an aggregation.
 pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, node: &'a Aggregate, grid: Grid) -> Result<Table, EvalError> {
-    use AggregateOp::{
-        Avg, Bottomk, Count, CountValues, Group, LimitRatio, Limitk, Max, Min, Quantile, Stddev, Stdvar, Topk,
-    };
+    use AggregateOp::{Bottomk, CountValues, LimitRatio, Limitk, Quantile, Topk};
     if node.op == CountValues {
         return count_values(evaluator, node, grid);
     }
@@ -62,22 +61,24 @@ pub(super) fn eval<'a>(evaluator: &Evaluator<'a>, node: &'a Aggregate, grid: Gri
         Some(param) => evaluator.scalar(param, grid)?,
         None => Vec::new(),
     };
+    let rows = |fold: families::Fold<'_>| families::fold_rows(evaluator, node, grid, fold);
+    if let Some(table) = fold_op(node.op, grid.steps, rows)? {
+        return Ok(table);
+    }
     let table = evaluator.table(&node.inner, grid)?;
     evaluator.spend(table.values.len())?;
     let groups = Groups::new(node, &table, evaluator.context.names);
     match node.op {
-        AggregateOp::Sum => Ok(fold(&table, groups, Sum::of, |sum, value| *sum = sum.plus(value), Sum::total)),
-        Avg => Ok(fold(&table, groups, Mean::of, Mean::add, Mean::get)),
-        Count => Ok(fold(&table, groups, |_| 1.0, |count, _| *count += 1.0, |count| count)),
-        Group => Ok(fold(&table, groups, |_| 1.0, |_, _| {}, |one| one)),
-        Min => Ok(fold(&table, groups, |v| v, |least, v| *least = better(*least, v, *least > v), |v| v)),
-        Max => Ok(fold(&table, groups, |v| v, |most, v| *most = better(*most, v, *most < v), |v| v)),
-        Stdvar => Ok(fold(&table, groups, Spread::of, Spread::add, Spread::variance)),
-        Stddev => Ok(fold(&table, groups, Spread::of, Spread::add, |spread| spread.variance().sqrt())),
         Quantile => quantile(evaluator, node, (&table, groups), &parameter),
         Topk | Bottomk | Limitk => select_k(evaluator, node.op, (table, groups), &parameter),
         LimitRatio => limit_ratio(evaluator, node, table, &parameter),
-        CountValues => Ok(Table::new(grid.steps)),
+        op => {
+            let folded = fold_op(op, grid.steps, |fold| {
+                groups.of_row.iter().enumerate().for_each(|(row, group)| fold(*group, table.row(row)));
+                Ok(Some(groups.keys))
+            });
+            Ok(folded?.unwrap_or_else(|| Table::new(grid.steps)))
+        }
     }
 }
 
@@ -110,19 +111,41 @@ impl Spread {
     }
 }
 
-/// Folds the samples of each group at each step, in row order.
+/// Folds rows with the operator; `None` when it does not fold, or `rows` gives none.
+fn fold_op(
+    op: AggregateOp,
+    steps: usize,
+    rows: impl FnOnce(families::Fold<'_>) -> Result<Option<Vec<Key>>, EvalError>,
+) -> Result<Option<Table>, EvalError> {
+    use AggregateOp::{Avg, Count, Group, Max, Min, Stddev, Stdvar, Sum as Total};
+    match op {
+        Total => fold(steps, rows, Sum::of, |sum, value| *sum = sum.plus(value), Sum::total),
+        Avg => fold(steps, rows, Mean::of, Mean::add, Mean::get),
+        Count => fold(steps, rows, |_| 1.0, |count, _| *count += 1.0, |count| count),
+        Group => fold(steps, rows, |_| 1.0, |_, _| {}, |one| one),
+        Min => fold(steps, rows, |v| v, |least, v| *least = better(*least, v, *least > v), |v| v),
+        Max => fold(steps, rows, |v| v, |most, v| *most = better(*most, v, *most < v), |v| v),
+        Stdvar => fold(steps, rows, Spread::of, Spread::add, Spread::variance),
+        Stddev => fold(steps, rows, Spread::of, Spread::add, |spread| spread.variance().sqrt()),
+        _ => Ok(None),
+    }
+}
+
+/// Folds the samples of each group at each step, in the order in which `rows` gives them with the number of their group;
+/// it returns the groups.
 fn fold<S: Copy>(
-    table: &Table,
-    groups: Groups,
+    steps: usize,
+    rows: impl FnOnce(families::Fold<'_>) -> Result<Option<Vec<Key>>, EvalError>,
     begin: impl Fn(f64) -> S,
     add: impl Fn(&mut S, f64),
     finish: impl Fn(S) -> f64,
-) -> Table {
-    let steps = table.steps;
-    let mut states: Vec<Option<S>> = vec![None; groups.keys.len() * steps];
-    for (row, group) in groups.of_row.iter().enumerate() {
-        let states = &mut states[group * steps..(group + 1) * steps];
-        for (state, value) in states.iter_mut().zip(table.row(row)) {
+) -> Result<Option<Table>, EvalError> {
+    let mut states: Vec<Option<S>> = Vec::new();
+    let keys = rows(&mut |group, row| {
+        if states.len() < (group + 1) * steps {
+            states.resize((group + 1) * steps, None);
+        }
+        for (state, value) in states[group * steps..(group + 1) * steps].iter_mut().zip(row) {
             if is_absent(*value) {
                 continue;
             }
@@ -131,11 +154,12 @@ fn fold<S: Copy>(
                 None => *state = Some(begin(*value)),
             }
         }
-    }
+    })?;
+    let Some(keys) = keys else { return Ok(None) };
     let values = states.into_iter().map(|state| state.map_or(ABSENT, &finish)).collect();
-    let mut result = Table { keys: groups.keys, values, steps };
+    let mut result = Table { keys, values, steps };
     result.remove_empty();
-    result
+    Ok(Some(result))
 }
 
 fn quantile(
@@ -236,6 +260,20 @@ fn rank(op: AggregateOp, a: f64, b: f64) -> std::cmp::Ordering {
     }
 }
 
+/// As Prometheus hashes labels: names and values, each after its length in one byte, or in 255 and three bytes.
+fn prometheus_hash(labels: &Labels) -> u64 {
+    let mut bytes = Vec::new();
+    for piece in labels.iter().flat_map(|(name, value)| [name, value]) {
+        let length = piece.len();
+        match u8::try_from(length) {
+            Ok(length) if length < u8::MAX => bytes.push(length),
+            _ => bytes.extend([u8::MAX, length as u8, (length >> 8) as u8, (length >> 16) as u8]),
+        }
+        bytes.extend_from_slice(piece.as_bytes());
+    }
+    xxhash_rust::xxh64::xxh64(&bytes, 0)
+}
+
 /// A share of the series, chosen by a hash of their labels, so that `r` and `r − 1` complement each other.
 fn limit_ratio(
     evaluator: &Evaluator<'_>,
@@ -252,7 +290,7 @@ fn limit_ratio(
         evaluator.warn(format!("ratio value should be between -1 and 1, got {got}, capping to {cap}"), span);
     }
     for row in 0..table.keys.len() {
-        let hash = table.keys[row].visible(evaluator.context.names).fingerprint();
+        let hash = prometheus_hash(&table.keys[row].visible(evaluator.context.names));
         let place = hash as f64 / u64::MAX as f64;
         for (value, ratio) in table.row_mut(row).iter_mut().zip(parameter) {
             let ratio = ratio.clamp(-1.0, 1.0);

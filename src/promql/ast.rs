@@ -119,6 +119,15 @@ pub(crate) struct VectorSelector {
     pub range_ms: Option<i64>,
     pub offset_ms: i64,
     pub at: Option<At>,
+    pub written: Option<Box<Written>>,
+}
+
+/// Durations that are expressions, as they are printed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Written {
+    pub range: Option<String>,
+    pub step: Option<String>,
+    pub offset: Option<String>,
 }
 
 #[derive(Debug)]
@@ -128,6 +137,7 @@ pub(crate) struct Subquery {
     pub step_ms: Option<i64>,
     pub offset_ms: i64,
     pub at: Option<At>,
+    pub written: Option<Box<Written>>,
 }
 
 /// Operators bind to the left, so that a long `a or b or c …` is a tree with a deep left side: what walks the tree goes

@@ -7,11 +7,12 @@ use promql_parser::parser::{self, BinModifier, LabelModifier, VectorMatchCardina
 
 use super::ast::{
     Aggregate, AggregateOp, Binary, BinaryOp, Group, Kind, Matching, Node, Span, Subquery, ValueKind, VectorSelector,
+    Written,
 };
 use super::error::ParseError;
 use super::functions::Rule;
 use super::info;
-use super::survey::{Fact, Leaf, Piece, Survey};
+use super::survey::{Durations, Fact, Leaf, Length, Piece, Survey};
 use crate::model::{METRIC_NAME, Matcher};
 
 /// A tree and what is known of it.
@@ -19,6 +20,7 @@ pub(super) struct Built {
     pub root: Node,
     /// The first use of something experimental.
     pub experimental: Option<ParseError>,
+    pub durations: Durations,
     pub nodes: usize,
 }
 
@@ -27,14 +29,14 @@ pub(super) struct Built {
 /// # Errors
 /// The first syntax or type error.
 pub(super) fn build(query: &str) -> Result<Built, ParseError> {
-    let Survey { pieces, whole, experimental } = super::survey::survey(query)?;
+    let Survey { pieces, whole, experimental, durations } = super::survey::survey(query)?;
     let mut builder = Builder { facts: Vec::new().into_iter(), pieces: Vec::with_capacity(pieces.len()), selectors: 0 };
     let nodes = whole.facts.len() + pieces.iter().map(|piece| piece.facts.len()).sum::<usize>();
     for piece in pieces {
         let node = builder.piece(query, piece)?;
         builder.pieces.push(Some(node));
     }
-    Ok(Built { root: builder.piece(query, whole)?, experimental, nodes })
+    Ok(Built { root: builder.piece(query, whole)?, experimental, durations, nodes })
 }
 
 struct Builder {
@@ -82,15 +84,16 @@ impl Builder {
             Leaf::Piece(at) => return self.pieces.get_mut(*at)?.take(),
             Leaf::Number(value, is_duration) => (Kind::Number { value: *value, is_duration: *is_duration }, true),
             Leaf::Text(text) => (Kind::Text(text.clone()), true),
-            Leaf::Selector { name, matchers, range_ms, time } => {
+            Leaf::Selector { name, matchers, range, time } => {
                 self.selectors += 1;
                 let selector = VectorSelector {
                     id: self.selectors - 1,
                     name: name.clone(),
                     matchers: matchers.as_slice().into(),
-                    range_ms: *range_ms,
-                    offset_ms: time.offset_ms.unwrap_or(0),
+                    range_ms: range.as_ref().map(|range| range.ms),
+                    offset_ms: time.offset.as_ref().map_or(0, |offset| offset.ms),
                     at: time.at,
+                    written: written(range.as_ref(), None, time.offset.as_ref()),
                 };
                 (Kind::Selector(Box::new(selector)), time.at.is_some())
             }
@@ -164,6 +167,7 @@ impl Builder {
             range_ms: None,
             offset_ms: 0,
             at: None,
+            written: None,
         };
         let kind = Kind::Selector(Box::new(selector));
         Node { kind, span: Span::default(), value: ValueKind::Vector, fixed: false }
@@ -172,11 +176,24 @@ impl Builder {
     fn subquery(&mut self, subquery: &parser::SubqueryExpr) -> Option<Node> {
         let inner = self.node(&subquery.expr)?;
         let fact = self.facts.next()?;
-        let Leaf::Subquery { range_ms, step_ms, time } = fact.leaf else { return None };
-        let offset_ms = time.offset_ms.unwrap_or(0);
-        let subquery = Subquery { inner, range_ms, step_ms, offset_ms, at: time.at };
+        let Leaf::Subquery { range, step, time } = &fact.leaf else { return None };
+        let subquery = Subquery {
+            inner,
+            range_ms: range.ms,
+            step_ms: step.as_ref().map(|step| step.ms),
+            offset_ms: time.offset.as_ref().map_or(0, |offset| offset.ms),
+            at: time.at,
+            written: written(Some(range), step.as_ref(), time.offset.as_ref()),
+        };
         Some(Self::finish(&fact, Kind::Subquery(Box::new(subquery)), time.at.is_some()))
     }
+}
+
+/// How durations are printed where one of them is an expression.
+fn written(range: Option<&Length>, step: Option<&Length>, offset: Option<&Length>) -> Option<Box<Written>> {
+    let text = |length: Option<&Length>| length.and_then(|length| length.written.clone());
+    let written = Written { range: text(range), step: text(step), offset: text(offset) };
+    (written != Written::default()).then(|| Box::new(written))
 }
 
 fn matching_of(modifier: &BinModifier) -> Matching {

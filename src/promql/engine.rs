@@ -18,7 +18,7 @@ use super::annotate::Annotations;
 use super::ast::{Node, ValueKind};
 use super::error::{EvalError, ParseError};
 use super::eval::{Context, Evaluator, Operand};
-use super::expr::Expr;
+use super::expr::{Expr, Features};
 use super::plan::{self, Asked, Selected, Want};
 use super::table::{Grid, Key, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
@@ -36,6 +36,9 @@ pub struct Config {
     /// Whether functions and aggregations are allowed that Prometheus has behind
     /// `--enable-feature=promql-experimental-functions`. Default false.
     pub experimental_functions: bool,
+    /// Whether durations may be arithmetic, as `[5m * 2]`, which Prometheus has behind
+    /// `--enable-feature=promql-duration-expr`. Default false.
+    pub duration_expressions: bool,
     /// Whether dropped metric names stay visible until the end of a query, as with
     /// `--enable-feature=promql-delayed-name-removal`. Default false.
     pub delayed_name_removal: bool,
@@ -56,6 +59,7 @@ impl Default for Config {
         let minutes = |m: u64| PromDuration::from(Duration::from_secs(m * 60));
         Self {
             experimental_functions: false,
+            duration_expressions: false,
             delayed_name_removal: false,
             lookback_delta: minutes(5),
             timeout: minutes(2),
@@ -67,6 +71,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What of the language is enabled.
+    pub fn features(&self) -> Features {
+        Features {
+            experimental_functions: self.experimental_functions,
+            duration_expressions: self.duration_expressions,
+        }
+    }
+
     fn subquery_step_ms(&self) -> i64 {
         self.default_subquery_step.map_or(60_000, PromDuration::as_millis).max(1)
     }
@@ -193,15 +205,8 @@ impl Engine {
     /// As [`super::parse`], and when the query uses an experimental function that is not enabled.
     pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
         let expr = super::parse(query)?;
-        self.check_enabled(&expr)?;
+        expr.check_enabled(self.0.config.features())?;
         Ok(expr)
-    }
-
-    fn check_enabled(&self, expr: &Expr) -> Result<(), ParseError> {
-        match expr.experimental() {
-            Some(error) if !self.0.config.experimental_functions => Err(error.clone()),
-            _ => Ok(()),
-        }
     }
 
     /// Evaluates `expr` at one time.
@@ -271,8 +276,8 @@ impl Engine {
         (asked, mode): (Asked, Mode),
         options: &QueryOptions,
     ) -> Result<Answer, EvalError> {
-        self.check_enabled(expr)?;
         let config = &self.0.config;
+        check_usable(config, expr)?;
         let timeout = options.timeout.map_or(config.timeout.get(), |timeout| timeout.min(config.timeout.get()));
         let began = Instant::now();
         let deadline = began + timeout;
@@ -311,6 +316,12 @@ impl Engine {
     }
 }
 
+/// Refuses what is not enabled, and what can be read but never run.
+fn check_usable(config: &Config, expr: &Expr) -> Result<(), EvalError> {
+    expr.check_enabled(config.features())?;
+    expr.unusable().map_or(Ok(()), |message| Err(EvalError::BadData(message.to_owned())))
+}
+
 /// When and how long an evaluation runs.
 struct Times {
     asked: Asked,
@@ -327,16 +338,16 @@ fn assemble(
     (wants, selectors): (&[Want], usize),
     selected: &[Arc<Selected>],
 ) -> Result<(Context, Annotations, Stats), EvalError> {
-    let mut inputs: Vec<Arc<[SeriesSamples]>> = vec![Arc::from([]); selectors];
+    let mut inputs: Vec<Arc<Selected>> = vec![Arc::default(); selectors];
     let mut thinned_until_ms = vec![i64::MIN; selectors];
     let mut annotations = Annotations::default();
     let mut stats = Stats::default();
     for (want, selected) in wants.iter().zip(selected) {
-        stats.series_loaded += selected.series.len();
-        stats.samples_loaded += selected.series.iter().map(|series| series.values.len()).sum::<usize>();
+        let (series, samples) = selected.sizes();
+        (stats.series_loaded, stats.samples_loaded) = (stats.series_loaded + series, stats.samples_loaded + samples);
         selected.warnings.iter().for_each(|warning| annotations.add_warning(warning.clone()));
         for id in &want.selectors {
-            inputs[*id] = Arc::clone(&selected.series);
+            inputs[*id] = Arc::clone(selected);
             thinned_until_ms[*id] = selected.thinned_until.map_or(i64::MIN, Timestamp::as_millis);
         }
     }
@@ -367,11 +378,12 @@ pub(super) fn run_at_once(
     (asked, mode): (Asked, Mode),
     select: impl Fn(&Want) -> Vec<SeriesSamples>,
 ) -> Result<Answer, EvalError> {
+    check_usable(config, expr)?;
     let lookback_ms = config.lookback_delta.as_millis().max(1);
     let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, config.subquery_step_ms());
     let selected: Vec<Arc<Selected>> = wants
         .iter()
-        .map(|want| Arc::new(Selected { series: select(want).into(), warnings: Vec::new(), thinned_until: None }))
+        .map(|want| Arc::new(Selected::new(Selection { series: select(want), ..Selection::default() })))
         .collect();
     let deadline = Instant::now() + config.timeout.get();
     let times = Times { asked, lookback_ms, deadline, canceled: Arc::default() };
@@ -393,8 +405,7 @@ async fn select_all(
             if let (Some(widened), Some(_)) = (widened, selection.thinned_until) {
                 selection = store.select(widened).await?;
             }
-            let Selection { series, warnings, thinned_until } = selection;
-            Ok::<_, EvalError>(Arc::new(Selected { series: series.into(), warnings, thinned_until }))
+            Ok::<_, EvalError>(Arc::new(Selected::new(selection)))
         }
     };
     try_join_all(wants.iter().map(|want| {

@@ -16,6 +16,7 @@ use super::ast::{At, Kind, Node, Span, Subquery, Text, VectorSelector};
 use super::binary;
 use super::call;
 use super::error::EvalError;
+use super::plan::Selected;
 use super::table::{ABSENT, Grid, Key, Names, Table, is_absent};
 use super::widen;
 use crate::model::{Timestamp, is_stale};
@@ -28,7 +29,7 @@ const SAMPLES_PER_CHECK: usize = 50_000;
 pub(super) struct Context {
     pub query: Arc<str>,
     /// Samples of each selector, by its id.
-    pub inputs: Vec<Arc<[SeriesSamples]>>,
+    pub inputs: Vec<Arc<Selected>>,
     /// Up to when samples of each selector are thinned, by its id.
     pub thinned_until_ms: Vec<i64>,
     pub start_ms: i64,
@@ -246,7 +247,7 @@ impl<'a> Evaluator<'a> {
         grid: Grid,
         pick: impl Fn(Timestamp, f64) -> f64,
     ) -> Evaluated<Table> {
-        let input = Arc::clone(&self.context.inputs[selector.id]);
+        let input = self.context.inputs[selector.id].series();
         let at = self.at_ms(selector.at);
         let lookback = self.context.lookback_ms;
         let mut table = Table::with_capacity(grid.steps, input.len());
@@ -287,7 +288,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn range_selector(&self, selector: &VectorSelector, span: Span) -> Evaluated<RangeVector<'a>> {
-        let input: &'a [SeriesSamples] = &self.context.inputs[selector.id];
+        let input: &'a [SeriesSamples] = self.context.inputs[selector.id].series();
         let series = input
             .iter()
             .map(|series| {
@@ -296,9 +297,7 @@ impl<'a> Evaluator<'a> {
                     let (times, values) = (Cow::Borrowed(&*series.times), Cow::Borrowed(&*series.values));
                     return RangeSeries { key, times, values };
                 }
-                let fresh = series.times.iter().zip(&series.values).filter(|(_, value)| !is_stale(**value));
-                let (times, values): (Vec<Timestamp>, Vec<f64>) = fresh.unzip();
-                RangeSeries { key, times: times.into(), values: values.into() }
+                RangeSeries::without_stale(key, &series.times, &series.values)
             })
             .collect();
         let (offset_ms, at_ms) = (selector.offset_ms, self.at_ms(selector.at));
@@ -350,6 +349,13 @@ impl RangeVector<'_> {
 }
 
 impl RangeSeries<'_> {
+    /// Those samples that are no stale markers.
+    pub fn without_stale(key: Key, times: &[Timestamp], values: &[f64]) -> Self {
+        let fresh = times.iter().zip(values).filter(|(_, value)| !is_stale(**value));
+        let (times, values): (Vec<Timestamp>, Vec<f64>) = fresh.unzip();
+        Self { key, times: times.into(), values: values.into() }
+    }
+
     /// Calls `each` with the samples of every step's window that holds any, and writes what it returns.
     pub fn slide(
         &self,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ast::{Kind, Node, ValueKind};
 use super::build::Built;
 use super::error::ParseError;
+use super::survey::Durations;
 use super::table::Grid;
 use super::{build, plan, print, tree};
 use crate::model::Matcher;
@@ -18,6 +19,15 @@ pub const QUERY_LIMIT_BYTES: usize = 64 * 1024;
 /// Levels of the deepest tree that is given as JSON.
 pub const TREE_LEVELS_MAX: usize = 192;
 
+/// Parts of the language that Prometheus 3.5 has behind flags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// `--enable-feature=promql-experimental-functions`
+    pub experimental_functions: bool,
+    /// `--enable-feature=promql-duration-expr`
+    pub duration_expressions: bool,
+}
+
 /// A parsed, typed expression.
 #[derive(Clone)]
 pub struct Expr(Arc<Parsed>);
@@ -26,6 +36,7 @@ struct Parsed {
     query: Arc<str>,
     root: Arc<Node>,
     experimental: Option<ParseError>,
+    durations: Durations,
     nodes: usize,
 }
 
@@ -54,8 +65,8 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
         let message = format!("query of {} bytes is longer than {QUERY_LIMIT_BYTES}", query.len());
         return Err(ParseError::new(query, 0, message));
     }
-    let Built { root, experimental, nodes } = build::build(query)?;
-    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, nodes })))
+    let Built { root, experimental, durations, nodes } = build::build(query)?;
+    Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, durations, nodes })))
 }
 
 /// Why a text is no series selector with nothing around it, in Prometheus' words; `None` when it is one as far as its
@@ -114,9 +125,26 @@ impl Expr {
         self.0.nodes
     }
 
-    /// The first use of an experimental function or aggregation, as the error it is where that is not enabled.
-    pub fn experimental(&self) -> Option<&ParseError> {
-        self.0.experimental.as_ref()
+    /// Refuses what `features` leave out.
+    ///
+    /// # Errors
+    /// The first use of something that is not enabled, or a mistake in something that is.
+    pub fn check_enabled(&self, features: Features) -> Result<(), ParseError> {
+        let Parsed { experimental, durations, .. } = &*self.0;
+        let refused = [
+            experimental.as_ref().filter(|_| !features.experimental_functions),
+            durations.used.as_ref().filter(|_| !features.duration_expressions),
+            durations.invalid.as_ref(),
+        ];
+        match refused.into_iter().flatten().next() {
+            Some(error) => Err(error.clone()),
+            None => Ok(()),
+        }
+    }
+
+    /// Why it cannot be run although it can be read: a duration expression that comes to nothing a range can be.
+    pub(super) fn unusable(&self) -> Option<&str> {
+        self.0.durations.unusable.as_deref()
     }
 
     /// The selector that the whole expression is, without range, offset or `@`: what `match[]` takes.

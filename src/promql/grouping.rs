@@ -27,6 +27,12 @@ pub(super) struct Grouping<'a> {
 impl<'a> Grouping<'a> {
     /// Groups by the labels `grouping`, or by all but these and the metric name.
     pub fn new(grouping: &'a [String], without: bool, names: Names) -> Self {
+        let (rest, by_bound) = Self::parts(grouping, without, names);
+        Self::of_rest(rest, by_bound)
+    }
+
+    /// Of the labels that count, all but the bound; and whether the bound counts.
+    pub fn parts(grouping: &'a [String], without: bool, names: Names) -> (Projection<'a>, bool) {
         let is_listed = grouping.iter().any(|label| label == BOUND);
         let labels = grouping.iter().map(String::as_str).filter(|label| *label != BOUND);
         let rest = if without {
@@ -34,7 +40,7 @@ impl<'a> Grouping<'a> {
         } else {
             Projection::new(labels.collect(), true, names)
         };
-        Self::of_rest(rest, is_listed != without)
+        (rest, is_listed != without)
     }
 
     /// Groups by all labels but the bound.

@@ -61,8 +61,8 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
 
 fn bad_bound(key: &Key, text: &str) -> String {
     let name = key.labels.metric_name();
-    let of_metric = if name.is_empty() { String::new() } else { format!(" for metric name {}", quote(name)) };
-    format!("bucket label \"{BOUND}\" is missing or has a malformed value of {}{of_metric}", quote(text))
+    let (text, name) = (quote(text), quote(name));
+    format!("bucket label \"{BOUND}\" is missing or has a malformed value of {text} for metric name {name}")
 }
 
 /// A number as Go's `ParseFloat` takes it.

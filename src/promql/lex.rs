@@ -72,7 +72,9 @@ pub(super) fn tokens(query: &str) -> Vec<Token> {
         let kind = kind.unwrap_or_else(Kind::Error);
         let done = matches!(kind, Kind::End | Kind::Error(_));
         // Prometheus has taken the parenthesis already when it finds that it is one too many.
-        let start = if matches!(&kind, Kind::Error(_)) && query[start..].starts_with(')') { lexer.at } else { start };
+        // So it has the colon that no duration precedes.
+        let taken = matches!(&kind, Kind::Error(message) if query[start..].starts_with(')') || message == COLON_FIRST);
+        let start = if taken { lexer.at } else { start };
         tokens.push(Token { kind, start, end: lexer.at });
         if done {
             return tokens;
@@ -106,6 +108,8 @@ fn shortened(text: &str) -> String {
         None => quote(text),
     }
 }
+
+const COLON_FIRST: &str = "unexpected colon before duration in duration expression";
 
 struct Lexer<'a> {
     query: &'a str,
@@ -156,12 +160,11 @@ impl Lexer<'_> {
     }
 
     fn next(&mut self) -> Result<Kind, String> {
+        if std::mem::take(&mut self.range_begins) {
+            return self.next_of_range();
+        }
         let start = self.at;
-        let range_begins = std::mem::take(&mut self.range_begins);
         let Some(c) = self.bump() else {
-            if range_begins {
-                return Err("unexpected end of input in duration expression".to_owned());
-            }
             return match (self.parens, self.brackets) {
                 (1.., _) => Err("unclosed left parenthesis".to_owned()),
                 (0, true) => Err("unclosed left bracket".to_owned()),
@@ -173,24 +176,19 @@ impl Lexer<'_> {
         }
         Ok(match c {
             ',' => Kind::Comma,
-            // After `[`, only what a duration may begin with.
-            c if range_begins && !(c.is_ascii_digit() || matches!(c, '.' | '(' | ')' | ']' | ':')) => {
-                return Err(format!("unexpected character in duration expression: {}", quote_char(c)));
-            }
             '@' => Kind::At,
             '0'..='9' | '.' if c != '.' || self.peek().is_some_and(|c| c.is_ascii_digit()) => {
                 self.at = start;
                 return self.number_or_duration();
             }
             '"' | '\'' | '`' => return self.text(c),
-            ':' if self.brackets => {
+            // Prometheus takes any letter here for the colon.
+            c if self.brackets && (is_alpha(c) || c == ':') => {
                 if std::mem::replace(&mut self.colon_seen, true) {
-                    return Err("unexpected colon ':'".to_owned());
+                    return Err(format!("unexpected colon '{c}'"));
                 }
                 Kind::Colon
             }
-            c if self.brackets && is_alpha(c) && self.colon_seen => return Err(format!("unexpected colon '{c}'")),
-            c if self.brackets && is_alpha(c) => return Err(format!("unexpected character: '{c}', expected ':'")),
             c if is_alpha(c) || c == ':' => {
                 self.skip_while(|c| is_alphanumeric(c) || c == ':');
                 word(&self.query[start..self.at])
@@ -218,6 +216,35 @@ impl Lexer<'_> {
                 Kind::RightBracket
             }
             c => return Err(format!("unexpected character: {}", quote_char(c))),
+        })
+    }
+
+    /// After `[`, up to the first number: only what a duration may begin with.
+    fn next_of_range(&mut self) -> Result<Kind, String> {
+        let start = self.at;
+        let Some(c) = self.bump() else { return Err("unexpected end of input in duration expression".to_owned()) };
+        let digit = c.is_ascii_digit() || (c == '.' && self.peek().is_some_and(|c| c.is_ascii_digit()));
+        self.range_begins = !digit && !matches!(c, ']' | ':');
+        Ok(match c {
+            '+' | '-' | '*' | '/' | '%' | '^' => return self.operator(c).map(|kind| kind.unwrap_or(Kind::End)),
+            _ if digit => {
+                self.at = start;
+                return self.number_or_duration();
+            }
+            '(' => {
+                self.parens += 1;
+                Kind::LeftParen
+            }
+            ')' => {
+                self.parens = self.parens.checked_sub(1).ok_or("unexpected right parenthesis ')'")?;
+                Kind::RightParen
+            }
+            ']' => {
+                self.brackets = false;
+                Kind::RightBracket
+            }
+            ':' => return Err(COLON_FIRST.to_owned()),
+            c => return Err(format!("unexpected character in duration expression: {}", quote_char(c))),
         })
     }
 

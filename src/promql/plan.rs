@@ -1,17 +1,18 @@
 //! What a query needs of the store: one window of time for each selector, joined where selectors read the same series.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::ast::{At, Kind, Node, VectorSelector};
 use super::eval::subquery_grid;
+use super::families;
 use super::functions::Rule;
 use super::info;
 use super::table::Grid;
 use super::widen;
 use crate::model::{METRIC_NAME, Matcher, Timestamp};
-use crate::series::{Select, SelectHint};
+use crate::series::{Family, Select, SelectHint, Selection, SeriesSamples};
 
 /// One request to the store and the selectors that it serves.
 #[derive(Clone, Debug)]
@@ -98,7 +99,12 @@ impl Planner {
                 if let Some(param) = &aggregate.param {
                     self.node(param, grid, "");
                 }
-                self.node(&aggregate.inner, grid, aggregate.op.as_str());
+                match families::candidate(aggregate) {
+                    Some(families::Candidate { selector, function, .. }) => {
+                        self.select(selector, grid, (function, true), selector.matchers.to_vec());
+                    }
+                    None => self.node(&aggregate.inner, grid, aggregate.op.as_str()),
+                }
             }
             Kind::Call { function, args } => {
                 for (i, arg) in args.iter().enumerate() {
@@ -118,6 +124,17 @@ impl Planner {
     }
 
     fn selector(&mut self, selector: &VectorSelector, grid: Grid, function: &'static str, matchers: Vec<Matcher>) {
+        self.select(selector, grid, (function, false), matchers);
+    }
+
+    /// `families`: whether samples may come family by family.
+    fn select(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+        (function, families): (&'static str, bool),
+        matchers: Vec<Matcher>,
+    ) {
         self.selectors = self.selectors.max(selector.id + 1);
         if grid.steps == 0 {
             return;
@@ -128,7 +145,7 @@ impl Planner {
         let to = at.unwrap_or(grid.end()).saturating_sub(selector.offset_ms);
         let step = if grid.steps > 1 { Duration::from_millis(grid.step.unsigned_abs()) } else { Duration::ZERO };
         let range = Duration::from_millis(selector.range_ms.unwrap_or(0).unsigned_abs());
-        let hint = SelectHint { step, range, function };
+        let hint = SelectHint { step, range, function, families };
         let widen_ms = widen::missing_ms(function, selector.range_ms);
         let same = self.by_matchers.entry(matchers.iter().map(|one| format!("{one}\0")).collect()).or_default();
         let near = |want: &Want| want.from <= to && from <= want.to;
@@ -137,8 +154,9 @@ impl Planner {
                 let want = &mut self.wants[at];
                 (want.from, want.to) = (want.from.min(from), want.to.max(to));
                 if want.hint != hint {
-                    // Neither hint alone is true of both readers, so the store is told nothing it could act upon.
-                    want.hint = SelectHint::default();
+                    // Neither hint alone is true of both readers, so the store is told only what they have in common.
+                    let families = want.hint.families && hint.families;
+                    want.hint = SelectHint { families, ..SelectHint::default() };
                 }
                 want.widen_ms = want.widen_ms.max(widen_ms);
                 want.selectors.push(selector.id);
@@ -152,9 +170,40 @@ impl Planner {
 }
 
 /// The answer of the store for one request.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Selected {
-    pub series: Arc<[crate::series::SeriesSamples]>,
+    /// Series that came one by one.
+    alone: Vec<SeriesSamples>,
+    pub families: Vec<Family>,
     pub warnings: Vec<String>,
     pub thinned_until: Option<Timestamp>,
+    /// All series, once somebody wants them one by one although they came in families.
+    apart: OnceLock<Vec<SeriesSamples>>,
+}
+
+impl Selected {
+    pub fn new(selection: Selection) -> Self {
+        let Selection { series, families, warnings, thinned_until } = selection;
+        Self { alone: series, families, warnings, thinned_until, apart: OnceLock::new() }
+    }
+
+    /// Series that came in no family.
+    pub fn alone(&self) -> &[SeriesSamples] {
+        &self.alone
+    }
+
+    /// All series one by one.
+    pub fn series(&self) -> &[SeriesSamples] {
+        if self.families.is_empty() {
+            return &self.alone;
+        }
+        self.apart.get_or_init(|| self.families.iter().flat_map(Family::series).chain(self.alone.clone()).collect())
+    }
+
+    /// How many series and samples.
+    pub fn sizes(&self) -> (usize, usize) {
+        let rows: usize = self.families.iter().map(|family| family.names.bounds.len()).sum();
+        let samples: usize = self.families.iter().map(|family| family.values.len()).sum();
+        (rows + self.alone.len(), samples + self.alone.iter().map(|series| series.values.len()).sum::<usize>())
+    }
 }

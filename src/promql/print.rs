@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use super::ast::{Aggregate, At, Binary, Group, Kind, Matching, Node, Subquery, VectorSelector};
+use super::ast::{Aggregate, At, Binary, Group, Kind, Matching, Node, Subquery, VectorSelector, Written};
 use super::lex::{is_plain_label, quote};
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::units::PromDuration;
@@ -64,7 +64,7 @@ pub(super) fn plain_number(value: f64) -> String {
     }
 }
 
-fn seconds(value: f64) -> PromDuration {
+pub(super) fn seconds(value: f64) -> PromDuration {
     millis((value * 1000.0).round() as i64)
 }
 
@@ -76,14 +76,16 @@ fn sign(negative: bool) -> &'static str {
     if negative { "-" } else { "+" }
 }
 
-fn modifiers(at: Option<At>, offset_ms: i64) -> String {
+fn modifiers(at: Option<At>, offset_ms: i64, written: Option<&Written>) -> String {
     let mut out = match at {
         Some(At::Start) => " @ start()".to_owned(),
         Some(At::End) => " @ end()".to_owned(),
         Some(At::Millis(ms)) => format!(" @ {:.3}", ms as f64 / 1000.0),
         None => String::new(),
     };
-    if offset_ms != 0 {
+    if let Some(offset) = written.and_then(|written| written.offset.as_deref()) {
+        out.push_str(&format!(" offset {offset}"));
+    } else if offset_ms != 0 {
         let sign = if offset_ms < 0 { "-" } else { "" };
         out.push_str(&format!(" offset {sign}{}", millis(offset_ms)));
     }
@@ -91,8 +93,12 @@ fn modifiers(at: Option<At>, offset_ms: i64) -> String {
 }
 
 fn time_suffix(subquery: &Subquery) -> String {
-    let step = subquery.step_ms.map(|ms| millis(ms).to_string()).unwrap_or_default();
-    format!("[{}:{step}]{}", millis(subquery.range_ms), modifiers(subquery.at, subquery.offset_ms))
+    let written = subquery.written.as_deref();
+    let printed = |text: Option<&String>, ms: i64| text.cloned().unwrap_or_else(|| millis(ms).to_string());
+    let range = printed(written.and_then(|written| written.range.as_ref()), subquery.range_ms);
+    let step = subquery.step_ms.map(|ms| printed(written.and_then(|written| written.step.as_ref()), ms));
+    let modifiers = modifiers(subquery.at, subquery.offset_ms, written);
+    format!("[{range}:{}]{modifiers}", step.unwrap_or_default())
 }
 
 impl Display for VectorSelector {
@@ -110,10 +116,13 @@ impl Display for VectorSelector {
         if !printed.is_empty() {
             write!(f, "{{{}}}", printed.join(","))?;
         }
-        if let Some(range_ms) = self.range_ms {
-            write!(f, "[{}]", millis(range_ms))?;
+        let written = self.written.as_deref();
+        match (written.and_then(|written| written.range.as_deref()), self.range_ms) {
+            (Some(range), _) => write!(f, "[{range}]")?,
+            (None, Some(range_ms)) => write!(f, "[{}]", millis(range_ms))?,
+            (None, None) => {}
         }
-        f.write_str(&modifiers(self.at, self.offset_ms))
+        f.write_str(&modifiers(self.at, self.offset_ms, written))
     }
 }
 

@@ -7,6 +7,7 @@
 //! on the shape of the tree. Error texts are those of `promql/parser/{generated_parser.y,parse.go}`.
 
 mod calls;
+mod durations;
 mod selectors;
 
 use super::ast::{At, BinaryOp, Span, Text, ValueKind};
@@ -39,12 +40,12 @@ pub(super) enum Leaf {
     Selector {
         name: Option<String>,
         matchers: Vec<Matcher>,
-        range_ms: Option<i64>,
+        range: Option<Length>,
         time: Time,
     },
     Subquery {
-        range_ms: i64,
-        step_ms: Option<i64>,
+        range: Length,
+        step: Option<Length>,
         time: Time,
     },
     Unary {
@@ -64,9 +65,9 @@ pub(super) struct Piece {
 }
 
 /// `offset` and `@` of a selector or subquery.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Time {
-    pub offset_ms: Option<i64>,
+    pub offset: Option<Length>,
     pub at: Option<At>,
 }
 
@@ -79,6 +80,19 @@ pub(super) struct Survey {
     pub whole: Piece,
     /// The first use of something that Prometheus has behind `--enable-feature=promql-experimental-functions`.
     pub experimental: Option<ParseError>,
+    /// What is behind other flags, and wrong behind them.
+    pub durations: Durations,
+}
+
+/// Arithmetic on durations in a query.
+#[derive(Debug, Default)]
+pub(super) struct Durations {
+    /// The first use, as the error it is where that is not enabled.
+    pub used: Option<ParseError>,
+    /// The first syntax error in one, for where they are enabled.
+    pub invalid: Option<ParseError>,
+    /// The first that comes to a length which cannot be: found when the query is run.
+    pub unusable: Option<String>,
 }
 
 /// Surveys `query`.
@@ -96,6 +110,9 @@ pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
         plain: String::with_capacity(query.len()),
         type_errors: Vec::new(),
         experimental: None,
+        durations: None,
+        invalid: None,
+        unusable: None,
         in_aggregation: 0,
         depth: 0,
     };
@@ -112,6 +129,7 @@ pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
             pieces: surveyor.pieces,
             whole: Piece { facts: surveyor.facts, plain: surveyor.plain },
             experimental: surveyor.experimental,
+            durations: Durations { used: surveyor.durations, invalid: surveyor.invalid, unusable: surveyor.unusable },
         }),
     }
 }
@@ -126,6 +144,9 @@ struct Surveyor<'a> {
     /// Reported only when there is no syntax error.
     type_errors: Vec<ParseError>,
     experimental: Option<ParseError>,
+    durations: Option<ParseError>,
+    invalid: Option<ParseError>,
+    unusable: Option<String>,
     in_aggregation: usize,
     depth: usize,
 }
@@ -137,6 +158,8 @@ struct Part {
     value: ValueKind,
     height: usize,
 }
+
+pub(super) use self::durations::Length;
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -407,16 +430,23 @@ impl Surveyor<'_> {
         if token.kind == Kind::Duration {
             return self.duration_ms(token).map(|ms| ms as f64 / 1000.0);
         }
-        let syntax =
-            || format!("error parsing number: strconv.ParseFloat: parsing {}: invalid syntax", lex::quote(text));
-        lex::number_value(text).ok_or_else(|| self.error(token.start, syntax()))
+        let value = lex::number_value(text);
+        // Only digits beyond what a float holds make an infinity of them.
+        let reason = match value {
+            Some(value) if value.is_infinite() && text.starts_with(|c: char| c.is_ascii_digit() || c == '.') => {
+                "value out of range"
+            }
+            Some(value) => return Ok(value),
+            None => "invalid syntax",
+        };
+        let text = lex::quote(text);
+        Err(self.error(token.start, format!("error parsing number: strconv.ParseFloat: parsing {text}: {reason}")))
     }
 
     fn duration_ms(&self, token: &Token) -> Parsed<i64> {
         let text = self.text(token);
         let duration: PromDuration = text.parse().map_err(|_| {
-            let digits_long = text.bytes().filter(u8::is_ascii_digit).count() > 9;
-            let message = if digits_long { "duration out of range".to_owned() } else { bad_duration(text) };
+            let message = if is_overlong(text) { "duration out of range".to_owned() } else { bad_duration(text) };
             self.error(token.start, message)
         })?;
         if duration.get().as_nanos() > i64::MAX as u128 {
@@ -444,6 +474,21 @@ struct Matching {
     labels: Vec<String>,
     grouped: bool,
     include: Vec<String>,
+}
+
+/// Whether nothing is wrong with a duration but its length: with other numbers it would be one.
+fn is_overlong(text: &str) -> bool {
+    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let mut readable = numbers.map(|digits| digits.parse::<u64>().is_ok());
+    let mut plain = String::new();
+    for c in text.chars() {
+        match c.is_ascii_digit() {
+            true if plain.ends_with('1') => {}
+            true => plain.push('1'),
+            false => plain.push(c),
+        }
+    }
+    readable.all(|readable| readable) && plain.parse::<PromDuration>().is_ok()
 }
 
 fn bad_duration(text: &str) -> String {

@@ -11,7 +11,7 @@ mod store;
 use std::collections::BTreeMap;
 
 use self::compare::{check_failure, check_notes, compare, compare_middle};
-use self::series::{parse_metric, parse_number, parse_values, unquoted};
+use self::series::{parse_metric, parse_values, unquoted};
 use self::store::Store;
 use super::ast::ValueKind;
 use super::engine::{Config, Mode, run_at_once};
@@ -22,7 +22,7 @@ use super::value::Answer;
 use crate::model::{Labels, METRIC_NAME};
 use crate::units::PromDuration;
 
-pub use self::series::{Point, parse_series};
+pub use self::series::{Point, parse_number, parse_series};
 
 /// What became of a script.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -51,7 +51,7 @@ pub struct Failure {
 /// The settings under which engine test scripts run: 5 m lookback, 1 m subquery step, experimental functions, dropped
 /// names kept until the end.
 pub fn script_config() -> Config {
-    Config { experimental_functions: true, delayed_name_removal: true, ..Config::default() }
+    Config { experimental_functions: true, duration_expressions: true, delayed_name_removal: true, ..Config::default() }
 }
 
 /// Runs a script with [`script_config`].
@@ -219,6 +219,11 @@ impl Runner<'_> {
     }
 
     fn check(&self, expr: &Expr, when: When, expectation: &Expectation) -> Result<(), (String, String)> {
+        if let (When::Range { .. }, ValueKind::String | ValueKind::Matrix) = (when, expr.kind()) {
+            let kind = expr.kind().documented();
+            let error = format!("invalid expression type \"{kind}\" for range query, must be Scalar or instant Vector");
+            return check_failure(expectation, Some(error));
+        }
         let answer = match self.run(expr, when) {
             Ok(answer) if expectation.fail.is_none() => answer,
             Ok(_) => return check_failure(expectation, None),

@@ -70,7 +70,8 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn says_what_is_wrong_and_where_as_prometheus_does() {
     let check = |query: &str, expect: &str| {
-        let error = parse(query).err().unwrap_or_else(|| panic!("{query} parses"));
+        let enabled = parse(query).and_then(|expr| expr.check_enabled(super::Features::default()));
+        let error = enabled.err().unwrap_or_else(|| panic!("{query} parses"));
         assert_eq!(error.to_string(), expect, "{query}");
     };
     check("", "unknown position: parse error: no expression found in input");
@@ -422,4 +423,36 @@ proptest! {
         let _ = parse(&text);
         let _ = testlang::run_script("any", &text);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_nobody_waits_for_stops_and_is_counted() {
+    let engine = Engine::new(Config { concurrency: 1, ..Config::default() });
+    let (expr, options) = (parse("sum(x)").unwrap(), QueryOptions::default());
+    let canceled = || engine.counters().canceled.load(Ordering::Relaxed);
+    let slow = Few { delay: Duration::from_secs(30), ..Few::counters("x", 3) };
+    let asked = engine.instant(&slow, &expr, at(600), &options);
+    assert!(tokio::time::timeout(Duration::from_secs(1), asked).await.is_err());
+    assert_eq!((canceled(), engine.counters().ended.load(Ordering::Relaxed)), (1, 0));
+    // Its turn is free again, and one that waits for its turn counts as well when it is left.
+    let quick = Few::counters("x", 3);
+    engine.instant(&quick, &expr, at(600), &options).await.unwrap();
+    assert_eq!((canceled(), engine.counters().ended.load(Ordering::Relaxed)), (1, 1));
+}
+
+#[test]
+fn an_evaluation_under_way_ends_when_its_asker_goes() {
+    let engine = Engine::new(Config { concurrency: 1, ..Config::default() });
+    // Minutes of work, if nobody stopped it.
+    let (store, options) = (Few::counters("x", 300), QueryOptions::default());
+    let long = parse("sum(quantile_over_time(0.5, x[59m]))").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let began = std::time::Instant::now();
+    runtime.block_on(async {
+        let asked = engine.range(&store, &long, at(3000), at(13_600), Duration::from_secs(1), &options);
+        assert!(tokio::time::timeout(Duration::from_millis(500), asked).await.is_err());
+    });
+    assert_eq!(engine.counters().canceled.load(Ordering::Relaxed), 1);
+    drop(runtime); // waits for the thread of the evaluation
+    assert!(began.elapsed() < Duration::from_secs(20), "it went on for {:?}", began.elapsed());
 }

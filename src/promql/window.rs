@@ -63,14 +63,21 @@ pub(super) fn eval<'a>(
                     evaluator.warn(message, args[0].unwrapped().span);
                 }
                 let window = Window { times, values, start, end, at: grid.time(step), first, second };
-                let value = apply(rule, &window, &mut scratch).unwrap_or_else(|error| {
-                    failed = Some(error);
-                    None
-                });
+                // One series may have millions of samples in each of thousands of windows.
+                if failed.is_some() {
+                    return None;
+                }
+                let value = evaluator
+                    .spend(values.len())
+                    .and_then(|()| apply(rule, &window, &mut scratch).map_err(EvalError::Execution))
+                    .unwrap_or_else(|error| {
+                        failed = Some(error);
+                        None
+                    });
                 let share = widen::share(rule, vector.range_ms, end - start);
                 if share == 1.0 { value } else { value.map(|value| value * share) }
             });
-            failed.map_or(Ok(any), |error| Err(EvalError::Execution(error)))
+            failed.map_or(Ok(any), Err)
         })?;
         let named = table.keys.len() > rows && !series.key.hides_name(evaluator.context.names);
         if named && matches!(rule, RangeRule::Rate | RangeRule::Increase) {
@@ -81,6 +88,13 @@ pub(super) fn eval<'a>(
         table.drop_names(evaluator.context.names, true)?;
     }
     Ok(table)
+}
+
+/// Tells, as `rate` and `increase` do, when a name does not say that it is a counter.
+pub(super) fn doubt(evaluator: &Evaluator<'_>, rule: RangeRule, name: &str, span: Span) {
+    if matches!(rule, RangeRule::Rate | RangeRule::Increase) {
+        doubt_counter(evaluator, name, &mut String::new(), span);
+    }
 }
 
 /// Tells of a series whose name does not say that it is a counter; `doubted` is the name told of last.
@@ -144,12 +158,14 @@ fn apply(rule: RangeRule, window: &Window<'_>, scratch: &mut Vec<f64>) -> Result
 /// The change over the window, extrapolated to its borders: all the way when a sample is near (1.1 mean distances),
 /// else by half a mean distance; a counter never to below zero.
 fn extrapolated(window: &Window<'_>, is_counter: bool, per_second: bool) -> Option<f64> {
-    let (times, values) = (window.times, window.values);
-    let last = values.len() - 1;
-    if last == 0 {
-        return None;
-    }
-    let mut change = values[last] - values[0];
+    let reach = Reach::of(window.times, (window.start, window.end))?;
+    let change = change(window.values, is_counter);
+    Some(reach.extrapolated(window.values[0], change, (is_counter, per_second)))
+}
+
+/// From the first value to the last; a counter's resets count as rises from zero.
+pub(super) fn change(values: &[f64], is_counter: bool) -> f64 {
+    let mut change = values[values.len() - 1] - values[0];
     if is_counter {
         for pair in values.windows(2) {
             if pair[1] < pair[0] {
@@ -157,24 +173,71 @@ fn extrapolated(window: &Window<'_>, is_counter: bool, per_second: bool) -> Opti
             }
         }
     }
-    let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
-    let (first_at, last_at) = (times[0].as_millis(), times[last].as_millis());
-    let sampled = seconds(first_at, last_at);
-    let mean_distance = sampled / last as f64;
-    let near = mean_distance * 1.1;
-    let mut to_start = seconds(window.start, first_at);
-    let mut to_end = seconds(last_at, window.end);
-    if to_start >= near {
-        to_start = mean_distance / 2.0;
+    change
+}
+
+/// What an extrapolation takes from the times of a window alone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// From the first sample to the last, in seconds.
+    sampled: f64,
+    /// How far to go beyond the first and the last sample.
+    to_start: f64,
+    to_end: f64,
+    /// Of the whole window.
+    seconds: f64,
+    /// What a change is multiplied with, unless it would have begun below zero.
+    factor: f64,
+}
+
+impl Reach {
+    /// Of a window `(start, end]`; `None` when it has fewer than two samples.
+    pub fn of(times: &[Timestamp], (start, end): (i64, i64)) -> Option<Self> {
+        let last = times.len().checked_sub(1).filter(|last| *last > 0)?;
+        let seconds = |from: i64, to: i64| (to - from) as f64 / 1000.0;
+        let (first_at, last_at) = (times[0].as_millis(), times[last].as_millis());
+        let sampled = seconds(first_at, last_at);
+        let mean_distance = sampled / last as f64;
+        let near = mean_distance * 1.1;
+        let within = |distance: f64| if distance >= near { mean_distance / 2.0 } else { distance };
+        let (to_start, to_end) = (within(seconds(start, first_at)), within(seconds(last_at, end)));
+        let factor = (sampled + to_start + to_end) / sampled;
+        Some(Self { sampled, to_start, to_end, seconds: seconds(start, end), factor })
     }
-    if is_counter && change > 0.0 && values[0] >= 0.0 {
-        to_start = to_start.min(sampled * (values[0] / change));
+
+    /// The change as it would be from border to border, for each second where that is asked for.
+    pub fn extrapolated(&self, first: f64, change: f64, (is_counter, per_second): (bool, bool)) -> f64 {
+        let mut factor = self.factor;
+        if is_counter && change > 0.0 && first >= 0.0 {
+            let from_zero = self.sampled * (first / change);
+            if from_zero < self.to_start {
+                factor = (self.sampled + from_zero + self.to_end) / self.sampled;
+            }
+        }
+        change * if per_second { factor / self.seconds } else { factor }
     }
-    if to_end >= near {
-        to_end = mean_distance / 2.0;
+}
+
+/// Whether and how the function is an extrapolated change: of a counter, and for each second.
+pub(super) fn extrapolation(rule: RangeRule) -> Option<(bool, bool)> {
+    match rule {
+        RangeRule::Rate => Some((true, true)),
+        RangeRule::Increase => Some((true, false)),
+        RangeRule::Delta => Some((false, false)),
+        _ => None,
     }
-    let factor = (sampled + to_start + to_end) / sampled;
-    Some(change * if per_second { factor / seconds(window.start, window.end) } else { factor })
+}
+
+/// The function over the samples of one window `(start, end]`, for functions without further arguments.
+pub(super) fn of_samples(
+    rule: RangeRule,
+    (times, values): (&[Timestamp], &[f64]),
+    ((start, end), at): ((i64, i64), i64),
+    scratch: &mut Vec<f64>,
+) -> Option<f64> {
+    let window = Window { times, values, start, end, at, first: 0.0, second: 0.0 };
+    // Only functions with arguments can refuse them.
+    apply(rule, &window, scratch).ok().flatten()
 }
 
 /// From the last two samples: the difference, or for a counter the increase per second.

@@ -49,6 +49,8 @@ pub(super) struct Accumulator {
     now: Option<i64>,
     /// Batches in a row whose time lies outside the window.
     strays: u32,
+    /// Room to put label sets together in.
+    text: String,
 }
 
 /// One series: 32 bytes, since there is one for each bucket of each histogram.
@@ -131,6 +133,7 @@ impl Accumulator {
             restored: Restored::default(),
             now: None,
             strays: 0,
+            text: String::new(),
         }
     }
 
@@ -140,10 +143,7 @@ impl Accumulator {
             return Some(slot);
         }
         let edge = self.edge(counting.edge)?;
-        let id = self.free_slots.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { last: 0.0, last_at: NEVER, edge: VACANT, what: What::Closed });
-            self.slots.len() as u32 - 1
-        });
+        let id = self.vacant_slot();
         let what = match counting.counted {
             Counted::Requests(outcome) => What::Requests(self.outcome(edge, outcome)),
             Counted::LatencyBucket(bound) => What::Bucket { group: self.join_group(labels, bound, id), position: 0 },
@@ -164,6 +164,37 @@ impl Accumulator {
             self.place_members(group);
         }
         Some(SlotId(id))
+    }
+
+    /// Takes a slot for another bucket of the histogram that `neighbour` counts one of. `None` when that cannot be told
+    /// without the labels: `neighbour` counts something else, or the series may be one of before a restart.
+    pub(super) fn open_beside(
+        &mut self,
+        SlotId(neighbour): SlotId,
+        bound: f64,
+        zero_at: Option<Timestamp>,
+    ) -> Option<SlotId> {
+        let Slot { edge, what, .. } = *self.slots.get(neighbour as usize).filter(|slot| slot.edge != VACANT)?;
+        let What::Bucket { group, .. } = what else { return None };
+        if self.restored.awaits_series() {
+            return None;
+        }
+        let last_at = zero_at.map_or(NEVER, Timestamp::as_millis);
+        let id = self.vacant_slot();
+        self.slots[id as usize] = Slot { last: 0.0, last_at, edge, what };
+        self.add_member(group, bound, id);
+        if let Some(edge) = &mut self.edges[edge as usize] {
+            edge.slots += 1;
+        }
+        self.place_members(group);
+        Some(SlotId(id))
+    }
+
+    fn vacant_slot(&mut self) -> u32 {
+        self.free_slots.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { last: 0.0, last_at: NEVER, edge: VACANT, what: What::Closed });
+            self.slots.len() as u32 - 1
+        })
     }
 
     /// Gives a slot back.

@@ -8,9 +8,30 @@ use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Sec
 
 use super::{Counted, Counting, bucket_bound, is_address, known};
 
+/// Names after `istio_` that [`counting`] knows.
+pub(super) const COUNTED: [&str; 11] = [
+    "requests_total",
+    "request_duration_milliseconds_bucket",
+    "request_duration_milliseconds_sum",
+    "request_bytes_sum",
+    "response_bytes_sum",
+    "request_messages_total",
+    "response_messages_total",
+    "tcp_received_bytes_total",
+    "tcp_sent_bytes_total",
+    "tcp_connections_opened_total",
+    "tcp_connections_closed_total",
+];
+
 /// What the series `istio_<name>` counts; `None` for series that count no traffic of an edge.
 pub(super) fn counting(name: &str, labels: &Labels) -> Option<Counting> {
-    let (counted, tcp) = match name {
+    let (counted, tcp) = counted(name, labels)?;
+    Some(Counting { edge: edge(labels, tcp)?, counted })
+}
+
+/// What it counts, and whether of TCP connections.
+pub(super) fn counted(name: &str, labels: &Labels) -> Option<(Counted, bool)> {
+    Some(match name {
         "requests_total" => (Counted::Requests(outcome(labels)), false),
         "request_duration_milliseconds_bucket" => (Counted::LatencyBucket(bucket_bound(labels)?), false),
         "request_duration_milliseconds_sum" => (Counted::LatencySum, false),
@@ -25,11 +46,11 @@ pub(super) fn counting(name: &str, labels: &Labels) -> Option<Counting> {
         "tcp_connections_closed_total" => (Counted::Closed(failed_close(labels)), true),
         // `_count` repeats the +Inf bucket.
         _ => return None,
-    };
-    Some(Counting { edge: edge(labels, tcp)?, counted })
+    })
 }
 
-fn edge(labels: &Labels, tcp: bool) -> Option<EdgeKey> {
+/// The edge whose traffic it counts: told by the other labels, whatever the name and the bucket.
+pub(super) fn edge(labels: &Labels, tcp: bool) -> Option<EdgeKey> {
     let reporter = match labels.get("reporter")? {
         "source" => Reporter::Source,
         "destination" => Reporter::Destination,

@@ -36,6 +36,17 @@ const DESTINATION_OWNERS: [&str; 8] = [
 /// The proxy's own admin port: scrapes of it are not traffic of the mesh.
 const ADMIN_PORT: &str = "4191";
 
+/// Names that [`counting`] knows.
+pub(super) const COUNTED: [&str; 7] = [
+    "response_total",
+    "response_latency_ms_bucket",
+    "response_latency_ms_sum",
+    "tcp_open_total",
+    "tcp_close_total",
+    "tcp_read_bytes_total",
+    "tcp_write_bytes_total",
+];
+
 /// What the series counts; `None` for series that count no traffic of an edge.
 pub(super) fn counting(name: &str, labels: &Labels) -> Option<Counting> {
     let counted = match name {

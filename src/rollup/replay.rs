@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::accumulator::{LabelsKey, TakenUp, labels_key};
-use super::{MAX_GAP, Rollup, SlotId, counting};
-use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
+use super::{Counting, MAX_GAP, Rollup, SlotId, counting, istio};
+use crate::model::workload::EdgeKey;
+use crate::model::{EdgeMinute, Labels, METRIC_NAME, Timestamp, is_stale};
 use crate::series::SeriesRef;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -23,13 +24,15 @@ pub struct Replay {
     from: Timestamp,
     floor: Timestamp,
     newest: Option<Timestamp>,
-    known: HashMap<SeriesRef, Known, foldhash::fast::FixedState>,
+    /// By place of the series.
+    known: Vec<Met>,
     /// By hashes of the labels: the labels of a large mesh are half a gigabyte.
     slots: Vec<(LabelsKey, SlotId)>,
     targets: Vec<Target>,
     /// Targets by `job` and `instance`; more than one only where other labels tell them apart.
     target_ids: HashMap<(Arc<str>, Arc<str>), Vec<usize>>,
     batch: Vec<(SlotId, f64)>,
+    last_edge: LastEdge,
 }
 
 /// What a series is to the rollup.
@@ -37,7 +40,37 @@ pub struct Replay {
 enum Known {
     Other,
     Counts(SlotId),
-    Target(usize),
+    Target(u32),
+}
+
+/// A series that was met; the place of one that is gone may be another's.
+#[derive(Clone, Copy)]
+struct Met {
+    series: SeriesRef,
+    known: Known,
+}
+
+/// Series of one edge come one after the other, and differ in their names and buckets only: the key of an edge, made of
+/// twenty labels, is made once for all of them.
+#[derive(Default)]
+struct LastEdge {
+    shared: (u64, u64),
+    key: Option<EdgeKey>,
+    text: String,
+}
+
+impl LastEdge {
+    /// As [`counting`].
+    fn counting(&mut self, labels: &Labels) -> Option<Counting> {
+        let Some(name) = labels.metric_name().strip_prefix("istio_") else { return counting(labels) };
+        let (counted, is_tcp) = istio::counted(name, labels)?;
+        let mut shared = labels.table_key_without(&[METRIC_NAME, "le"], &mut self.text);
+        shared.0 ^= u64::from(is_tcp);
+        if self.shared != shared {
+            (self.shared, self.key) = (shared, istio::edge(labels, is_tcp));
+        }
+        Some(Counting { edge: self.key.clone()?, counted })
+    }
 }
 
 /// One target, as its `up` tells.
@@ -57,12 +90,18 @@ impl Replay {
             from: floor - MAX_GAP,
             floor,
             newest: None,
-            known: HashMap::default(),
+            known: Vec::new(),
             slots: Vec::new(),
             targets: Vec::new(),
             target_ids: HashMap::new(),
             batch: Vec::new(),
+            last_edge: LastEdge::default(),
         }
+    }
+
+    /// Samples before this do not matter.
+    pub fn from(&self) -> Timestamp {
+        self.from
     }
 
     /// Counts samples of one time. `labels` tells those of a series that was not met before.
@@ -73,18 +112,18 @@ impl Replay {
         self.newest = self.newest.max(Some(at));
         self.batch.clear();
         for &(series, value) in samples {
-            let known = match self.known.get(&series) {
-                Some(known) => *known,
-                None => {
+            let known = match self.known.get(series.place()) {
+                Some(met) if met.series == series => met.known,
+                _ => {
                     let known = labels(series).map_or(Known::Other, |labels| self.meet(at, labels));
-                    self.known.insert(series, known);
+                    self.remember(series, known);
                     known
                 }
             };
             match known {
                 Known::Other => {}
                 Known::Counts(slot) => self.batch.push((slot, value)),
-                Known::Target(target) => self.targets[target].scraped(at, value),
+                Known::Target(target) => self.targets[target as usize].scraped(at, value),
             }
         }
         if !self.batch.is_empty() {
@@ -130,11 +169,19 @@ impl Replay {
         self.rollup.counters.reset();
     }
 
+    fn remember(&mut self, series: SeriesRef, known: Known) {
+        if self.known.len() <= series.place() {
+            // No series has this number: its upper half counts reuses of a place.
+            self.known.resize(series.place() + 1, Met { series: SeriesRef(u64::MAX), known: Known::Other });
+        }
+        self.known[series.place()] = Met { series, known };
+    }
+
     fn meet(&mut self, at: Timestamp, labels: Labels) -> Known {
         if labels.metric_name() == UP {
             return self.meet_target(at, labels.without_name());
         }
-        let Some(counting) = counting(&labels) else { return Known::Other };
+        let Some(counting) = self.last_edge.counting(&labels) else { return Known::Other };
         let zero_at = self.target_of(&labels).and_then(|target| self.targets[target].zero_at(at));
         match self.rollup.state.lock().open(&labels, counting, zero_at) {
             Some(slot) => {
@@ -151,7 +198,7 @@ impl Replay {
         // Before its first sample nothing is known of it.
         let at = at - Duration::from_millis(1);
         self.targets.push(Target { labels, at, good_at: None, good_before: None });
-        Known::Target(id)
+        Known::Target(u32::try_from(id).unwrap_or(u32::MAX))
     }
 
     /// The target whose labels the series bears all.

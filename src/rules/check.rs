@@ -2,13 +2,11 @@
 //!
 //! In: file paths. Out: [`CheckReport`], which prints like `promtool check rules`. Reads files, nothing else.
 
+use super::definition::{Pairs, RuleGroup};
+use super::file::{self, ReadOptions, pairs_text};
+use super::load;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use super::definition::{Pairs, RuleGroup};
-use super::file::{self, pairs_text};
-use super::load;
 
 /// What became of all files.
 #[derive(Debug, Default)]
@@ -65,15 +63,30 @@ impl fmt::Display for CheckReport {
     }
 }
 
-/// Checks each file by itself.
-pub fn check(files: &[PathBuf]) -> CheckReport {
-    CheckReport { files: files.iter().map(|path| check_file(path)).collect() }
+/// How files are checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CheckOptions {
+    /// How they are read.
+    pub read: ReadOptions,
+    /// Whether rules given twice are looked for. Default true.
+    pub duplicates: bool,
 }
 
-fn check_file(path: &Path) -> FileCheck {
+impl Default for CheckOptions {
+    fn default() -> Self {
+        Self { read: ReadOptions::default(), duplicates: true }
+    }
+}
+
+/// Checks each file by itself.
+pub fn check(files: &[PathBuf], options: CheckOptions) -> CheckReport {
+    CheckReport { files: files.iter().map(|path| check_file(path, options)).collect() }
+}
+
+fn check_file(path: &Path, options: CheckOptions) -> FileCheck {
     let name = path.display().to_string();
     match load::read(path) {
-        Ok(text) => check_text(&name, &text),
+        Ok(text) => check_text(&name, &text, options),
         Err(message) => {
             let faults = vec![format!("{name}: {message}")];
             FileCheck { file: name, rules: 0, faults, lints: Vec::new(), warnings: Vec::new() }
@@ -82,13 +95,13 @@ fn check_file(path: &Path) -> FileCheck {
 }
 
 /// Checks the text of a file called `name`.
-pub fn check_text(name: &str, text: &str) -> FileCheck {
-    let parsed = file::parse(name, text, Duration::from_secs(60));
+pub fn check_text(name: &str, text: &str, options: CheckOptions) -> FileCheck {
+    let parsed = file::parse(name, text, options.read);
     FileCheck {
         file: name.to_owned(),
         rules: parsed.groups.iter().map(|group| group.rules.len()).sum(),
         faults: parsed.problems.iter().map(ToString::to_string).collect(),
-        lints: duplicates(&parsed.groups).into_iter().collect(),
+        lints: if options.duplicates { duplicates(&parsed.groups).into_iter().collect() } else { Vec::new() },
         warnings: parsed.warnings.iter().map(ToString::to_string).collect(),
     }
 }
@@ -116,7 +129,7 @@ mod tests {
     use super::*;
 
     fn report(text: &str) -> CheckReport {
-        CheckReport { files: vec![check_text("r.yml", text)] }
+        CheckReport { files: vec![check_text("r.yml", text, CheckOptions::default())] }
     }
 
     #[test]
@@ -141,7 +154,7 @@ mod tests {
 
     #[test]
     fn names_a_file_that_cannot_be_read() {
-        let report = check(&[PathBuf::from("/nowhere/r.yml")]);
+        let report = check(&[PathBuf::from("/nowhere/r.yml")], CheckOptions::default());
         assert!(report.to_string().contains("/nowhere/r.yml: cannot be read: "), "{report}");
     }
 }

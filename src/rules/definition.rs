@@ -209,8 +209,6 @@ fn written(texts: &[(String, Text)]) -> Pairs {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn rules_share_only_what_the_group_does_not_write() {
         let text = "
@@ -224,7 +222,7 @@ groups:
   - {record: e, expr: 'rate(x[5m]) / {job=\"j\"}'}
   - {alert: F, expr: 'rate(x[5m]) unless ALERTS'}
 ";
-        let parsed = super::super::file::parse("r.yml", text, Duration::from_secs(60));
+        let parsed = super::super::file::parse("r.yml", text, super::super::file::ReadOptions::default());
         assert_eq!(parsed.groups[0].sharing(), [true, true, false, false, false, false]);
     }
 }

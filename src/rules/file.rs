@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::fields::{Fields, Scalars};
 use super::definition::{AlertingRule, Pairs, RecordingRule, Rule, RuleGroup};
 use super::expand::Text;
-use crate::promql;
+use crate::promql::{self, Features};
 use crate::yaml::{self, Node, Value};
 
 /// Something wrong in a rule file, or left out of it.
@@ -50,11 +50,29 @@ pub struct ParsedFile {
     pub warnings: Vec<FileProblem>,
 }
 
-/// Parses a rule file. `interval` is for groups that name none (`global.evaluation_interval`).
+/// How rule files are read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReadOptions {
+    /// For groups that name none: `global.evaluation_interval`. Default 1m.
+    pub interval: Duration,
+    /// What of the language expressions may use. Default: none of what Prometheus has behind flags.
+    pub features: Features,
+    /// Whether fields that nobody knows are no faults. Default false.
+    pub ignore_unknown_fields: bool,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        let (interval, features) = (Duration::from_secs(60), Features::default());
+        Self { interval, features, ignore_unknown_fields: false }
+    }
+}
+
+/// Parses a rule file.
 ///
 /// A plain rule file is refused as a whole; of several PrometheusRule objects in one file only the faulty are. All
 /// documents of a file are read (Prometheus reads the first and leaves the others out without a word).
-pub fn parse(file: &str, text: &str, interval: Duration) -> ParsedFile {
+pub fn parse(file: &str, text: &str, options: ReadOptions) -> ParsedFile {
     let mut parsed = ParsedFile::default();
     let documents = match yaml::documents(text) {
         Ok(documents) => documents,
@@ -69,11 +87,11 @@ pub fn parse(file: &str, text: &str, interval: Duration) -> ParsedFile {
             return parsed;
         }
     };
-    let mut reader = Reader { path: file, file: file.to_owned(), interval, operator: false, problems: Vec::new() };
+    let mut reader = Reader { path: file, file: file.to_owned(), options, operator: false, problems: Vec::new() };
     let (mut groups, mut names) = (Vec::new(), BTreeSet::new());
     for document in &documents {
         if document.get("kind").is_some() || document.get("apiVersion").is_some() {
-            object(file, document, interval, &mut parsed);
+            object(file, document, options, &mut parsed);
         } else {
             groups.extend(reader.document(document, &mut names));
         }
@@ -83,9 +101,9 @@ pub fn parse(file: &str, text: &str, interval: Duration) -> ParsedFile {
 }
 
 /// As [`parse`], for one Kubernetes object that was read already.
-pub fn parse_object(file: &str, node: &Node, interval: Duration) -> ParsedFile {
+pub fn parse_object(file: &str, node: &Node, options: ReadOptions) -> ParsedFile {
     let mut parsed = ParsedFile::default();
-    object(file, node, interval, &mut parsed);
+    object(file, node, options, &mut parsed);
     parsed
 }
 
@@ -94,12 +112,12 @@ fn problem(file: &str, node: &Node, message: impl Into<String>) -> FileProblem {
 }
 
 /// One Kubernetes object; a `List` holds several.
-fn object(file: &str, node: &Node, interval: Duration, parsed: &mut ParsedFile) {
+fn object(file: &str, node: &Node, options: ReadOptions, parsed: &mut ParsedFile) {
     let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default();
     let (kind, version) = (text("kind"), text("apiVersion"));
     if kind == "List" || kind == "PrometheusRuleList" {
         for item in node.get("items").map(Node::items).unwrap_or_default() {
-            object(file, item, interval, parsed);
+            object(file, item, options, parsed);
         }
         return;
     }
@@ -115,7 +133,7 @@ fn object(file: &str, node: &Node, interval: Duration, parsed: &mut ParsedFile) 
     let metadata = |key: &str| node.get("metadata").and_then(|of| of.get(key)).and_then(Node::as_str);
     let pieces: Vec<&str> = ["namespace", "name", "uid"].into_iter().filter_map(metadata).collect();
     let key = if pieces.is_empty() { file.to_owned() } else { pieces.join("-") };
-    let mut reader = Reader { path: file, file: key, interval, operator: true, problems: Vec::new() };
+    let mut reader = Reader { path: file, file: key, options, operator: true, problems: Vec::new() };
     let groups = match node.get("spec") {
         Some(spec) => reader.document(spec, &mut BTreeSet::new()),
         None => {
@@ -131,7 +149,7 @@ struct Reader<'a> {
     path: &'a str,
     /// The file that groups name.
     file: String,
-    interval: Duration,
+    options: ReadOptions,
     /// Whether the text is a PrometheusRule, which takes a little more than a rule file.
     operator: bool,
     problems: Vec<FileProblem>,
@@ -164,15 +182,16 @@ impl Reader<'_> {
     fn document(&mut self, node: &Node, names: &mut BTreeSet<String>) -> Vec<RuleGroup> {
         let mut fields = Fields::of(node, "rulefmt.RuleGroups", &mut self.problems, self.path);
         let groups = fields.list("groups");
-        fields.finish(&["groups"]);
-        groups.iter().filter_map(|node| self.group(node, names)).collect()
+        fields.finish(&["groups"], self.options.ignore_unknown_fields);
+        // Go's YAML leaves nulls out of a list.
+        groups.iter().filter(|node| !is_null(node)).filter_map(|node| self.group(node, names)).collect()
     }
 
     fn group(&mut self, node: &Node, names: &mut BTreeSet<String>) -> Option<RuleGroup> {
         const KNOWN: [&str; 7] =
             ["name", "interval", "query_offset", "limit", "labels", "rules", "partial_response_strategy"];
         let known = if self.operator { &KNOWN[..] } else { &KNOWN[..6] };
-        let operator = self.operator;
+        let (operator, lenient) = (self.operator, self.options.ignore_unknown_fields);
         let mut fields = Fields::of(node, "rulefmt.RuleGroup", &mut self.problems, self.path);
         let name = fields.text("name").unwrap_or_default();
         let interval = fields.duration("interval", operator);
@@ -180,7 +199,7 @@ impl Reader<'_> {
         let limit = fields.count("limit");
         let labels = fields.scalars("labels");
         let rules = fields.list("rules");
-        fields.finish(known);
+        fields.finish(known, lenient);
         if name.is_empty() {
             self.fault(node, "Groupname must not be empty");
         }
@@ -192,12 +211,13 @@ impl Reader<'_> {
                 self.fault(at, format!("invalid label name: {key}"));
             }
         }
-        let rules: Vec<Option<Rule>> =
-            rules.iter().enumerate().map(|(i, rule)| self.rule(rule, (&name, i + 1), &labels)).collect();
+        let rules: Vec<Option<Rule>> = (rules.iter().filter(|rule| !is_null(rule)).enumerate())
+            .map(|(i, rule)| self.rule(rule, (&name, i + 1), &labels))
+            .collect();
         Some(RuleGroup {
             name,
             file: self.file.clone(),
-            interval: interval.filter(|interval| !interval.is_zero()).unwrap_or(self.interval),
+            interval: interval.filter(|interval| !interval.is_zero()).unwrap_or(self.options.interval),
             query_offset,
             limit,
             rules: rules.into_iter().collect::<Option<_>>()?,
@@ -206,14 +226,14 @@ impl Reader<'_> {
 
     fn rule(&mut self, node: &Node, (group, number): (&str, usize), group_labels: &Scalars<'_>) -> Option<Rule> {
         const KNOWN: [&str; 7] = ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
-        let operator = self.operator;
+        let (operator, lenient) = (self.operator, self.options.ignore_unknown_fields);
         let before = self.problems.len();
         let mut fields = Fields::of(node, "rulefmt.Rule", &mut self.problems, self.path);
         let [record, alert, expr] = ["record", "alert", "expr"].map(|key| fields.text(key).unwrap_or_default());
         let hold = fields.duration("for", operator);
         let keep_firing_for = fields.duration("keep_firing_for", operator);
         let (labels, annotations) = (fields.scalars("labels"), fields.scalars("annotations"));
-        fields.finish(&KNOWN);
+        fields.finish(&KNOWN, lenient);
         let place = Place { group, number, name: if alert.is_empty() { &record } else { &alert } };
         let at = |key: &str| node.get(key).unwrap_or(node);
         match (record.is_empty(), alert.is_empty()) {
@@ -227,7 +247,8 @@ impl Reader<'_> {
             self.rule_fault(at("expr"), &place, "field 'expr' must be set in rule");
             None
         } else {
-            let parsed = promql::parse(&expr);
+            let parsed =
+                promql::parse(&expr).and_then(|parsed| parsed.check_enabled(self.options.features).map(|()| parsed));
             parsed.map_err(|e| self.rule_fault(at("expr"), &place, &format!("could not parse expression: {e}"))).ok()
         };
         let unfit = [
@@ -238,7 +259,9 @@ impl Reader<'_> {
         if !record.is_empty() {
             self.recording_faults(node, &place, &record, &unfit);
         }
-        let texts = self.texts(&place, &labels, &annotations);
+        self.name_faults(&place, &labels, &annotations);
+        // The texts of a recording rule are no templates.
+        let texts = if record.is_empty() { self.texts(&place, &labels, &annotations) } else { None };
         let expr = parsed.filter(|_| self.problems.len() == before)?;
         let query = expr.to_string();
         if !record.is_empty() {
@@ -273,15 +296,18 @@ impl Reader<'_> {
         }
     }
 
-    /// Checks the names and parses the texts of labels and annotations.
-    fn texts(&mut self, place: &Place<'_>, labels: &Scalars<'_>, annotations: &Scalars<'_>) -> Option<TextPairs> {
-        let before = self.problems.len();
+    fn name_faults(&mut self, place: &Place<'_>, labels: &Scalars<'_>, annotations: &Scalars<'_>) {
         for (name, _, at) in labels.iter().filter(|(name, ..)| !is_label_name(name)) {
             self.rule_fault(at, place, &format!("invalid label name: {name}"));
         }
         for (name, _, at) in annotations.iter().filter(|(name, ..)| name.is_empty()) {
             self.rule_fault(at, place, &format!("invalid annotation name: {name}"));
         }
+    }
+
+    /// Parses the texts of labels and annotations.
+    fn texts(&mut self, place: &Place<'_>, labels: &Scalars<'_>, annotations: &Scalars<'_>) -> Option<TextPairs> {
+        let before = self.problems.len();
         let mut parse = |what: &str, pairs: &Scalars<'_>| {
             let mut texts = Vec::with_capacity(pairs.len());
             for (name, value, at) in pairs {

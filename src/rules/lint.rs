@@ -25,41 +25,23 @@ use std::time::Duration;
 pub use codes::{CODES, Code};
 pub use seen::{Seen, observe, wanted};
 
+pub use crate::model::Severity;
+
 use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
 use super::file::{self, FileProblem};
 use super::load;
+use crate::promql::Features;
+
+/// Whoever writes an expression that needs a flag has set it.
+const READ: file::ReadOptions = file::ReadOptions {
+    interval: Duration::from_secs(60),
+    features: Features { experimental_functions: true, duration_expressions: true },
+    ignore_unknown_fields: false,
+};
 
 /// Deepest expression that is looked at; deeper ones are the work of generators.
 const LEVELS_MAX: usize = 192;
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
-    /// It could be written better.
-    Info,
-    /// It probably does not do what was meant.
-    Warning,
-    /// It does not do what was meant.
-    Error,
-}
-
-impl Severity {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Info => "info",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
 
 /// What the linter must know besides the rules.
 #[derive(Clone, Debug)]
@@ -135,7 +117,7 @@ pub fn lint_file(path: &Path, options: &Options) -> Linted {
 
 /// Looks at the rules of a file called `name`.
 pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
-    let parsed = file::parse(name, text, Duration::from_secs(60));
+    let parsed = file::parse(name, text, READ);
     let groups: Vec<&RuleGroup> = parsed.groups.iter().collect();
     let mut findings = lint(&groups, options);
     // A PrometheusRule's groups are filed under the object; people look for the file.
@@ -147,8 +129,7 @@ pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
 /// As [`wanted`], for files; those that cannot be read want nothing.
 pub fn wanted_of_files(files: &[PathBuf]) -> BTreeMap<String, BTreeSet<String>> {
     let texts = files.iter().filter_map(|path| load::read(path).ok().map(|text| (path.display().to_string(), text)));
-    let groups: Vec<RuleGroup> =
-        texts.flat_map(|(name, text)| file::parse(&name, &text, Duration::from_secs(60)).groups).collect();
+    let groups: Vec<RuleGroup> = texts.flat_map(|(name, text)| file::parse(&name, &text, READ).groups).collect();
     wanted(&groups.iter().collect::<Vec<_>>())
 }
 

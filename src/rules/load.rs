@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::definition::RuleSet;
-use super::file::{self, FileProblem};
+use super::file::{self, FileProblem, ReadOptions};
 use crate::model::Labels;
+use crate::promql::Features;
 
 /// Largest rule file that is read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
@@ -23,6 +24,8 @@ pub struct LoadOptions {
     pub external_labels: Labels,
     /// Our own address as people reach it.
     pub external_url: String,
+    /// What of the language is enabled.
+    pub features: Features,
 }
 
 /// Reads all files that match `patterns`, taken relative to `folder`.
@@ -55,7 +58,9 @@ pub fn load(patterns: &[String], folder: &Path, options: &LoadOptions) -> RuleSe
                 continue;
             }
         };
-        let parsed = file::parse(&name, &text, options.evaluation_interval);
+        let read_options =
+            ReadOptions { interval: options.evaluation_interval, features: options.features, ..ReadOptions::default() };
+        let parsed = file::parse(&name, &text, read_options);
         set.problems.extend(parsed.problems);
         set.warnings.extend(parsed.warnings);
         for group in parsed.groups {
@@ -200,6 +205,7 @@ mod tests {
             evaluation_interval: Duration::from_secs(15),
             external_labels: Labels::empty(),
             external_url: "http://x/".to_owned(),
+            features: Features::default(),
         };
         let patterns = ["*.yml", "m*/?.yml", "a.yml", "none/*.yml", "[x"].map(str::to_owned);
         let set = load(&patterns, &folder, &options);

@@ -57,6 +57,8 @@ pub struct Manager {
     surroundings: Arc<Surroundings>,
     running: HashMap<String, Running>,
     tasks: JoinSet<Ended>,
+    /// Fires at the end: what waits to end the series of removed groups does so at once.
+    ending: CancellationToken,
     /// By group, what fired before the restart; groups of the first rule set take it over.
     told: HashMap<String, Vec<Alert>>,
     /// Groups of the first rule set take up their time from before the restart; later ones have none.
@@ -102,6 +104,7 @@ impl Manager {
             surroundings: Arc::new(surroundings),
             running: HashMap::new(),
             tasks: JoinSet::new(),
+            ending: CancellationToken::new(),
             told,
             first: true,
         }
@@ -148,6 +151,7 @@ impl Manager {
                 }
             }
         }
+        self.ending.cancel();
         for running in self.running.values() {
             running.stop.cancel();
         }
@@ -253,8 +257,12 @@ impl Manager {
         self.surroundings.status.remove(file, name);
         let (wait, surroundings) = (*interval * 2, self.surroundings.clone());
         let (at, series) = (surroundings.clock.now(), group.into_series());
+        let ending = self.ending.clone();
         self.tasks.spawn(async move {
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = ending.cancelled() => {}
+            }
             end_series(&surroundings, &series, at);
             Ended::SeriesEnded
         });

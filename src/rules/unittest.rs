@@ -5,17 +5,19 @@
 //! and says so.
 
 mod compare;
+mod document;
 mod input;
+mod junit;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::mpsc;
 
+use self::document::{AlertCase, ExprCase, InputSeries, Test, TestFile};
 use self::input::{Loader, parse_metric};
 use super::definition::RuleGroup;
 use super::group::{External, Group, Surroundings};
@@ -32,67 +34,6 @@ use crate::yaml;
 /// Most evaluations of all groups in one test: a year of minutes.
 const EVALUATIONS_MAX: u64 = 530_000;
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TestFile {
-    rule_files: Vec<String>,
-    evaluation_interval: PromDuration,
-    group_eval_order: Vec<String>,
-    tests: Vec<Test>,
-    fuzzy_compare: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Test {
-    interval: PromDuration,
-    input_series: Vec<InputSeries>,
-    alert_rule_test: Vec<AlertCase>,
-    promql_expr_test: Vec<ExprCase>,
-    external_labels: BTreeMap<String, String>,
-    external_url: String,
-    name: String,
-    start_timestamp: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct InputSeries {
-    series: String,
-    values: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct AlertCase {
-    eval_time: PromDuration,
-    alertname: String,
-    exp_alerts: Vec<ExpectedAlert>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ExpectedAlert {
-    exp_labels: BTreeMap<String, String>,
-    exp_annotations: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ExprCase {
-    expr: String,
-    eval_time: PromDuration,
-    exp_samples: Vec<ExpectedSample>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ExpectedSample {
-    labels: String,
-    value: f64,
-    histogram: String,
-}
-
 /// What became of all test files.
 #[derive(Debug, Default)]
 pub struct TestReport {
@@ -100,14 +41,38 @@ pub struct TestReport {
     pub files: Vec<FileReport>,
 }
 
+/// How tests are run.
+#[derive(Clone, Debug, Default)]
+pub struct TestOptions {
+    /// Only the tests whose name matches. Default: all.
+    pub only: Option<regex::Regex>,
+    /// What of the language is enabled. Default: nothing of what Prometheus has behind flags.
+    pub features: promql::Features,
+    /// Whether fields of rule files that nobody knows are no faults. Default false.
+    pub ignore_unknown_fields: bool,
+    /// Whether each report tells how long its tests took, and all the data of the end. Default false.
+    pub debug: bool,
+}
+
+/// What became of one test.
+#[derive(Debug, Default)]
+pub struct TestCase {
+    /// Its name, `unnamed#3` where it has none.
+    pub name: String,
+    /// What did not come out as expected.
+    pub failures: Vec<String>,
+}
+
 /// What became of one test file.
 #[derive(Debug, Default)]
 pub struct FileReport {
     /// Its path.
     pub file: String,
-    /// How many tests it holds.
-    pub tests: usize,
-    /// What did not come out as expected; empty when all is well.
+    /// The tests that were run.
+    pub cases: Vec<TestCase>,
+    /// What was asked to be told beside: times and data.
+    pub notes: Vec<String>,
+    /// Why no test could be run, and what did not come out as expected; empty when all is well.
     pub failures: Vec<String>,
     /// What is odd about the file itself.
     pub warnings: Vec<String>,
@@ -123,10 +88,13 @@ impl TestReport {
 /// As promtool prints it.
 impl fmt::Display for TestReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for FileReport { file, failures, warnings, .. } in &self.files {
+        for FileReport { file, failures, warnings, notes, .. } in &self.files {
             writeln!(f, "Unit Testing:  {file}")?;
             for warning in warnings {
                 writeln!(f, "  WARNING: {warning}")?;
+            }
+            for note in notes {
+                writeln!(f, "DEBUG: {note}")?;
             }
             match failures.is_empty() {
                 true => writeln!(f, "  SUCCESS")?,
@@ -143,19 +111,19 @@ impl fmt::Display for TestReport {
 
 /// Runs each test file.
 pub async fn run(files: &[PathBuf]) -> TestReport {
-    run_matching(files, None).await
+    run_with(files, &TestOptions::default()).await
 }
 
-/// Runs the tests whose name matches `only`; all without it.
-pub async fn run_matching(files: &[PathBuf], only: Option<&regex::Regex>) -> TestReport {
+/// Runs the tests that `options` choose.
+pub async fn run_with(files: &[PathBuf], options: &TestOptions) -> TestReport {
     let mut report = TestReport::default();
     for path in files {
-        report.files.push(run_file(path, only).await);
+        report.files.push(run_file(path, options).await);
     }
     report
 }
 
-async fn run_file(path: &Path, only: Option<&regex::Regex>) -> FileReport {
+async fn run_file(path: &Path, options: &TestOptions) -> FileReport {
     let mut report = FileReport { file: path.display().to_string(), ..FileReport::default() };
     let text = match load::read(path) {
         Ok(text) => text,
@@ -167,8 +135,6 @@ async fn run_file(path: &Path, only: Option<&regex::Regex>) -> FileReport {
     let (file, problems) = yaml::decode::<TestFile>(&text);
     report.failures.extend(problems.iter().map(|problem| format!("{}: {problem}", report.file)));
     let Some(mut file) = file.filter(|_| problems.is_empty()) else { return report };
-    file.tests.retain(|test| only.is_none_or(|only| only.is_match(&test.name)));
-    report.tests = file.tests.len();
     if file.evaluation_interval.is_zero() {
         file.evaluation_interval = Duration::from_secs(60).into();
     }
@@ -177,52 +143,101 @@ async fn run_file(path: &Path, only: Option<&regex::Regex>) -> FileReport {
         report.failures.push(format!("group name repeated in evaluation order: {twice}"));
         return report;
     }
-    let groups = rule_groups(&file, path.parent().unwrap_or(Path::new("")), &mut report);
-    if !report.failures.is_empty() {
+    let files = rule_files(&file, path.parent().unwrap_or(Path::new("")), &mut report);
+    let chosen = |test: &&Test| options.only.as_ref().is_none_or(|only| only.is_match(&test.name));
+    // As in promtool, rule files are read for the tests that need them.
+    if !report.failures.is_empty() || !file.tests.iter().any(|test| chosen(&test)) {
         return report;
     }
-    for test in &file.tests {
-        let mut bench = match Bench::new(&file, test, &groups) {
-            Ok(bench) => bench,
-            Err(message) => {
-                report.failures.push(message);
-                continue;
-            }
-        };
-        match bench.run_rules().await {
-            Ok(mut failures) => {
-                failures.extend(bench.run_expressions().await);
-                report.failures.extend(failures);
-            }
-            Err(failures) => report.failures.extend(failures),
+    let groups = match rule_groups(&file, &files, options) {
+        Ok(groups) => groups,
+        Err(faults) => {
+            report.failures.extend(faults);
+            return report;
         }
+    };
+    for (i, test) in file.tests.iter().enumerate().filter(|(_, test)| chosen(test)) {
+        let name = if test.name.is_empty() { format!("unnamed#{i}") } else { test.name.clone() };
+        let began = std::time::Instant::now();
+        let failures = run_test(&file, (test, options), &groups, &mut report.notes).await;
+        if options.debug {
+            report.notes.push(format!("Test {name} finished, took {:?}", began.elapsed()));
+        }
+        report.failures.extend(failures.iter().cloned());
+        report.cases.push(TestCase { name, failures });
     }
     report
 }
 
-/// The groups of all rule files, those named in `group_eval_order` in that order.
-fn rule_groups(file: &TestFile, folder: &Path, report: &mut FileReport) -> Vec<Arc<RuleGroup>> {
-    let mut groups = Vec::new();
-    for pattern in &file.rule_files {
-        let found = load::glob(&folder.join(pattern)).unwrap_or_default();
-        if found.is_empty() {
-            report.warnings.push(format!("no file match pattern {}", folder.join(pattern).display()));
+async fn run_test(
+    file: &TestFile,
+    (test, options): (&Test, &TestOptions),
+    groups: &[Arc<RuleGroup>],
+    notes: &mut Vec<String>,
+) -> Vec<String> {
+    let mut bench = match Bench::new(file, (test, options.features), groups) {
+        Ok(bench) => bench,
+        Err(message) => return vec![message],
+    };
+    let failures = match bench.run_rules().await {
+        Ok(mut failures) => {
+            failures.extend(bench.run_expressions().await);
+            failures
         }
-        for path in found {
-            let name = path.display().to_string();
-            match load::read(&path) {
-                Err(message) => report.failures.push(format!("{name}: {message}")),
-                Ok(text) => {
-                    let parsed = file::parse(&name, &text, file.evaluation_interval.get());
-                    report.failures.extend(parsed.problems.iter().map(ToString::to_string));
-                    groups.extend(parsed.groups.into_iter().map(Arc::new));
+        Err(failures) => return failures,
+    };
+    if options.debug {
+        notes.extend(bench.all_data().await);
+    }
+    failures
+}
+
+/// The files that the patterns match.
+fn rule_files(file: &TestFile, folder: &Path, report: &mut FileReport) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for pattern in &file.rule_files {
+        let whole = if pattern.is_empty() { PathBuf::new() } else { folder.join(pattern) };
+        // An empty pattern is not the folder.
+        let found = if pattern.is_empty() { Ok(Vec::new()) } else { load::glob(&whole) };
+        match found {
+            Ok(found) => {
+                if found.is_empty() {
+                    report.warnings.push(format!("no file match pattern {}", whole.display()));
                 }
+                files.extend(found);
+            }
+            Err(error) => report.failures.push(format!("{}: {error}", whole.display())),
+        }
+    }
+    files
+}
+
+/// The groups of all rule files, those named in `group_eval_order` in that order.
+fn rule_groups(file: &TestFile, files: &[PathBuf], options: &TestOptions) -> Result<Vec<Arc<RuleGroup>>, Vec<String>> {
+    let (mut groups, mut faults, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+    let read = file::ReadOptions {
+        interval: file.evaluation_interval.get(),
+        features: options.features,
+        ignore_unknown_fields: options.ignore_unknown_fields,
+    };
+    // A file that two patterns match is one file.
+    for path in files.iter().filter(|path| seen.insert(*path)) {
+        let name = path.display().to_string();
+        match load::read(path) {
+            Err(message) => faults.push(format!("{name}: {message}")),
+            Ok(text) => {
+                let parsed = file::parse(&name, &text, read);
+                faults.extend(parsed.problems.iter().map(ToString::to_string));
+                groups.extend(parsed.groups.into_iter().map(Arc::new));
             }
         }
     }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
     let order = |group: &Arc<RuleGroup>| file.group_eval_order.iter().position(|name| *name == group.name).unwrap_or(0);
     groups.sort_by_key(order);
-    groups
+    Ok(groups)
 }
 
 /// One test with its own series, groups and clock.
@@ -236,7 +251,11 @@ struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    fn new(file: &'a TestFile, test: &'a Test, groups: &[Arc<RuleGroup>]) -> Result<Self, String> {
+    fn new(
+        file: &'a TestFile,
+        (test, features): (&'a Test, promql::Features),
+        groups: &[Arc<RuleGroup>],
+    ) -> Result<Self, String> {
         let start = start_of(&test.start_timestamp)?;
         let interval = if test.interval.is_zero() { file.evaluation_interval } else { test.interval };
         let mut loader = Loader::default();
@@ -256,7 +275,7 @@ impl<'a> Bench<'a> {
         }
         let external = External { labels: Labels::from_pairs(&test.external_labels), url: test.external_url.clone() };
         let groups = groups.iter().map(|group| Group::new(group.clone(), external.clone(), false)).collect();
-        let surroundings = surroundings(file.evaluation_interval.get());
+        let surroundings = surroundings(file.evaluation_interval.get(), features);
         Ok(Self { file, test, start, loader, groups, surroundings })
     }
 
@@ -299,9 +318,38 @@ impl<'a> Bench<'a> {
             labels: Labels::from_pairs(&alert.exp_labels).with(super::alerting::ALERT_NAME, &case.alertname),
             annotations: Labels::from_pairs(&alert.exp_annotations),
         });
-        let difference = compare::alerts(expected.collect(), got)?;
+        // No label of an alert is empty, so an expectation of an empty one never holds.
+        let empty = case.exp_alerts.iter().flat_map(|alert| alert.exp_labels.iter().chain(&alert.exp_annotations));
+        let empty = empty.filter(|(_, value)| value.is_empty()).map(|(name, _)| name).next();
+        let difference = compare::alerts(expected.collect(), got).or_else(|| {
+            empty.map(|name| format!("        {name:?} is expected to be empty, which no label or annotation is"))
+        })?;
         let name = if self.test.name.is_empty() { String::new() } else { format!("    name: {},\n", self.test.name) };
         Some(format!("{name}    alertname: {}, time: {},\n{difference}", case.alertname, case.eval_time))
+    }
+
+    /// Every series at the end, what rules wrote among them, one a line.
+    async fn all_data(&self) -> Vec<String> {
+        let Surroundings { engine, store, options, .. } = &self.surroundings;
+        // A time between two seconds cannot be asked for.
+        let seconds = last_time(self.test).as_secs() + 1;
+        let expr = promql::parse(&format!(r#"{{__name__=~".+"}}[{seconds}s]"#));
+        let Ok(expr) = expr else { return Vec::new() };
+        let at = self.start + Duration::from_secs(seconds);
+        match engine.instant(&**store, &expr, at, options).await.map(|answer| answer.value) {
+            Ok(promql::Value::Matrix(series)) => {
+                let mut lines = vec![format!("Dump of all data (input_series and rules) at {seconds}s:")];
+                for one in series {
+                    let points = one.times.iter().zip(&one.values);
+                    let points =
+                        points.map(|(at, value)| format!("{} @[{}]", promql::format_value(*value), at.as_millis()));
+                    lines.push(format!("{} =>\n{}", one.labels, points.collect::<Vec<_>>().join("\n")));
+                }
+                lines
+            }
+            Ok(_) => Vec::new(),
+            Err(error) => vec![format!("the data cannot be read: {error}")],
+        }
     }
 
     async fn run_expressions(&self) -> Vec<String> {
@@ -334,7 +382,7 @@ fn expected_samples(case: &ExprCase) -> Result<Vec<(Labels, f64)>, String> {
             }
             let labels =
                 parse_metric(&sample.labels).map_err(|error| format!("labels {:?}: {error}", sample.labels))?;
-            Ok((labels, sample.value))
+            Ok((labels, sample.value.0))
         })
         .collect()
 }
@@ -364,7 +412,7 @@ fn start_of(text: &str) -> Result<Timestamp, String> {
 }
 
 /// A memory tier that keeps everything, and nobody who is told.
-fn surroundings(evaluation_interval: Duration) -> Surroundings {
+fn surroundings(evaluation_interval: Duration, features: promql::Features) -> Surroundings {
     let forever = PromDuration::from(Duration::from_secs(100 * 365 * 86_400));
     let head = Head::new(series::Config { memory_window: forever, ..series::Config::default() });
     let (alerts, _) = mpsc::channel(1);
@@ -374,7 +422,7 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
         config: Config::default(),
         store: Arc::new(head.clone()),
         head,
-        engine: Arc::new(engine(evaluation_interval)),
+        engine: Arc::new(engine(evaluation_interval, features)),
         options: promql::QueryOptions::default(),
         clock: Clock::starting_at(Timestamp::default()),
         alerts,
@@ -386,9 +434,14 @@ fn surroundings(evaluation_interval: Duration) -> Surroundings {
 }
 
 /// Subqueries without a step take the evaluation interval.
-fn engine(evaluation_interval: Duration) -> promql::Engine {
-    let default_subquery_step = Some(evaluation_interval.into());
-    promql::Engine::new(promql::Config { default_subquery_step, ..promql::Config::default() })
+fn engine(evaluation_interval: Duration, features: promql::Features) -> promql::Engine {
+    let promql::Features { experimental_functions, duration_expressions } = features;
+    promql::Engine::new(promql::Config {
+        default_subquery_step: Some(evaluation_interval.into()),
+        experimental_functions,
+        duration_expressions,
+        ..promql::Config::default()
+    })
 }
 
 #[cfg(test)]

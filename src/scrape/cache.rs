@@ -12,7 +12,6 @@ use hashbrown::HashTable;
 
 use super::compact::{CompactLabels, SharedParts};
 use super::members::Members;
-use crate::model::Labels;
 use crate::rollup::SlotId;
 use crate::series::SeriesRef;
 
@@ -149,15 +148,14 @@ impl Cache {
     pub fn series_index(
         &mut self,
         series: SeriesRef,
-        labels: impl FnOnce() -> (Labels, Option<SlotId>),
+        labels: impl FnOnce(&mut SharedParts) -> (CompactLabels, Option<SlotId>),
     ) -> (u32, bool) {
         let hash = self.hash_ref(series);
         let known = &self.series;
         if let Some(at) = self.by_ref.find(hash, |at| known[*at as usize].series == series) {
             return (*at, false);
         }
-        let (labels, slot) = labels();
-        let labels = self.shared.compact(&labels);
+        let (labels, slot) = labels(&mut self.shared);
         let at = self.series.len() as u32;
         self.series.push(SeriesState {
             series,
@@ -274,8 +272,9 @@ impl Cache {
         self.hasher.build_hasher()
     }
 
+    /// The hash of a key, or of a part of one.
     #[inline]
-    fn hash(&self, bytes: &[u8]) -> u64 {
+    pub fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         hasher.write(bytes);
         hasher.finish()
@@ -295,6 +294,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Labels;
 
     /// Reads `page` as the caller would; gives how many keys prediction recognised.
     fn read(cache: &mut Cache, page: &[&str]) -> usize {
@@ -308,7 +308,7 @@ mod tests {
             let known = cache.find(key.as_bytes(), length.is_some()).map(|(_, meaning)| meaning);
             let meaning = known.unwrap_or_else(|| {
                 let series = SeriesRef(key.bytes().fold(7, |n, b| n * 31 + u64::from(b)));
-                let (at, _) = cache.series_index(series, || (Labels::empty(), None));
+                let (at, _) = cache.series_index(series, |shared| (shared.compact(&Labels::empty()), None));
                 cache.insert(key.as_bytes(), Meaning::Series(at));
                 Meaning::Series(at)
             });

@@ -23,8 +23,18 @@ pub(super) struct CompactLabels {
 impl CompactLabels {
     /// The whole label set.
     pub fn to_labels(&self) -> Labels {
-        let own = [(METRIC_NAME, &*self.metric), (BUCKET, &*self.bucket)];
+        self.labels_like(&self.metric, &self.bucket)
+    }
+
+    /// The label set with another name and bound.
+    pub fn labels_like(&self, metric: &str, bucket: &str) -> Labels {
+        let own = [(METRIC_NAME, metric), (BUCKET, bucket)];
         self.block.iter().chain(own).filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    /// The metric name.
+    pub fn metric(&self) -> &Arc<str> {
+        &self.metric
     }
 }
 
@@ -48,6 +58,11 @@ impl SharedParts {
         };
         let (metric, bucket) = (self.text(labels.metric_name()), self.text(labels.value(BUCKET)));
         CompactLabels { block, metric, bucket }
+    }
+
+    /// The compact form of a label set that differs from `like` only in name and bound.
+    pub fn compact_like(&mut self, like: &CompactLabels, metric: &str, bucket: &str) -> CompactLabels {
+        CompactLabels { block: like.block.clone(), metric: self.text(metric), bucket: self.text(bucket) }
     }
 
     fn text(&mut self, text: &str) -> Arc<str> {

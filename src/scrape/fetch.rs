@@ -1,11 +1,11 @@
 //! Asks a target for its page: the request as Prometheus 3.5 makes it, and why a scrape may fail.
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, LOCATION, USER_AGENT};
 
 use super::exposition::{Format, ParseError};
 use super::reading::Encoding;
 use crate::discovery::{Job, Protocol, Target};
-use crate::http_client::{self, Client};
+use crate::http_client::{self, Answer, Client, Kept};
 
 /// Why one scrape failed. Becomes `up == 0` and `lastError` in `/api/v1/targets`.
 #[derive(Debug, thiserror::Error)]
@@ -83,32 +83,66 @@ pub enum ScrapeError {
 
 /// An answer whose page is about to arrive.
 pub(super) struct Opened {
-    response: reqwest::Response,
+    body: Body,
     pub encoding: Encoding,
     pub gzip: bool,
 }
 
+/// Who reads it.
+enum Body {
+    /// We ourselves, over the connection that the target's loop keeps.
+    Kept(Answer),
+    /// The HTTP library: over TLS, a proxy or a redirect. With its last piece.
+    Library(reqwest::Response, bytes::Bytes),
+}
+
 impl Opened {
     /// The next bytes of the body; `None` after the last. The caller bounds the time and the bytes.
-    pub async fn chunk(&mut self, target: &Target) -> Result<Option<bytes::Bytes>, ScrapeError> {
-        self.response.chunk().await.map_err(|error| failed(target, &error))
+    pub async fn piece(&mut self, target: &Target) -> Result<Option<&[u8]>, ScrapeError> {
+        match &mut self.body {
+            Body::Kept(answer) => answer.piece().await.map_err(|error| failed(target, error.to_string())),
+            Body::Library(response, last) => {
+                let next = response.chunk().await;
+                let next = next.map_err(|error| failed(target, http_client::describe(&error)))?;
+                Ok(next.map(|piece| {
+                    *last = piece;
+                    &**last
+                }))
+            }
+        }
+    }
+
+    /// After the last piece: gives back the buffer it lent, and keeps the connection.
+    pub fn end(self, kept: &mut Kept) -> Option<Vec<u8>> {
+        if let Body::Kept(answer) = self.body { Some(answer.end(kept)) } else { None }
     }
 }
 
-/// Asks for the page.
-pub(super) async fn open(client: &Client, target: &Target) -> Result<Opened, ScrapeError> {
-    let job = &target.job;
-    let request = client
-        .request(reqwest::Method::GET, &target.url)?
-        .header(ACCEPT, accept(&job.protocols))
-        .header(ACCEPT_ENCODING, if job.config.enable_compression { "gzip" } else { "identity" })
-        .header(USER_AGENT, concat!("meshscope/", env!("CARGO_PKG_VERSION")))
-        .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string());
-    let response = request.send().await.map_err(|error| failed(target, &error))?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(ScrapeError::Status(response.status()));
+/// Asks for the page. `buffer` is lent until [`Opened::end`].
+pub(super) async fn open(
+    client: &Client,
+    target: &Target,
+    (kept, buffer): (&mut Kept, Vec<u8>),
+) -> Result<Opened, ScrapeError> {
+    let body = match ask_directly(client, target, (kept, buffer)).await? {
+        Some(answer) => Body::Kept(answer),
+        None => {
+            kept.close();
+            let request = with_headers(client.request(reqwest::Method::GET, &target.url)?, target);
+            let response = request.send().await;
+            let response = response.map_err(|error| failed(target, http_client::describe(&error)))?;
+            Body::Library(response, bytes::Bytes::new())
+        }
+    };
+    let (status, headers, length) = match &body {
+        Body::Kept(answer) => (answer.status, &answer.headers, answer.content_length()),
+        Body::Library(response, _) => (response.status(), response.headers(), response.content_length()),
+    };
+    if status != reqwest::StatusCode::OK {
+        return Err(ScrapeError::Status(status));
     }
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
+    let job = &target.job;
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let encoding = encoding_of(header(CONTENT_TYPE).unwrap_or(""), job)?;
     let gzip = match header(CONTENT_ENCODING).unwrap_or("").trim() {
         "" | "identity" => false,
@@ -116,14 +150,40 @@ pub(super) async fn open(client: &Client, target: &Target) -> Result<Opened, Scr
         other => return Err(ScrapeError::ContentEncoding(other.to_owned())),
     };
     let limit_bytes = job.limits.body_bytes;
-    if response.content_length().is_some_and(|length| length > limit_bytes) {
+    if length.is_some_and(|length| length > limit_bytes) {
         return Err(ScrapeError::BodyTooLarge { limit_bytes });
     }
-    Ok(Opened { response, encoding, gzip })
+    Ok(Opened { body, encoding, gzip })
 }
 
-fn failed(target: &Target, error: &reqwest::Error) -> ScrapeError {
-    ScrapeError::Request { url: target.url.clone(), reason: http_client::describe(error) }
+/// Over the connection that is kept; `None` when the library has to do it.
+async fn ask_directly(
+    client: &Client,
+    target: &Target,
+    (kept, buffer): (&mut Kept, Vec<u8>),
+) -> Result<Option<Answer>, ScrapeError> {
+    if kept.is_redirected || !client.is_direct(&target.url) {
+        return Ok(None);
+    }
+    let request = with_headers(client.direct_request(&target.url)?, target);
+    let request = request.build().map_err(|error| failed(target, http_client::describe(&error)))?;
+    let answer = client.get(kept, &request, buffer).await.map_err(|error| failed(target, error.to_string()))?;
+    kept.is_redirected =
+        client.config().follow_redirects && answer.status.is_redirection() && answer.headers.contains_key(LOCATION);
+    Ok(Some(answer).filter(|_| !kept.is_redirected))
+}
+
+fn with_headers(request: reqwest::RequestBuilder, target: &Target) -> reqwest::RequestBuilder {
+    let job = &target.job;
+    request
+        .header(ACCEPT, accept(&job.protocols))
+        .header(ACCEPT_ENCODING, if job.config.enable_compression { "gzip" } else { "identity" })
+        .header(USER_AGENT, concat!("meshscope/", env!("CARGO_PKG_VERSION")))
+        .header("X-Prometheus-Scrape-Timeout-Seconds", target.timeout.as_secs_f64().to_string())
+}
+
+fn failed(target: &Target, reason: String) -> ScrapeError {
+    ScrapeError::Request { url: target.url.clone(), reason }
 }
 
 /// The `Accept` header, weighted as Prometheus weights it.

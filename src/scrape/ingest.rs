@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::admission::Admission;
 use super::cache::{Cache, Meaning};
 use super::exposition::{self, MetricKind, Sample, parse_labels};
 use super::fetch::ScrapeError;
-use super::labels::{check_limits, join_labels};
 use super::members::Added;
 use super::page_memory::Reservation;
 use super::reading::Reading;
+use super::templates::Templates;
 use super::workspace::Workspace;
 use super::{Counters, MetricMetadata, metadata};
-use crate::discovery::{Limits, Target, relabel};
+use crate::discovery::{Limits, Target};
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
 use crate::rollup::Rollup;
 use crate::series::{Exemplar, Head, Row, SeriesRef};
@@ -62,6 +63,8 @@ pub(super) struct TargetState {
     pub(super) metadata: metadata::Table,
     /// When the last good page was scraped. A series that it did not have counts from zero since then.
     pub(super) good_at: Option<Timestamp>,
+    /// What series of the page have in common.
+    pub(super) templates: Templates,
     /// The page under way.
     pub(super) reading: Option<Reading>,
 }
@@ -99,7 +102,7 @@ impl TargetState {
             self.counts = Counts::default(); // nobody knows how many the whole page has
         }
         let result = fetched.and_then(|()| self.end_page(target, sinks, work));
-        self.reading = None;
+        (self.reading, self.templates) = (None, Templates::default());
         work.page.clear();
         drop(memory);
         match &result {
@@ -256,48 +259,6 @@ impl TargetState {
         }
     }
 
-    /// The cold path: what a key that was never seen stands for.
-    fn admit(&mut self, reader: &Reader<'_>, key: &[u8], family: Family<'_>) -> Result<Meaning, Admission> {
-        let Reader { target, sinks, limits, zero_at, .. } = reader;
-        let scraped = parse_labels(key, family.kind).map_err(Admission::Malformed)?;
-        let Some((_, name)) = scraped.iter().find(|(name, value)| name == METRIC_NAME && !value.is_empty()) else {
-            return Err(Admission::Malformed("the series has no metric name".to_owned()));
-        };
-        let is_addable = family.is_addable(name.as_bytes());
-        let config = &target.job.config;
-        let labels = join_labels(scraped, &target.labels, config.honor_labels);
-        let Some(labels) = relabel::apply(&config.metric_relabel_configs, labels) else { return Ok(Meaning::Dropped) };
-        if labels.metric_name().is_empty() {
-            return Ok(Meaning::Dropped);
-        }
-        check_limits(&labels, limits).map_err(Admission::Limit)?;
-        let slot = |labels: &Labels| match zero_at {
-            Some(zero_at) => sinks.rollup.slot_since(labels, *zero_at),
-            None => sinks.rollup.slot(labels),
-        };
-        let stored = self.stored_labels(reader, &labels, is_addable);
-        if !sinks.head.safe_mode().stores(stored.as_ref().unwrap_or(&labels)) {
-            // Memory is short and no rule reads it: edges go on counting, nothing else is kept.
-            let member = self.cache.members.admit(&labels, None, zero_at.is_some(), || slot(&labels));
-            return Ok(Meaning::Member(member));
-        }
-        let Ok(series) = sinks.head.intern(stored.as_ref().unwrap_or(&labels)) else { return Ok(Meaning::Refused) };
-        if let Some(stored) = stored {
-            let (index, _) = self.cache.series_index(series, || (stored, None));
-            let member = self.cache.members.admit(&labels, Some(index), zero_at.is_some(), || slot(&labels));
-            return Ok(Meaning::Member(member));
-        }
-        let counted_in = self.cache.members.take_slot(&labels); // while memory was short
-        let (index, is_new) = self.cache.series_index(series, || {
-            let slot = counted_in.or_else(|| slot(&labels));
-            (labels, slot)
-        });
-        if let Some(slot) = counted_in.filter(|_| !is_new) {
-            sinks.rollup.release(slot); // another spelling of a known series, which has its own
-        }
-        Ok(Meaning::Series(index))
-    }
-
     /// Whether a key that was refused is offered again on this page.
     fn is_retried(&self, sinks: &Sinks, meaning: Meaning) -> bool {
         self.cache.page().is_multiple_of(REFUSED_RETRY_PAGES)
@@ -306,25 +267,6 @@ impl TargetState {
                 Meaning::Member(at) => self.cache.members.is_uncounted(at) && !sinks.head.safe_mode().is_active(),
                 Meaning::Series(_) | Meaning::Dropped => false,
             }
-    }
-
-    /// The labels under which a series is added up with others, when `storage.keep_labels` or `drop_labels` names its
-    /// metric. Labels of the target stay, so that series of two targets never meet.
-    fn stored_labels(&self, reader: &Reader<'_>, labels: &Labels, is_addable: bool) -> Option<Labels> {
-        let Reader { target, sinks, .. } = reader;
-        let (rules, metric) = (sinks.head.label_rules(), labels.metric_name());
-        if !rules.applies_to(metric) {
-            return None;
-        }
-        let keeps = |name: &str| rules.keeps(metric, name) || target.labels.get(name).is_some();
-        let is_of_target = target.labels.iter().all(|(name, value)| labels.value(name) == value);
-        if is_addable && is_of_target {
-            return Some(labels.filter(keeps));
-        }
-        if labels.iter().any(|(name, _)| !keeps(name)) {
-            sinks.counters.label_rules_not_applied.fetch_add(1, Ordering::Relaxed);
-        }
-        None
     }
 
     /// A sample of a series that is added up with others, or that only counts for edges.
@@ -534,7 +476,7 @@ pub(super) struct Family<'a> {
 
 impl Family<'_> {
     /// Whether values of that metric may be added up: counters, and the parts of histograms and summaries that count.
-    fn is_addable(&self, metric: &[u8]) -> bool {
+    pub fn is_addable(&self, metric: &[u8]) -> bool {
         let suffixes: &[&[u8]] = match self.kind {
             MetricKind::Counter => &[b"", b"_total"],
             MetricKind::Histogram => &[b"_bucket", b"_sum", b"_count"],
@@ -543,10 +485,4 @@ impl Family<'_> {
         };
         metric.strip_prefix(self.name).is_some_and(|suffix| suffixes.contains(&suffix))
     }
-}
-
-/// Why a series fails the page.
-pub(super) enum Admission {
-    Malformed(String),
-    Limit(String),
 }

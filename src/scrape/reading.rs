@@ -8,11 +8,12 @@
 use std::borrow::Cow;
 use std::hash::Hasher;
 
+use super::admission::Admission;
 use super::exposition::{
     Entry, Exposed, Format, MetricKind, ParseError, Parser, Progress, ProtobufFamily, Sample, next_family,
 };
 use super::fetch::ScrapeError;
-use super::ingest::{Admission, Family, Reader, Sinks, TargetState};
+use super::ingest::{Family, Reader, Sinks, TargetState};
 use super::workspace::Workspace;
 use crate::discovery::Target;
 use crate::model::Timestamp;

@@ -19,7 +19,7 @@ use super::target_loop::{Assigned, Shared, TargetLoop};
 use super::{Config, Counters, Status, metadata};
 use crate::clock::Clock;
 use crate::discovery::{Target, TargetKey, Targets};
-use crate::http_client::Client;
+use crate::http_client::{Client, SystemRoots};
 use crate::rollup::Rollup;
 use crate::series::Head;
 
@@ -30,6 +30,7 @@ pub struct Scraper {
     loops: HashMap<TargetKey, (watch::Sender<Assigned>, Arc<Cell>)>,
     by_task: HashMap<Id, TargetKey>,
     clients: HashMap<String, Arc<Client>>,
+    roots: SystemRoots,
 }
 
 impl Scraper {
@@ -46,7 +47,14 @@ impl Scraper {
         let (status, workspaces) = (Status::default(), Mutex::default());
         let page_memory = PageMemory::new(config.page_memory_limit.0);
         let shared = Arc::new(Shared { config, clock, sinks, status, permits, page_memory, workspaces });
-        Self { shared, targets, loops: HashMap::new(), by_task: HashMap::new(), clients: HashMap::new() }
+        Self {
+            shared,
+            targets,
+            loops: HashMap::new(),
+            by_task: HashMap::new(),
+            clients: HashMap::new(),
+            roots: SystemRoots::default(),
+        }
     }
 
     /// What pages and APIs may read.
@@ -147,7 +155,7 @@ impl Scraper {
         if let Some(known) = known {
             return Arc::clone(known);
         }
-        let client = Arc::new(Client::new(target.job.http.clone()));
+        let client = Arc::new(Client::sharing(target.job.http.clone(), self.roots.clone()));
         self.clients.insert(target.job.name.clone(), Arc::clone(&client));
         client
     }

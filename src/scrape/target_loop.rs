@@ -22,7 +22,7 @@ use super::workspace::Workspace;
 use super::{Config, Status};
 use crate::clock::Clock;
 use crate::discovery::{Target, TargetKey};
-use crate::http_client::Client;
+use crate::http_client::{Client, Kept};
 use crate::model::Timestamp;
 
 /// So much of a body is read before other tasks have their turn: about 50 µs when its series are known.
@@ -63,12 +63,13 @@ pub(super) struct TargetLoop {
     pub cell: Arc<Cell>,
     pub key: TargetKey,
     state: Box<TargetState>,
+    kept: Kept,
     last: Option<(Arc<Target>, Timestamp)>,
 }
 
 impl TargetLoop {
     pub fn new(shared: Arc<Shared>, assigned: watch::Receiver<Assigned>, cell: Arc<Cell>, key: TargetKey) -> Self {
-        Self { shared, assigned, cell, key, state: Box::default(), last: None }
+        Self { shared, assigned, cell, key, state: Box::default(), kept: Kept::default(), last: None }
     }
 
     #[cfg(test)]
@@ -171,20 +172,26 @@ impl TargetLoop {
         let left = target.timeout.saturating_sub(started.elapsed());
         let timeout = || ScrapeError::Timeout { url: target.url.clone(), timeout: target.timeout };
         let reading = async {
-            let mut opened = fetch::open(client, target).await?;
+            let buffer = std::mem::take(&mut work.received);
+            let mut opened = fetch::open(client, target, (&mut self.kept, buffer)).await?;
             self.state.open_page(opened.encoding, at);
             let sinks = &self.shared.sinks;
             let mut arrival = Arrival::new((target, sinks), (opened.encoding, opened.gzip), memory, work);
             let piece_bytes = if opened.gzip { GZIP_PIECE_BYTES } else { PIECE_BYTES };
-            while let Some(chunk) = opened.chunk(target).await? {
-                for (number, piece) in chunk.chunks(piece_bytes).enumerate() {
-                    if number > 0 {
+            let mut since_yield = 0;
+            while let Some(arrived) = opened.piece(target).await? {
+                for piece in arrived.chunks(piece_bytes) {
+                    if since_yield >= piece_bytes {
+                        since_yield = 0;
                         tokio::task::yield_now().await;
                     }
+                    since_yield += piece.len();
                     arrival.take(piece, &mut self.state, work)?;
                 }
             }
-            arrival.end(&mut self.state, work)
+            arrival.end(&mut self.state, work)?;
+            work.received = opened.end(&mut self.kept).unwrap_or_default();
+            Ok(())
         };
         tokio::time::timeout(left, reading).await.unwrap_or_else(|_| Err(timeout()))
     }

@@ -26,6 +26,7 @@ mod arriving;
 mod protobuf;
 mod schedule;
 mod storage;
+mod templates;
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -6,6 +6,8 @@ use crate::series::{Exemplar, Row, SeriesRef};
 /// Buffers that scrapes borrow in turn, so that their number is bounded by the scrapes under way.
 #[derive(Debug, Default)]
 pub(super) struct Workspace {
+    /// Where the bytes of a connection arrive.
+    pub received: Vec<u8>,
     /// What has arrived of the page and is not read.
     pub page: Vec<u8>,
     /// What the unpacking of a compressed page gave last.
@@ -24,7 +26,18 @@ pub(super) struct Workspace {
 impl Workspace {
     /// Empties all.
     pub fn clear(&mut self) {
-        let Self { page, unpacked, batch, indices, increments, timed, timed_indices, newly_live, exemplars } = self;
+        let Self {
+            received: _,
+            page,
+            unpacked,
+            batch,
+            indices,
+            increments,
+            timed,
+            timed_indices,
+            newly_live,
+            exemplars,
+        } = self;
         page.clear();
         unpacked.clear();
         batch.clear();
@@ -38,6 +51,9 @@ impl Workspace {
 
     /// Bytes it holds on to.
     pub fn capacity_bytes(&self) -> usize {
-        self.page.capacity() + self.unpacked.capacity() + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
+        self.received.capacity()
+            + self.page.capacity()
+            + self.unpacked.capacity()
+            + self.batch.capacity() * size_of::<(SeriesRef, f64)>()
     }
 }

@@ -65,6 +65,25 @@ pub(super) fn decode_run(
     Ok(())
 }
 
+/// The last value of a run of `count`, without the others.
+pub(super) fn end_of_run(reader: &mut Reader<'_>, previous: u64, count: usize) -> Result<u64, Malformed> {
+    let header = reader.byte()?;
+    if header == XOR {
+        let mut values = [0; LONGEST_RUN];
+        decode_xor(reader, previous, &mut values[..count])?;
+        return Ok(values[..count].last().copied().unwrap_or(previous));
+    }
+    let (places, width) = (usize::from(header >> 6), u32::from(header & WIDTH_BITS));
+    if width >= u32::from(*FREE_HEADERS.start()) {
+        return Err(Malformed);
+    }
+    let smallest = reader.signed()?;
+    let packed = reader.take(packed_len(count, width))?;
+    let start = to_whole(previous, places).unwrap_or(0).wrapping_add(smallest.wrapping_mul(count as i64));
+    let number = (0..count).fold(start, |number, i| number.wrapping_add(unpack(packed, width, i) as i64));
+    Ok(if places == 0 { (number as f64).to_bits() } else { (number as f64 / POWERS[places]).to_bits() })
+}
+
 /// The value times ten to the `places`, when that is a whole number from which the very bits can be had again.
 fn to_whole(bits: u64, places: usize) -> Option<i64> {
     let value = f64::from_bits(bits);
@@ -165,6 +184,7 @@ pub(super) mod tests {
         decode_run(&mut reader, previous, bits.len(), &mut back).unwrap();
         assert!(reader.is_empty());
         assert_eq!(back, bits);
+        assert_eq!(end_of_run(&mut Reader::new(&bytes), previous, bits.len()).unwrap(), bits[bits.len() - 1]);
         (bytes, back)
     }
 

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::bits::{Reader, put_signed};
-use super::column::{FREE_HEADERS, decode_run, encode_run};
+use super::column::{FREE_HEADERS, decode_run, encode_run, end_of_run};
 use crate::model::STALE_NAN_BITS;
 
 /// Most rows of a frame.
@@ -181,13 +181,56 @@ impl Frame {
         match self.run(slot) {
             Run::Gone => values[..rows].fill(ABSENT),
             Run::Still => values[..rows].fill(*previous),
-            Run::Packed(bytes) if bytes[0] == MASKED => self.masked_column(bytes, previous, values),
-            Run::Packed(bytes) => {
-                decode_run(&mut Reader::new(bytes), *previous, rows, values)
-                    .expect("invariant: the frame wrote its own runs");
-                *previous = values[rows - 1];
+            Run::Packed(bytes) => self.packed_column(bytes, previous, values),
+        }
+    }
+
+    /// Reads `wanted` rows of many slots, which rise: of the `i`th into `values` from `i * stride` on. Moves `previous`,
+    /// by place in `slots`, on to the end of the frame.
+    pub(super) fn columns(
+        &self,
+        (slots, previous): (&[u32], &mut [u64]),
+        wanted: Range<usize>,
+        values: &mut [u64],
+        stride: usize,
+    ) {
+        let (mut walk, mut column) = (Walk::default(), [0; ROWS]);
+        for (i, (slot, previous)) in slots.iter().zip(previous).enumerate() {
+            let slot = *slot as usize;
+            if self.is_key() {
+                *previous = self.base(slot);
+            }
+            let run = self.next_run(slot, &mut walk);
+            if wanted.is_empty() {
+                match run {
+                    Run::Gone | Run::Still => {}
+                    Run::Packed(bytes) if bytes[0] == MASKED => self.masked_column(bytes, previous, &mut column),
+                    Run::Packed(bytes) => {
+                        *previous = end_of_run(&mut Reader::new(bytes), *previous, self.rows())
+                            .expect("invariant: the frame wrote its own runs");
+                    }
+                }
+                continue;
+            }
+            let out = &mut values[i * stride..i * stride + wanted.len()];
+            match run {
+                Run::Gone => out.fill(ABSENT),
+                Run::Still => out.fill(*previous),
+                Run::Packed(bytes) => {
+                    self.packed_column(bytes, previous, &mut column);
+                    out.copy_from_slice(&column[wanted.clone()]);
+                }
             }
         }
+    }
+
+    fn packed_column(&self, bytes: &[u8], previous: &mut u64, values: &mut [u64; ROWS]) {
+        if bytes[0] == MASKED {
+            return self.masked_column(bytes, previous, values);
+        }
+        let rows = self.rows();
+        decode_run(&mut Reader::new(bytes), *previous, rows, values).expect("invariant: the frame wrote its own runs");
+        *previous = values[rows - 1];
     }
 
     fn masked_column(&self, bytes: &[u8], previous: &mut u64, values: &mut [u64; ROWS]) {
@@ -214,6 +257,24 @@ impl Frame {
         u16::MAX >> (ROWS - self.rows())
     }
 
+    /// As [`Frame::run`], for slots that rise from call to call.
+    fn next_run(&self, slot: usize, walk: &mut Walk) -> Run<'_> {
+        let Some(word) = self.words.get(slot / 64) else { return Run::Gone };
+        let bit = 1_u64 << (slot % 64);
+        if word.moved & bit == 0 {
+            return if word.gone & bit != 0 { Run::Gone } else { Run::Still };
+        }
+        if walk.word != slot / 64 + 1 {
+            *walk = Walk { word: slot / 64 + 1, ..Walk::default() };
+        }
+        let lengths = &self.data[word.runs_before as usize..];
+        let before = (word.moved & (bit - 1)).count_ones() as usize;
+        walk.bytes += lengths[walk.passed..before].iter().map(|length| usize::from(*length)).sum::<usize>();
+        walk.passed = before;
+        let at = self.payload_at as usize + word.payload_at as usize + walk.bytes;
+        Run::Packed(&self.data[at..at + usize::from(lengths[before])])
+    }
+
     fn run(&self, slot: usize) -> Run<'_> {
         let Some(word) = self.words.get(slot / 64) else { return Run::Gone };
         let bit = 1_u64 << (slot % 64);
@@ -226,6 +287,16 @@ impl Frame {
         let at = self.payload_at as usize + word.payload_at as usize + skipped;
         Run::Packed(&self.data[at..at + usize::from(lengths[before])])
     }
+}
+
+/// Where the last slot's run stood, so that the next one's is found from there.
+#[derive(Default)]
+struct Walk {
+    /// One more than the place of the word among its frame's; 0 before the first.
+    word: usize,
+    /// Runs of the word before the last slot, as bits, and their bytes.
+    passed: usize,
+    bytes: usize,
 }
 
 enum Run<'a> {
@@ -311,6 +382,23 @@ mod tests {
                 }
                 let wanted: Vec<u64> = cells.iter().map(|row| row.get(slot).copied().unwrap_or(ABSENT)).collect();
                 prop_assert_eq!(back, wanted);
+            }
+            for (every, from, to) in [(1, 0, ROWS), (3, 0, ROWS), (1, 2, 5), (7, 1, 3), (1, 3, 3)] {
+                let slots: Vec<u32> = (0..200).step_by(every).collect();
+                let mut before = vec![0; slots.len()];
+                for frame in &frames {
+                    let wanted = from.min(frame.rows())..to.min(frame.rows());
+                    let mut found = vec![1; slots.len() * ROWS];
+                    frame.columns((&slots, &mut before), wanted.clone(), &mut found, ROWS);
+                    let first = frame.times().next().unwrap();
+                    let row = rows.iter().position(|row| row.at == first).unwrap();
+                    for (slot, found) in slots.iter().zip(found.chunks(ROWS)) {
+                        for (at, value) in wanted.clone().zip(found) {
+                            let stored = cells[row + at].get(*slot as usize).copied().unwrap_or(ABSENT);
+                            prop_assert_eq!(*value, stored);
+                        }
+                    }
+                }
             }
             let times: Vec<i64> = frames.iter().flat_map(Frame::times).collect();
             prop_assert_eq!(times, rows.iter().map(|r| r.at).collect::<Vec<_>>());

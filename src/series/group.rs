@@ -398,6 +398,24 @@ impl Snapshot {
         values.extend(self.staged.iter().map(|row| row.values[i]));
     }
 
+    /// The values of all slots, which rise, one slot after another: for each its value at each of [`Snapshot::times`].
+    pub(super) fn matrix(&self, times: usize) -> Vec<u64> {
+        let mut values = vec![ABSENT; self.slots.len() * times];
+        let mut previous = vec![0; self.slots.len()];
+        let mut done = 0;
+        for (frame, rows) in &self.frames {
+            frame.columns((&self.slots, &mut previous), rows.clone(), &mut values[done.min(times)..], times);
+            done += rows.len();
+        }
+        for row in &self.staged {
+            for (i, value) in row.values.iter().enumerate() {
+                values[i * times + done] = *value;
+            }
+            done += 1;
+        }
+        values
+    }
+
     /// Samples of the `i`th slot that came late.
     pub(super) fn late(&self, i: usize) -> &[(i64, u64)] {
         self.late.get(i).map_or(&[], Vec::as_slice)

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::cardinality::Reports;
 use super::exemplars::Exemplars;
 use super::group::Group;
-use super::index::Index;
+use super::index::{BlockRef, Index, SharedLabels};
 use super::journal::{Journal, JournalBatch};
 use super::label_cache::LabelCache;
 use super::label_rules::{LabelLists, LabelRules, problems};
@@ -80,6 +80,13 @@ impl Config {
 /// Names one series of the memory tier while it lives; never reused for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeriesRef(pub(crate) u64);
+
+impl SeriesRef {
+    /// A number that no other series has while this one lives: small, so that it may be a place in a table.
+    pub(crate) fn place(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
 
 /// One sample of one series.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -158,7 +165,7 @@ pub(super) struct Shared {
     pub(super) groups: Mutex<Vec<Arc<Group>>>,
     pub(super) next_group: AtomicU64,
     pub(super) journal: Journal,
-    pub(super) replayer: Mutex<JournalReader<Labels, SeriesRef>>,
+    pub(super) replayer: Mutex<JournalReader<SharedLabels, SeriesRef>>,
     pub(super) exemplars: Exemplars,
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
@@ -224,6 +231,33 @@ impl Head {
         let (reference, is_new) = index.intern(labels);
         self.0.counters.series_created.fetch_add(u64::from(is_new), Relaxed);
         Ok(SeriesRef(reference))
+    }
+
+    /// What a series has in common with those whose labels differ only in the metric name and `le`, for
+    /// [`Head::intern_in`].
+    pub(crate) fn block_of(&self, series: SeriesRef) -> Option<BlockRef> {
+        self.0.index.read().block_of(series.0)
+    }
+
+    /// As [`Head::intern`], for a series of a known block: its other labels are not looked at. `None` when no series of
+    /// the block lives any more.
+    pub(crate) fn intern_in(
+        &self,
+        block: BlockRef,
+        metric: &str,
+        bucket: &str,
+    ) -> Option<Result<SeriesRef, AppendError>> {
+        let mut index = self.0.index.write();
+        if let Some(found) = index.find_in(block, metric, bucket).ok()? {
+            return Some(Ok(SeriesRef(found)));
+        }
+        let limit = self.0.config.series_limit;
+        if index.len() >= limit {
+            self.0.counters.series_refused.fetch_add(1, Relaxed);
+            return Some(Err(AppendError::SeriesLimit { limit }));
+        }
+        self.0.counters.series_created.fetch_add(1, Relaxed);
+        Some(Ok(SeriesRef(index.make_in(block, metric, bucket))))
     }
 
     /// The label set of a living series.

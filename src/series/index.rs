@@ -4,6 +4,8 @@
 //! name and `le`: the other labels are one *block*, kept and indexed once, so a series itself is a few numbers.
 //! Invariant: a reference is never given to a second series (its upper half counts the reuses of its place).
 
+mod member;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use super::group::Group;
 use super::postings::Postings;
 use super::symbols::{Hasher, Symbols};
 use crate::model::{Labels, METRIC_NAME, Matcher};
+pub(crate) use member::BlockRef;
+pub(super) use member::SharedLabels;
 
 /// The label that tells the buckets of a histogram apart.
 pub(super) const BUCKET: &str = "le";
@@ -38,6 +42,8 @@ struct Block {
     bucket_at: u16,
     /// Never used for another block.
     serial: u64,
+    /// Of the labels, without the metric name and `le`.
+    hash: u64,
     series: Vec<u32>,
 }
 
@@ -76,6 +82,8 @@ pub(super) struct Index {
     all_blocks: RoaringBitmap,
     records: Vec<Record>,
     free_records: Vec<u32>,
+    /// Generation of a record that is made anew: above that of every record given back.
+    first_generation: u32,
     table: HashTable<u32>,
     metrics: Postings,
     buckets: Postings,
@@ -86,6 +94,16 @@ pub(super) struct Index {
 
 /// The symbol of the empty text: an absent metric name or `le`.
 const NONE: u32 = 0;
+
+/// The hash of a series, by that of its block: so that one whose block is known costs no look at its other labels.
+fn series_hash(block: u64, metric: &str, bucket: &str) -> u64 {
+    Hasher::default().hash_one((block, metric, bucket))
+}
+
+/// The labels that the series of a block share.
+fn shared(labels: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    labels.iter().filter(|(name, _)| *name != METRIC_NAME && *name != BUCKET)
+}
 
 impl Index {
     /// An index without series.
@@ -102,6 +120,7 @@ impl Index {
             all_blocks: RoaringBitmap::new(),
             records: Vec::new(),
             free_records: Vec::new(),
+            first_generation: 0,
             table: HashTable::new(),
             metrics: Postings::default(),
             buckets: Postings::default(),
@@ -117,21 +136,32 @@ impl Index {
 
     /// The series of that label set.
     pub(super) fn find(&self, labels: &Labels) -> Option<u64> {
-        let id = *self.table.find(labels.table_hash(), |id| self.has_labels(*id, labels))?;
-        Some(self.reference(id))
+        let block = labels.table_hash_without([METRIC_NAME, BUCKET]);
+        self.find_hashed(series_hash(block, labels.metric_name(), labels.value(BUCKET)), labels)
+    }
+
+    fn find_hashed(&self, hash: u64, labels: &Labels) -> Option<u64> {
+        let is_it = |id: &u32| self.records[*id as usize].hash == hash && self.has_labels(*id, labels);
+        Some(self.reference(*self.table.find(hash, is_it)?))
     }
 
     /// Finds or makes the series of that label set; whether it is new.
     pub(super) fn intern(&mut self, labels: &Labels) -> (u64, bool) {
-        if let Some(found) = self.find(labels) {
+        let block_hash = labels.table_hash_without([METRIC_NAME, BUCKET]);
+        let (metric, bucket) = (labels.metric_name(), labels.value(BUCKET));
+        let hash = series_hash(block_hash, metric, bucket);
+        if let Some(found) = self.find_hashed(hash, labels) {
             return (found, false);
         }
-        let hash = labels.table_hash();
-        let block = self.intern_block(labels);
-        let metric = self.optional_symbol(labels.metric_name());
-        let bucket = self.optional_symbol(labels.value(BUCKET));
+        let block = self.intern_block(labels, block_hash);
+        (self.insert(block, hash, (metric, bucket)), true)
+    }
+
+    fn insert(&mut self, block: u32, hash: u64, (metric, bucket): (&str, &str)) -> u64 {
+        let (metric, bucket) = (self.optional_symbol(metric), self.optional_symbol(bucket));
         let id = self.free_records.pop().unwrap_or(self.records.len() as u32);
-        let generation = self.records.get(id as usize).map_or(0, |record| record.generation.wrapping_add(1));
+        let reused = self.records.get(id as usize);
+        let generation = reused.map_or(self.first_generation, |record| record.generation.wrapping_add(1));
         let record =
             Record { hash, generation, block, metric, bucket, is_alive: true, current: None, former: Vec::new() };
         match self.records.get_mut(id as usize) {
@@ -152,7 +182,7 @@ impl Index {
         self.all_series.insert(id);
         let reference = self.reference(id);
         self.newcomers[0].push(reference);
-        (reference, true)
+        reference
     }
 
     /// Forgets a series that has no samples.
@@ -179,20 +209,25 @@ impl Index {
         }
     }
 
-    fn intern_block(&mut self, labels: &Labels) -> u32 {
-        let rest = || labels.iter().filter(|(name, _)| *name != METRIC_NAME && *name != BUCKET);
-        let pairs: Box<[(u32, u32)]> =
-            rest().map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
-        let hash = Hasher::default().hash_one(&pairs);
-        let blocks = &self.blocks;
-        let is_same = |id: &u32| blocks[*id as usize].as_ref().is_some_and(|block| block.pairs == pairs);
-        if let Some(&id) = self.block_table.find(hash, is_same) {
-            pairs.iter().for_each(|(name, value)| {
-                self.symbols.release(*name);
-                self.symbols.release(*value);
-            });
+    /// The block of these labels, the metric name and `le` left out; `hash` is theirs.
+    fn find_block(&self, labels: &Labels, hash: u64) -> Option<u32> {
+        let is_same = |id: &u32| {
+            self.blocks[*id as usize].as_ref().is_some_and(|block| {
+                let text = |symbol: u32| &**self.symbols.text(symbol);
+                block.hash == hash
+                    && block.pairs.iter().map(|(name, value)| (text(*name), text(*value))).eq(shared(labels))
+            })
+        };
+        self.block_table.find(hash, is_same).copied()
+    }
+
+    /// As [`Index::find_block`]; makes it when there is none.
+    fn intern_block(&mut self, labels: &Labels, hash: u64) -> u32 {
+        if let Some(id) = self.find_block(labels, hash) {
             return id;
         }
+        let pairs: Box<[(u32, u32)]> =
+            shared(labels).map(|(name, value)| (self.symbols.acquire(name), self.symbols.acquire(value))).collect();
         let id = self.free_blocks.pop().unwrap_or_else(|| {
             self.blocks.push(None);
             (self.blocks.len() - 1) as u32
@@ -206,23 +241,20 @@ impl Index {
                 postings.insert(self.symbols.text(*value), id);
             }
         }
-        let before = |wanted: &str| rest().filter(|(name, _)| *name < wanted).count() as u16;
+        let before = |wanted: &str| shared(labels).filter(|(name, _)| *name < wanted).count() as u16;
         let (metric_at, bucket_at) = (before(METRIC_NAME), before(BUCKET));
         let serial = self.next_serial;
         self.next_serial += 1;
-        self.blocks[id as usize] = Some(Block { pairs, metric_at, bucket_at, serial, series: Vec::new() });
+        self.blocks[id as usize] = Some(Block { pairs, metric_at, bucket_at, serial, hash, series: Vec::new() });
         self.all_blocks.insert(id);
         let blocks = &self.blocks;
-        self.block_table.insert_unique(hash, id, |id| {
-            blocks[*id as usize].as_ref().map_or(0, |block| Hasher::default().hash_one(&block.pairs))
-        });
+        self.block_table.insert_unique(hash, id, |id| blocks[*id as usize].as_ref().map_or(0, |block| block.hash));
         id
     }
 
     fn remove_block(&mut self, id: u32) {
         let Some(block) = self.blocks[id as usize].take() else { return };
-        let hash = Hasher::default().hash_one(&block.pairs);
-        if let Ok(entry) = self.block_table.find_entry(hash, |other| *other == id) {
+        if let Ok(entry) = self.block_table.find_entry(block.hash, |other| *other == id) {
             entry.remove();
         }
         for (name, value) in &block.pairs {
@@ -283,7 +315,7 @@ impl Index {
 
     /// The label set of a living series.
     pub(super) fn labels(&self, reference: u64) -> Option<Labels> {
-        self.record(reference).map(|record| Labels::from_pairs(self.pairs(record)))
+        self.record(reference).map(|record| Labels::from_sorted(self.pairs(record)))
     }
 
     /// What the journal writes of a series: serial of its block, metric name, `le`.
@@ -312,6 +344,22 @@ impl Index {
     /// Every place with samples of a series.
     pub(super) fn places(&self, reference: u64) -> impl Iterator<Item = &Place> {
         self.record(reference).into_iter().flat_map(|record| record.former.iter().chain(&record.current))
+    }
+
+    /// The only place that a series has had, with the numbers of its block and metric name; `None` for others.
+    pub(super) fn only_place(&self, reference: u64) -> Option<(&Place, (u32, u32))> {
+        let record = self.record(reference)?;
+        let place = record.current.as_ref().filter(|_| record.former.is_empty())?;
+        Some((place, (record.block, record.metric)))
+    }
+
+    /// The labels but `le` of the first of those series, which must share them, and the `le` of each; `None` when one of
+    /// them is gone.
+    pub(super) fn family_names(&self, series: &[u64]) -> Option<(Labels, Vec<Arc<str>>)> {
+        let first = self.record(*series.first()?)?;
+        let bound = |reference: &u64| Some(Arc::clone(self.symbols.text(self.record(*reference)?.bucket)));
+        let labels = Labels::from_pairs(self.pairs(first).filter(|(name, _)| *name != BUCKET));
+        Some((labels, series.iter().map(bound).collect::<Option<_>>()?))
     }
 
     /// Gives a series that has none a place for its next samples; false when it has one or is gone.
@@ -355,7 +403,31 @@ impl Index {
         let unused: Vec<u64> =
             older.into_iter().filter(|reference| self.record(*reference).is_some_and(is_unused)).collect();
         unused.iter().for_each(|reference| self.remove(*reference as u32));
+        self.shrink();
         unused.len()
+    }
+
+    /// Gives back the memory of series that are gone, once those are the most.
+    fn shrink(&mut self) {
+        self.symbols.shrink();
+        if self.free_records.len() <= self.records.len() / 2 {
+            return;
+        }
+        while let Some(last) = self.records.pop_if(|record| !record.is_alive) {
+            self.first_generation = self.first_generation.max(last.generation.wrapping_add(1));
+        }
+        while self.blocks.pop_if(|block| block.is_none()).is_some() {}
+        let (records, blocks) = (self.records.len(), self.blocks.len());
+        self.free_records.retain(|id| (*id as usize) < records);
+        self.free_blocks.retain(|id| (*id as usize) < blocks);
+        self.records.shrink_to(records + records / 4);
+        self.blocks.shrink_to(blocks + blocks / 4);
+        self.free_records.shrink_to_fit();
+        self.free_blocks.shrink_to_fit();
+        let (records, blocks) = (&self.records, &self.blocks);
+        self.table.shrink_to(self.table.len() * 2, |id| records[*id as usize].hash);
+        let hash_of = |id: &u32| blocks[*id as usize].as_ref().map_or(0, |block| block.hash);
+        self.block_table.shrink_to(self.block_table.len() * 2, hash_of);
     }
 
     // === Selections ===

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::index::BUCKET;
 use crate::model::{Labels, Matcher, Timestamp};
 
 /// Which samples a query needs.
@@ -31,6 +32,8 @@ pub struct SelectHint {
     pub range: Duration,
     /// Function around the selector (`rate`, `sum` …), empty when none.
     pub function: &'static str,
+    /// Whether series may come as [`Selection::families`]: they will be added up family by family.
+    pub families: bool,
 }
 
 impl Select {
@@ -53,15 +56,63 @@ pub struct SeriesSamples {
     pub values: Vec<f64>,
 }
 
+/// What the rows of a [`Family`] are called.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FamilyNames {
+    /// The labels that all rows share: all but `le`.
+    pub labels: Labels,
+    /// By row, its `le`, empty where it has none. Families of one kind mostly share one list.
+    pub bounds: Arc<[Arc<str>]>,
+}
+
+/// Series that differ only in `le` and have samples at the same times: the buckets of one histogram, or a single series.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// What its rows are called.
+    pub names: Arc<FamilyNames>,
+    /// Strictly rising, not empty.
+    pub times: Arc<[Timestamp]>,
+    /// One row after another, each with one value for each time. Stale markers are among them.
+    pub values: Vec<f64>,
+}
+
+impl Family {
+    /// Its rows with their bounds.
+    pub fn rows(&self) -> impl Iterator<Item = (&Arc<str>, &[f64])> {
+        self.names.bounds.iter().zip(self.values.chunks_exact(self.times.len().max(1)))
+    }
+
+    /// Its rows as series of their own.
+    pub fn series(&self) -> impl Iterator<Item = SeriesSamples> {
+        self.rows().map(|(bound, values)| SeriesSamples {
+            labels: if bound.is_empty() { self.names.labels.clone() } else { self.names.labels.with(BUCKET, bound) },
+            times: Arc::clone(&self.times),
+            values: values.to_vec(),
+        })
+    }
+}
+
 /// The answer to a [`Select`]. Each label set occurs once; the order is not specified.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Series with at least one sample in the range.
     pub series: Vec<SeriesSamples>,
+    /// Further series, where [`SelectHint::families`] allows it.
+    pub families: Vec<Family>,
     /// What the asker should know (a range was widened, a tier was away), without the `PromQL warning:` prefix.
     pub warnings: Vec<String>,
     /// Up to this time there are thinned samples among them, about one each five minutes; `None`: all is as scraped.
     pub thinned_until: Option<Timestamp>,
+}
+
+impl Selection {
+    /// All series one by one: those of families, in their order, before the others.
+    pub fn into_series(self) -> Vec<SeriesSamples> {
+        if self.families.is_empty() {
+            return self.series;
+        }
+        self.families.iter().flat_map(Family::series).chain(self.series).collect()
+    }
 }
 
 /// Why a store could not answer.

@@ -17,6 +17,8 @@ use crate::model::{Labels, Matcher, Timestamp};
 
 /// How many series are read between two moments in which other tasks and locks may come in.
 const SLICE: usize = 2048;
+/// The same in samples, where series are read family by family.
+const SLICE_SAMPLES: usize = 50_000;
 
 /// Times and values of one series.
 pub(super) type Columns = (Arc<[Timestamp]>, Vec<f64>);
@@ -168,6 +170,29 @@ fn columns(samples: impl Iterator<Item = (Timestamp, f64)>) -> Columns {
     (times.into(), values)
 }
 
+impl Head {
+    /// As [`Queryable::select`], family by family where that can be.
+    async fn select_families(&self, series: &[u64], select: &Select) -> Result<Selection, QueryError> {
+        let range = (select.from.as_millis(), select.to.as_millis());
+        let mut selection = Selection::default();
+        let (mut samples, mut since_yield) = (0_usize, 0_usize);
+        let plan = self.0.plan_families(series);
+        for i in 0..=plan.groups() {
+            let found = self.0.read_part(&plan, i, range, &mut selection);
+            samples += found;
+            if samples > select.sample_limit {
+                return Err(QueryError::TooManySamples);
+            }
+            since_yield += found;
+            if since_yield > SLICE_SAMPLES {
+                since_yield = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(selection)
+    }
+}
+
 impl Queryable for Head {
     fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
         Box::pin(async move {
@@ -176,6 +201,9 @@ impl Queryable for Head {
                 return Ok(selection);
             }
             let mut series = self.0.index.read().select(&select.matchers);
+            if select.hint.families {
+                return self.select_families(&series, &select).await;
+            }
             self.0.sort_by_group(&mut series);
             let mut samples = 0_usize;
             for (i, slice) in series.chunks(SLICE).enumerate() {

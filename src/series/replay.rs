@@ -5,13 +5,14 @@
 //! refused as a whole and harms no later epoch.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::bits::{Malformed, Reader};
 use super::frame::ABSENT;
 use super::head::{Head, SeriesRef};
-use super::index::BUCKET;
+use super::index::SharedLabels;
 use super::journal::{BITS, BLOCK, MAGIC, MEMBER, MISSING, RAW_LIMIT_BYTES, ROW, SAME, WHOLE};
-use crate::model::{Labels, METRIC_NAME, Timestamp};
+use crate::model::{Labels, Timestamp};
 
 /// Most slots of one row; the writer keeps well below it.
 const WIDTH_LIMIT: usize = 1 << 20;
@@ -84,7 +85,7 @@ pub struct Told<'a, B, S> {
     /// A set of labels that series share.
     pub block: &'a mut dyn FnMut(Labels) -> B,
     /// A series: its block, its metric name, its `le` (empty without one). `None`: its samples are passed over.
-    pub member: &'a mut dyn FnMut(&B, &str, &str) -> Option<S>,
+    pub member: &'a mut dyn FnMut(&mut B, &str, &str) -> Option<S>,
     /// Samples of one time.
     pub row: TakeRow<'a, S>,
 }
@@ -136,13 +137,12 @@ impl Head {
     ) -> Result<usize, ReplayError> {
         let mut restored = 0;
         let told = Told {
-            block: &mut |labels| labels,
-            member: &mut |block: &Labels, metric, bucket| {
-                if !part.has_labels(block) {
+            block: &mut SharedLabels::new,
+            member: &mut |block: &mut SharedLabels, metric, bucket| {
+                if !part.has_labels(&block.labels) {
                     return None;
                 }
-                let labels = block.iter().chain([(METRIC_NAME, metric), (BUCKET, bucket)]).collect::<Labels>();
-                self.intern(&labels).ok()
+                self.intern_member(block, (metric, bucket))
             },
             row: &mut |at, batch| {
                 if !part.has_time(at.as_millis()) {
@@ -157,6 +157,17 @@ impl Head {
         };
         self.0.replayer.lock().read(bytes, told)?;
         Ok(restored)
+    }
+
+    /// As [`Head::intern`], of a series whose block is known.
+    fn intern_member(&self, block: &mut SharedLabels, member: (&str, &str)) -> Option<SeriesRef> {
+        let counters = &self.0.counters;
+        let interned = self.0.index.write().intern_member(block, member, self.0.config.series_limit);
+        match interned {
+            Some((_, is_new)) => counters.series_created.fetch_add(u64::from(is_new), Relaxed),
+            None => counters.series_refused.fetch_add(1, Relaxed),
+        };
+        interned.map(|(reference, _)| SeriesRef(reference))
     }
 
     /// Frees what replaying had to remember. Call it after the last batch.
@@ -223,11 +234,11 @@ impl<B, S: Clone> JournalReader<B, S> {
     fn read_member(
         &mut self,
         reader: &mut Reader<'_>,
-        member: &mut dyn FnMut(&B, &str, &str) -> Option<S>,
+        member: &mut dyn FnMut(&mut B, &str, &str) -> Option<S>,
     ) -> Result<(), Malformed> {
         let group = u32::try_from(reader.varint()?).map_err(|_| Malformed)?;
         let slot = reader.count(WIDTH_LIMIT)?;
-        let block = self.blocks.get(&reader.varint()?).ok_or(Malformed)?;
+        let block = self.blocks.get_mut(&reader.varint()?).ok_or(Malformed)?;
         let (metric, bucket) = (reader.text()?, reader.text()?);
         let series = member(block, metric, bucket);
         let members = self.groups.entry(group).or_default();

@@ -65,6 +65,21 @@ impl Symbols {
         self.free.push(id);
     }
 
+    /// Gives back the memory of texts that nobody uses, once those are the most.
+    pub(super) fn shrink(&mut self) {
+        if self.free.len() <= self.symbols.len() / 2 {
+            return;
+        }
+        while self.symbols.pop_if(|symbol| symbol.users == 0).is_some() {}
+        let length = self.symbols.len();
+        self.free.retain(|id| (*id as usize) < length);
+        self.free.shrink_to_fit();
+        self.symbols.shrink_to(length + length / 4);
+        let symbols = &self.symbols;
+        let hash_of = |id: &u32| Hasher::default().hash_one(&*symbols[*id as usize].text);
+        self.table.shrink_to(self.table.len() * 2, hash_of);
+    }
+
     /// The text of a number in use.
     pub(super) fn text(&self, id: u32) -> &Arc<str> {
         &self.symbols[id as usize].text

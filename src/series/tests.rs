@@ -35,9 +35,18 @@ fn head_with(window_s: u64, out_of_order_s: u64) -> Head {
 type Content = BTreeMap<String, Vec<(i64, u64)>>;
 
 async fn content_of(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
-    let selection = store.select(Select::new(Vec::new(), from, to)).await.unwrap();
+    content_told(store.select(Select::new(Vec::new(), from, to)).await.unwrap().series)
+}
+
+/// The same, read family by family.
+async fn families_of(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
+    let hint = SelectHint { families: true, ..SelectHint::default() };
+    content_told(store.select(Select { hint, ..Select::new(Vec::new(), from, to) }).await.unwrap().into_series())
+}
+
+fn content_told(all: Vec<SeriesSamples>) -> Content {
     let mut content = Content::new();
-    for series in selection.series {
+    for series in all {
         assert_eq!(series.times.len(), series.values.len());
         assert!(series.times.windows(2).all(|pair| pair[0] < pair[1]), "times rise: {series:?}");
         let samples =
@@ -52,7 +61,9 @@ fn content(store: &dyn Queryable) -> Content {
 }
 
 fn content_between(store: &dyn Queryable, from: Timestamp, to: Timestamp) -> Content {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(content_of(store, from, to))
+    let content = block_on(content_of(store, from, to));
+    assert!(content == block_on(families_of(store, from, to)), "families are those of the series");
+    content
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -240,6 +251,46 @@ fn garbage_collection_drops_old_samples_and_ended_series() {
 }
 
 #[test]
+fn series_that_come_and_go_leave_no_memory_behind() {
+    let head = head_with(600, 0);
+    let mut next = 0;
+    let mut deploy = |series: usize| -> Vec<SeriesRef> {
+        next += 1;
+        let pod = format!("pod-{next}");
+        (0..series).map(|i| head.intern(&labels("m", &[("pod", &pod), ("i", &i.to_string())])).unwrap()).collect()
+    };
+    let run = |series: &[SeriesRef], from_s: i64, to_s: i64| {
+        for second in (from_s..to_s).step_by(5) {
+            let batch: Vec<(SeriesRef, f64)> = series.iter().map(|series| (*series, second as f64)).collect();
+            assert_eq!(head.append_at(at(second * 1000), &batch).vanished, [0; 0]);
+            if second % 60 == 0 {
+                head.collect_garbage(at(second * 1000));
+            }
+        }
+    };
+    let steady = deploy(500);
+    run(&steady, 0, 1500);
+    let quiet = head.stats().bytes;
+    // Ten times as many, all new, come and go; and then pods are replaced again and again.
+    let burst = [deploy(5000), steady.clone()].concat();
+    run(&burst, 1500, 1800);
+    let high = head.stats().bytes;
+    run(&steady, 1800, 3600);
+    let after = head.stats();
+    assert_eq!(after.series, 500);
+    assert!(high > 4 * quiet && after.bytes < quiet * 3 / 2, "{quiet} bytes, then {high}, then {}", after.bytes);
+    let mut sizes = Vec::new();
+    for round in 0..12 {
+        run(&deploy(500), 3600 + round * 600, 4200 + round * 600);
+        sizes.push(head.stats().bytes);
+    }
+    let (early, late) = (sizes[4], sizes[11]);
+    assert!(late < early + early / 10, "grows with each deploy: {sizes:?}");
+    // A reference of the burst names nobody, although its place was given back and made anew.
+    assert!(burst[..5000].iter().all(|series| head.labels(*series).is_none()));
+}
+
+#[test]
 fn matchers_select_what_they_say_with_absent_labels_as_empty() {
     let head = head();
     let all = [
@@ -384,7 +435,10 @@ fn appends_and_queries_run_at_once() {
         let (reader_head, done) = (head.clone(), &done);
         scope.spawn(move || {
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                for samples in content(&reader_head).values() {
+                let whole = (Timestamp::MIN, Timestamp::MAX);
+                let one_by_one = block_on(content_of(&reader_head, whole.0, whole.1));
+                let by_family = block_on(families_of(&reader_head, whole.0, whole.1));
+                for samples in one_by_one.values().chain(by_family.values()) {
                     let first = samples[0].0;
                     let steady = samples
                         .iter()

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 
 use super::head::Head;
 use super::read::merge_columns;
-use super::{QueryError, Queryable, Select, Selection, SeriesSamples};
+use super::{QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
 use crate::model::{Labels, Matcher, Timestamp};
 
 /// The memory tier with PostgreSQL's history behind it.
@@ -42,13 +42,16 @@ impl Queryable for Tiered {
             let recent = self.head.select(select.clone()).await?;
             let seam = self.head.complete_from();
             let Some((from, to)) = before(seam, select.from, select.to) else { return Ok(recent) };
-            let old = self.history.select(Select { from, to, ..select.clone() }).await;
+            // Old and recent samples of a series are joined one by one.
+            let hint = SelectHint { families: false, ..select.hint };
+            let old = self.history.select(Select { from, to, hint, ..select.clone() }).await;
             let merged = match old {
                 Ok(old) => merge(recent, old),
                 Err(QueryError::Unavailable { store, reason }) => with_warning(recent, seam, store, &reason),
                 Err(error) => return Err(error),
             };
             let samples: usize = merged.series.iter().map(|series| series.values.len()).sum();
+            let samples = samples + merged.families.iter().map(|family| family.values.len()).sum::<usize>();
             if samples > select.sample_limit { Err(QueryError::TooManySamples) } else { Ok(merged) }
         })
     }
@@ -117,11 +120,13 @@ fn with_warning(mut recent: Selection, seam: Timestamp, store: &str, reason: &st
 
 /// Both answers, each sample once, memory's where both have one.
 fn merge(recent: Selection, old: Selection) -> Selection {
-    let Selection { series, mut warnings, .. } = recent;
+    let Selection { series, mut families, mut warnings, .. } = recent;
     warnings.extend(old.warnings);
     if old.series.is_empty() {
-        return Selection { series, warnings, thinned_until: old.thinned_until }; // a young store: nothing to compare a hundred thousand label sets with
+        // A young store: nothing to compare a hundred thousand label sets with.
+        return Selection { series, families, warnings, thinned_until: old.thinned_until };
     }
+    let series = Selection { series, families: std::mem::take(&mut families), ..Selection::default() }.into_series();
     let mut by_labels: HashMap<Labels, SeriesSamples> =
         old.series.into_iter().map(|series| (series.labels.clone(), series)).collect();
     let mut merged: Vec<SeriesSamples> = series
@@ -132,7 +137,7 @@ fn merge(recent: Selection, old: Selection) -> Selection {
         })
         .collect();
     merged.extend(by_labels.into_values());
-    Selection { series: merged, warnings, thinned_until: old.thinned_until }
+    Selection { series: merged, families, warnings, thinned_until: old.thinned_until }
 }
 
 fn join(recent: SeriesSamples, old: SeriesSamples) -> SeriesSamples {

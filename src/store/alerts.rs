@@ -158,7 +158,7 @@ fn state_from(name: &str) -> Result<AlertState, StoreError> {
         .ok_or_else(|| StoreError::Damaged { what: "alert", reason: format!("unknown state {name:?}") })
 }
 
-fn transition_from(row: &PgRow) -> Result<AlertTransition, StoreError> {
+pub(super) fn transition_from(row: &PgRow) -> Result<AlertTransition, StoreError> {
     Ok(AlertTransition {
         at: row.get::<DateTime<Utc>, _>("at").into(),
         group: row.get("group_name"),

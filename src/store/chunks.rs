@@ -19,6 +19,7 @@ use sqlx::{Postgres, Transaction};
 use tokio::sync::OwnedMutexGuard;
 
 use super::bulk::{Column, Insert, OnConflict};
+use super::metric_names::move_mark;
 use super::{Store, StoreError, values};
 use crate::model::{Labels, Timestamp};
 pub use catalogue::{SeriesNames, label_set_id};
@@ -59,12 +60,13 @@ impl ChunkTier {
     }
 }
 
-/// A row: the samples of the series of one label set in one window.
+/// A row: samples of the series of one label set in one window. Very many series take several rows, see [`Chunk::PARTS_MAX`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// Which label set ([`label_set_id`]).
     pub label_set: i64,
-    /// Start of the window: with the label set, the identity of the chunk.
+    /// Start of the window, and a millisecond more for each row of the window before this one: with the label set, the
+    /// identity of the chunk.
     pub from: Timestamp,
     /// Its last sample.
     pub to: Timestamp,
@@ -72,6 +74,24 @@ pub struct Chunk {
     pub sample_count: u32,
     /// The samples, as `series` encodes them.
     pub bytes: Vec<u8>,
+}
+
+impl Chunk {
+    /// Most rows of one label set and window; `sql/read_chunk_*.sql` look as far.
+    pub const PARTS_MAX: u32 = 10_000;
+
+    /// What the rows of a label set and window tell apart.
+    pub const PART_STEP: Duration = Duration::from_millis(1);
+
+    /// Start of its window.
+    pub fn window(&self, tier: ChunkTier) -> Timestamp {
+        self.from.floor_to(tier.window())
+    }
+
+    /// Name of the row for people, as SQL that finds it.
+    pub fn place(&self, tier: ChunkTier) -> String {
+        format!("{} WHERE label_set_id = {} AND from_at = '{}'", tier.table(), self.label_set, self.from)
+    }
 }
 
 type ChunkRow = (i64, DateTime<Utc>, DateTime<Utc>, i32, Vec<u8>);
@@ -141,6 +161,16 @@ impl Store {
     /// How many chunks of this process's work could not be read and were kept in `chunk_damaged`.
     pub fn damaged_chunks(&self) -> u64 {
         self.0.damaged_chunks.load(Relaxed)
+    }
+
+    /// How often a query met a chunk that could not be read, and answered without it.
+    pub fn unreadable_chunks(&self) -> u64 {
+        self.0.unreadable_chunks.load(Relaxed)
+    }
+
+    /// A query met so many.
+    pub fn count_unreadable_chunks(&self, count: u64) {
+        self.0.unreadable_chunks.fetch_add(count, Relaxed);
     }
 
     fn remember(&self, written: WrittenSeries) {
@@ -222,6 +252,21 @@ impl ChunkWriter {
         Ok(())
     }
 
+    /// Deletes the rows of those label sets and windows but the first of each, before fewer of them are written again.
+    ///
+    /// # Errors
+    /// When the server is away; then all must be begun again.
+    pub async fn drop_parts(&mut self, tier: ChunkTier, keys: &[(i64, Timestamp)]) -> Result<(), StoreError> {
+        let sql = match tier {
+            ChunkTier::Raw => include_str!("sql/drop_parts_chunk_raw.sql"),
+            ChunkTier::FiveMinutes => include_str!("sql/drop_parts_chunk_5m.sql"),
+        };
+        let (ids, windows): (Vec<i64>, Vec<DateTime<Utc>>) =
+            keys.iter().map(|(id, window)| (*id, values::time(*window))).unzip();
+        let done = sqlx::query(sql).bind(ids).bind(windows).execute(&mut *self.transaction).await;
+        done.map(drop).map_err(StoreError::doing("replace chunks"))
+    }
+
     /// Writes chunks, each once; one that is there already is replaced.
     ///
     /// # Errors
@@ -290,8 +335,16 @@ impl ChunkWriter {
     ///
     /// # Errors
     /// When the server is away; then nothing has happened, or only the acknowledgement was lost.
-    pub async fn finish(self) -> Result<(), StoreError> {
-        self.transaction.commit().await.map_err(StoreError::doing("write chunks"))?;
+    pub async fn finish(mut self) -> Result<(), StoreError> {
+        let adds_names = self.written.iter().any(|written| !written.metrics.is_empty());
+        if adds_names {
+            move_mark(&mut self.transaction).await?;
+        }
+        let committed = self.transaction.commit().await;
+        if adds_names {
+            self.store.0.metric_names.changed(); // also when only the acknowledgement was lost
+        }
+        committed.map_err(StoreError::doing("write chunks"))?;
         self.store.0.damaged_chunks.fetch_add(self.damaged, Relaxed);
         self.written.into_iter().for_each(|written| self.store.remember(written));
         Ok(())

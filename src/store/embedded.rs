@@ -3,14 +3,20 @@
 //! In: a folder. Out: how to connect. The server listens on a unix socket in a folder that only its user can enter, and
 //! has no TCP port; only because of that it trusts whoever connects.
 //!
+//! A server outlives a meshscope that is killed by some seconds: the next one on the folder adopts it, which spares the
+//! time of a checkpoint and a start; without a next one a [`guardian`] stops it.
+//!
 //! Invariant: one meshscope a folder. The lock is taken before anything else is looked at, and held until the server has
 //! stopped; without it a second meshscope would find the first one's server and use it.
 
+mod adopt;
 mod binaries;
 mod folder;
+mod guardian;
 mod identity;
 mod process;
 
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -22,8 +28,10 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, Connection};
 use tokio::time::Instant;
 
+use adopt::{adopt, stop_orphan};
 use binaries::Binaries;
 use folder::{data_major, log_tail, make_private_dir, rotate_log, socket_dir, take_lock};
+use guardian::Guardian;
 use identity::User;
 use process::{Signal, Supervisor};
 
@@ -48,6 +56,8 @@ pub struct PrivateConfig {
     pub connections_max: u32,
     /// How long start and recovery may take. Default 5 min: after a crash the write-ahead log is replayed.
     pub start_timeout: Duration,
+    /// How long the server waits for another meshscope after this one was killed. Default 10 s; whole seconds.
+    pub orphan_grace: Duration,
 }
 
 impl Default for PrivateConfig {
@@ -59,6 +69,7 @@ impl Default for PrivateConfig {
             shared_buffers_mib: 32,
             connections_max: 50,
             start_timeout: Duration::from_secs(300),
+            orphan_grace: Duration::from_secs(10),
         }
     }
 }
@@ -166,6 +177,7 @@ pub struct PrivateServer {
     supervisor: Supervisor,
     path: PathBuf,
     lock: File,
+    guardian: Guardian,
 }
 
 impl PrivateServer {
@@ -184,15 +196,22 @@ impl PrivateServer {
         if !data.exists() {
             initdb(&binaries, &path, user).await?;
         }
-        stop_orphan(&data, config.start_timeout).await;
+        let guardian = Guardian::start(&path, user, config.orphan_grace)?;
         let socket_dir = socket_dir(&path, user)?;
-        let log = path.join("postgres.log");
-        let log_start = rotate_log(&log)?;
-        let command = server_command(&binaries, config, &path, &socket_dir, &log, user)?;
-        let supervisor = Supervisor::start(command).map_err(io_error("start a thread for", &data))?;
         let options =
             PgConnectOptions::new_without_pgpass().socket(&socket_dir).username("postgres").database(DATABASE);
-        let server = Self { options, supervisor, path, lock };
+        let (program, arguments) = server_command_line(&binaries, config, &path, &socket_dir);
+        let adopted = adopt(&data, (&program, &arguments), &options).await;
+        if adopted.is_none() {
+            stop_orphan(&data, config.start_timeout).await;
+        }
+        let log = path.join("postgres.log");
+        let log_start = rotate_log(&log, adopted.is_some())?;
+        let mut command = base_command(&program, &path, user);
+        let (out, err) = open_log(&log)?;
+        command.args(arguments).stdin(Stdio::null()).stdout(out).stderr(err);
+        let supervisor = Supervisor::start(command, adopted).map_err(io_error("start a thread for", &data))?;
+        let server = Self { options, supervisor, path, lock, guardian };
         match server.wait_until_ready(config.start_timeout, &log, log_start).await {
             Ok(()) => Ok(server),
             Err(error) => {
@@ -236,6 +255,7 @@ impl PrivateServer {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
             if self.pid().is_none() {
+                self.guardian.dismiss();
                 // Closing the file is not enough: a child that another thread is just spawning has a copy until its exec.
                 if let Err(error) = self.lock.unlock() {
                     tracing::warn!("unlock {}: {error}", self.path.display());
@@ -285,6 +305,7 @@ impl PrivateServer {
 impl Drop for PrivateServer {
     fn drop(&mut self) {
         self.supervisor.stop(Signal::Interrupt);
+        self.guardian.dismiss();
     }
 }
 
@@ -327,18 +348,13 @@ fn base_command(program: &Path, path: &Path, user: Option<User>) -> Command {
     command
 }
 
-fn server_command(
+/// The program and its arguments. A running server is ours only if it was started with the very same.
+fn server_command_line(
     binaries: &Binaries,
     config: &PrivateConfig,
     path: &Path,
     socket_dir: &Path,
-    log: &Path,
-    user: Option<User>,
-) -> Result<Command, PrivateError> {
-    let out = OpenOptions::new().create(true).append(true).open(log).map_err(io_error("open", log))?;
-    let err = out.try_clone().map_err(io_error("open", log))?;
-    let mut command = base_command(&binaries.dir.join("postgres"), path, user);
-    command.arg("-D").arg(path.join("data")).arg("-k").arg(socket_dir);
+) -> (PathBuf, Vec<OsString>) {
     let settings = [
         "listen_addresses=".to_owned(),
         "unix_socket_permissions=0700".to_owned(),
@@ -355,43 +371,17 @@ fn server_command(
         "jit=off".to_owned(),
         "log_line_prefix=%m [%p] ".to_owned(),
     ];
+    let mut arguments: Vec<OsString> = vec!["-D".into(), path.join("data").into(), "-k".into(), socket_dir.into()];
     for setting in settings {
-        command.arg("-c").arg(setting);
+        arguments.extend(["-c".into(), setting.into()]);
     }
-    command.stdin(Stdio::null()).stdout(out).stderr(err);
-    Ok(command)
+    (binaries.dir.join("postgres"), arguments)
 }
 
-/// Interrupts a server that a killed meshscope left behind on systems without a death signal. We hold the lock, so
-/// nobody else owns it.
-async fn stop_orphan(data: &Path, limit: Duration) {
-    let deadline = Instant::now() + limit.min(FAST_STOP_LIMIT);
-    let mut asked = false;
-    while let Some(pid) = orphan(data) {
-        if !asked {
-            tracing::warn!("stopping PostgreSQL {pid}, left over on {}", data.display());
-            process::send(Signal::Interrupt, pid);
-            asked = true;
-        }
-        if Instant::now() > deadline {
-            process::send(Signal::Quit, pid);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
-/// The process of `postmaster.pid`, when it lives and its command line names this data folder.
-fn orphan(data: &Path) -> Option<u32> {
-    let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
-    let pid: u32 = file.lines().next()?.trim().parse().ok()?;
-    let command_line = match fs::read(format!("/proc/{pid}/cmdline")) {
-        Ok(text) => text,
-        Err(_) if Path::new("/proc/self").exists() => return None,
-        Err(_) => Command::new("ps").args(["-o", "args=", "-p", &pid.to_string()]).output().ok()?.stdout,
-    };
-    let text = String::from_utf8_lossy(&command_line).into_owned();
-    (text.contains("postgres") && text.contains(data.to_string_lossy().as_ref())).then_some(pid)
+fn open_log(log: &Path) -> Result<(File, File), PrivateError> {
+    let out = OpenOptions::new().create(true).append(true).open(log).map_err(io_error("open", log))?;
+    let err = out.try_clone().map_err(io_error("open", log))?;
+    Ok((out, err))
 }
 
 /// A killed postmaster's last children may hold the shared memory for a moment: worth another try.

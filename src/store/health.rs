@@ -41,9 +41,8 @@ impl Store {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let probe = sqlx::query_scalar::<_, i32>("SELECT 1").fetch_one(self.pool());
-            let failure = match tokio::time::timeout(PROBE_LIMIT, probe).await {
-                Ok(Ok(_)) => None,
+            let failure = match tokio::time::timeout(PROBE_LIMIT, self.probe()).await {
+                Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_) => Some(format!("no answer within {PROBE_LIMIT:?}")),
             };

@@ -73,7 +73,7 @@ struct Partitioned {
     retention: fn(&RetentionConfig) -> PromDuration,
 }
 
-const PARTITIONED: [Partitioned; 6] = [
+const PARTITIONED: [Partitioned; 7] = [
     Partitioned { table: "chunk_raw", time_column: "from_at", width: DAY, retention: |r| r.raw },
     Partitioned {
         table: "chunk_5m",
@@ -90,6 +90,12 @@ const PARTITIONED: [Partitioned; 6] = [
     },
     Partitioned { table: "span_batch", time_column: "from_at", width: DAY, retention: |r| r.spans },
     Partitioned { table: "trace_part", time_column: "start_at", width: DAY, retention: |r| r.spans },
+    Partitioned {
+        table: "alert_event",
+        time_column: "at",
+        width: Duration::from_secs(30 * 24 * 3600),
+        retention: |r| r.alerts,
+    },
 ];
 
 impl Store {
@@ -203,7 +209,6 @@ impl Store {
     async fn delete_old_rows(&self, retention: &RetentionConfig, now: Timestamp) -> Result<u64, StoreError> {
         let mut deleted = 0;
         for (sql, kept) in [
-            ("DELETE FROM alert_event WHERE at < $1", retention.alerts),
             ("DELETE FROM notification WHERE coalesce(sent_at, given_up_at) < $1", retention.alerts),
             ("DELETE FROM notify_log WHERE expires_at < $1", PromDuration::default()),
             ("DELETE FROM finding WHERE gone_at < $1", retention.mesh),

@@ -124,6 +124,13 @@ pub(super) fn side(span: &Span) -> Side {
     }
 }
 
+/// Whom a span speaks for, and the service that it calls, when it is the calling side of a call.
+pub fn speaks_for(span: &Span) -> (Workload, Option<Arc<str>>) {
+    let side = side(span);
+    let calls = matches!(span.kind, SpanKind::Client | SpanKind::Producer);
+    (side.workload, side.called.name.or(side.peer).filter(|_| calls))
+}
+
 /// Istio's node id: `sidecar~10.1.2.3~reviews-v1-6f89b6c557-sg2bc.bookinfo~bookinfo.svc.cluster.local`.
 struct NodeId<'a> {
     role: &'a str,
@@ -141,7 +148,7 @@ impl<'a> NodeId<'a> {
 }
 
 /// The workload a pod of that name belongs to: the name without the parts that Kubernetes added.
-fn workload_of_pod(pod: &str) -> &str {
+pub fn workload_of_pod(pod: &str) -> &str {
     let random = |part: &str, length: std::ops::RangeInclusive<usize>| {
         length.contains(&part.len()) && part.bytes().all(|byte| POD_LETTERS.contains(&byte))
     };

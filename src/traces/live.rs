@@ -114,6 +114,11 @@ impl Live {
         found
     }
 
+    /// The spans that started at or after `from_ns`, the last to come first.
+    pub fn since(&self, from_ns: u64) -> Vec<Arc<Span>> {
+        self.0.lock().spans.iter().rev().filter(|span| span.start_ns >= from_ns).cloned().collect()
+    }
+
     /// Names of the services with spans in memory, sorted.
     pub fn services(&self) -> Vec<Arc<str>> {
         let ring = self.0.lock();

@@ -36,3 +36,15 @@ pub(super) fn internal(reason: &str) -> Response {
     tracing::error!("a page could not be rendered: {reason}");
     (StatusCode::INTERNAL_SERVER_ERROR, "This page could not be rendered; the log says why.").into_response()
 }
+
+/// What is asked for cannot be done as things stand: 409.
+pub(super) fn conflict(state: &State, page: &'static str, message: String) -> Response {
+    let page = ErrorPage { frame: Frame::new(state, page), title: "Not done", message };
+    (StatusCode::CONFLICT, render(&page)).into_response()
+}
+
+/// Something behind is away: 503.
+pub(super) fn unavailable(state: &State, page: &'static str, message: String) -> Response {
+    let page = ErrorPage { frame: Frame::new(state, page), title: "Not available now", message };
+    (StatusCode::SERVICE_UNAVAILABLE, render(&page)).into_response()
+}

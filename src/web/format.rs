@@ -32,6 +32,31 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// A text of others as one line: at most `most` characters, and what would hide or turn round the text beside it (controls,
+/// direction marks, characters without width) as its code point.
+pub(super) fn visible(text: &str, most: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(most));
+    for c in shortened(text, most).chars() {
+        match c {
+            '\n' | '\t' => shown.push(' '),
+            c if c.is_control()
+                || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{feff}')
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c) =>
+            {
+                shown.push_str(&format!("⟨U+{:04X}⟩", u32::from(c)));
+            }
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// Until when, `in 12 s`; `now` when that has passed.
+pub(super) fn ahead(at: Timestamp, now: Timestamp) -> String {
+    if at <= now { "now".to_owned() } else { format!("in {}", span(at.since(now))) }
+}
+
 /// A moment to the second: `2026-01-31 12:00:00 UTC`.
 pub(super) fn moment(at: Timestamp) -> String {
     at.to_chrono().format("%Y-%m-%d %H:%M:%S UTC").to_string()
@@ -52,6 +77,21 @@ pub(super) fn percent(share: f64) -> String {
         p if p < 100.0 => ">99.9%".to_owned(),
         _ => "100%".to_owned(),
     }
+}
+
+/// A share of any size as percent, negative ones too.
+pub(super) fn percent_any(share: f64) -> String {
+    match share {
+        share if share < 0.0 => format!("-{}", percent_any(-share)),
+        share if share > 1.0 => format!("{}%", number(share * 100.0)),
+        share => percent(share),
+    }
+}
+
+/// A number as it is written, without digits that say nothing.
+pub(super) fn number_text(value: f64) -> String {
+    let text = format!("{value:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// Milliseconds in the unit that fits; `–` when not known.
@@ -117,6 +157,9 @@ mod tests {
         assert_eq!(shares, ["0%", "<0.01%", "0.50%", "12.3%", ">99.9%", "100%"]);
         assert_eq!([latency(None), latency(Some(3.11)), latency(Some(1500.0))], ["–", "3.1 ms", "1.50 s"]);
         assert_eq!([count(1.0), count(0.0), count(0.25), count(2.5e6)], ["1", "0", "0.25", "2.5M"]);
+        assert_eq!(visible("a\u{202e}b\n\0c", 9), "a⟨U+202E⟩b ⟨U+0000⟩c");
+        let later = Timestamp::from_millis(72_000);
+        assert_eq!([ahead(later, Timestamp::from_millis(0)), ahead(later, later)], ["in 1 min 12 s", "now"]);
         assert_eq!([shortened("añb", 2), shortened("añb", 3)], ["añ…", "añb"]);
         assert_eq!(moment(Timestamp::from_millis(1_763_835_000_999)), "2025-11-22 18:10:00 UTC");
         assert_eq!(span(Duration::from_secs(3900)), "1 h 5 min");

@@ -25,11 +25,12 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 8] = [
+const PAGES: [(&str, &str, &str); 9] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
+    ("slos", "SLOs", "/slos"),
     ("traces", "Traces", "/traces"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
@@ -38,6 +39,10 @@ const PAGES: [(&str, &str, &str); 8] = [
 
 /// The page that answers an address, as [`Frame::new`] takes it; `none` for others.
 pub(super) fn page_at(path: &str) -> &'static str {
+    // What belongs to alerts stands under their entry.
+    if ["/alerts/", "/silences", "/notifications", "/routes"].iter().any(|start| path.starts_with(start)) {
+        return "alerts";
+    }
     PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
 }
 

@@ -49,7 +49,13 @@ impl Query {
     }
 }
 
-fn read_time(text: &str) -> Option<Timestamp> {
+/// Seconds since 1970, RFC 3339, or `2026-01-31 12:00` in UTC.
+pub(super) fn read_time(text: &str) -> Option<Timestamp> {
+    let plain = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"];
+    let plain = plain.iter().find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok());
+    if let Some(plain) = plain {
+        return Some(Timestamp::from(plain.and_utc()));
+    }
     match text.parse::<f64>() {
         Ok(seconds) if seconds.is_finite() && seconds.abs() < 1e11 => Some(Timestamp::from_secs_f64(seconds)),
         Ok(_) => None,

@@ -10,9 +10,12 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const PAGES = ["/", "/graph", "/alerts", "/rules", "/traces", "/explore", "/targets", "/status"];
+const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/traces", "/explore", "/targets", "/status"];
+/** Pages that stand under another one's entry of the navigation. */
+const BELOW = ["/alerts/history", "/silences", "/silences/new", "/notifications", "/routes"];
+const PAGES = [...ENTRIES, ...BELOW];
 const THEMES = ["light", "dark"];
-const WIDTHS = [1440, 390];
+const WIDTHS = [1440, 360];
 const QUERY = "sum by (destination_service_name) (rate(istio_requests_total[1m]))";
 /** How long the mesh may take to show the first traffic and traces. */
 const TRAFFIC_MS = 90_000;
@@ -284,12 +287,54 @@ async function checkExplore() {
   );
 }
 
+async function checkSilences() {
+  await check("an alert's button opens the form filled in; it is previewed, made, seen on the alert and ended", () =>
+    withPage("/alerts", {}, async ({ page }) => {
+      await page.locator("li.alert a", { hasText: /^Silence/ }).first().click();
+      await page.waitForURL(/silences\/new\?alert=/);
+      const matchers = await page.locator("textarea[name=matchers]").inputValue();
+      assert.match(matchers, /^alertname="/m);
+      assert.match(await page.getByRole("region", { name: "Preview" }).innerText(), /Would mute [1-9]\d* of/);
+      assert.deepEqual(await accessibilityFaults(page), []);
+      await page.locator("input[name=author]").fill("browser");
+      await page.locator("textarea[name=comment]").fill("checked in <b>the</b> browser");
+      await page.getByRole("button", { name: "Create silence" }).click();
+      await page.waitForURL(/silences\/[0-9a-f-]{36}$/);
+      assert.match(await page.locator("main").innerText(), /checked in <b>the<\/b> browser/);
+      await page.getByRole("button", { name: "Expire" }).click();
+      await page.getByText("Mutes nothing any more").waitFor();
+    }),
+  );
+  for (const scripts of [true, false]) {
+    await check(`a silence without author keeps what was typed and says so, scripts ${scripts}`, async () => {
+      const { page, close } = await open("/silences/new", { scripts });
+      try {
+        await page.locator("textarea[name=matchers]").fill("nonsense");
+        await page.locator("textarea[name=comment]").fill("kept");
+        await page.getByRole("button", { name: "Create silence" }).click();
+        await page.getByText("bad matcher format: nonsense").waitFor();
+        assert.equal(await page.locator("textarea[name=comment]").inputValue(), "kept\n".trim());
+        assert.equal(await page.getByText("Should not be empty").count(), 1);
+      } finally {
+        await close();
+      }
+    });
+  }
+}
+
 async function checkBadAddresses() {
   for (const [address, status] of [
     ["/graph?range=soon", 400],
     ["/graph?view=pie", 400],
     ["/graph?range=5m&range=6m", 400],
     ["/graph?select=%3Cscript%3E%22%27", 200],
+    ["/alerts?q=severity%3D~%22(%22", 400],
+    ["/alerts/history?range=soon", 400],
+    ["/alerts/nohex", 400],
+    ["/alerts/0000000000000001", 404],
+    ["/silences/nobody", 404],
+    ["/notifications/nobody", 400],
+    ["/routes?labels=nonsense", 400],
     ["/traces?min=quick", 400],
     ["/traces?service=%00%E2%80%AE%F0%9F%A6%80", 200],
     ["/traces/%FF", 400],
@@ -302,7 +347,7 @@ async function checkBadAddresses() {
       try {
         assert.equal(opened.response.status(), status);
         assert.equal(await opened.page.locator("h1").count(), 1);
-        assert.equal(await opened.page.locator("nav.nav a").count(), PAGES.length);
+        assert.equal(await opened.page.locator("nav.nav a").count(), ENTRIES.length);
       } finally {
         await opened.close();
       }
@@ -320,6 +365,10 @@ async function takeScreenshots(into) {
     graph: "/graph",
     "graph-edge": `/graph?select=${encodeURIComponent(worst.id)}`,
     alerts: "/alerts",
+    history: "/alerts/history",
+    silence: "/silences/new?matchers=severity%3D%22critical%22",
+    notifications: "/notifications",
+    routes: "/routes",
     traces: "/traces",
     trace: /\/traces\/[0-9a-f]{16,}/.exec(traces)[0],
     explore: `/explore?range=15m&query=${encodeURIComponent(QUERY)}`,
@@ -347,6 +396,7 @@ try {
     await checkGraph();
     await checkTraces();
     await checkExplore();
+    await checkSilences();
     await checkBadAddresses();
     console.log(`${passed} passed, ${failed} failed`);
   }

@@ -30,6 +30,7 @@ pub struct Parts {
     pub rollup: Rollup,
     pub live: Option<Live>,
     pub rules: rules::Status,
+    pub slos: meshscope::slo::Board,
     pub scrape: scrape::Status,
     /// The blocks of `alertmanager.yml`.
     pub alertmanager: Option<&'static str>,
@@ -40,6 +41,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// What asks for a reload; nobody answers but the test.
     pub reloads: mpsc::Receiver<api::ReloadRequest>,
+    /// How its queries ended.
+    pub queries: Arc<meshscope::promql::Counters>,
     client: reqwest::Client,
 }
 
@@ -70,11 +73,13 @@ impl Server {
         let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
         let store = postgres::store().await;
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
+        let engine = Arc::new(Engine::new(parts.engine));
+        let queries = engine.counters();
         let state = api::State {
             notify: notify_status(alertmanager, clock),
             outbox: OutboxReader::new(store.clone()),
             alertmanager_configuration: Arc::new(|| alertmanager.to_owned()),
-            engine: Arc::new(Engine::new(parts.engine)),
+            engine,
             series: Arc::new(head.clone()),
             head: head.clone(),
             archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
@@ -83,6 +88,7 @@ impl Server {
             otlp: Default::default(),
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
+            slos: parts.slos,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,
@@ -105,7 +111,7 @@ impl Server {
         tokio::spawn(async move { axum::serve(listener, router).await });
         install_tls();
         let client = reqwest::Client::builder().no_proxy().no_gzip().build().expect("a client");
-        Self { address, reloads, client }
+        Self { address, reloads, queries, client }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -153,6 +159,7 @@ fn notify_status(text: &str, clock: Clock) -> notify::Status {
         log: vec![],
         unfinished: vec![],
         external_url: "http://m".into(),
+        annotator: None,
     };
     notify::Dispatcher::new(inputs, clock).status()
 }

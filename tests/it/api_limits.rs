@@ -1,5 +1,6 @@
 //! What surrounds an answer: other origins, methods, reloads, clients that go away, turns.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use meshscope::promql;
@@ -90,7 +91,7 @@ async fn unknown_methods_and_paths_are_refused() {
 
 /// One query that takes minutes holds the only turn; it gives it back as soon as its client is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_away_ends_its_query() {
+async fn a_client_that_goes_away_ends_its_query_which_is_counted() {
     let head = empty_head();
     for i in 0..200 {
         let series = format!("s{i}");
@@ -104,13 +105,20 @@ async fn a_client_that_goes_away_ends_its_query() {
     let server = Server::start(Parts { head: Some(head), engine, ..Parts::default() }).await;
     let range = "/api/v1/query_range?start=1700000000&end=1700000600&step=0.06&query=";
     // The second loads no sample: all it evaluates are the steps of its subquery.
-    for slow in ["sum(quantile_over_time(0.5,load[10m]))", "quantile_over_time(0.5,vector(time())[1h:1s])"] {
+    // The third is one series with a million samples in each window: it must be left within a row, not after it.
+    let slow = [
+        "sum(quantile_over_time(0.5,load[10m]))",
+        "quantile_over_time(0.5,vector(time())[1h:1s])",
+        "stddev_over_time(vector(1)[10m:1ms])",
+    ];
+    for (left, slow) in (1..).zip(slow) {
         let path = format!("{range}{slow}");
         let mut leaving = Box::pin(server.get(&path));
         wait_for_a_full_queue(&server, &mut leaving).await;
         drop(leaving);
         let next = server.get("/api/v1/query?query=1&timeout=20&time=4").await;
         assert_eq!(next.body, r#"{"status":"success","data":{"resultType":"scalar","result":[4,"1"]}}"#, "{slow}");
+        assert_eq!(server.queries.canceled.load(Ordering::Relaxed), left, "{slow}");
     }
     // The evaluation has stopped too, else the end of the test would wait for it beyond all patience.
 }

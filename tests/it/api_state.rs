@@ -6,6 +6,7 @@ use std::time::Duration;
 use meshscope::clock::Clock;
 use meshscope::discovery::{self, Defaults, Discovery};
 use meshscope::model::Labels;
+use meshscope::promql::Features;
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::rules::{self, LoadOptions};
@@ -72,6 +73,7 @@ async fn evaluated_rules() -> (rules::Status, DropGuard) {
         evaluation_interval: Duration::from_secs(1),
         external_labels: Labels::empty(),
         external_url: "http://mesh".to_owned(),
+        features: Features::default(),
     };
     let set = rules::load(&["rules.yml".to_owned()], &folder, &options);
     assert!(set.problems.is_empty(), "{:?}", set.problems);

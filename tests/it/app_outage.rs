@@ -88,6 +88,19 @@ async fn a_cut_connection_holds_nothing_up_and_loses_nothing() {
     assert!(samples_before(&app, during).await >= 2);
     let (status, page) = app.get("/alerts").await;
     assert!(status == 200 && page.contains("PostgreSQL is away"), "{page}");
+    // What memory knows is shown: who fires, how it came to that, what was told; a silence can be prepared.
+    for (path, text) in [
+        ("/alerts", "told "),
+        ("/alerts/history", "Of the history only what memory knows"),
+        ("/alerts/history", "inactive → "),
+        ("/notifications", "Last outcomes"),
+        ("/notifications", "first notification"),
+        ("/silences/new?matchers=alertname%3DErrors", "Would mute 1 of 1 alerts"),
+        ("/routes", "ops"),
+    ] {
+        let (status, page) = app.get(path).await;
+        assert!(status == 200 && page.contains("PostgreSQL is away") && page.contains(text), "{path} {text}: {page}");
+    }
     let (_, metrics) = app.get("/metrics").await;
     assert!(metrics.lines().any(|l| l == "meshscope_notifications_unrecorded_total 1"), "{metrics}");
 

@@ -41,7 +41,7 @@ async fn firing_and_resolved_reach_the_webhook_and_are_written_down_before() {
     eventually("resolved is told", async || (seen.lock().len() > 1).then_some(())).await;
     assert_eq!(*seen.lock(), [("firing".to_owned(), 1), ("resolved".to_owned(), 1)]);
 
-    let (_, page) = app.get("/alerts").await;
+    let (_, page) = app.get("/alerts/history").await;
     assert!(page.contains("Errors"), "{page}");
     app.stop().await;
     let mut connection = postgres::connection(&database).await;

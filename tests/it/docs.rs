@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser as _;
 use meshscope::cli::Arguments;
 use meshscope::config::Config;
+use meshscope::context::ANNOTATIONS;
 use meshscope::model::{Labels, METRIC_NAME};
 use meshscope::promql;
 use meshscope::rules::{self, LoadOptions};
@@ -28,9 +29,18 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/traces.rs", "Config", "traces."),
     ("src/traces/batch.rs", "IndexConfig", "traces.index."),
     ("src/scrape.rs", "Config", "scrape."),
+    ("src/context.rs", "Config", "alert_context."),
     ("src/graph/types.rs", "Config", "graph."),
     ("src/graph/health.rs", "Thresholds", "graph.health."),
     ("src/graph/health.rs", "Tolerance", "graph.health.server_error."),
+    ("src/slo/config.rs", "SloConfig", "slos[]."),
+    ("src/slo/config.rs", "IndicatorConfig", "slos[].indicator."),
+    ("src/slo/config.rs", "AvailabilityConfig", "slos[].indicator.availability."),
+    ("src/slo/config.rs", "LatencyConfig", "slos[].indicator.latency."),
+    ("src/slo/config.rs", "EventsConfig", "slos[].indicator.events."),
+    ("src/slo/config.rs", "ErrorRatioConfig", "slos[].indicator.error_ratio."),
+    ("src/slo/config.rs", "AlertingConfig", "slos[].alerting."),
+    ("src/slo/config.rs", "SeverityConfig", "slos[].alerting.page."),
     ("src/rollup.rs", "Config", "rollup."),
     ("src/promql/engine.rs", "Config", "promql."),
     ("src/discovery/config.rs", "ScrapeConfig", "scrape_configs[]."),
@@ -150,6 +160,7 @@ fn every_configuration_shown_is_valid() {
         evaluation_interval: config.evaluation_interval.get(),
         external_labels: config.external_labels.clone(),
         external_url: String::new(),
+        features: config.promql.features(),
     };
     let rules = rules::load(&config.rule_files, &root().join("deploy"), &options);
     assert!(rules.problems.is_empty() && rules.warnings.is_empty(), "{:?} {:?}", rules.problems, rules.warnings);
@@ -253,7 +264,10 @@ fn every_command_shown_is_understood() {
 fn every_metric_named_is_on_the_page() {
     let table = text("src/app/metrics.rs") + &text("src/app/metrics/sent_on.rs");
     for (path, document) in documents() {
-        for name in quoted(&document).into_iter().filter_map(|word| word.strip_prefix("meshscope_")) {
+        // Annotations bear the same prefix.
+        let is_annotation = |word: &&str| ANNOTATIONS.contains(&word.split(':').next().unwrap_or_default());
+        let words = quoted(&document).into_iter().filter(|word| !is_annotation(word));
+        for name in words.filter_map(|word| word.strip_prefix("meshscope_")) {
             let bare = name.trim_end_matches("_total");
             assert!(table.contains(&format!("\"{bare}\"")), "{path}: there is no metric meshscope_{name}");
         }

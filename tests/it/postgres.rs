@@ -1,10 +1,11 @@
 //! One private PostgreSQL for all tests of this process, and a fresh database for each test.
 //!
 //! Never skips: without server programs every test that needs one fails with a line that says what to install. The server
-//! ends with the process (the kernel's death signal); folders that killed runs left are removed at the next start.
+//! ends a second after the process; folders that killed runs left are removed at the next start.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use meshscope::store::{Config, PrivateConfig, PrivateServer, Store};
 use meshscope::units::Secret;
@@ -38,6 +39,7 @@ async fn server() -> &'static PrivateServer {
             path: Some(folder("server")),
             connections_max: 200,
             shared_buffers_mib: 32,
+            orphan_grace: Duration::from_secs(1),
             ..PrivateConfig::from_environment()
         };
         let server = PrivateServer::start(&config).await.unwrap_or_else(|error| panic!("{error}"));

@@ -2,38 +2,19 @@
 //!
 //! Here the parts of `persist` are driven one by one; `app_faults` has the whole program under load.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use meshscope::clock::Clock;
 use meshscope::model::{Labels, Timestamp};
-use meshscope::persist::{self, ChunkPersist, History, JournalPersist};
-use meshscope::rollup::Rollup;
-use meshscope::series::{Config, Head, Queryable, Row, Select, Tiered};
-use meshscope::store::Store;
-use meshscope::units::PromDuration;
-use tokio_util::sync::CancellationToken;
+use meshscope::persist::{ChunkPersist, History};
+use meshscope::series::{Head, Row};
 
 use crate::chaos::Chaos;
 use crate::crash::Random;
 use crate::postgres;
+use crate::samples::{DAY, HOUR, chunks, everything, head, restarted, start, tiered, write_journal};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 const STEP: Duration = Duration::from_secs(60);
-
-/// 2026-01-15T00:00:00Z.
-fn start() -> Timestamp {
-    Timestamp::from_millis(1_768_435_200_000)
-}
-
-fn head(memory: Duration) -> Head {
-    Head::new(Config {
-        memory_window: PromDuration::from(memory),
-        out_of_order_window: PromDuration::from(DAY * 400),
-        ..Config::default()
-    })
-}
 
 /// Counters of `label_sets` pods, two names each, once a minute in `[from, to)`.
 fn fill(heads: &[&Head], label_sets: u64, (from, to): (Timestamp, Timestamp)) {
@@ -65,38 +46,6 @@ fn fill_buckets(heads: &[&Head], at: Timestamp) {
             assert_eq!(head.append(&[Row { series, at, value: f64::from(i) }]).accepted, 1);
         }
     }
-}
-
-type Samples = Vec<(Labels, Vec<(Timestamp, u64)>)>;
-
-async fn everything(from: &dyn Queryable, range: (Timestamp, Timestamp)) -> Samples {
-    let selection = from.select(Select::new(Vec::new(), range.0, range.1)).await.expect("select");
-    let mut found: Samples = (selection.series.into_iter())
-        .map(|s| (s.labels, s.times.iter().copied().zip(s.values.iter().map(|v| v.to_bits())).collect()))
-        .collect();
-    found.sort();
-    found
-}
-
-async fn write_journal(head: &Head, store: &Store) {
-    let shutdown = CancellationToken::new();
-    shutdown.cancel();
-    JournalPersist::new(head.clone(), store.clone(), Clock::system()).run(shutdown).await;
-}
-
-fn chunks(head: &Head, store: &Store) -> ChunkPersist {
-    ChunkPersist::new(head.clone(), store.clone(), Clock::system(), Duration::ZERO)
-}
-
-async fn restarted(store: &Store, memory: Duration, now: Timestamp) -> Head {
-    let again = head(memory);
-    let before = persist::Before { keep: Duration::from_secs(900), has_same_settings: true };
-    persist::restore(store, &again, (&Rollup::default(), before), now, |_| {}).await.expect("restore");
-    again
-}
-
-fn tiered(head: &Head, store: &Store) -> Tiered {
-    Tiered::new(head.clone(), Arc::new(History::new(store.clone())))
 }
 
 #[tokio::test]

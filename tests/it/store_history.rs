@@ -3,35 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshscope::clock::Clock;
 use meshscope::model::{Labels, Matcher, Timestamp, stale_marker};
-use meshscope::persist::{self, Backfill, ChunkPersist, History, JournalPersist};
+use meshscope::persist::{Backfill, History};
 use meshscope::promql::{Answer, Engine, QueryOptions};
-use meshscope::rollup::Rollup;
-use meshscope::series::{CHUNK_WINDOW, Config, Head, Queryable, Row, Select, SeriesRef, SeriesSamples, Tiered};
-use meshscope::store::{RetentionConfig, Store};
-use meshscope::units::PromDuration;
+use meshscope::series::{CHUNK_WINDOW, Head, Queryable, Row, Select, SeriesRef, SeriesSamples, Tiered};
+use meshscope::store::RetentionConfig;
 use sqlx::{AssertSqlSafe, Connection};
-use tokio_util::sync::CancellationToken;
 
 use crate::postgres;
+use crate::samples::{DAY, HOUR, chunks, everything, head, restarted, start, tiered, write_journal};
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
 const SLOT: Duration = Duration::from_secs(300);
-
-/// 2026-01-15T00:00:00Z.
-fn start() -> Timestamp {
-    Timestamp::from_millis(1_768_435_200_000)
-}
-
-fn head(memory: Duration) -> Head {
-    Head::new(Config {
-        memory_window: PromDuration::from(memory),
-        out_of_order_window: PromDuration::from(DAY * 400),
-        ..Config::default()
-    })
-}
 
 fn labels(name: &str, pod: &str) -> Labels {
     Labels::from_pairs([("__name__", name), ("pod", pod)])
@@ -66,29 +48,10 @@ fn append(head: &Head, series: &[SeriesSamples]) {
     }
 }
 
-async fn everything(from: &dyn Queryable, range: (Timestamp, Timestamp)) -> Vec<(Labels, Vec<(Timestamp, u64)>)> {
-    let selection = from.select(Select::new(Vec::new(), range.0, range.1)).await.expect("select");
-    let mut found: Vec<_> = (selection.series.into_iter())
-        .map(|s| (s.labels, s.times.iter().copied().zip(s.values.iter().map(|v| v.to_bits())).collect()))
-        .collect();
-    found.sort();
-    found
-}
-
 async fn query(store: &dyn Queryable, query: &str, (from, to): (Timestamp, Timestamp), step: Duration) -> Answer {
     let engine = Engine::new(meshscope::promql::Config::default());
     let expr = engine.parse(query).expect("a valid query");
     engine.range(store, &expr, from, to, step, &QueryOptions::default()).await.expect("an answer")
-}
-
-async fn write_journal(head: &Head, store: &Store) {
-    let shutdown = CancellationToken::new();
-    shutdown.cancel();
-    JournalPersist::new(head.clone(), store.clone(), Clock::system()).run(shutdown).await;
-}
-
-fn chunks(head: &Head, store: &Store) -> ChunkPersist {
-    ChunkPersist::new(head.clone(), store.clone(), Clock::system(), Duration::ZERO)
 }
 
 /// The increase between samples at or before the two times, as a counter's.
@@ -97,10 +60,6 @@ fn increase(series: &SeriesSamples, from: Timestamp, to: Timestamp) -> f64 {
     let values = &series.values[at(from).saturating_sub(1)..at(to)];
     let values: Vec<f64> = values.iter().copied().filter(|value| !value.is_nan()).collect();
     values.windows(2).map(|pair| if pair[1] < pair[0] { pair[1] } else { pair[1] - pair[0] }).sum()
-}
-
-fn as_before() -> persist::Before {
-    persist::Before { keep: std::time::Duration::from_secs(900), has_same_settings: true }
 }
 
 #[tokio::test]
@@ -225,24 +184,21 @@ async fn late_samples_reach_the_chunks_of_their_windows_whatever_happens_between
     assert_eq!(kept.len(), 4, "late samples stay in memory until they are in chunks");
 
     // A crash before they are merged: the journal knows them.
-    let again = head(HOUR * 3);
-    persist::restore(&store, &again, (&Rollup::default(), as_before()), now, |_| {}).await.expect("restore");
+    let again = restarted(&store, HOUR * 3, now).await;
     assert!(again.has_past());
     let all = (Timestamp::MIN, now);
-    let tiered = |head: &Head| Tiered::new(head.clone(), Arc::new(History::new(store.clone())));
     let expect = everything(&whole, all).await;
-    assert!(everything(&tiered(&again), all).await == expect, "after the crash");
+    assert!(everything(&tiered(&again, &store), all).await == expect, "after the crash");
     let persist = chunks(&again, &store);
     assert!(persist.merge_past().await.expect("merge") > 0);
     assert!(!again.has_past());
     again.collect_garbage(now);
     again.collect_garbage(now);
-    assert!(everything(&tiered(&again), all).await == expect, "after the merge");
+    assert!(everything(&tiered(&again, &store), all).await == expect, "after the merge");
     // Another crash: what is merged is not merged again, and nothing is doubled.
-    let third = head(HOUR * 3);
-    persist::restore(&store, &third, (&Rollup::default(), as_before()), now, |_| {}).await.expect("restore");
+    let third = restarted(&store, HOUR * 3, now).await;
     assert!(!third.has_past());
-    assert!(everything(&tiered(&third), all).await == expect, "after the second crash");
+    assert!(everything(&tiered(&third, &store), all).await == expect, "after the second crash");
 }
 
 #[tokio::test]
@@ -254,8 +210,7 @@ async fn a_crash_between_cutting_and_trimming_doubles_nothing() {
     write_journal(&memory, &store).await;
     let until = start() + HOUR * 4;
     // Cut, written, and the acknowledgement lost: the next process cuts the same again.
-    let copy = head(DAY);
-    persist::restore(&store, &copy, (&Rollup::default(), as_before()), until, |_| {}).await.expect("restore");
+    let copy = restarted(&store, DAY, until).await;
     let first = chunks(&memory, &store).close_windows(until).await.expect("close");
     assert_eq!(chunks(&copy, &store).close_windows(until).await.expect("close again"), first);
     let range = (Timestamp::MIN, until - Duration::from_millis(1));
@@ -380,21 +335,49 @@ fn fleet(head: &Head, proxies: usize) -> u64 {
 }
 
 fn edge_series(head: &Head, proxy: usize, edge: usize) -> Vec<SeriesRef> {
+    let workload = format!("workload-{edge}");
+    let (own, pod) = (format!("client-{}", proxy % 60), format!("client-{}-5d4f8c7b9-{proxy:05}", proxy % 60));
+    let principal = |name: &str| format!("spiffe://cluster.local/ns/shop/sa/{name}");
+    let (source_principal, destination_principal) = (principal(&own), principal(&workload));
+    let (host, address) =
+        (format!("{workload}.shop.svc.cluster.local"), format!("10.0.{}.{}:15020", proxy / 250, proxy % 250));
+    // Istio's 25 labels beside `le`, and those of the target.
+    let shared: [(&str, &str); 31] = [
+        ("reporter", "source"),
+        ("source_workload", &own),
+        ("source_canonical_service", &own),
+        ("source_canonical_revision", "v1"),
+        ("source_workload_namespace", "shop"),
+        ("source_principal", &source_principal),
+        ("source_app", &own),
+        ("source_version", "v1"),
+        ("source_cluster", "Kubernetes"),
+        ("destination_workload", &workload),
+        ("destination_workload_namespace", "shop"),
+        ("destination_principal", &destination_principal),
+        ("destination_app", &workload),
+        ("destination_version", "v1"),
+        ("destination_service", &host),
+        ("destination_canonical_service", &workload),
+        ("destination_canonical_revision", "v1"),
+        ("destination_service_name", &workload),
+        ("destination_service_namespace", "shop"),
+        ("destination_cluster", "Kubernetes"),
+        ("request_protocol", "http"),
+        ("response_code", "200"),
+        ("response_flags", "-"),
+        ("grpc_response_status", ""),
+        ("connection_security_policy", "unknown"),
+        ("job", "istio-proxies"),
+        ("instance", &address),
+        ("namespace", "shop"),
+        ("pod", &pod),
+        ("node", "node-7"),
+        ("cluster", "eu-1"),
+    ];
     let intern = |metric: &str, le: &str| {
-        let workload = format!("workload-{edge}");
-        let (pod, principal) =
-            (format!("client-5d4f8c7b9-{proxy:05}"), format!("spiffe://cluster.local/ns/shop/sa/{workload}"));
-        head.intern(&Labels::from_pairs([
-            ("__name__", metric),
-            ("le", le),
-            ("reporter", "source"),
-            ("source_workload", "client"),
-            ("destination_workload", &workload),
-            ("destination_principal", &principal),
-            ("response_code", "200"),
-            ("pod", &pod),
-        ]))
-        .expect("under the limit")
+        let own = [("__name__", metric), ("le", le)];
+        head.intern(&shared.into_iter().chain(own).collect::<Labels>()).expect("under the limit")
     };
     let histogram = |name: &str| {
         let of = |suffix: &str| format!("istio_{name}_{suffix}");
@@ -410,7 +393,9 @@ async fn a_sample_on_disk_costs_at_most_half_a_byte_with_its_indexes() {
     let config = postgres::database().await;
     let store = postgres::connect(&config).await;
     let memory = head(DAY);
-    let samples = fleet(&memory, 4);
+    // 4 show what a sample costs; more, on request, that it does not depend on their number.
+    let proxies = std::env::var("MESHSCOPE_DISK_PROXIES").ok().and_then(|text| text.parse().ok()).unwrap_or(4);
+    let samples = fleet(&memory, proxies);
     chunks(&memory, &store).close_windows(start() + CHUNK_WINDOW).await.expect("close");
     let mut outside = postgres::connection(&config).await;
     let size = "SELECT sum(pg_total_relation_size(relid))::bigint, sum(pg_relation_size(relid))::bigint
@@ -429,7 +414,7 @@ async fn a_sample_on_disk_costs_at_most_half_a_byte_with_its_indexes() {
         .await
         .expect("count");
     assert_eq!(count as u64, samples);
-    let of_a_pod = [Matcher::equal("pod", "client-5d4f8c7b9-00001")];
+    let of_a_pod = [Matcher::equal("pod", "client-1-5d4f8c7b9-00001")];
     let range = (start(), start() + CHUNK_WINDOW);
     let found = History::new(store).select(Select::new(of_a_pod.to_vec(), range.0, range.1)).await.expect("select");
     assert_eq!(found.series.len(), 15 * 67);

@@ -10,11 +10,12 @@ use meshscope::persist::{self, AlertPersist, ChunkPersist, History, JournalPersi
 use meshscope::persist::{OutboxPersist, OutboxRestored};
 use meshscope::rollup::Rollup;
 use meshscope::series::{CHUNK_WINDOW, Config, Head, QueryError, Queryable, Select, SeriesRef};
-use meshscope::store::{AlertQuery, PrivateConfig, PrivateServer, RetentionConfig, Store};
+use meshscope::store::{AlertQuery, PrivateConfig, PrivateServer, RetentionConfig};
 use meshscope::units::{PromDuration, Secret};
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres;
+use crate::samples::{as_before, everything, write_journal};
 
 /// 2026-01-15T10:00:00Z, the start of a window.
 const START_MS: i64 = 1_768_471_200_000;
@@ -26,10 +27,6 @@ fn start() -> Timestamp {
 
 fn head() -> Head {
     Head::new(Config { memory_window: PromDuration::from(Duration::from_secs(24 * 3600)), ..Config::default() })
-}
-
-fn as_before() -> persist::Before {
-    persist::Before { keep: Duration::from_secs(900), has_same_settings: true }
 }
 
 fn rollup() -> Rollup {
@@ -61,23 +58,6 @@ fn scrape(head: &Head, series: &[SeriesRef], steps: std::ops::Range<u32>) {
         let batch: Vec<(SeriesRef, f64)> = series.iter().enumerate().map(|(i, s)| (*s, value(i))).collect();
         assert_eq!(head.append_at(start() + STEP * step, &batch).accepted, batch.len());
     }
-}
-
-/// All samples in the range, in a form that compares stale markers too.
-async fn everything(from: &dyn Queryable, range: (Timestamp, Timestamp)) -> Vec<(Labels, Vec<(Timestamp, u64)>)> {
-    let selection = from.select(Select::new(Vec::new(), range.0, range.1)).await.expect("select");
-    let mut found: Vec<_> = (selection.series.into_iter())
-        .map(|s| (s.labels, s.times.iter().copied().zip(s.values.iter().map(|v| v.to_bits())).collect()))
-        .collect();
-    found.sort();
-    found
-}
-
-/// One pass of the journal: it writes at once, and once more at shutdown.
-async fn write_journal(head: &Head, store: &Store) {
-    let shutdown = CancellationToken::new();
-    shutdown.cancel();
-    JournalPersist::new(head.clone(), store.clone(), Clock::system()).run(shutdown).await;
 }
 
 #[tokio::test]

@@ -204,28 +204,34 @@ async fn one_meshscope_writes_and_the_next_takes_over() {
     assert!(one.try_become_writer().await.expect("ask").is_some());
 }
 
-/// Set in the process that [`a_server_ends_with_its_killed_owner_and_the_next_owner_finds_the_data`] starts and kills.
+/// Set in the process that [`killed_owner`] starts and kills.
 const OWNER_FOLDER: &str = "MESHSCOPE_IT_OWNER_FOLDER";
 
-/// The other process of the next test: owns a server until it is killed. Without the variable there is nothing to do.
+/// The other process of the next tests: owns a server until it is killed. Without the variable there is nothing to do.
 #[tokio::test]
 async fn owner_of_a_server_until_it_is_killed() {
     let Some(folder) = std::env::var_os(OWNER_FOLDER) else { return };
-    let config = PrivateConfig { path: Some(folder.clone().into()), ..config("") };
+    let config = owned(folder.clone().into());
     let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
-    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    let options = server.connect_options().application_name("meshscope");
+    let mut connection = PgConnection::connect_with(&options).await.expect("connect");
     sqlx::raw_sql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)")
         .execute(&mut connection)
         .await
         .expect("write");
+    // What was never committed, by a session that is busy when its owner is killed.
+    sqlx::raw_sql("BEGIN; INSERT INTO kept VALUES (8)").execute(&mut connection).await.expect("write");
     let ready = std::path::Path::new(&folder).join("ready");
     std::fs::write(&ready, server.pid().expect("it runs").to_string()).expect("write");
-    std::future::pending::<()>().await;
+    sqlx::raw_sql("SELECT pg_sleep(600)").execute(&mut connection).await.expect("it is killed before");
 }
 
-#[tokio::test]
-async fn a_server_ends_with_its_killed_owner_and_the_next_owner_finds_the_data() {
-    let config = config("owner");
+fn owned(folder: std::path::PathBuf) -> PrivateConfig {
+    PrivateConfig { path: Some(folder), orphan_grace: Duration::from_secs(2), ..config("owned") }
+}
+
+/// A folder whose owner was killed, and the process id of its server.
+async fn killed_owner(config: &PrivateConfig) -> u32 {
     let folder = config.path.clone().expect("it has a folder");
     let mut owner = Command::new(std::env::current_exe().expect("our own path"))
         .args(["store_private_server::owner_of_a_server_until_it_is_killed", "--exact"])
@@ -240,14 +246,79 @@ async fn a_server_ends_with_its_killed_owner_and_the_next_owner_finds_the_data()
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let refused = PrivateServer::start(&config).await.err().expect("the owner lives");
+    let refused = PrivateServer::start(config).await.err().expect("the owner lives");
     assert!(matches!(refused, PrivateError::InUse { .. }), "{refused}");
     owner.kill().expect("kill -9");
     owner.wait().expect("reap");
-    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
-    assert!(!alive(first), "the first server is left over");
+    first
+}
+
+async fn kept(server: &PrivateServer) -> Vec<i32> {
     let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
-    let kept: i32 = sqlx::query_scalar("SELECT n FROM kept").fetch_one(&mut connection).await.expect("read");
-    assert_eq!(kept, 7);
+    sqlx::query_scalar("SELECT n FROM kept").fetch_all(&mut connection).await.expect("read")
+}
+
+async fn ends(pid: u32) {
+    let start = Instant::now();
+    while alive(pid) {
+        assert!(start.elapsed() < Duration::from_secs(30), "the server {pid} is left over");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_next_owner_takes_over_the_server_of_a_killed_one_and_keeps_it() {
+    let config = owned(postgres::folder("owner"));
+    let first = killed_owner(&config).await;
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(server.pid(), Some(first), "the server runs on");
+    assert_eq!(kept(&server).await, [7], "and what was not committed is gone");
+    let mut connection = PgConnection::connect_with(&server.connect_options()).await.expect("connect");
+    let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'meshscope'";
+    let sleeping: i64 = sqlx::query_scalar(sleeping).fetch_one(&mut connection).await.expect("count");
+    assert_eq!(sleeping, 0, "the former owner's session is gone");
+    // The former owner's guardian has waited long enough by now, and must have seen that there is another owner.
+    tokio::time::sleep(config.orphan_grace + Duration::from_secs(1)).await;
+    assert_eq!((server.pid(), kept(&server).await), (Some(first), vec![7]));
+
+    // It is kept like one of our own: started again when it is killed, stopped in the end.
+    kill_9(first);
+    let start = Instant::now();
+    while server.pid().is_none_or(|pid| pid == first) {
+        assert!(start.elapsed() < Duration::from_secs(20), "not started again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    connect_within(&server, Duration::from_secs(30)).await.close().await.expect("close");
+    assert_eq!(kept(&server).await, [7]);
+    let second = server.pid().expect("it runs");
     server.stop().await;
+    assert!(server.pid().is_none() && !alive(second));
+}
+
+#[tokio::test]
+async fn a_taken_over_server_is_stopped_by_its_new_owner() {
+    let config = owned(postgres::folder("heir"));
+    let first = killed_owner(&config).await;
+    let server = PrivateServer::start(&config).await.unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(server.pid(), Some(first));
+    server.stop().await;
+    assert!(server.pid().is_none());
+    ends(first).await;
+}
+
+#[tokio::test]
+async fn the_server_of_a_killed_owner_is_replaced_when_it_has_other_settings() {
+    let config = owned(postgres::folder("changed"));
+    let first = killed_owner(&config).await;
+    let changed = PrivateConfig { shared_buffers_mib: 17, ..config };
+    let server = PrivateServer::start(&changed).await.unwrap_or_else(|e| panic!("{e}"));
+    assert!(!alive(first), "the first server is left over");
+    assert_eq!(kept(&server).await, [7]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_ends_after_its_killed_owner_when_no_other_comes() {
+    let first = killed_owner(&owned(postgres::folder("nobody"))).await;
+    ends(first).await;
 }

@@ -19,11 +19,11 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// 2026-01-15T10:00:00Z.
-fn noon() -> Timestamp {
+pub fn noon() -> Timestamp {
     Timestamp::from_millis(1_768_471_200_000)
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
+pub fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied())
 }
 

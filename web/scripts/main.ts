@@ -4,9 +4,11 @@ import { startExplore } from "./explore";
 import { startGraph } from "./graph";
 import { startLive } from "./live";
 import { startThemeSwitch } from "./switch";
+import { startTimes } from "./times";
 
 startThemeSwitch();
 startCharts();
 startExplore();
 startGraph();
 startLive();
+startTimes();

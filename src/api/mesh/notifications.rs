@@ -87,11 +87,42 @@ pub(super) async fn list(Shared(state): Shared<State>, params: Params) -> Result
     Ok(success_with(&Listed { notifications }, &[]))
 }
 
-/// Sends a notification once more, whatever became of it; answers when it is on its way.
-pub(super) async fn retry(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+#[derive(Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    notification: Notification,
+    body: String,
+}
+
+/// One notification with what is sent, byte for byte; secrets are not in it.
+pub(super) async fn one(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let entry = find(&state, &id).await?;
+    let body = entry.delivery.body.clone();
+    Ok(success_with(&Whole { notification: Notification::new(entry, &state), body }, &[]))
+}
+
+/// Ends a delivery that is under way or waits: it is not tried again. Its group is told anew at its next flush.
+pub(super) async fn drop(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let entry = find(&state, &id).await?;
+    let is_closed = state.notify.drop_delivery(&entry.delivery.id)
+        || (state.outbox.give_up(entry.id, state.clock.now()).await)
+            .map_err(|error| ApiError::Unavailable(error.to_string()))?;
+    match is_closed {
+        true => Ok(success_with(serde_json::json!({ "id": entry.id, "state": "failed" }), &[])),
+        false => Err(ApiError::Execution("the notification was delivered or given up already".to_owned())),
+    }
+}
+
+async fn find(state: &State, id: &str) -> Result<OutboxEntry, ApiError> {
     let number = id.parse::<i64>().map_err(|_| ApiError::parameter("id", "use the number of a notification"))?;
     let found = state.outbox.get(number).await.map_err(|error| ApiError::Unavailable(error.to_string()))?;
-    let entry = found.ok_or_else(|| ApiError::NotFound(format!("there is no notification {number}")))?;
+    found.ok_or_else(|| ApiError::NotFound(format!("there is no notification {number}")))
+}
+
+/// Sends a notification once more, whatever became of it; answers when it is on its way.
+pub(super) async fn retry(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, ApiError> {
+    let entry = find(&state, &id).await?;
+    let number = entry.id;
     state.notify.retry(entry.delivery).map_err(|error| match error {
         RetryError::TooMany => ApiError::Unavailable(error.to_string()),
         RetryError::ReceiverGone(_) | RetryError::UnderWay => ApiError::Execution(error.to_string()),

@@ -369,7 +369,7 @@ fn target_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
         for (at, port) in service.list("spec.ports").iter().enumerate().filter(|_| !declared.is_empty()) {
             let Some(target) = word(port, "targetPort").or(word(port, "port")) else { continue };
             let there = |one: &&Node| word(one, "containerPort") == Some(target) || word(one, "name") == Some(target);
-            if !declared.iter().any(|one| there(&one)) {
+            if !declared.iter().any(|one| there(one)) {
                 let message = format!(
                     "no container of {} declares port {target}: calls may find nobody listening",
                     selected[0].resource.id

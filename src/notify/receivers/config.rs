@@ -105,8 +105,9 @@ pub struct WebhookConfig {
     pub http_config: Option<http_client::Config>,
     /// Proof that the body is ours and fresh.
     pub signature: Option<SignatureConfig>,
-    /// Template of the body, in place of payload version 4.
-    pub payload: Option<String>,
+    /// The body in place of payload version 4: a template, or a list or mapping whose texts are templates. As JSON, in which
+    /// a text that reads as another value of YAML is that; under another `content_type` a template is sent as it is.
+    pub payload: Option<serde_json::Value>,
     /// How it is sent: POST, PUT or PATCH. Default POST.
     pub method: String,
     /// Type of the body. Default `application/json`.
@@ -221,7 +222,7 @@ impl Default for SlackConfig {
             timeout: PromDuration::default(),
             channel: String::new(),
             username: of("username"),
-            color: "{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}".to_owned(),
+            color: of("color"),
             title: of("title"),
             title_link: of("titlelink"),
             pretext: of("pretext"),
@@ -276,7 +277,7 @@ pub struct SlackAction {
     pub name: String,
     /// Value for the callback.
     pub value: String,
-    /// A question before it acts.
+    /// A question before it acts. As in Alertmanager a button with a `url` has none, nor name nor value.
     pub confirm: Option<SlackConfirm>,
 }
 
@@ -330,8 +331,8 @@ pub struct PagerdutyConfig {
     pub component: String,
     /// Group of what is affected.
     pub group: String,
-    /// More, by name; `firing`, `resolved`, `num_firing` and `num_resolved` are there unless given.
-    pub details: BTreeMap<String, String>,
+    /// More, by name, lists and mappings too; `firing`, `resolved`, `num_firing` and `num_resolved` are there unless given.
+    pub details: BTreeMap<String, serde_json::Value>,
     /// Images.
     pub images: Vec<PagerdutyImage>,
     /// Links.

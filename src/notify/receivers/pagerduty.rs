@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::config::{PagerdutyConfig, PagerdutyImage, PagerdutyLink};
 use super::post::{Address, Post, SendError, json_text, read_secret};
 use super::templates::{About, Text};
+use super::typed::Typed;
 use super::{NOT_SUPPORTED, Parts, group_hash, truncated};
 use crate::notify::core::Notification;
 use crate::units::Secret;
@@ -27,7 +28,7 @@ pub(in crate::notify) struct Pagerduty {
     key: Key,
     /// In the order client, client_url, description, source, severity, class, component, group.
     texts: [Text; 8],
-    details: Vec<(String, Text)>,
+    details: Vec<(String, Typed)>,
     images: Vec<[Text; 3]>,
     links: Vec<[Text; 2]>,
     post: Post,
@@ -105,15 +106,17 @@ impl Pagerduty {
             of("component", &config.component)?,
             of("group", &config.group)?,
         ];
-        let mut details: BTreeMap<&str, &str> = [
-            ("firing", "{{ .Alerts.Firing | toJson }}"),
-            ("resolved", "{{ .Alerts.Resolved | toJson }}"),
-            ("num_firing", "{{ .Alerts.Firing | len }}"),
-            ("num_resolved", "{{ .Alerts.Resolved | len }}"),
+        let mut details: BTreeMap<&str, serde_json::Value> = [
+            ("firing", "{{ .Alerts.Firing | toJson }}".into()),
+            ("resolved", "{{ .Alerts.Resolved | toJson }}".into()),
+            ("num_firing", "{{ .Alerts.Firing | len }}".into()),
+            ("num_resolved", "{{ .Alerts.Resolved | len }}".into()),
         ]
         .into();
-        details.extend(config.details.iter().map(|(name, text)| (name.as_str(), text.as_str())));
-        let detail = |(name, text): (&str, &str)| Ok((name.to_owned(), of("details", text)?));
+        details.extend(config.details.iter().map(|(name, text)| (name.as_str(), text.clone())));
+        let detail = |(name, written): (&str, serde_json::Value)| {
+            Ok((name.to_owned(), Typed::new(parts.templates, "details", &written)?))
+        };
         let image = |i: &PagerdutyImage| Ok([of("images", &i.src)?, of("images", &i.alt)?, of("images", &i.href)?]);
         let link = |l: &PagerdutyLink| Ok([of("links", &l.href)?, of("links", &l.text)?]);
         Ok(Self {
@@ -144,7 +147,7 @@ impl Pagerduty {
             let link = Link { href: run(href)?, text: run(text)? };
             links.extend((!link.href.is_empty()).then_some(link));
         }
-        let detail = |(name, text): &(String, Text)| Ok((name.clone(), parsed(run(text)?)));
+        let detail = |(name, value): &(String, Typed)| Ok((name.clone(), value.run(about)?));
         let fires = notification.alerts.iter().any(|(_, fires)| *fires);
         let mut event = Event {
             dedup_key: group_hash(&notification.group_key),
@@ -184,13 +187,5 @@ impl Pagerduty {
         let rest = body.strip_prefix('{').unwrap_or(body);
         let keyed = format!("{{\"routing_key\":{},{rest}", serde_json::Value::from(key));
         self.post.json(keyed).await?.check(&[429])
-    }
-}
-
-/// A detail that is JSON is sent as such, any other as text.
-fn parsed(text: String) -> serde_json::Value {
-    match serde_json::from_str(&text) {
-        Ok(value) => value,
-        Err(_) => text.into(),
     }
 }

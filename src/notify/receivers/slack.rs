@@ -256,8 +256,11 @@ impl Action {
         if url.is_empty() && name.is_empty() {
             return Err("actions: each needs a url or a name".to_owned());
         }
+        let nothing = String::new();
         let all = |texts: Vec<&String>| texts.into_iter().map(|text| templates.text("actions", text)).collect();
-        let confirm = confirm.as_ref().map(|c| match c.text.is_empty() {
+        // A button that leads somewhere tells the callback nothing (Alertmanager's `SlackAction`).
+        let (name, value) = if url.is_empty() { (name, value) } else { (&nothing, &nothing) };
+        let confirm = confirm.as_ref().filter(|_| url.is_empty()).map(|c| match c.text.is_empty() {
             true => Err("actions: confirm needs a text".to_owned()),
             false => all(vec![&c.text, &c.title, &c.ok_text, &c.dismiss_text]),
         });

@@ -76,7 +76,8 @@ fn one(yaml: &str) -> Integration {
 
 fn text_of(template: &str) -> Result<String, String> {
     let text = serde_json::Value::from(template);
-    one(&format!("webhook_configs: [{{url: 'http://x', payload: {text}}}]")).render(&notification(true), "http://m")
+    one(&format!("webhook_configs: [{{url: 'http://x', payload: {text}, content_type: text/plain}}]"))
+        .render(&notification(true), "http://m")
 }
 
 #[test]
@@ -128,7 +129,7 @@ fn slack_and_pagerduty_write_what_alertmanager_writes() {
     let slack =
         one("slack_configs: [{api_url: 'http://x', channel: '#a', title: '{{ .Status }}', title_link: '', text: t, \
                      fallback: f, username: u, short_fields: true, fields: [{title: a, value: '{{ .Receiver }}'}], \
-                     actions: [{type: button, text: b, url: 'http://y', confirm: {text: sure}}]}]");
+                     actions: [{type: button, text: b, name: n, confirm: {text: sure}}]}]");
     let body: serde_json::Value =
         serde_json::from_str(&slack.render(&notification(true), "http://m").unwrap()).unwrap();
     assert_eq!(
@@ -136,7 +137,7 @@ fn slack_and_pagerduty_write_what_alertmanager_writes() {
         serde_json::json!({"channel": "#a", "username": "u", "attachments": [{
             "title": "firing", "text": "t", "fallback": "f", "callback_id": "", "footer": "", "color": "danger",
             "fields": [{"title": "a", "value": "ops", "short": true}], "mrkdwn_in": ["fallback", "pretext", "text"],
-            "actions": [{"type": "button", "text": "b", "url": "http://y", "confirm": {"text": "sure"}}],
+            "actions": [{"type": "button", "text": "b", "name": "n", "confirm": {"text": "sure"}}],
         }]})
     );
     let pagerduty = one(

@@ -9,6 +9,7 @@ use super::Parts;
 use super::config::{SignatureConfig, WebhookConfig};
 use super::post::{Address, Post, SendError, json_text, read_secret};
 use super::templates::{About, Text};
+use super::typed::Typed;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::notify::core::Notification;
 
@@ -19,8 +20,26 @@ pub(in crate::notify) struct Webhook {
     post: Post,
     method: reqwest::Method,
     content_type: String,
-    body: Option<Text>,
+    body: Option<Body>,
     signature: Option<(SignatureConfig, HeaderName)>,
+}
+
+/// A body of one's own.
+enum Body {
+    /// As Alertmanager has it.
+    Json(Typed),
+    /// What is not JSON.
+    Text(Text),
+}
+
+impl Body {
+    fn new(written: &serde_json::Value, content_type: &str, parts: &Parts<'_>) -> Result<Self, String> {
+        match (content_type.contains("json"), written) {
+            (true, written) => Ok(Self::Json(Typed::new(parts.templates, "payload", written)?)),
+            (false, serde_json::Value::String(text)) => Ok(Self::Text(parts.templates.text("payload", text)?)),
+            (false, _) => Err(format!("payload: under the content_type {content_type:?} it must be one text")),
+        }
+    }
 }
 
 impl Webhook {
@@ -48,7 +67,7 @@ impl Webhook {
             post: Post::new(address, config.http_config.as_ref(), config.timeout, parts)?,
             method,
             content_type: config.content_type.clone(),
-            body: config.payload.as_ref().map(|body| parts.templates.text("payload", body)).transpose()?,
+            body: config.payload.as_ref().map(|body| Body::new(body, &config.content_type, parts)).transpose()?,
             signature: signature.transpose()?,
         })
     }
@@ -60,7 +79,8 @@ impl Webhook {
     pub(super) fn render(&self, notification: &Notification, external_url: &str) -> Result<String, String> {
         match &self.body {
             None => payload(notification, self.max_alerts, external_url),
-            Some(body) => body.run(&About::new(notification, external_url)),
+            Some(Body::Json(body)) => json_text(&body.run(&About::new(notification, external_url))?),
+            Some(Body::Text(body)) => body.run(&About::new(notification, external_url)),
         }
     }
 

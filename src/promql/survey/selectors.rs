@@ -1,13 +1,11 @@
 //! Selectors: matchers, ranges and subqueries, `offset` and `@`.
 
+use super::durations::Place;
 use super::{EMPTY_SELECTOR, Fact, Leaf, Parsed, Part, Surveyor, Time};
 use crate::model::{METRIC_NAME, MatchOp, Matcher, RegexError};
 use crate::promql::ast::{At, BinaryOp, Span, Text, ValueKind};
 use crate::promql::lex::{self, Keyword, Kind};
 use crate::promql::print::plain_number;
-
-/// What may stand where a duration is needed.
-const DURATION: &str = "number or duration";
 
 impl Surveyor<'_> {
     pub(super) fn selector(&mut self, name: Option<(String, usize)>) -> Parsed<Part> {
@@ -29,7 +27,7 @@ impl Surveyor<'_> {
             self.type_error(start, EMPTY_SELECTOR);
         }
         self.plain("x");
-        let leaf = Leaf::Selector { name, matchers, range_ms: None, time: Time::default() };
+        let leaf = Leaf::Selector { name, matchers, range: None, time: Time::default() };
         self.emit(span, ValueKind::Vector, 1, leaf)
     }
 
@@ -84,11 +82,11 @@ impl Surveyor<'_> {
 
     pub(super) fn brackets(&mut self, part: Part) -> Parsed<Part> {
         let bracket = self.take().start;
-        let range_ms = self.positive_duration(DURATION)?;
+        let range = self.positive_duration(Place::RANGE)?;
         if self.take_if(&Kind::Colon).is_some() {
-            let step_ms = match self.peek().kind {
+            let step = match self.peek().kind {
                 Kind::RightBracket => None,
-                _ => Some(self.positive_duration("number or duration or \"]\"")?),
+                _ => Some(self.positive_duration(Place::STEP)?),
             };
             self.expect(&Kind::RightBracket, "subquery selector", "\"]\"")?;
             if part.value != ValueKind::Vector {
@@ -96,21 +94,21 @@ impl Surveyor<'_> {
                 let message = format!("subquery is only allowed on instant vector, got {got} instead");
                 self.type_error(part.span.start, message);
             }
-            self.plain(if step_ms.is_some() { "[1s:1s]" } else { "[1s:]" });
-            let leaf = Leaf::Subquery { range_ms, step_ms, time: Time::default() };
+            self.plain(if step.is_some() { "[1s:1s]" } else { "[1s:]" });
+            let leaf = Leaf::Subquery { range, step, time: Time::default() };
             let span = Span { start: part.span.start, end: self.last_end() };
             return self.emit(span, ValueKind::Matrix, part.height + 1, leaf);
         }
         self.expect(&Kind::RightBracket, "subquery or range", "\":\" or \"]\"")?;
         let end = self.last_end();
         let message = match self.facts.last_mut() {
-            Some(Fact { leaf: Leaf::Selector { range_ms: range @ None, time, .. }, span, value }) => {
-                if time.offset_ms.is_some() {
+            Some(Fact { leaf: Leaf::Selector { range: slot @ None, time, .. }, span, value }) => {
+                if time.offset.is_some() {
                     "no offset modifiers allowed before range"
                 } else if time.at.is_some() {
                     "no @ modifiers allowed before range"
                 } else {
-                    *range = Some(range_ms);
+                    *slot = Some(range);
                     (span.end, *value) = (end, ValueKind::Matrix);
                     self.plain("[1s]");
                     let span = Span { start: part.span.start, end };
@@ -122,54 +120,13 @@ impl Surveyor<'_> {
         Err(self.error(bracket, message))
     }
 
-    /// A duration or number of seconds, above zero, inside brackets.
-    pub(super) fn positive_duration(&mut self, expected: &str) -> Parsed<i64> {
-        let at = self.peek().start;
-        let ms = self.signed_duration("subquery selector", expected)?;
-        if matches!(self.peek().kind, Kind::Operator(_) | Kind::LeftParen) {
-            return Err(self.error(at, "experimental duration expression is not enabled"));
-        }
-        if ms <= 0 {
-            return Err(self.error(at, "duration must be greater than 0"));
-        }
-        Ok(ms)
-    }
-
-    pub(super) fn signed_duration(&mut self, context: &str, expected: &str) -> Parsed<i64> {
-        let mut sign = 1;
-        if let Kind::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.peek().kind {
-            self.next += 1;
-            sign = if op == BinaryOp::Sub { -1 } else { 1 };
-        }
-        let token = self.peek().clone();
-        match token.kind {
-            Kind::Duration => {
-                self.next += 1;
-                Ok(sign * self.duration_ms(&token)?)
-            }
-            Kind::Number => {
-                self.next += 1;
-                let seconds = self.number(&token)?;
-                if seconds.is_nan() || seconds.abs() >= i64::MAX as f64 / 1e9 {
-                    return Err(self.error(token.start, "duration out of range"));
-                }
-                Ok(sign * (seconds * 1000.0) as i64)
-            }
-            Kind::LeftParen => {
-                let inside = self.tokens.get(self.next + 1).map_or(token.end, |token| token.start);
-                Err(self.error(inside, "experimental duration expression is not enabled"))
-            }
-            _ => Err(self.unexpected(context, expected)),
-        }
-    }
-
     pub(super) fn offset(&mut self, part: Part) -> Parsed<Part> {
         self.next += 1;
-        let offset_ms = self.signed_duration("offset", DURATION)?;
+        let offset = self.offset_duration()?;
         let end = self.last_end();
         let message = match self.time_of_last() {
-            Some((time, span)) if time.offset_ms.is_none() => {
-                time.offset_ms = Some(offset_ms);
+            Some((time, span)) if time.offset.is_none() => {
+                time.offset = Some(offset);
                 span.end = end;
                 return Ok(Part { span: Span { start: part.span.start, end }, ..part });
             }
@@ -239,6 +196,10 @@ impl Surveyor<'_> {
 
 /// As Go words the common mistakes.
 fn regex_text(error: &RegexError) -> String {
+    let around = ["(?=", "(?!", "(?<=", "(?<!"].iter().find(|around| error.pattern.contains(**around));
+    if let Some(around) = around.filter(|_| error.reason.starts_with("look-around")) {
+        return format!("error parsing regexp: invalid or unsupported Perl syntax: `{}`", &around[..3]);
+    }
     let reason = match error.reason.as_str() {
         "unclosed group" => "missing closing )",
         "unopened group" => "unexpected )",

@@ -33,6 +33,9 @@ pub fn parse_series(line: &str) -> Result<(Labels, Vec<Point>), String> {
 pub(super) fn parse_metric(line: &str) -> Result<(Labels, &str), String> {
     let bad = |what: &str| format!("cannot read the series {line:?}: {what}");
     let mut pairs: Vec<(String, String)> = Vec::new();
+    if line.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(bad("no name begins with a digit"));
+    }
     let name_end = line.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))).unwrap_or(line.len());
     if name_end > 0 {
         pairs.push((METRIC_NAME.to_owned(), line[..name_end].to_owned()));
@@ -146,7 +149,8 @@ fn split_times(item: &str) -> (&str, Option<&str>) {
     }
 }
 
-pub(super) fn parse_number(text: &str) -> Option<f64> {
+/// A number of the notation: decimal with `_` between digits, octal `017`, `1e3`, `Inf`, `NaN`, with or without a sign.
+pub fn parse_number(text: &str) -> Option<f64> {
     let (sign, digits) = match text.strip_prefix(['+', '-']) {
         Some(digits) => (if text.starts_with('-') { -1.0 } else { 1.0 }, digits),
         None => (1.0, text),

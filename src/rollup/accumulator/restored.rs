@@ -15,7 +15,7 @@ pub(in crate::rollup) type LabelsKey = (u64, u64);
 
 /// The key of a series.
 pub(in crate::rollup) fn labels_key(labels: &Labels) -> LabelsKey {
-    (labels.fingerprint(), labels.table_hash())
+    labels.table_key()
 }
 
 /// See the module.
@@ -39,6 +39,13 @@ pub(in crate::rollup) enum TakenUp {
     Held,
     /// The samples do not tell of it: it must go, for what it counted will be counted again.
     Unfounded,
+}
+
+impl Restored {
+    /// Whether a series that is met may be one of before the restart.
+    pub(super) fn awaits_series(&self) -> bool {
+        !self.slots.is_empty()
+    }
 }
 
 impl Accumulator {

@@ -61,19 +61,22 @@ impl Accumulator {
     }
 
     pub(super) fn join_group(&mut self, labels: &Labels, bound: f64, slot: u32) -> u32 {
-        let histogram = labels.without(&["le"]);
-        let key = (histogram.fingerprint(), histogram.table_hash());
+        let key = labels.table_key_without(&["le"], &mut self.text);
         let id = *self.group_ids.entry(key).or_insert_with(|| {
             self.free_groups.pop().unwrap_or_else(|| {
                 self.groups.push(Group::default());
                 self.groups.len() as u32 - 1
             })
         });
-        let group = &mut self.groups[id as usize];
-        group.key = key;
-        let at = group.members.partition_point(|(member, _)| *member < bound);
-        group.members.insert(at, (bound, slot));
+        self.groups[id as usize].key = key;
+        self.add_member(id, bound, slot);
         id
+    }
+
+    pub(super) fn add_member(&mut self, group: u32, bound: f64, slot: u32) {
+        let members = &mut self.groups[group as usize].members;
+        let at = members.partition_point(|(member, _)| *member < bound);
+        members.insert(at, (bound, slot));
     }
 
     pub(super) fn leave_group(&mut self, id: u32, slot: u32) {

@@ -10,7 +10,7 @@ const MINUTE: u64 = 60;
 
 fn rule(extra: &str) -> AlertingRule {
     let text = format!("groups:\n- name: g\n  rules:\n  - alert: Down\n    expr: up == 0\n{extra}");
-    let mut parsed = file::parse("r.yml", &text, Duration::from_secs(60));
+    let mut parsed = file::parse("r.yml", &text, file::ReadOptions::default());
     assert_eq!(parsed.problems, []);
     match parsed.groups.remove(0).rules.remove(0) {
         Rule::Alerting(rule) => rule,

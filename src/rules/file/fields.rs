@@ -61,6 +61,10 @@ impl<'n, 'p> Fields<'n, 'p> {
             return None;
         }
         match text.parse::<PromDuration>() {
+            Ok(duration) if duration.get().as_nanos() > i64::MAX as u128 => {
+                self.wrong(node, &format!("{key}: duration out of range"));
+                None
+            }
             Ok(duration) => Some(duration.get()),
             Err(error) => {
                 self.wrong(node, &format!("{key}: {error}"));
@@ -71,12 +75,15 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     /// A count; a negative one is none, as Prometheus takes it.
     pub fn count(&mut self, key: &str) -> usize {
-        let Some(text) = self.text(key) else { return 0 };
-        match text.parse::<i64>() {
-            Ok(count) => usize::try_from(count).unwrap_or(0),
-            Err(_) => {
-                let node = self.node.get(key).unwrap_or(self.node);
-                self.wrong(node, &format!("{key}: expected a whole number, got {text:?}"));
+        let Some(node) = self.get(key) else { return 0 };
+        let count = if let Value::Number(text) = &node.value { whole(text) } else { None };
+        match (count, node.as_str()) {
+            (Some(count), _) => usize::try_from(count).unwrap_or(0),
+            (None, got) => {
+                self.wrong(
+                    node,
+                    &format!("{key}: expected a whole number, got {:?}", got.unwrap_or("a list or mapping")),
+                );
                 0
             }
         }
@@ -112,8 +119,11 @@ impl<'n, 'p> Fields<'n, 'p> {
         scalars
     }
 
-    /// Reports every key that is not in `known`.
-    pub fn finish(mut self, known: &[&str]) {
+    /// Reports every key that is not in `known`, unless `lenient`.
+    pub fn finish(mut self, known: &[&str], lenient: bool) {
+        if lenient {
+            return;
+        }
         for (key, _) in self.node.entries() {
             let name = key.as_str().unwrap_or("(not a text)");
             if !known.contains(&name) {
@@ -127,4 +137,14 @@ impl<'n, 'p> Fields<'n, 'p> {
             }
         }
     }
+}
+
+/// A number as Go's YAML puts it into an `int`: of a fraction the whole part.
+fn whole(text: &str) -> Option<i64> {
+    let plain = text.replace('_', "");
+    let (sign, digits) = plain.strip_prefix('-').map_or((1, plain.trim_start_matches('+')), |digits| (-1, digits));
+    let of_base = |prefix: &str, base: u32| i64::from_str_radix(digits.strip_prefix(prefix)?, base).ok();
+    let based = of_base("0x", 16).or_else(|| of_base("0o", 8)).or_else(|| of_base("0b", 2));
+    let fraction = || digits.parse::<f64>().ok().filter(|value| *value < i64::MAX as f64).map(|value| value as i64);
+    based.or_else(|| digits.parse().ok()).or_else(fraction).map(|value| sign * value)
 }

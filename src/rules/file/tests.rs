@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 fn parsed(text: &str) -> ParsedFile {
-    parse("r.yml", text, Duration::from_secs(60))
+    parse("r.yml", text, ReadOptions::default())
 }
 
 fn problems(text: &str) -> Vec<String> {
@@ -183,7 +183,7 @@ fn agrees_with_promtool_about_every_fixture() {
     let mut differences = Vec::new();
     for (name, expect) in &checked {
         let text = std::fs::read_to_string(folder.join(name)).unwrap();
-        let parsed = parse(name, &text, Duration::from_secs(60));
+        let parsed = parse(name, &text, ReadOptions::default());
         let verdict = expect["promtool_3.5.3"].as_str().unwrap();
         if (verdict == "ok") != parsed.problems.is_empty() {
             differences.push(format!("{name}: promtool {verdict}, ours {:?}", parsed.problems));
@@ -207,4 +207,74 @@ fn agrees_with_promtool_about_every_fixture() {
     }
     assert_eq!(differences, [] as [String; 0]);
     println!("{} files", checked.len());
+}
+
+/// What promtool 3.5.3 says of files that are nearly right: `Some` is how many rules it finds.
+#[test]
+fn gives_the_verdicts_of_promtool_on_odd_files() {
+    let rule = |fields: &str| format!("groups: [{{name: g, rules: [{{{fields}}}]}}]");
+    let group = |fields: &str| format!("groups: [{{name: g, {fields}, rules: [{{alert: A, expr: up}}]}}]");
+    let text = |template: &str| rule(&format!("alert: A, expr: up, annotations: {{a: '{template}'}}"));
+    let check = |text: &str, expect: Option<usize>| {
+        let parsed = parsed(text);
+        let rules = parsed.groups.iter().map(|group| group.rules.len()).sum();
+        assert_eq!(parsed.problems.is_empty().then_some(rules), expect, "{text}\n{:?}", parsed.problems);
+    };
+    check("", Some(0));
+    check("groups: [null]", Some(0));
+    check("groups: [{name: g, rules: [null]}]", Some(0));
+    check("groups: {}", None);
+    for (limit, expect) in [
+        ("5", Some(1)),
+        ("-5", Some(1)),
+        ("1.5", Some(1)),
+        ("1e3", Some(1)),
+        ("0x10", Some(1)),
+        ("\"5\"", None),
+        ("x", None),
+        ("99999999999999999999", None),
+    ] {
+        check(&group(&format!("limit: {limit}")), expect);
+    }
+    for (hold, expect) in [("5m", true), ("0", true), ("5", false), ("5m1h", false), ("99999y", false), ("-5m", false)]
+    {
+        check(&rule(&format!("alert: A, expr: up, for: {hold}")), expect.then_some(1));
+    }
+    for (expr, expect) in [
+        ("1", true),
+        ("'rate(x[5m*2])'", false),
+        ("'sort_by_label(up, \"a\")'", false),
+        ("'limitk(1, up)'", false),
+        ("'x[5m]'", true),
+    ] {
+        check(&rule(&format!("record: a, expr: {expr}")), expect.then_some(1));
+    }
+    check(&rule("record: a, expr: up, labels: {a: '{{ foo }}'}"), Some(1));
+    check(&rule("alert: a, expr: up, labels: {a: '{{ foo }}'}"), None);
+    for (template, expect) in [
+        ("{{ $x = 5 }}", true),
+        ("{{ index $labels \"a\" }}", true),
+        ("{{ humanize \"abc\" }}", true),
+        ("{{ end }}", false),
+        ("{{ else }}", false),
+        ("{{ if true }}{{ else }}{{ end }}", true),
+        ("{{ if true }}x", false),
+        ("{{ now }}", false),
+        ("{{ toDuration 5 }}", false),
+        ("{{ urlQueryEscape \"a\" }}", false),
+        ("{{ toTime 5 }}", true),
+        ("{{ $nope }}", false),
+        ("{{ break }}", false),
+    ] {
+        check(&text(template), expect.then_some(1));
+    }
+}
+
+#[test]
+fn enabled_features_and_remarks_are_taken_when_asked_for() {
+    let features = Features { experimental_functions: true, duration_expressions: true };
+    let text = "groups: [{name: g, owner: me, rules: [{record: a, expr: 'limitk(1, rate(x[5m*2]))', note: x}]}]";
+    let options = ReadOptions { features, ignore_unknown_fields: true, ..ReadOptions::default() };
+    assert_eq!(parse("r.yml", text, options).problems, []);
+    assert_eq!(parse("r.yml", text, ReadOptions { features, ..ReadOptions::default() }).problems.len(), 2);
 }

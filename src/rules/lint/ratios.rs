@@ -1,9 +1,9 @@
-//! Shares of requests: judged on too few, lost when there is nothing above the line, or not taken at all.
+//! Shares and quantiles of requests: judged on too few, lost when there is nothing above the line, or not taken at all.
 
 use super::codes;
 use super::counters::others;
 use super::names;
-use super::walk::{Subject, any, conjuncts, each, is_rate, metric, number, selectors};
+use super::walk::{Subject, any, called, conjuncts, each, is_rate, metric, number, selectors};
 use crate::promql::ast::{Binary, BinaryOp, Kind, Node};
 
 pub(super) fn check(subject: &mut Subject<'_>) {
@@ -15,6 +15,7 @@ pub(super) fn check(subject: &mut Subject<'_>) {
                 && number(&binary.right).is_some()
             {
                 few_requests(subject, condition, binary);
+                quantile_of_few(subject, condition, binary);
                 absolute(subject, condition, binary);
             }
         }
@@ -68,20 +69,66 @@ fn few_requests(subject: &mut Subject<'_>, condition: &Node, binary: &Binary) {
     if !is_rate_of_requests(&share.right) {
         return;
     }
-    let is_guard = |node: &&Node| match &node.kind {
-        Kind::Binary(binary) if binary.op.is_comparison() => division(&binary.left).is_none(),
-        _ => false,
-    };
-    // Within an `or` the guard stands beside the condition, in the alternative itself.
-    let guarded = |root: &Node| others(root, condition).iter().any(is_guard);
-    let alternatives =
-        |node: &Node| any(node, |node| matches!(&node.kind, Kind::Binary(b) if b.op == BinaryOp::And && guarded(node)));
-    if guarded(subject.root()) || alternatives(subject.root()) {
+    if is_guarded(subject.root(), condition) {
         return;
     }
     let message = "one failure in a handful of requests passes this share: a night without traffic wakes somebody; ask for a minimum of traffic as well";
     let fix = subject.replaced(condition.span, &format!("({condition} and {} > 0.1)", share.right));
     subject.report(codes::NO_MINIMUM_TRAFFIC, message, fix);
+}
+
+/// Whether a minimum is asked for beside the condition: a comparison of what is neither a share nor a quantile.
+fn is_guarded(root: &Node, condition: &Node) -> bool {
+    let is_guard = |node: &&Node| match &node.kind {
+        Kind::Binary(binary) if binary.op.is_comparison() => {
+            division(&binary.left).is_none() && quantile(&binary.left).is_none()
+        }
+        _ => false,
+    };
+    // Within an `or` the guard stands beside the condition, in the alternative itself.
+    let guarded = |root: &Node| others(root, condition).iter().any(is_guard);
+    guarded(root) || any(root, |node| matches!(&node.kind, Kind::Binary(b) if b.op == BinaryOp::And && guarded(node)))
+}
+
+/// The buckets of the quantile in `histogram_quantile(0.95, …) > x`.
+fn quantile(node: &Node) -> Option<&Node> {
+    match &node.unwrapped().kind {
+        Kind::Call { args, .. } if called(node.unwrapped()) == Some("histogram_quantile") => args.get(1),
+        Kind::Binary(binary) => quantile(&binary.left).or_else(|| quantile(&binary.right)),
+        _ => None,
+    }
+}
+
+fn quantile_of_few(subject: &mut Subject<'_>, condition: &Node, binary: &Binary) {
+    let is_upper = matches!(binary.op, BinaryOp::Greater | BinaryOp::GreaterEqual);
+    let Some(buckets) = quantile(&binary.left).filter(|buckets| is_upper && any(buckets, is_rate)) else { return };
+    let selectors = selectors(buckets);
+    let name = selectors.first().and_then(|selector| metric(selector));
+    let Some(base) = name.and_then(|name| name.strip_suffix("_bucket")).filter(|base| !base.contains(':')) else {
+        return;
+    };
+    let count = format!("{base}_count");
+    if !names::counts_requests(&count) || is_guarded(subject.root(), condition) {
+        return;
+    }
+    let message = "of a handful of requests one slow one is the whole quantile: a night without traffic wakes somebody; ask for a minimum of traffic as well";
+    let fix = observations(buckets, &format!("{base}_bucket"), &count)
+        .and_then(|rate| subject.replaced(condition.span, &format!("({condition} and {rate} > 0.1)")));
+    subject.report(codes::NO_MINIMUM_TRAFFIC, message, fix);
+}
+
+/// The rate of what the buckets count, by the same labels but for `le`.
+fn observations(buckets: &Node, bucket: &str, count: &str) -> Option<String> {
+    let Kind::Aggregate(aggregate) = &buckets.unwrapped().kind else { return None };
+    let grouping: Vec<&str> = aggregate.grouping.iter().map(String::as_str).filter(|label| *label != "le").collect();
+    let inner = aggregate.inner.to_string().replace(bucket, count);
+    let op = aggregate.op.as_str();
+    Some(match (aggregate.without, grouping.is_empty()) {
+        // The counts have no `le`, so it may stay among the labels left out.
+        (true, _) => format!("{op} without ({}) ({inner})", aggregate.grouping.join(", ")),
+        (false, true) => format!("{op}({inner})"),
+        (false, false) => format!("{op} by ({}) ({inner})", grouping.join(", ")),
+    })
 }
 
 fn absolute(subject: &mut Subject<'_>, condition: &Node, binary: &Binary) {

@@ -24,7 +24,11 @@ struct Rig {
 }
 
 fn set(text: &str) -> Arc<RuleSet> {
-    let parsed = file::parse("r.yml", text, Duration::from_secs(30));
+    let parsed = file::parse(
+        "r.yml",
+        text,
+        file::ReadOptions { interval: Duration::from_secs(30), ..file::ReadOptions::default() },
+    );
     assert_eq!(parsed.problems, []);
     Arc::new(RuleSet {
         groups: parsed.groups.into_iter().map(Arc::new).collect(),

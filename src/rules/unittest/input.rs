@@ -31,6 +31,9 @@ impl Loader {
     /// When a text cannot be read.
     pub fn add(&mut self, metric: &str, values: &str, start: Timestamp, interval: Duration) -> Result<(), String> {
         let labels = parse_metric(metric).map_err(|error| format!("input_series {metric:?}: {error}"))?;
+        if metric.trim().is_empty() {
+            return Err("an item of input_series has no series".to_owned());
+        }
         let values =
             parse_values(values).map_err(|error| format!("input_series {metric:?}: values {values:?}: {error}"))?;
         let step_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
@@ -116,7 +119,10 @@ fn blank(rest: &mut Peekable<Chars<'_>>) {
 
 fn word(rest: &mut Peekable<Chars<'_>>) -> String {
     let mut word = String::new();
-    while let Some(c) = rest.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '.')) {
+    while let Some(c) = rest.next_if(|c| matches!(c, '_' | ':' | 'a'..='z' | 'A'..='Z' | '0'..='9')) {
+        if word.is_empty() && c.is_ascii_digit() {
+            return word; // no name begins so; what reads on says that it did not expect the digit
+        }
         word.push(c);
     }
     word
@@ -167,7 +173,7 @@ pub fn parse_values(text: &str) -> Result<Vec<Option<f64>>, String> {
         }
         match (one, times) {
             ("_", times) => values.extend(std::iter::repeat_n(None, times.unwrap_or(1))),
-            ("stale", times) => values.extend(std::iter::repeat_n(Some(stale_marker()), times.map_or(1, |n| n + 1))),
+            ("stale", None) => values.push(Some(stale_marker())),
             (one, None) => values.push(Some(number(one).ok_or_else(|| unreadable(item))?)),
             (one, Some(times)) => {
                 let (mut value, step) = stepped(one).ok_or_else(|| unreadable(item))?;
@@ -195,10 +201,9 @@ fn stepped(text: &str) -> Option<(f64, f64)> {
     signs.map(|(i, _)| i).find_map(|i| Some((number(&text[..i])?, number(&text[i..])?)))
 }
 
+/// As the engine reads numbers: `1_000`, and `010` is eight.
 fn number(text: &str) -> Option<f64> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let named = digits.eq_ignore_ascii_case("inf") || digits.eq_ignore_ascii_case("nan");
-    (named || digits.starts_with(|c: char| c.is_ascii_digit() || c == '.')).then(|| text.parse().ok()).flatten()
+    crate::promql::testlang::parse_number(text)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Which series satisfy matchers, and their chunks.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
@@ -11,6 +12,8 @@ use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
 
 /// Bytes of chunks that are handed over at once.
 const BATCH_BYTES: usize = 4 << 20;
+/// How far after the start of a window its last row may say that it begins.
+const PARTS_SPAN: Duration = Duration::from_millis(Chunk::PARTS_MAX as u64);
 
 /// A series that satisfies matchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +47,7 @@ impl Store {
             .bind(label_sets)
             .bind(values::time(from - CHUNK_SPAN_MAX))
             .bind(values::time(from))
-            .bind(values::time(to))
+            .bind(values::time(to + PARTS_SPAN))
             .fetch(self.pool());
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(row) = rows.try_next().await.map_err(StoreError::doing("read chunks"))? {
@@ -81,7 +84,7 @@ impl Store {
             .bind(&ids)
             .bind(values::time(from - CHUNK_SPAN_MAX))
             .bind(values::time(from))
-            .bind(values::time(to))
+            .bind(values::time(to + PARTS_SPAN))
             .fetch_all(self.pool())
             .await
             .map_err(StoreError::doing("find series with chunks"))?;
@@ -105,12 +108,11 @@ impl Store {
         let (of_name, rest): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| &*m.name == METRIC_NAME);
         let (of_bucket, of_labels): (Vec<&Matcher>, Vec<&Matcher>) =
             rest.into_iter().partition(|m| &*m.name == BUCKET_LABEL);
-        let metrics: Vec<(i64, String)> = sqlx::query_as("SELECT metric_id, name FROM metric")
-            .fetch_all(self.pool())
-            .await
-            .map_err(StoreError::doing("read metric names"))?;
-        let metrics: HashMap<i64, String> =
-            metrics.into_iter().filter(|(_, name)| of_name.iter().all(|m| m.matches(name))).collect();
+        let metrics = self.metric_names().await?;
+        let metrics: HashMap<i64, &str> = (metrics.iter())
+            .filter(|(_, name)| of_name.iter().all(|m| m.matches(name)))
+            .map(|(id, name)| (*id, name.as_str()))
+            .collect();
         if metrics.is_empty() {
             return Ok(HashMap::new()); // a young store, or a metric that is not old: label sets need not be looked through
         }
@@ -132,9 +134,9 @@ impl Store {
             if let (Some(metric), Some(shared)) = (metrics.get(&metric), label_sets.get(&label_set))
                 && of_bucket.iter().all(|m| m.matches(&bucket))
             {
-                let own = [(METRIC_NAME, metric.as_str()), (BUCKET_LABEL, bucket.as_str())];
+                let own = [(METRIC_NAME, *metric), (BUCKET_LABEL, bucket.as_str())];
                 let labels = shared.iter().chain(own).collect();
-                let series = FoundSeries { metric: metric.clone(), bucket, labels };
+                let series = FoundSeries { metric: (*metric).to_owned(), bucket, labels };
                 found.entry(label_set).or_default().push(series);
             }
         }

@@ -70,10 +70,10 @@ fn foldhash_of(path: &Path) -> u64 {
     foldhash::fast::FixedState::default().hash_one(path)
 }
 
-/// Sets a large log aside; returns where this start's lines begin.
-pub(super) fn rotate_log(log: &Path) -> Result<u64, PrivateError> {
+/// Sets a large log aside, unless a server is writing to it; returns where this start's lines begin.
+pub(super) fn rotate_log(log: &Path, is_open: bool) -> Result<u64, PrivateError> {
     let length = fs::metadata(log).map(|m| m.len()).unwrap_or(0);
-    if length > LOG_BYTES_MAX {
+    if length > LOG_BYTES_MAX && !is_open {
         fs::rename(log, log.with_extension("log.old")).map_err(io_error("set aside", log))?;
         return Ok(0);
     }

@@ -1,10 +1,9 @@
-//! The running server process: spawned, watched, restarted when it dies, stopped.
+//! The running server process: spawned or adopted, watched, restarted when it dies, stopped.
 //!
-//! The only place with `unsafe` code: three system calls that the standard library does not offer.
+//! The only place with `unsafe` code: two system calls that the standard library does not offer.
 //!
-//! Invariant: one thread spawns the server and outlives it. The kernel's death signal (`PR_SET_PDEATHSIG`) fires when the
-//! *thread* that spawned the child ends, so neither a tokio worker nor a blocking-pool thread may spawn it. The same
-//! thread is the only one that reaps the child, under the lock, so a signal never reaches a reused process id.
+//! Invariant: a signal never reaches a reused process id. One thread spawns the server and is the only one that reaps it,
+//! under the lock; a server that another process started is known by the time of its start too.
 
 use std::io;
 use std::process::{Child, Command};
@@ -55,31 +54,64 @@ pub(super) fn send(signal: Signal, pid: u32) {
     }
 }
 
-/// Lets the kernel interrupt the child when the thread that spawned it ends, and so when this process is killed.
-#[cfg(target_os = "linux")]
-fn dies_with_us(command: &mut Command) {
-    use std::os::unix::process::CommandExt;
-    let set_death_signal = || {
-        #[expect(unsafe_code, reason = "prctl is async-signal-safe and takes integers")]
-        let result = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGINT) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    };
-    #[expect(
-        unsafe_code,
-        reason = "the closure runs between fork and exec: it makes one system call and allocates nothing"
-    )]
-    unsafe {
-        command.pre_exec(set_death_signal);
+/// A server that a former meshscope started: no child of ours, so its end must be looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Adopted {
+    pid: u32,
+    /// Clock ticks after boot, as `/proc` has it.
+    started: String,
+}
+
+impl Adopted {
+    /// The living process of that id; `None` without one, or on a system without `/proc`.
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        Some(Self { pid, started: start_of(pid)? })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it still runs.
+    pub(super) fn is_alive(&self) -> bool {
+        start_of(self.pid).is_some_and(|started| started == self.started)
     }
 }
 
-/// Elsewhere an orphan is found through its `postmaster.pid` at the next start.
-#[cfg(not(target_os = "linux"))]
-fn dies_with_us(_command: &mut Command) {}
+/// When a process started; `None` for one that has ended, reaped or not.
+fn start_of(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it is in parentheses and may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    (state != "Z" && state != "X").then(|| fields.nth(18).map(str::to_owned)).flatten()
+}
+
+enum Server {
+    Child(Child),
+    Adopted(Adopted),
+}
+
+impl Server {
+    fn pid(&self) -> u32 {
+        match self {
+            Self::Child(child) => child.id(),
+            Self::Adopted(adopted) => adopted.pid(),
+        }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        match self {
+            Self::Child(child) => !matches!(child.try_wait(), Ok(None)),
+            Self::Adopted(adopted) => !adopted.is_alive(),
+        }
+    }
+}
 
 #[derive(Default)]
 struct State {
-    child: Option<Child>,
+    server: Option<Server>,
     stopping: bool,
     exits: u32,
     spawn_error: Option<io::Error>,
@@ -94,10 +126,10 @@ struct Shared {
 }
 
 impl Supervisor {
-    /// Starts the thread, which spawns the server and spawns it again whenever it ends unasked.
-    pub(super) fn start(mut command: Command) -> io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
-        dies_with_us(&mut command);
+    /// Starts the thread, which spawns the server unless one is adopted, and spawns it again whenever it ends unasked.
+    pub(super) fn start(command: Command, adopted: Option<Adopted>) -> io::Result<Self> {
+        let state = State { server: adopted.map(Server::Adopted), ..State::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let keeper = Arc::clone(&shared);
         std::thread::Builder::new().name("postgres".to_owned()).spawn(move || keeper.keep(command))?;
         Ok(Self(shared))
@@ -115,15 +147,17 @@ impl Supervisor {
 
     /// Process id, while it runs.
     pub(super) fn pid(&self) -> Option<u32> {
-        self.0.state.lock().child.as_ref().map(Child::id)
+        self.0.state.lock().server.as_ref().map(Server::pid)
     }
 
     /// Signals the server and lets it end for good.
     pub(super) fn stop(&self, signal: Signal) {
         let mut state = self.0.state.lock();
         state.stopping = true;
-        if let Some(child) = &state.child {
-            send(signal, child.id());
+        if let Some(server) = &mut state.server
+            && !server.has_ended()
+        {
+            send(signal, server.pid());
         }
         self.0.changed.notify_all();
     }
@@ -132,9 +166,9 @@ impl Supervisor {
 impl Shared {
     fn keep(&self, mut command: Command) {
         let mut pause = RESTART_PAUSE;
-        while !self.state.lock().stopping {
+        while self.ensure_server(&mut command) {
             let started = Instant::now();
-            self.run_once(&mut command);
+            self.wait_for_end();
             if started.elapsed() > RESTART_PAUSE_MAX {
                 pause = RESTART_PAUSE;
             }
@@ -148,29 +182,27 @@ impl Shared {
         }
     }
 
-    /// Spawns the server and returns when it has ended.
-    fn run_once(&self, command: &mut Command) {
-        {
-            let mut state = self.state.lock();
-            if state.stopping {
-                return;
-            }
-            match command.spawn() {
-                Ok(child) => state.child = Some(child),
-                Err(error) => {
-                    state.spawn_error = Some(error);
-                    return;
-                }
-            }
-        }
+    /// Spawns the server when there is none; `false` when there shall be none.
+    fn ensure_server(&self, command: &mut Command) -> bool {
         let mut state = self.state.lock();
-        loop {
-            let ended = match state.child.as_mut().map(Child::try_wait) {
-                Some(Ok(None)) => false,
-                Some(Ok(Some(_))) | Some(Err(_)) | None => true,
-            };
-            if ended {
-                state.child = None;
+        if state.server.is_some() {
+            return true;
+        }
+        if state.stopping {
+            return false;
+        }
+        match command.spawn() {
+            Ok(child) => state.server = Some(Server::Child(child)),
+            Err(error) => state.spawn_error = Some(error),
+        }
+        true
+    }
+
+    fn wait_for_end(&self) {
+        let mut state = self.state.lock();
+        while let Some(server) = &mut state.server {
+            if server.has_ended() {
+                state.server = None;
                 return;
             }
             let wait = if state.stopping { Duration::from_millis(10) } else { WATCH_INTERVAL };

@@ -1,5 +1,6 @@
 """`meshscope demo`: a graph within a minute, an alert at the webhook within five, a clean end."""
 
+import html
 import os
 import re
 import shutil
@@ -58,6 +59,16 @@ def play(scene):
     scene.eventually(
         "the alert's page shows it", lambda: demo.page("/alerts"), lambda page: "ServiceErrors" in page, 10
     )
+    # What the mesh says of it, as its receivers are told.
+    page = scene.eventually(
+        "the alert names the failing edge, and how its requests end",
+        lambda: html.unescape(demo.page("/alerts")),
+        lambda page: re.search(r"\w+\.\w+ → \w+.*requests failed", page) and "of the failures" in page,
+        20,
+    )
+    for what in ["edge", "graph", "trace"]:
+        link = re.search(rf'<a href="{demo.url}(/[^"]*)">{what}</a>', page)
+        scene.holds(f"its link to the {what} leads to a page", link and len(demo.page(link.group(1))) > 1000, link)
     unhealthy = lambda: [e["health"] for e in demo.api("/api/mesh/v1/graph", start=time.time() - 120)["edges"]]
     scene.holds(
         "the graph shows an unhealthy edge", set(unhealthy()) - {"healthy", "idle", "unknown"}, set(unhealthy())
@@ -90,7 +101,7 @@ def guide(scene, demo, began):
 
 
 def pages_answer(scene, demo):
-    for path in ["/", "/graph", "/alerts", "/traces", "/explore", "/targets"]:
+    for path in ["/", "/graph", "/alerts", "/slos", "/traces", "/explore", "/targets"]:
         page = demo.page(path)
         loaded = re.findall(r'(?:\ssrc|<link[^>]*href)="([^"]*)"', page)
         scene.equal(

@@ -1,0 +1,161 @@
+//! What memory holds of the last minutes, gathered once for many alerts: the graph, failing and slow spans, exemplars,
+//! changes of configuration.
+//!
+//! In: rollup, spans, exemplars. Out: [`Evidence`]. Invariant: bounded, whatever memory holds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Inputs;
+use super::subject::Subject;
+use crate::graph::{self, Edge, GraphOptions, Node, ServiceGraph};
+use crate::model::span::{SpanStatus, TraceId, trace_id_from_hex};
+use crate::model::{Span, Timestamp};
+use crate::traces;
+
+/// Failing spans that are looked at, the newest.
+const FAILING_MAX: usize = 2_000;
+/// Exemplars that are looked at, the newest.
+const EXEMPLARS_MAX: u64 = 2_000;
+/// Labels under which exemplars carry the id of a trace.
+const TRACE_LABELS: [&str; 3] = ["trace_id", "traceID", "traceId"];
+
+/// The last change of what was declared for an edge: a resource of the mesh, and when its present generation came.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// What, as people call it: `DestinationRule shop/cart, generation 7`.
+    pub what: String,
+    /// Name and namespace of the service that it is about.
+    pub service: (Arc<str>, Option<Arc<str>>),
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Evidence {
+    graph: ServiceGraph,
+    /// Places of the two ends of each edge in the graph's nodes.
+    ends: Vec<(usize, usize)>,
+    /// Traces worth reading: failed ones first, the newest; then the longest.
+    pub(super) examples: Vec<Example>,
+    /// Changes of configuration in the window, the newest first. Empty while nothing records them.
+    pub(super) changes: Vec<Change>,
+    pub(super) to: Timestamp,
+}
+
+/// One trace worth reading, and whom it concerns.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Example {
+    pub(super) trace: TraceId,
+    pub(super) failed: bool,
+    pub(super) start_ns: u64,
+    pub(super) duration_ns: u64,
+    /// `service.name`, as the page of traces asks for it; `None` of an exemplar.
+    pub(super) span_service: Option<Arc<str>>,
+    pub(super) about: About,
+}
+
+/// Whom a trace concerns.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum About {
+    /// The workload of a span, by name, app and namespace; and the service it called, when it is a call.
+    Span { workload: crate::model::Workload, called: Option<Arc<str>> },
+    /// What the labels of an exemplar's series say.
+    Series(Subject),
+}
+
+/// An edge and its two ends.
+#[derive(Clone, Copy)]
+pub(super) struct Hop<'a> {
+    pub(super) edge: &'a Edge,
+    pub(super) source: &'a Node,
+    pub(super) target: &'a Node,
+}
+
+impl Evidence {
+    /// Everything in `from..to`.
+    pub(super) fn gather(inputs: &Inputs, (from, to): (Timestamp, Timestamp)) -> Self {
+        let first = from.floor_to(std::time::Duration::from_secs(60));
+        let options = GraphOptions { thresholds: inputs.thresholds, ..GraphOptions::new(from, to) };
+        let graph = graph::build(&inputs.rollup.recent(first), &options);
+        let mut examples = of_spans(&inputs.live.since(nanoseconds(from)));
+        examples.extend(of_exemplars(inputs, from));
+        Self::new(graph, examples, Vec::new(), to)
+    }
+
+    /// From its parts.
+    pub(super) fn new(graph: ServiceGraph, mut examples: Vec<Example>, changes: Vec<Change>, to: Timestamp) -> Self {
+        let place = |id: &str| graph.nodes.binary_search_by(|node| (*node.id).cmp(id)).unwrap_or(usize::MAX);
+        let ends = graph.edges.iter().map(|edge| (place(&edge.source), place(&edge.target))).collect();
+        let rank = |example: &Example| {
+            // Of the failed the newest say what is wrong now; of the others the longest.
+            let weight = if example.failed { example.start_ns } else { example.duration_ns };
+            (!example.failed, std::cmp::Reverse(weight), example.trace)
+        };
+        examples.sort_by_key(rank);
+        Self { graph, ends, examples, changes, to }
+    }
+
+    /// All edges with their ends, in the graph's order.
+    pub(super) fn hops(&self) -> impl Iterator<Item = Hop<'_>> {
+        self.graph.edges.iter().zip(&self.ends).filter_map(|(edge, (source, target))| {
+            Some(Hop { edge, source: self.graph.nodes.get(*source)?, target: self.graph.nodes.get(*target)? })
+        })
+    }
+}
+
+fn nanoseconds(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
+}
+
+/// The newest failing spans, and the longest span of each service.
+fn of_spans(newest_first: &[Arc<Span>]) -> Vec<Example> {
+    let mut longest: HashMap<&str, &Arc<Span>> = HashMap::new();
+    let mut chosen: Vec<&Arc<Span>> = Vec::new();
+    for span in newest_first {
+        if span.status == SpanStatus::Error {
+            if chosen.len() < FAILING_MAX {
+                chosen.push(span);
+            }
+            continue;
+        }
+        let known = longest.entry(&span.service).or_insert(span);
+        if (span.duration_ns, span.trace_id) > (known.duration_ns, known.trace_id) {
+            *known = span;
+        }
+    }
+    chosen.extend(longest.into_values());
+    chosen.into_iter().map(|span| example(span)).collect()
+}
+
+fn example(span: &Span) -> Example {
+    let (workload, called) = traces::speaks_for(span);
+    Example {
+        trace: span.trace_id,
+        failed: span.status == SpanStatus::Error,
+        start_ns: span.start_ns,
+        duration_ns: span.duration_ns,
+        span_service: Some(Arc::clone(&span.service)),
+        about: About::Span { workload, called },
+    }
+}
+
+/// Exemplars are single observations that somebody chose to keep; whether one failed its series says.
+fn of_exemplars(inputs: &Inputs, from: Timestamp) -> Vec<Example> {
+    let exemplars = inputs.head.exemplars();
+    let (newest, _) = exemplars.since(exemplars.total().saturating_sub(EXEMPLARS_MAX));
+    let of = |(series, exemplar): &(crate::model::Labels, crate::series::Exemplar)| {
+        let trace = TRACE_LABELS.into_iter().find_map(|name| trace_id_from_hex(exemplar.labels.get(name)?))?;
+        Some(Example {
+            trace,
+            failed: matches!(series.value("response_code").bytes().next(), Some(b'5' | b'0'))
+                || series.value("status_code") == "STATUS_CODE_ERROR",
+            start_ns: nanoseconds(exemplar.at),
+            duration_ns: 0,
+            span_service: None,
+            about: About::Series(Subject::of(series)?),
+        })
+    };
+    newest.iter().filter(|(_, exemplar)| exemplar.at >= from).filter_map(of).collect()
+}
