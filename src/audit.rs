@@ -16,7 +16,7 @@ pub use found::Found;
 pub use report::{Colour, Report};
 pub use suppress::{Config, SuppressionConfig};
 
-use crate::mesh::Snapshot;
+use crate::mesh::{Index, Snapshot};
 use crate::model::Finding;
 
 /// What the auditor must know besides the objects.
@@ -56,13 +56,16 @@ pub struct Suppression {
 pub struct Scene<'a> {
     /// The declared objects.
     pub mesh: &'a Snapshot,
+    /// What is found in them without a walk.
+    pub index: &'a Index<'a>,
     /// The rest.
     pub options: &'a Options,
 }
 
 /// Runs all checks. Findings stand in the order of their files and lines, then of their codes.
 pub fn audit(mesh: &Snapshot, options: &Options) -> Report {
-    let scene = Scene { mesh, options };
+    let index = Index::new(mesh, &options.root_namespace, &options.cluster_domain);
+    let scene = Scene { mesh, index: &index, options };
     let mut findings: Vec<Finding> = Vec::new();
     for check in CHECKS.iter().copied().flatten() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));

@@ -79,7 +79,7 @@ impl Arguments {
             Command::Promql(command) => promql::run(command).await,
             Command::Import(arguments) => import::run(arguments).await,
             Command::Dashboards(command) => dashboards::run(&command),
-            Command::Mesh(command) => Ok(mesh::run(command)),
+            Command::Mesh(command) => mesh::run(command).await,
             Command::Migrate(arguments) => migrate::run(&arguments).await,
         }
     }

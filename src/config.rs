@@ -3,6 +3,7 @@
 //! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative paths
 //! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
+mod mesh;
 mod paths;
 mod redact;
 
@@ -75,8 +76,10 @@ pub struct Config {
     pub promql: promql::Config,
     /// Our own logs and traces.
     pub telemetry: telemetry::Config,
+    /// Which meshes are discovered, and where.
+    pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
-    pub mesh: audit::Config,
+    pub audit: audit::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -126,7 +129,7 @@ struct File {
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
-    mesh: audit::Config,
+    mesh: mesh::Mesh,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -349,6 +352,17 @@ impl Config {
         }
     }
 
+    /// The entries of `scrape_configs` with those that `mesh.discover` stands for, as Prometheus reads them; secrets
+    /// replaced.
+    pub fn expanded(&self) -> String {
+        let own = redact::block(&self.redacted, "scrape_configs");
+        let presets = self.mesh.expanded();
+        if own.is_empty() && presets.is_empty() {
+            return "scrape_configs: []\n".to_owned();
+        }
+        format!("scrape_configs:\n{own}{presets}")
+    }
+
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
@@ -400,7 +414,10 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
-        let (jobs, job_errors) = discovery::jobs(&self.scrape_configs, &defaults);
+        let (mesh, audit) = self.mesh.parts();
+        let scrape_configs: Vec<ScrapeConfig> =
+            self.scrape_configs.iter().cloned().chain(mesh.scrape_configs()).collect();
+        let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
         job_errors.iter().for_each(|error| wrong(error.to_string()));
         for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
             wrong(format!("global.external_labels: {name:?} is not a valid label name"));
@@ -411,7 +428,7 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
-        self.mesh.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
+        audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
@@ -477,7 +494,8 @@ impl File {
                 ..self.promql
             },
             telemetry: self.telemetry,
-            mesh: self.mesh,
+            mesh,
+            audit,
             warnings,
         })
     }

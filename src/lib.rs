@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod gotemplate;
 pub mod http_client;
+pub mod kubernetes;
 pub mod model;
 pub mod units;
 pub mod wire;

@@ -4,14 +4,22 @@
 //! fields, and what could not be read ([`Unread`]). Invariant: one bad document loses no other; nothing of a `Secret` is
 //! kept but its name and the names of its keys. Knows nothing of traffic, PostgreSQL or HTTP.
 
+pub mod effective;
+pub mod hosts;
+pub mod select;
+
+mod cluster;
 mod files;
+mod index;
 mod kind;
 mod resource;
 pub mod schema;
 mod snapshot;
 
+pub use cluster::{FromCluster, read_cluster};
 pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
+pub use index::Index;
 pub use kind::{KINDS, Kind, Scope};
 pub use resource::{Place, Resource, ResourceId};
 pub use snapshot::{Snapshot, Unread};

@@ -109,6 +109,13 @@ fn add_discovery(metrics: &mut Metrics, counters: &Arc<discovery::Counters>) {
     metrics.count_by(point("file"), help, counters, |c| &c.file_failures);
     metrics.count_by(point("http"), help, counters, |c| &c.http_failures);
     metrics.count("discovery_updates", "Sets of targets published.", counters, |c| &c.updates);
+    let cluster = &counters.kubernetes;
+    metrics.count("kubernetes_lists", "Lists of a cluster's objects read whole.", cluster, |c| &c.lists);
+    metrics.count("kubernetes_watches", "Watches begun.", cluster, |c| &c.watches);
+    metrics.count("kubernetes_events", "Changes of objects that watches told.", cluster, |c| &c.events);
+    metrics.count("kubernetes_gone", "Lists read again because a watch was too old (410).", cluster, |c| &c.gone);
+    metrics.count("kubernetes_failures", "Requests to API servers that failed.", cluster, |c| &c.failures);
+    metrics.count("kubernetes_unread_objects", "Objects that could not be decoded.", cluster, |c| &c.unread);
 }
 
 fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {

@@ -1,16 +1,31 @@
 //! The checks, by what they look at. A check without a case in `tests/it/audit/` fails the build.
 
+mod annotations;
 mod authentication;
 mod authorization;
+mod destinations;
+mod entries;
+mod filters;
 mod gateway_api;
+mod gateways;
+mod injection;
 mod kiali_ambient;
 mod kiali_context;
 mod kiali_generic;
 mod linkerd;
+mod matches;
+mod monitoring;
+mod precedence;
 mod reading;
 mod references;
+mod routes;
 mod rule_objects;
 mod schema;
+mod selection;
+mod services;
+mod telemetry;
+mod webhooks;
+mod workloads;
 
 use super::{Found, Scene};
 use crate::model::Severity;
@@ -37,6 +52,21 @@ pub struct Check {
 pub const CHECKS: &[&[Check]] = &[
     reading::CHECKS,
     references::CHECKS,
+    routes::CHECKS,
+    matches::CHECKS,
+    gateways::CHECKS,
+    destinations::CHECKS,
+    entries::CHECKS,
+    selection::CHECKS,
+    telemetry::CHECKS,
+    filters::CHECKS,
+    services::CHECKS,
+    injection::CHECKS,
+    webhooks::CHECKS,
+    workloads::CHECKS,
+    annotations::CHECKS,
+    precedence::CHECKS,
+    monitoring::CHECKS,
     schema::CHECKS,
     rule_objects::CHECKS,
     authentication::CHECKS,

@@ -4,12 +4,15 @@
 
 use serde::Deserialize;
 
-use super::{Scene, Suppression};
+use super::{CHECKS, Check, Scene, Suppression};
+use crate::mesh::Resource;
 use crate::model::Finding;
 use crate::yaml::{self, Value};
 
 /// The annotation.
 const ANNOTATION: &str = "meshscope.dev/suppress";
+/// That of `istioctl analyze`: its codes, without reasons; `*` stands for all.
+const ISTIO_ANNOTATION: &str = "galley.istio.io/analyze-suppress";
 
 /// What of the audit is configured: the block `mesh`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -52,7 +55,14 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Vec<String>> {
         let nodes = yaml::documents(text).map_err(|problem| vec![problem.to_string()])?;
         let Some(whole) = nodes.first() else { return Ok(Self::default()) };
-        let block = whole.get("mesh").unwrap_or(whole);
+        // The other keys of a configuration's block are not ours to judge.
+        let block = match whole.get("mesh") {
+            Some(mesh) => match mesh.get("suppress") {
+                Some(listed) => listed,
+                None => return Ok(Self::default()),
+            },
+            None => whole,
+        };
         let (read, problems) = match block.value {
             Value::Sequence(_) => {
                 let (read, problems) = block.decode::<Vec<SuppressionConfig>>();
@@ -82,11 +92,28 @@ pub(super) fn apply(scene: &Scene<'_>, findings: &mut [Finding]) {
             Suppression { code: code.to_owned(), subject: resource.id.to_string(), reason: reason.to_owned() }
         })
     });
+    let annotated = annotated.chain(scene.mesh.iter().flat_map(of_istio));
     let all: Vec<Suppression> = annotated.chain(scene.options.suppressions.iter().cloned()).collect();
     for finding in findings {
         let fits = |one: &&Suppression| wildcard(&one.code, finding.code) && wildcard(&one.subject, &finding.subject);
         finding.suppressed = all.iter().find(fits).map(|one| one.reason.clone());
     }
+}
+
+/// What Istio's annotation of an object suppresses, by our codes.
+fn of_istio(resource: &Resource) -> Vec<Suppression> {
+    let Some(listed) = resource.annotations.get(ISTIO_ANNOTATION) else { return Vec::new() };
+    let codes: Vec<&str> = listed.split(',').map(str::trim).collect();
+    let named = |check: &&Check| {
+        check.also.iter().any(|also| also.starts_with("IST") && (codes.contains(also) || codes.contains(&"*")))
+    };
+    let checks = CHECKS.iter().copied().flatten().filter(named);
+    let one = |check: &Check| Suppression {
+        code: check.code.to_owned(),
+        subject: resource.id.to_string(),
+        reason: format!("{ISTIO_ANNOTATION}: {listed}"),
+    };
+    checks.map(one).collect()
 }
 
 /// Whether a text fits a pattern in which `*` stands for anything.
@@ -111,6 +138,26 @@ pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::wildcard;
+    use crate::audit::{Options, audit};
+    use crate::mesh::{Input, Snapshot};
+
+    #[test]
+    fn the_annotation_of_istioctl_holds_with_its_codes() {
+        let text = |codes: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: a, annotations: \
+                 {{galley.istio.io/analyze-suppress: '{codes}'}}}}\nspec: {{hosts: [a.org], gateways: [none]}}\n"
+            )
+        };
+        let counted = |codes: &str| -> Vec<&'static str> {
+            let snapshot = Snapshot::read(&[Input { name: "a".into(), text: text(codes) }], "default");
+            let report = audit(&snapshot, &Options::default());
+            report.findings.iter().filter(|one| one.suppressed.is_none()).map(|one| one.code).collect()
+        };
+        assert_eq!(counted("IST0102"), ["MS0101", "MS0202"]);
+        assert_eq!(counted("IST0101, IST0102"), ["MS0202"]);
+        assert!(counted("*").is_empty());
+    }
 
     #[test]
     fn a_star_stands_for_anything() {

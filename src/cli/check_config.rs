@@ -13,6 +13,9 @@ pub(super) struct Arguments {
     /// Print the configuration as it is read, secrets replaced and comments gone.
     #[arg(long)]
     print: bool,
+    /// Print only `scrape_configs`, with the jobs that `mesh.discover` stands for, as Prometheus reads them.
+    #[arg(long, conflicts_with = "print")]
+    expand: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
@@ -29,6 +32,10 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     rules.problems.iter().for_each(|problem| eprintln!("{problem}"));
     if arguments.print {
         print!("{}", config.redacted);
+    }
+    if arguments.expand {
+        print!("{}", config.expanded());
+        return Ok(if rules.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     if !rules.problems.is_empty() {
         return Ok(ExitCode::FAILURE);

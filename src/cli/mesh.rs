@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
 use crate::audit::{self, Colour, Options, Report};
-use crate::mesh;
+use crate::kubernetes::{Client, ClusterConfig};
+use crate::mesh::{self, FromCluster};
 use crate::model::Severity;
 
 /// Exit code when the gravest finding is a warning.
@@ -29,8 +30,17 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {
     /// Files, folders, or - for standard input: YAML or JSON.
-    #[arg(required_unless_present = "explain", value_name = "PATH")]
+    #[arg(required_unless_present_any = ["cluster", "explain"], conflicts_with = "cluster", value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Instead of files: the objects of a running cluster, by kubeconfig or, inside a pod, by its account.
+    #[arg(long)]
+    cluster: bool,
+    /// The kubeconfig file. Default: $KUBECONFIG, then ~/.kube/config where it is there.
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig file. Default: its current one.
+    #[arg(long, value_name = "NAME", requires = "cluster")]
+    context: Option<String>,
     /// Namespace of objects that name none.
     #[arg(short, long, default_value = "default")]
     namespace: String,
@@ -91,33 +101,44 @@ impl From<Gravity> for Severity {
     }
 }
 
-pub(super) fn run(command: Command) -> ExitCode {
+/// # Errors
+/// The cluster cannot be read.
+pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Audit(arguments) = command;
-    match audit(*arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-fn audit(arguments: Audit) -> anyhow::Result<ExitCode> {
-    let Audit { paths, namespace, root_namespace, output, fail_on, min_severity, only, suppress, explain } = arguments;
-    if let Some(code) = explain {
-        let Some(text) = audit::explain(&code) else { bail!("there is no check {code}; docs/audit.md lists them all") };
+    if let Some(code) = &arguments.explain {
+        let Some(text) = audit::explain(code) else {
+            return Ok(wrong(&format!("there is no check {code}; docs/audit.md lists them all")));
+        };
         print!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
     let mut suppressions = Vec::new();
-    for file in &suppress {
-        suppressions.extend(suppressions_of(file)?);
+    for file in &arguments.suppress {
+        match suppressions_of(file) {
+            Ok(read) => suppressions.extend(read),
+            Err(error) => return Ok(wrong(&format!("{error:#}"))),
+        }
     }
+    audit(*arguments, suppressions).await
+}
+
+/// The command itself is at fault, not what it looks at.
+fn wrong(message: &str) -> ExitCode {
+    eprintln!("{message}");
+    ExitCode::from(2)
+}
+
+async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyhow::Result<ExitCode> {
+    let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, output, .. } = arguments;
+    let snapshot = match cluster {
+        true => declared(kubeconfig, context).await?,
+        false => mesh::read_paths(&paths, &namespace),
+    };
     let options = Options { root_namespace, suppressions, ..Options::default() };
-    let mut report = audit::audit(&mesh::read_paths(&paths, &namespace), &options);
-    report.keep(min_severity.into(), &only);
+    let mut report = audit::audit(&snapshot, &options);
+    report.keep(arguments.min_severity.into(), &arguments.only);
     show(&report, output);
-    Ok(match report.gravest().filter(|gravest| *gravest >= fail_on.into()) {
+    Ok(match report.gravest().filter(|gravest| *gravest >= arguments.fail_on.into()) {
         Some(Severity::Error) => ExitCode::FAILURE,
         Some(Severity::Warning) => ExitCode::from(WARNINGS),
         Some(Severity::Info) => ExitCode::from(NOTES),
@@ -144,4 +165,20 @@ fn show(report: &Report, output: Format) {
         Format::Sarif => println!("{:#}", report.sarif()),
         Format::Junit => print!("{}", report.junit()),
     }
+}
+
+/// What the cluster declares; what of it we may not see is told beside the findings.
+async fn declared(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<mesh::Snapshot> {
+    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
+    let is_in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    let kubeconfig_file = kubeconfig.or(named).or_else(|| if is_in_pod { None } else { usual() });
+    let client = Client::new(ClusterConfig { kubeconfig_file, context, ..ClusterConfig::default() });
+    let FromCluster { snapshot, not_served, forbidden } =
+        mesh::read_cluster(&client).await.context("read the cluster")?;
+    if !not_served.is_empty() {
+        eprintln!("note: the cluster does not serve {}", not_served.join(", "));
+    }
+    forbidden.iter().for_each(|missing| eprintln!("warning: {missing}"));
+    Ok(snapshot)
 }

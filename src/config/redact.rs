@@ -78,6 +78,15 @@ pub fn alertmanager_part(text: &str) -> String {
     serde_saphyr::to_string(&serde_json::Value::Object(kept)).unwrap_or_default()
 }
 
+/// The items of one block of a redacted text, as YAML; empty when there is none.
+pub(super) fn block(redacted: &str, key: &str) -> String {
+    let nodes = yaml::documents(redacted).unwrap_or_default();
+    let items = nodes.first().and_then(|node| node.get(key)).map(Node::items).unwrap_or_default();
+    // Redacted once more, which changes nothing.
+    let items: Vec<serde_json::Value> = items.iter().map(|item| shown(item, None)).collect();
+    if items.is_empty() { String::new() } else { serde_saphyr::to_string(&items).unwrap_or_default() }
+}
+
 fn shown(node: &Node, key: Option<&str>) -> serde_json::Value {
     if key.is_some_and(|key| SECRET_KEYS.contains(&key)) && node.value != Value::Null {
         return "<secret>".into();
@@ -101,7 +110,8 @@ fn shown(node: &Node, key: Option<&str>) -> serde_json::Value {
 /// A webhook's or list's address may be a secret as a whole; any other address loses its password, and with it its query
 /// when that may hold one.
 fn shown_text(text: &str, key: Option<&str>) -> String {
-    if key == Some("url") {
+    // `tls_config.key` holds a private key; other keys of that name are no secret.
+    if key == Some("url") || text.contains("PRIVATE KEY-----") {
         return "<secret>".to_owned();
     }
     let Ok(mut url) = reqwest::Url::parse(text) else {

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::job::Protocol;
+use super::kubernetes::KubernetesSdConfig;
 use super::relabel::Rule;
 use crate::http_client::with_http_client_keys;
 use crate::units::{ByteSize, PromDuration};
@@ -100,9 +100,9 @@ with_http_client_keys! {
         /// Targets that a URL lists.
         #[serde(default)]
         pub http_sd_configs: Vec<HttpSdConfig>,
-        /// Not supported yet; named here so that the error can say what to use instead.
+        /// Targets that a Kubernetes cluster knows.
         #[serde(default)]
-        pub kubernetes_sd_configs: Vec<IgnoredAny>,
+        pub kubernetes_sd_configs: Vec<KubernetesSdConfig>,
         /// Rules applied to each target's labels before scraping.
         #[serde(default)]
         pub relabel_configs: Vec<Rule>,

@@ -159,10 +159,6 @@ fn problems(config: &ScrapeConfig, defaults: &Defaults) -> Vec<String> {
     check(timeout > interval, "scrape_timeout is greater than scrape_interval");
     let scheme = config.scheme.as_deref().unwrap_or("http");
     check(!matches!(scheme, "http" | "https"), "scheme must be `http` or `https`");
-    check(
-        !config.kubernetes_sd_configs.is_empty(),
-        "kubernetes_sd_configs is not supported by this version: list the targets by file_sd_configs or http_sd_configs",
-    );
     let offered = config.scrape_protocols.as_ref().unwrap_or(&defaults.scrape_protocols);
     check(offered.is_empty(), "scrape_protocols is empty");
     check((1..offered.len()).any(|i| offered[..i].contains(&offered[i])), "scrape_protocols names one format twice");
@@ -184,6 +180,7 @@ fn problems(config: &ScrapeConfig, defaults: &Defaults) -> Vec<String> {
         }
         reasons.extend(sd.http_client().validate().err().map(|error| format!("http_sd_configs: {error}")));
     }
+    reasons.extend(config.kubernetes_sd_configs.iter().flat_map(|sd| sd.problems()));
     reasons.extend(config.http_client().validate().err().map(|error| error.to_string()));
     reasons
 }

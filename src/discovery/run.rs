@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::http::HttpSdError;
+use super::kubernetes::{Found, SETTLE_TIME as CLUSTER_SETTLE_TIME, Watches};
 use super::{Group, HttpSdConfig, Job, Jobs, Problem, Targets, file, http};
 use crate::http_client::Client;
 use crate::model::Labels;
@@ -35,6 +36,8 @@ pub struct Counters {
     pub http_failures: AtomicU64,
     /// Times a new set of targets was published.
     pub updates: AtomicU64,
+    /// What the watches of Kubernetes clusters did.
+    pub kubernetes: Arc<crate::kubernetes::Counters>,
 }
 
 /// Finds targets until told to stop.
@@ -45,6 +48,7 @@ pub struct Discovery {
     counters: Arc<Counters>,
     files: HashMap<PathBuf, List>,
     lists: HashMap<(String, usize), HttpList>,
+    watches: Watches,
     next_file_read: Option<Instant>,
 }
 
@@ -70,8 +74,9 @@ impl Discovery {
     /// Discovery of the jobs in `jobs`, and where its targets come out.
     pub fn new(jobs: watch::Receiver<Jobs>) -> (Self, watch::Receiver<Arc<Targets>>) {
         let (targets, receiver) = watch::channel(Arc::default());
-        let (files, lists) = (HashMap::new(), HashMap::new());
-        (Self { jobs, targets, counters: Arc::default(), files, lists, next_file_read: None }, receiver)
+        let (files, lists, watches) = (HashMap::new(), HashMap::new(), Watches::default());
+        let counters = Arc::new(Counters { kubernetes: watches.counters(), ..Counters::default() });
+        (Self { jobs, targets, counters, files, lists, watches, next_file_read: None }, receiver)
     }
 
     /// What it did so far.
@@ -84,6 +89,7 @@ impl Discovery {
         let (changes, mut changed) = mpsc::channel(1);
         let mut watcher = None;
         let mut fetches: JoinSet<Fetched> = JoinSet::new();
+        let cluster_changed = self.watches.changed();
         let mut updates = self.jobs.clone();
         let mut jobs: Jobs = updates.borrow_and_update().clone();
         watcher = self.watch_folders(&jobs, &changes).or(watcher);
@@ -107,6 +113,10 @@ impl Discovery {
                     tokio::time::sleep(SETTLE_TIME).await;
                     let _ = changed.try_recv();
                     self.read_files(&jobs);
+                }
+                () = cluster_changed.notified() => {
+                    // What changes together is taken together.
+                    tokio::time::sleep(CLUSTER_SETTLE_TIME).await;
                 }
                 () = sleep_until(self.next_file_read) => self.read_files(&jobs),
                 () = sleep_until(self.next_fetch()) => {}
@@ -133,8 +143,9 @@ impl Discovery {
         Some(watcher)
     }
 
-    /// Keeps the HTTP lists that are still configured, adds new ones.
+    /// Keeps the HTTP lists and the watches that are still configured, adds new ones.
     fn follow(&mut self, jobs: &Jobs) {
+        self.watches.follow(jobs.iter().flat_map(|job| &job.config.kubernetes_sd_configs));
         let mut old = std::mem::take(&mut self.lists);
         for (job, i, config) in http_configs(jobs) {
             let key = (job.name.clone(), i);
@@ -223,7 +234,14 @@ impl Discovery {
                 lists.push((&list.groups, [("__meta_url", &config.url)].into_iter().collect()));
             }
             lists.sort_by(|a, b| a.1.cmp(&b.1)); // so that the same lists give the same targets
-            targets.add(job, lists.iter().flat_map(|(groups, source)| groups.iter().map(move |group| (group, source))));
+            let mut found = Found::new();
+            for config in &job.config.kubernetes_sd_configs {
+                self.watches.found(config, &mut found, &mut problems);
+            }
+            let lists = lists.iter().flat_map(|(groups, source)| groups.iter().map(move |group| (group, source)));
+            targets.add(job, lists.chain(found.iter().map(|(group, labels)| (group, labels))));
+            problems.sort();
+            problems.dedup();
             targets.problems.extend(problems.into_iter().map(|message| Problem { job: job.name.clone(), message }));
         }
         self.targets.send_if_modified(|published| {

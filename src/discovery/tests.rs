@@ -73,7 +73,7 @@ fn reports_every_mistake_of_the_configuration_and_keeps_good_jobs() {
         "- {job_name: good}
 - {job_name: good}
 - {job_name: slow, scrape_interval: 5s, scrape_timeout: 10s, scheme: ftp}
-- {job_name: k8s, kubernetes_sd_configs: [{role: pod}]}
+- {job_name: k8s, kubernetes_sd_configs: [{role: pod, api_server: ftp, selectors: [{role: node}]}]}
 - {job_name: files, file_sd_configs: [{files: ['/a/*/b.json', 'x.txt']}]}
 - {job_name: auth, bearer_token: a, basic_auth: {username: b}}
 - {job_name: url, static_configs: [{targets: ['http://x/']}], http_sd_configs: [{url: 'nonsense'}]}
@@ -83,9 +83,13 @@ fn reports_every_mistake_of_the_configuration_and_keeps_good_jobs() {
     assert_eq!(jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>(), ["good", "short"]);
     assert_eq!(jobs[1].timeout, Duration::from_secs(5)); // the default is cut to the interval
     let messages: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    for needle in
-        ["same job_name", "greater than scrape_interval", "scheme must be", "kubernetes_sd_configs", "`/a/*/b.json`"]
-    {
+    for needle in [
+        "same job_name",
+        "greater than scrape_interval",
+        "scheme must be",
+        "pod role supports only pod",
+        "`/a/*/b.json`",
+    ] {
         assert!(messages.iter().any(|message| message.contains(needle)), "{needle}: {messages:?}");
     }
     for needle in ["`x.txt`", "at most one of basic_auth", "`http://x/` is not host:port", "`nonsense`"] {

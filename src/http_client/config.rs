@@ -105,6 +105,12 @@ pub struct BasicAuth {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
+    /// PEM bundle that alone is trusted, itself; unset means the system's roots.
+    pub ca: Option<String>,
+    /// PEM chain of our own certificate, itself; needs a key.
+    pub cert: Option<String>,
+    /// PEM key of our own certificate, itself.
+    pub key: Option<Secret>,
     /// PEM bundle that alone is trusted; unset means the system's roots.
     pub ca_file: Option<PathBuf>,
     /// PEM chain of our own certificate; needs `key_file`.
@@ -159,10 +165,20 @@ impl Config {
             return invalid("basic_auth: set each of user and password directly or by file, not both");
         }
         let tls = &self.tls_config;
-        if tls.cert_file.is_some() != tls.key_file.is_some() {
+        let twice = [
+            tls.ca.is_some() && tls.ca_file.is_some(),
+            tls.cert.is_some() && tls.cert_file.is_some(),
+            tls.key.is_some() && tls.key_file.is_some(),
+        ];
+        if twice.contains(&true) {
+            return invalid("tls_config: set each of ca, cert and key directly or by file, not both");
+        }
+        let has_certificate = tls.cert_file.is_some() || tls.cert.is_some();
+        if has_certificate != (tls.key_file.is_some() || tls.key.is_some()) {
             return invalid("tls_config: cert_file and key_file belong together");
         }
-        if tls.server_name.is_some() && tls.ca_file.is_none() && !tls.insecure_skip_verify {
+        let has_roots = tls.ca_file.is_some() || tls.ca.is_some();
+        if tls.server_name.is_some() && !has_roots && !tls.insecure_skip_verify {
             return invalid("tls_config: server_name needs ca_file, the roots the certificate is checked against");
         }
         if self.proxy_url.is_some() && self.proxy_from_environment {

@@ -41,79 +41,115 @@ pub(super) fn apply(
     builder: reqwest::ClientBuilder,
 ) -> Result<reqwest::ClientBuilder, Error> {
     let tls = &config.tls_config;
-    match (&tls.server_name, &tls.ca_file, tls.insecure_skip_verify) {
-        (Some(name), Some(ca_file), false) => {
-            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, ca_file)?));
+    let (given, own) = (given_roots(tls)?, own(tls)?);
+    match (&tls.server_name, &given, tls.insecure_skip_verify) {
+        (Some(name), Some(given), false) => {
+            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, given, own)?));
         }
         (_, None, false) => {
             let trusting = rustls::ClientConfig::builder().with_root_certificates(roots.get());
-            return Ok(builder.tls_backend_preconfigured(with_identity(config, trusting)?));
+            return Ok(builder.tls_backend_preconfigured(with_identity(config, trusting, own)?));
         }
         _ => {}
     }
     let mut builder = builder;
-    if let Some(path) = &tls.ca_file {
-        let not_pem = || not_pem("tls_config.ca_file", path, "a PEM certificate bundle");
-        let bundle = reqwest::Certificate::from_pem_bundle(&read("tls_config.ca_file", path)?);
-        let bundle = bundle.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(not_pem)?;
+    if let Some(given) = given {
+        let bundle = reqwest::Certificate::from_pem_bundle(&given.bytes);
+        let bundle = bundle.ok().filter(|certificates| !certificates.is_empty()).ok_or_else(|| given.wrong(BUNDLE))?;
         builder = builder.tls_certs_only(bundle);
     }
-    if let (Some(cert_file), Some(key_file)) = (&tls.cert_file, &tls.key_file) {
-        let mut pem = read("tls_config.cert_file", cert_file)?;
-        pem.push(b'\n');
-        pem.extend(read("tls_config.key_file", key_file)?);
-        let identity = reqwest::Identity::from_pem(&pem)
-            .map_err(|_| not_pem("tls_config.cert_file", cert_file, "a PEM certificate of that key_file"))?;
+    if let Some((cert, key)) = own {
+        let pem = [cert.bytes.as_slice(), b"\n", &key.bytes].concat();
+        let identity =
+            reqwest::Identity::from_pem(&pem).map_err(|_| cert.wrong("a PEM certificate of that key_file"))?;
         builder = builder.identity(identity);
     }
     Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
 }
 
-fn with_server_name(config: &Config, name: &str, ca_file: &Path) -> Result<rustls::ClientConfig, Error> {
-    let invalid = |message: String| Error::Invalid(message);
+const BUNDLE: &str = "a PEM certificate bundle";
+
+/// PEM text, from a file or from the configuration itself.
+struct Pem<'a> {
+    key: &'static str,
+    path: Option<&'a Path>,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Pem<'a> {
+    fn of(keys: [&'static str; 2], file: Option<&'a Path>, direct: Option<&str>) -> Result<Option<Self>, Error> {
+        let [key_of_file, key_of_text] = keys;
+        match (file, direct) {
+            (Some(path), _) => Ok(Some(Self { key: key_of_file, path: Some(path), bytes: read(key_of_file, path)? })),
+            (None, Some(text)) => Ok(Some(Self { key: key_of_text, path: None, bytes: text.as_bytes().to_vec() })),
+            (None, None) => Ok(None),
+        }
+    }
+
+    fn wrong(&self, expected: &'static str) -> Error {
+        match self.path {
+            Some(path) => Error::NotPem { key: self.key, path: path.to_owned(), expected },
+            None => Error::Invalid(format!("{}: the text is not {expected}", self.key)),
+        }
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.bytes).collect();
+        let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
+        certificates.ok_or_else(|| self.wrong(BUNDLE))
+    }
+}
+
+fn given_roots(tls: &TlsConfig) -> Result<Option<Pem<'_>>, Error> {
+    Pem::of(["tls_config.ca_file", "tls_config.ca"], tls.ca_file.as_deref(), tls.ca.as_deref())
+}
+
+fn own(tls: &TlsConfig) -> Result<Option<(Pem<'_>, Pem<'_>)>, Error> {
+    let names = ["tls_config.cert_file", "tls_config.cert"];
+    let cert = Pem::of(names, tls.cert_file.as_deref(), tls.cert.as_deref())?;
+    let direct = tls.key.as_ref().map(|key| key.reveal());
+    let key = Pem::of(["tls_config.key_file", "tls_config.key"], tls.key_file.as_deref(), direct)?;
+    Ok(cert.zip(key))
+}
+
+fn with_server_name(
+    config: &Config,
+    name: &str,
+    ca: &Pem<'_>,
+    own: Option<(Pem<'_>, Pem<'_>)>,
+) -> Result<rustls::ClientConfig, Error> {
     let name = ServerName::try_from(name.to_owned())
-        .map_err(|_| invalid(format!("tls_config: server_name `{name}` is not a DNS name or an address")))?;
+        .map_err(|_| Error::Invalid(format!("tls_config: server_name `{name}` is not a DNS name or an address")))?;
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificates("tls_config.ca_file", ca_file)?);
-    let verifier = WebPkiServerVerifier::builder(Arc::new(roots))
-        .build()
-        .map_err(|error| invalid(format!("tls_config.ca_file `{}`: {error}", ca_file.display())))?;
+    roots.add_parsable_certificates(ca.certificates()?);
+    let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|_| ca.wrong(BUNDLE))?;
     let verifier = Arc::new(NamedServer { name, verifier });
-    with_identity(config, rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier))
+    with_identity(config, rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier), own)
 }
 
 type WithTrust = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>;
 
 /// Adds our own certificate, when there is one, and what the handshake offers.
-fn with_identity(config: &Config, builder: WithTrust) -> Result<rustls::ClientConfig, Error> {
-    let TlsConfig { cert_file, key_file, .. } = &config.tls_config;
-    let mut client = match (cert_file, key_file) {
-        (Some(cert_file), Some(key_file)) => {
-            let key = PrivateKeyDer::from_pem_slice(&read("tls_config.key_file", key_file)?)
-                .map_err(|_| not_pem("tls_config.key_file", key_file, "a PEM private key"))?;
+fn with_identity(
+    config: &Config,
+    builder: WithTrust,
+    own: Option<(Pem<'_>, Pem<'_>)>,
+) -> Result<rustls::ClientConfig, Error> {
+    let mut client = match own {
+        Some((cert, key)) => {
+            let private = PrivateKeyDer::from_pem_slice(&key.bytes).map_err(|_| key.wrong("a PEM private key"))?;
             builder
-                .with_client_auth_cert(certificates("tls_config.cert_file", cert_file)?, key)
-                .map_err(|error| Error::Invalid(format!("tls_config.cert_file `{}`: {error}", cert_file.display())))?
+                .with_client_auth_cert(cert.certificates()?, private)
+                .map_err(|error| Error::Invalid(format!("{}: {error}", cert.key)))?
         }
-        _ => builder.with_no_client_auth(),
+        None => builder.with_no_client_auth(),
     };
     client.alpn_protocols = if config.enable_http2 { vec![b"h2".into(), b"http/1.1".into()] } else { Vec::new() };
     Ok(client)
 }
 
-fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let pem = read(key, path)?;
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
-    certificates.ok_or_else(|| not_pem(key, path, "a PEM certificate bundle"))
-}
-
 fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|source| Error::File { key, path: path.to_owned(), source })
-}
-
-fn not_pem(key: &'static str, path: &Path, expected: &'static str) -> Error {
-    Error::NotPem { key, path: path.to_owned(), expected }
 }
 
 /// Checks a certificate as usual, but for a name of our own instead of the host of the URL.

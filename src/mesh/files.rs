@@ -183,6 +183,15 @@ impl<'a> Reader<'a> {
     fn object(&mut self, node: Node, file: &Arc<str>, depth: usize) {
         let line = node.line;
         let text = |key: &str| node.get(key).and_then(Node::as_str).map(str::to_owned);
+        // `kind: {{ .Values.kind }}` is YAML, by chance: a mapping whose key is a mapping.
+        let marks = |key: &str| {
+            let inside = node.get(key).map(Node::entries).unwrap_or_default();
+            inside.iter().any(|(key, _)| matches!(key.value, Value::Mapping(_)))
+        };
+        if let Some(key) = ["kind", "apiVersion"].into_iter().find(|key| marks(key)) {
+            let message = format!("the key \"{key}\" holds template marks; render it first (helm template)");
+            return self.fault(file, line, message);
+        }
         let Some(kind_name) = text("kind") else {
             return self.fault(file, line, "no Kubernetes object: the key \"kind\" is missing".to_owned());
         };
@@ -211,32 +220,12 @@ impl<'a> Reader<'a> {
         self.resource(node, kind, version, file);
     }
 
-    fn resource(&mut self, mut root: Node, kind: Kind, version: String, file: &Arc<str>) {
-        if kind == Kind::Secret {
-            forget_values(&mut root);
+    fn resource(&mut self, root: Node, kind: Kind, version: String, file: &Arc<str>) {
+        let place = Place { file: Some(file.clone()), line: root.line };
+        match made(root, kind, version, place.clone(), self.namespace) {
+            Ok(resource) => self.resources.push(resource),
+            Err(message) => self.unread.push(Unread { place, message, other_kind: false }),
         }
-        let line = root.line;
-        let metadata = root.get("metadata");
-        let text = |key: &str| metadata.and_then(|node| node.get(key)).and_then(Node::as_str).map(str::to_owned);
-        let Some(name) = text("name").or_else(|| text("generateName")) else {
-            return self.fault(file, line, format!("this {} has no metadata.name", kind.info().name));
-        };
-        let written = text("namespace").filter(|namespace| !namespace.is_empty());
-        let namespaced = kind.info().scope == Scope::Namespaced;
-        let namespace = written.clone().unwrap_or_else(|| self.namespace.to_owned());
-        let map = |key: &str| metadata.and_then(|node| node.get(key)).map(texts).unwrap_or_default();
-        let created = text("creationTimestamp").and_then(|at| chrono::DateTime::parse_from_rfc3339(&at).ok());
-        let resource = Resource {
-            id: ResourceId { kind, namespace: if namespaced { namespace } else { String::new() }, name },
-            version,
-            namespace_written: written.is_some(),
-            labels: map("labels"),
-            annotations: map("annotations"),
-            created: created.map(|at| Timestamp::from(at.to_utc())),
-            place: Place { file: Some(file.clone()), line },
-            root,
-        };
-        self.resources.push(resource);
     }
 
     fn fault(&mut self, file: &Arc<str>, line: usize, message: String) {
@@ -270,6 +259,39 @@ fn slip(group: &str, kind: &str) -> Option<String> {
     };
     let other = Kind::named(kind).find(own)?;
     Some(format!("it is {}/{}", other.group, other.versions[0]))
+}
+
+/// The object that a tree of its kind is; `namespace` is for those that name none.
+pub(super) fn made(
+    mut root: Node,
+    kind: Kind,
+    version: String,
+    place: Place,
+    namespace: &str,
+) -> Result<Resource, String> {
+    if kind == Kind::Secret {
+        forget_values(&mut root);
+    }
+    let metadata = root.get("metadata");
+    let text = |key: &str| metadata.and_then(|node| node.get(key)).and_then(Node::as_str).map(str::to_owned);
+    let Some(name) = text("name").or_else(|| text("generateName")) else {
+        return Err(format!("this {} has no metadata.name", kind.info().name));
+    };
+    let written = text("namespace").filter(|namespace| !namespace.is_empty());
+    let namespaced = kind.info().scope == Scope::Namespaced;
+    let namespace = written.clone().unwrap_or_else(|| namespace.to_owned());
+    let map = |key: &str| metadata.and_then(|node| node.get(key)).map(texts).unwrap_or_default();
+    let created = text("creationTimestamp").and_then(|at| chrono::DateTime::parse_from_rfc3339(&at).ok());
+    Ok(Resource {
+        id: ResourceId { kind, namespace: if namespaced { namespace } else { String::new() }, name },
+        version,
+        namespace_written: written.is_some(),
+        labels: map("labels"),
+        annotations: map("annotations"),
+        created: created.map(|at| Timestamp::from(at.to_utc())),
+        place,
+        root,
+    })
 }
 
 /// The documents of a text, each with the number of lines before it.

@@ -60,8 +60,12 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// The value at a path of keys and indices, `spec.http[0].route`; none when a part of it is missing.
+    /// The value at a path of keys and indices, `spec.http[0].route`; none when a part of it is missing. A last key with
+    /// dots is written in brackets: `metadata.annotations["istio.io/rev"]`.
     pub fn at(&self, path: &str) -> Option<&Node> {
+        if let Some((path, key)) = quoted(path) {
+            return self.at(path)?.get(key);
+        }
         let mut node = &self.root;
         for part in path.split('.').flat_map(|part| part.split('[')) {
             node = match part.strip_suffix(']') {
@@ -94,12 +98,21 @@ impl Resource {
             if let Some(node) = self.at(path) {
                 return node.line;
             }
+            if let Some((outer, _)) = quoted(path) {
+                path = outer;
+                continue;
+            }
             match path.rfind(['.', '[']) {
                 Some(cut) => path = &path[..cut],
                 None => return self.place.line,
             }
         }
     }
+}
+
+/// A path that ends in a bracketed key, parted.
+fn quoted(path: &str) -> Option<(&str, &str)> {
+    path.strip_suffix("\"]")?.split_once("[\"")
 }
 
 /// The entries of a mapping whose values are scalars.

@@ -163,6 +163,13 @@ fn shape_of(kind: Kind) -> Option<Shape> {
         .or_else(|| kubernetes::shape(kind))
 }
 
+/// The text that ends in two colons, of which YAML made a key with one and no value.
+fn colons(entries: &[(Node, Node)]) -> Option<String> {
+    let [(key, value)] = entries else { return None };
+    let key = key.as_str().filter(|key| key.ends_with(':') && value.value == Value::Null)?;
+    Some(format!("{key}:"))
+}
+
 struct Walk {
     /// Values of this kind may be secrets: they are not quoted.
     quiet: bool,
@@ -241,6 +248,10 @@ impl Walk {
             (Type::Any, _) => {}
             (Type::Object(shape), _) => self.object(node, shape),
             (Type::Text(rule), Value::String(text)) => self.judge(rule(text)),
+            // `[2001:db8::]`: text for the YAML of Kubernetes, a mapping by the letter of YAML 1.2.
+            (Type::Text(rule), Value::Mapping(entries)) if colons(entries).is_some() => {
+                self.judge(rule(&colons(entries).unwrap_or_default()));
+            }
             (Type::Text(_), _) => {
                 self.fault(FaultKind::Type, format!("must be text (in quotes), not {}", self.what(node)))
             }

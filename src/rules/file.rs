@@ -100,7 +100,7 @@ pub fn parse(file: &str, text: &str, options: ReadOptions) -> ParsedFile {
     parsed
 }
 
-/// As [`parse`], for one Kubernetes object that was read already.
+/// Reads one PrometheusRule (or a list of them) that was parsed already.
 pub fn parse_object(file: &str, node: &Node, options: ReadOptions) -> ParsedFile {
     let mut parsed = ParsedFile::default();
     object(file, node, options, &mut parsed);

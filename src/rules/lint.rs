@@ -29,9 +29,10 @@ pub use crate::model::Severity;
 
 use self::walk::Subject;
 use super::definition::{Rule, RuleGroup};
-use super::file::{self, FileProblem};
+use super::file::{self, FileProblem, ParsedFile};
 use super::load;
 use crate::promql::Features;
+use crate::yaml::Node;
 
 /// Whoever writes an expression that needs a flag has set it.
 const READ: file::ReadOptions = file::ReadOptions {
@@ -117,7 +118,15 @@ pub fn lint_file(path: &Path, options: &Options) -> Linted {
 
 /// Looks at the rules of a file called `name`.
 pub fn lint_text(name: &str, text: &str, options: &Options) -> Linted {
-    let parsed = file::parse(name, text, READ);
+    linted(name, file::parse(name, text, READ), options)
+}
+
+/// Looks at the rules of one PrometheusRule that was read already, of a file called `name`.
+pub fn lint_object(name: &str, node: &Node, options: &Options) -> Linted {
+    linted(name, file::parse_object(name, node, READ), options)
+}
+
+fn linted(name: &str, parsed: ParsedFile, options: &Options) -> Linted {
     let groups: Vec<&RuleGroup> = parsed.groups.iter().collect();
     let mut findings = lint(&groups, options);
     // A PrometheusRule's groups are filed under the object; people look for the file.

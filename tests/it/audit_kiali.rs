@@ -25,12 +25,11 @@ fn codes_of(checker: &str) -> &'static [&'static str] {
 
 /// Rows that differ, and why.
 const DIFFERENCES: &[(&str, &str)] = &[
-    ("virtualservices__subset-presence-no-matching-export-subset.yaml", SUBSETS),
-    ("virtualservices__subset-presence-no-matching-subsets-1.yaml", SUBSETS),
-    ("virtualservices__subset-presence-no-matching-subsets-3.yaml", SUBSETS),
+    ("virtualservices__subset-presence-matching-subsets-diff-ns-half-fqdn.yaml", HALF),
     ("virtualservices__non-existent-gateway-in-match.yaml", "gateways are looked at in spec.gateways, not in matches"),
 ];
-const SUBSETS: &str = "that a subset exists is looked at with the hosts of routes, as istioctl does (IST0101)";
+const HALF: &str =
+    "istiod completes names without a dot only: a rule for reviews.bookinfo is not for the service's full name";
 
 /// The settings of Kiali's test as objects: the mesh configuration, namespaces, services of what a policy selects.
 fn setting(row: &Value, text: &str) -> String {
@@ -121,7 +120,7 @@ fn findings_agree_with_those_of_kiali() {
         }
     }
     println!("agree with Kiali: {agreed} of {} rows", rows.len());
-    println!("no longer differ: {stale:?}");
+    assert!(stale.is_empty(), "no longer differ: {stale:?}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(agreed >= 53, "only {agreed} rows agree");
+    assert!(agreed >= 55, "only {agreed} rows agree");
 }

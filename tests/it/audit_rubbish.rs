@@ -103,7 +103,8 @@ fn anchors_and_merge_keys_are_objects_like_others() {
          - &route\n    route: [{destination: {host: a}}]\n    timeout: 5s\n  - <<: *route\n    timeout: 7s\n",
     );
     assert_eq!(snapshot.iter().next().and_then(|one| one.text("spec.http[1].route[0].destination.host")), Some("a"));
-    assert_eq!(lines(&report), Vec::<String>::new());
+    let found = lines(&report);
+    assert!(!found.iter().any(|one| one.contains(": MS00") || one.contains(": MS10")), "{found:#?}");
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn templates_of_helm_are_named() {
     let (_, report) = read(
         "---\n# Source: shop/templates/cart.yaml\napiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}\n",
     );
-    let missing = report.findings.iter().find(|one| one.code == "MS1003").expect("the image");
+    let missing = report.findings.iter().find(|one| one.code == "MS0722").expect("the image");
     assert_eq!(
         (missing.line, &missing.evidence[..]),
         (6, &["made by Helm from shop/templates/cart.yaml".to_owned()][..])

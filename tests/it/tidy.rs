@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 7] = [
+const LEAVES: [(&str, &[&str]); 8] = [
     ("model", &[]),
     ("units", &[]),
     ("wire", &[]),
     ("yaml", &[]),
     ("clock", &["model"]),
     ("http_client", &["units"]),
+    ("kubernetes", &["http_client", "units", "yaml"]),
     ("gotemplate", &["model", "units"]),
 ];
 

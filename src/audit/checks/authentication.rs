@@ -3,6 +3,7 @@
 use super::Check;
 use super::kiali_context::{auto_mtls, fits, selector, service, workloads};
 use crate::audit::{Found, Scene};
+use crate::mesh::effective::rank;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -59,13 +60,6 @@ pub(super) const CHECKS: &[Check] = &[
         run: token_optional,
     },
     Check {
-        code: "MS0408",
-        severity: Severity::Error,
-        title: "two policies of peer authentication for one namespace",
-        also: &["KIA0002"],
-        run: two_of_namespace,
-    },
-    Check {
         code: "MS0409",
         severity: Severity::Error,
         title: "two policies of peer authentication select one workload",
@@ -93,7 +87,7 @@ fn policies<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Resource> {
 fn wide_policy<'a>(scene: &Scene<'a>, namespace: &str) -> Option<&'a Resource> {
     let own =
         policies(scene).filter(|one| one.id.namespace == namespace && selector(one).is_none() && !mode(one).is_empty());
-    own.min_by(|a, b| (a.created, &a.id.name).cmp(&(b.created, &b.id.name)))
+    own.min_by(|a, b| rank(a).cmp(&rank(b)))
 }
 
 /// The mode that holds for a namespace as a whole.
@@ -107,7 +101,7 @@ pub(super) fn effective_mode<'a>(scene: &Scene<'a>, namespace: &str, labels: &BT
     let own = |one: &&Resource| {
         one.id.namespace == namespace && !mode(one).is_empty() && selector(one).is_some_and(|own| fits(&own, labels))
     };
-    let policy = policies(scene).filter(own).min_by(|a, b| (a.created, &a.id.name).cmp(&(b.created, &b.id.name)));
+    let policy = policies(scene).filter(own).min_by(|a, b| rank(a).cmp(&rank(b)));
     policy.map_or_else(|| namespace_mode(scene, namespace), mode)
 }
 
@@ -286,32 +280,16 @@ fn token_optional(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-fn two_of_namespace(scene: &Scene<'_>, found: &mut Found<'_>) {
-    for policy in policies(scene).filter(|one| selector(one).is_none()) {
-        let winner = wide_policy(scene, &policy.id.namespace);
-        let others =
-            policies(scene).filter(|one| one.id.namespace == policy.id.namespace && selector(one).is_none()).count();
-        if let Some(winner) = winner.filter(|winner| others > 1 && winner.id != policy.id) {
-            found.at(policy, "metadata.name", format!("has no effect: {} counts for the namespace", winner.id));
-        }
-    }
-}
-
+/// Where workloads are declared, MS0904 tells which of the policies holds for them.
 fn two_of_workload(scene: &Scene<'_>, found: &mut Found<'_>) {
     let all: Vec<(&Resource, BTreeMap<String, String>)> =
         policies(scene).filter_map(|one| Some((one, selector(one)?))).collect();
-    let workloads = workloads(scene);
     for (policy, own) in &all {
-        let older = |other: &&Resource| (other.created, &other.id.name) < (policy.created, &policy.id.name);
-        let rival = all.iter().filter(|(other, _)| other.id.namespace == policy.id.namespace && older(other)).find(
-            |(_, labels)| {
-                let both = |labels_of: &BTreeMap<String, String>| fits(own, labels_of) && fits(labels, labels_of);
-                labels == own
-                    || workloads.iter().any(|one| one.resource.id.namespace == policy.id.namespace && both(&one.labels))
-            },
-        );
-        if let Some((rival, _)) = rival {
-            found.at(policy, "spec.selector", format!("has no effect where {} selects the same workload", rival.id));
+        let near = |other: &Resource| other.id.namespace == policy.id.namespace && rank(other) < rank(policy);
+        let rival = all.iter().find(|(other, labels)| near(other) && labels == own);
+        let Some((rival, _)) = rival else { continue };
+        if scene.index.selected(own, &policy.id.namespace).is_empty() {
+            found.at(policy, "spec.selector", format!("has no effect: {} selects the same workloads", rival.id));
         }
     }
 }

@@ -3,8 +3,7 @@
 use super::Check;
 use super::authentication::{effective_mode, rule_mode};
 use super::kiali_context::{
-    auto_mtls, covers, fits, holds_for, items, namespaces, registered, selector, service_of, texts, trust_domains,
-    workloads,
+    auto_mtls, covers, fits, holds_for, items, registered, selector, service_of, texts, trust_domains, workloads,
 };
 use crate::audit::{Found, Scene};
 use crate::mesh::{Kind, Resource};
@@ -18,13 +17,6 @@ pub(super) const CHECKS: &[Check] = &[
         title: "a rule asks for an identity that calls do not carry",
         also: &["KIA0105"],
         run: needs_mtls,
-    },
-    Check {
-        code: "MS0502",
-        severity: Severity::Warning,
-        title: "a rule names a namespace that is not there",
-        also: &["KIA0101"],
-        run: source_namespaces,
     },
     Check {
         code: "MS0503",
@@ -161,23 +153,6 @@ fn needs_mtls(scene: &Scene<'_>, found: &mut Found<'_>) {
             let message =
                 format!("needs the caller's certificate, and {why}: the rule never fits (a negated one always)");
             found.at(policy, &field, message);
-        }
-    }
-}
-
-fn source_namespaces(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let Some(known) = namespaces(scene) else { return };
-    for policy in policies(scene) {
-        for (path, source) in sources(policy) {
-            for (at, name) in texts(source, "namespaces").filter(|(_, name)| !name.contains('*')) {
-                if !known.contains(name) {
-                    found.at(
-                        policy,
-                        &format!("{path}.namespaces[{at}]"),
-                        format!("there is no namespace {name}: nobody calls from it"),
-                    );
-                }
-            }
         }
     }
 }
@@ -321,7 +296,11 @@ fn uncovered(scene: &Scene<'_>, found: &mut Found<'_>) {
             policy.id.namespace == workload.resource.id.namespace && !policy.list("spec.targetRefs").is_empty()
         };
         if !policies(scene).any(|policy| holds_for(scene, policy, workload) || targeted(policy)) {
-            found.at(workload.resource, "", "no AuthorizationPolicy covers this workload: every caller is let in");
+            found.at(
+                workload.resource,
+                "",
+                "no AuthorizationPolicy covers this workload: no caller is refused for who it is",
+            );
         }
     }
 }

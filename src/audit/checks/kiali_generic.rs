@@ -44,14 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
         severity: Severity::Warning,
         title: "two service entries have one host and port",
         also: &["KIA1211"],
-        run: |scene, found| entries(scene, found, false),
-    },
-    Check {
-        code: "MS0254",
-        severity: Severity::Warning,
-        title: "two service entries give one host and port two protocols",
-        also: &["KIA1212"],
-        run: |scene, found| entries(scene, found, true),
+        run: entries,
     },
     Check {
         code: "MS0255",
@@ -206,7 +199,8 @@ fn everywhere(entry: &Resource) -> bool {
     to.is_empty() || to.iter().any(|one| one.as_str() == Some("*"))
 }
 
-fn entries(scene: &Scene<'_>, found: &mut Found<'_>, protocols: bool) {
+/// Those of two protocols are told by MS0213.
+fn entries(scene: &Scene<'_>, found: &mut Found<'_>) {
     let mut first: HashMap<(String, String), (&Resource, String)> = HashMap::new();
     for entry in scene.mesh.of_kind(Kind::ServiceEntry) {
         for (at, host) in entry.list("spec.hosts").iter().enumerate().filter_map(|(at, one)| Some((at, one.as_str()?)))
@@ -217,12 +211,10 @@ fn entries(scene: &Scene<'_>, found: &mut Found<'_>, protocols: bool) {
                 let place = if everywhere(entry) { "" } else { entry.id.namespace.as_str() };
                 let known =
                     first.entry((format!("{place}/{host}"), number.to_owned())).or_insert((entry, protocol.clone()));
-                if known.0.id == entry.id || (known.1 != protocol) != protocols {
+                if known.0.id == entry.id || known.1 != protocol {
                     continue;
                 }
-                let what = if protocols { format!(" as {}, not {protocol}", known.1) } else { String::new() };
-                let message =
-                    format!("{} has port {number} of {host} already{what}: only one of them counts", known.0.id);
+                let message = format!("{} has port {number} of {host} already: only one of them counts", known.0.id);
                 found.at(entry, &format!("spec.hosts[{at}]"), message);
             }
         }
@@ -369,7 +361,7 @@ fn target_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
         for (at, port) in service.list("spec.ports").iter().enumerate().filter(|_| !declared.is_empty()) {
             let Some(target) = word(port, "targetPort").or(word(port, "port")) else { continue };
             let there = |one: &&Node| word(one, "containerPort") == Some(target) || word(one, "name") == Some(target);
-            if !declared.iter().any(|one| there(one)) {
+            if !declared.iter().any(there) {
                 let message = format!(
                     "no container of {} declares port {target}: calls may find nobody listening",
                     selected[0].resource.id

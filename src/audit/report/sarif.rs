@@ -9,7 +9,6 @@ use crate::audit::{CHECKS, Report};
 use crate::model::{Finding, Severity, fnv1a};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
-const HELP: &str = "https://github.com/meshscope/meshscope/blob/main/docs/audit.md";
 
 /// The log of one run. Findings of objects that came from no file stand in no place, which GitHub leaves out.
 pub(super) fn log(report: &Report) -> Value {
@@ -25,7 +24,6 @@ pub(super) fn log(report: &Report) -> Value {
             "tool": { "driver": {
                 "name": "meshscope",
                 "semanticVersion": env!("CARGO_PKG_VERSION"),
-                "informationUri": HELP,
                 "rules": rules,
             }},
             "columnKind": "unicodeCodePoints",
@@ -58,7 +56,6 @@ fn rule(check: &crate::audit::Check) -> Value {
         "shortDescription": { "text": check.title },
         "fullDescription": { "text": check.title },
         "help": { "text": text, "markdown": text },
-        "helpUri": format!("{HELP}#checks"),
         "defaultConfiguration": { "level": level(check.severity) },
         "properties": { "tags": ["service-mesh"], "precision": "high" },
     })

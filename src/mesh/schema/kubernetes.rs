@@ -9,7 +9,7 @@ const PROTOCOL: Type = Enum(&["TCP", "UDP", "SCTP"]);
 const LABELS: Type = Type::Map(text::label_key, &Text(text::label_value));
 const CONTAINER: Shape = Shape::of(&[
     field("name", Text(text::port_name)),
-    field("image", FILLED),
+    field("image", TEXT), // that it is there is asked by MS0722, which knows injectors
     field("command", List(&TEXT, 0)),
     field("args", List(&TEXT, 0)),
     field(
@@ -38,7 +38,7 @@ const CONTAINER: Shape = Shape::of(&[
         ),
     ),
 ])
-.required(&["name", "image"])
+.required(&["name"])
 .open();
 const POD: Shape = Shape::of(&[
     field("containers", List(&Object(&CONTAINER), 1)),

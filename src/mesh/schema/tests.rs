@@ -55,8 +55,8 @@ fn routes_are_judged_as_istiod_judges_them() {
 #[test]
 fn objects_of_kubernetes_need_what_a_cluster_asks_for() {
     says(
-        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: a}]}\n",
-        "spec.containers[0].image: is required",
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{image: a}]}\n",
+        "spec.containers[0].name: is required",
     );
     says(
         "apiVersion: v1\nkind: Service\nmetadata: {name: a, labels: {v: 1}}\nspec: {ports: [{port: 80}, {port: 81}]}\n",

@@ -384,7 +384,7 @@ pub(super) fn policy_path(text: &str) -> Option<String> {
     let wrong = |part: &&str| part.contains(['{', '}', '*']) && !matches!(*part, "{*}" | "{**}");
     let rests = parts.iter().filter(|part| **part == "{**}").count();
     said(
-        rests > 1 || parts.iter().any(|part| wrong(part)),
+        rests > 1 || parts.iter().any(wrong),
         "is no path template: between slashes stand a name, {*} or (once) {**}, and no other star",
     )
 }

@@ -3,6 +3,7 @@
 //! In: a notification. Out: the whole message, recorded as it is sent, so that a second delivery bears the same
 //! `Message-Id` and mail servers can drop it. The crate `lettre` encodes and speaks SMTP.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lettre::message::header::{HeaderName, HeaderValue};
@@ -204,18 +205,22 @@ impl Email {
     async fn tls(&self) -> Result<TlsParameters, SendError> {
         let wrong = |key: &str, reason: String| SendError::Recoverable(format!("tls_config.{key}: {reason}"));
         let config = self.config.tls_config.clone().unwrap_or_default();
-        let TlsConfig { ca_file, cert_file, key_file, server_name, insecure_skip_verify } = config;
+        let TlsConfig { ca, cert, key, ca_file, cert_file, key_file, server_name, insecure_skip_verify } = config;
         let mut builder = TlsParameters::builder(server_name.unwrap_or_else(|| self.host.clone()))
             .dangerous_accept_invalid_certs(insecure_skip_verify);
-        if let Some(file) = ca_file {
-            let pem = tokio::fs::read(&file).await.map_err(|error| wrong("ca_file", error.to_string()))?;
+        let read = |key, file: Option<PathBuf>, direct: Option<String>| async move {
+            match file {
+                Some(file) => tokio::fs::read(file).await.map(Some).map_err(|error| wrong(key, error.to_string())),
+                None => Ok(direct.map(String::into_bytes)),
+            }
+        };
+        if let Some(pem) = read("ca_file", ca_file, ca).await? {
             let certificate = Certificate::from_pem(&pem).map_err(|error| wrong("ca_file", error.to_string()))?;
             builder = builder.certificate_store(CertificateStore::None).add_root_certificate(certificate);
         }
-        if let (Some(certificate), Some(key)) = (cert_file, key_file) {
-            let read =
-                |file| async { tokio::fs::read(file).await.map_err(|error| wrong("cert_file", error.to_string())) };
-            let (certificate, key) = (read(certificate).await?, read(key).await?);
+        let key = key.map(|key| key.reveal().to_owned());
+        let own = (read("cert_file", cert_file, cert).await?, read("key_file", key_file, key).await?);
+        if let (Some(certificate), Some(key)) = own {
             let identity =
                 Identity::from_pem(&certificate, &key).map_err(|error| wrong("cert_file", error.to_string()))?;
             builder = builder.identify_with(identity);
