@@ -11,9 +11,11 @@ use std::{env, fs, io};
 const STYLES: [&str; 4] = ["base.css", "layout.css", "components.css", "pages.css"];
 /// Scripts that pages load by name; each becomes one bundle.
 const SCRIPTS: [&str; 2] = ["theme", "main"];
+/// The good and bad case of each check, shown by `meshscope mesh audit --explain`.
+const AUDIT_GRID: &str = "tests/it/audit";
 
 fn main() {
-    for watched in ["migrations", "web/scripts", "web/styles", "web/package-lock.json"] {
+    for watched in ["migrations", "web/scripts", "web/styles", "web/package-lock.json", AUDIT_GRID] {
         println!("cargo::rerun-if-changed={watched}");
     }
     println!("cargo::rerun-if-env-changed=MESHSCOPE_WEB_DIST");
@@ -32,6 +34,25 @@ fn main() {
     };
     join_styles(&dist.join("styles.css")).expect("readable styles");
     write_table(&dist, &out.join("assets.rs")).expect("a writable OUT_DIR");
+    write_examples(&out.join("audit_examples.rs")).expect("a writable OUT_DIR");
+}
+
+/// Writes the table that `src/audit/explain.rs` includes: code, bad case, good case. Without the grid it is empty.
+fn write_examples(to: &Path) -> io::Result<()> {
+    let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let mut folders: Vec<PathBuf> =
+        fs::read_dir(AUDIT_GRID).map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
+    folders.sort();
+    let whole = |folder: &&PathBuf| ["bad.yaml", "good.yaml"].iter().all(|name| folder.join(name).is_file());
+    let mut table = String::from("/// Code, bad case, good case.\nconst EXAMPLES: &[(&str, &str, &str)] = &[\n");
+    for folder in folders.iter().filter(whole) {
+        let code = folder.file_name().unwrap_or_default().to_string_lossy();
+        let file = |name: &str| Path::new(&root).join(folder).join(name);
+        let (bad, good) = (file("bad.yaml"), file("good.yaml"));
+        table.push_str(&format!("    ({code:?}, include_str!({bad:?}), include_str!({good:?})),\n"));
+    }
+    table.push_str("];\n");
+    fs::write(to, table)
 }
 
 /// Runs npm and esbuild in `work`, so that the source tree stays as it is.

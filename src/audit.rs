@@ -4,13 +4,17 @@
 //! input gives the same findings in the same order; a check that finds nothing costs one walk over its kinds.
 
 mod checks;
+mod explain;
 mod found;
+mod mask;
 mod report;
 mod suppress;
 
 pub use checks::{CHECKS, Check};
+pub use explain::explain;
 pub use found::Found;
-pub use report::Report;
+pub use report::{Colour, Report};
+pub use suppress::{Config, SuppressionConfig};
 
 use crate::mesh::{Index, Snapshot};
 use crate::model::Finding;

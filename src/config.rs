@@ -3,6 +3,7 @@
 //! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative paths
 //! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
+mod mesh;
 mod paths;
 mod redact;
 
@@ -17,8 +18,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry, traces,
-    web, yaml,
+    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
+    traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -77,6 +78,8 @@ pub struct Config {
     pub telemetry: telemetry::Config,
     /// Which meshes are discovered, and where.
     pub mesh: discovery::MeshConfig,
+    /// Findings of the audit that nobody wants to hear of.
+    pub audit: audit::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -126,7 +129,7 @@ struct File {
     rollup: rollup::Config,
     promql: promql::Config,
     telemetry: telemetry::Config,
-    mesh: discovery::MeshConfig,
+    mesh: mesh::Mesh,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -411,8 +414,9 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
+        let (mesh, audit) = self.mesh.parts();
         let scrape_configs: Vec<ScrapeConfig> =
-            self.scrape_configs.iter().cloned().chain(self.mesh.scrape_configs()).collect();
+            self.scrape_configs.iter().cloned().chain(mesh.scrape_configs()).collect();
         let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
         job_errors.iter().for_each(|error| wrong(error.to_string()));
         for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
@@ -424,6 +428,7 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
+        audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
@@ -489,7 +494,8 @@ impl File {
                 ..self.promql
             },
             telemetry: self.telemetry,
-            mesh: self.mesh,
+            mesh,
+            audit,
             warnings,
         })
     }

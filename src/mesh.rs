@@ -13,9 +13,11 @@ mod files;
 mod index;
 mod kind;
 mod resource;
+pub mod schema;
 mod snapshot;
 
 pub use cluster::{FromCluster, read_cluster};
+pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
 pub use index::Index;
 pub use kind::{KINDS, Kind, Scope};

@@ -1,17 +1,26 @@
 //! The checks, by what they look at. A check without a case in `tests/it/audit/` fails the build.
 
 mod annotations;
+mod authentication;
+mod authorization;
 mod destinations;
 mod entries;
 mod filters;
+mod gateway_api;
 mod gateways;
 mod injection;
+mod kiali_ambient;
+mod kiali_context;
+mod kiali_generic;
+mod linkerd;
 mod matches;
 mod monitoring;
 mod precedence;
 mod reading;
 mod references;
 mod routes;
+mod rule_objects;
+mod schema;
 mod selection;
 mod services;
 mod telemetry;
@@ -58,4 +67,12 @@ pub const CHECKS: &[&[Check]] = &[
     annotations::CHECKS,
     precedence::CHECKS,
     monitoring::CHECKS,
+    schema::CHECKS,
+    rule_objects::CHECKS,
+    authentication::CHECKS,
+    authorization::CHECKS,
+    gateway_api::CHECKS,
+    linkerd::CHECKS,
+    kiali_generic::CHECKS,
+    kiali_ambient::CHECKS,
 ];

@@ -1,7 +1,8 @@
 //! Where a check puts what it found.
 
 use super::Check;
-use crate::mesh::{Place, Resource};
+use super::mask::mask;
+use crate::mesh::{Place, Resource, SOURCE_ANNOTATION};
 use crate::model::{Finding, Severity};
 
 /// Takes the findings of one check.
@@ -23,7 +24,10 @@ impl<'a> Found<'a> {
         let place = Place { file: resource.place.file.clone(), line };
         let note = self.place(&place, resource.id.to_string(), message);
         note.0.field = field.to_owned();
-        note
+        match resource.annotations.get(SOURCE_ANNOTATION) {
+            Some(template) => note.seen(format!("made by Helm from {template}")),
+            None => note,
+        }
     }
 
     /// A finding about a place that is no object.
@@ -35,7 +39,7 @@ impl<'a> Found<'a> {
             file: place.file.as_deref().map(str::to_owned),
             line: place.line,
             field: String::new(),
-            message: message.into(),
+            message: mask(&message.into()),
             evidence: Vec::new(),
             fix: None,
             suppressed: None,
@@ -52,13 +56,13 @@ pub struct Note<'a>(&'a mut Finding);
 impl Note<'_> {
     /// Adds a line of what was seen.
     pub fn seen(self, evidence: impl Into<String>) -> Self {
-        self.0.evidence.push(evidence.into());
+        self.0.evidence.push(mask(&evidence.into()));
         self
     }
 
     /// Says how to mend it: YAML where it can be written.
     pub fn fix(self, fix: impl Into<String>) -> Self {
-        self.0.fix = Some(fix.into());
+        self.0.fix = Some(mask(&fix.into()));
         self
     }
 

@@ -1,6 +1,20 @@
 //! What an audit found, and how it is told.
 
+mod junit;
+mod sarif;
+
+use std::borrow::Cow;
+
 use crate::model::{Finding, Severity};
+
+/// Whether a report for people is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Plain text.
+    Off,
+    /// With the marks of a terminal.
+    On,
+}
 
 /// What an audit found.
 #[derive(Clone, Debug)]
@@ -22,19 +36,39 @@ impl Report {
         self.findings.iter().filter(|one| one.suppressed.is_none()).map(|one| one.severity).max()
     }
 
+    /// Leaves only findings that are at least so grave, and of these codes (patterns with `*`; none: all).
+    pub fn keep(&mut self, least: Severity, codes: &[String]) {
+        let named = |finding: &Finding| {
+            codes.is_empty() || codes.iter().any(|code| super::suppress::wildcard(code, finding.code))
+        };
+        self.findings.retain(|one| one.severity >= least && named(one));
+    }
+
+    /// SARIF 2.1.0, for code scanning.
+    pub fn sarif(&self) -> serde_json::Value {
+        sarif::log(self)
+    }
+
+    /// JUnit XML, for CI systems.
+    pub fn junit(&self) -> String {
+        junit::document(self)
+    }
+
     /// For people: a paragraph each, and a line that counts them.
-    pub fn table(&self) -> String {
+    pub fn table(&self, colour: Colour) -> String {
         let mut text = String::new();
         for finding in self.findings.iter().filter(|one| one.suppressed.is_none()) {
             let Finding { code, severity, subject, file, line, field, message, evidence, fix, .. } = finding;
+            let (severity, fix) = (coloured(*severity, colour), fix.as_deref());
+            let [subject, field, message] = [subject, field, message].map(|text| printable(text));
             if let Some(file) = file {
-                text.push_str(&format!("{file}:{line}: "));
+                text.push_str(&format!("{}:{line}: ", printable(file)));
             }
             let dot = if field.is_empty() { "" } else { ": " };
             text.push_str(&format!("{severity} [{code}] {subject}{dot}{field}: {message}\n"));
-            evidence.iter().for_each(|line| text.push_str(&format!("  seen: {line}\n")));
+            evidence.iter().for_each(|line| text.push_str(&format!("  seen: {}\n", printable(line))));
             if let Some(fix) = fix {
-                text.push_str(&format!("  instead: {}\n", fix.trim_end().replace('\n', "\n           ")));
+                text.push_str(&format!("  instead: {}\n", printable(fix.trim_end()).replace('\n', "\n           ")));
             }
         }
         let suppressed = self.findings.iter().filter(|one| one.suppressed.is_some()).count();
@@ -56,5 +90,26 @@ impl Report {
         };
         let findings: Vec<_> = self.findings.iter().map(finding).collect();
         serde_json::json!({ "objects": self.objects, "findings": findings })
+    }
+}
+
+/// Names and values come from files of others: what would move a terminal's cursor is shown as a mark.
+fn printable(text: &str) -> Cow<'_, str> {
+    let moves = |c: char| c.is_control() && c != '\n';
+    match text.contains(moves) {
+        true => text.replace(moves, "\u{FFFD}").into(),
+        false => text.into(),
+    }
+}
+
+fn coloured(severity: Severity, colour: Colour) -> String {
+    let mark = match severity {
+        Severity::Error => "31;1",
+        Severity::Warning => "33",
+        Severity::Info => "36",
+    };
+    match colour {
+        Colour::On => format!("\u{1b}[{mark}m{severity}\u{1b}[0m"),
+        Colour::Off => severity.to_string(),
     }
 }

@@ -2,14 +2,86 @@
 //!
 //! `meshscope.dev/suppress: "MS0101=known, MS02*=moved next week"`: codes, each with its reason.
 
+use serde::Deserialize;
+
 use super::{CHECKS, Check, Scene, Suppression};
 use crate::mesh::Resource;
 use crate::model::Finding;
+use crate::yaml::{self, Value};
 
 /// The annotation.
 const ANNOTATION: &str = "meshscope.dev/suppress";
 /// That of `istioctl analyze`: its codes, without reasons; `*` stands for all.
 const ISTIO_ANNOTATION: &str = "galley.istio.io/analyze-suppress";
+
+/// What of the audit is configured: the block `mesh`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Findings that nobody wants to hear of, each with its reason.
+    pub suppress: Vec<SuppressionConfig>,
+}
+
+/// A finding that nobody wants to hear of.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SuppressionConfig {
+    /// The code, or a pattern with `*`.
+    pub code: String,
+    /// The subject (`VirtualService shop/cart`), or a pattern with `*`. Default: all.
+    #[serde(default = "everything")]
+    pub subject: String,
+    /// Why; shown with the finding.
+    pub reason: String,
+}
+
+fn everything() -> String {
+    "*".to_owned()
+}
+
+impl From<&SuppressionConfig> for Suppression {
+    fn from(config: &SuppressionConfig) -> Self {
+        let SuppressionConfig { code, subject, reason } = config.clone();
+        Self { code, subject, reason }
+    }
+}
+
+impl Config {
+    /// Reads a file of suppressions: a list of them, a mapping with the key `suppress`, or a whole `meshscope.yaml`, of
+    /// which the block `mesh` counts.
+    ///
+    /// # Errors
+    /// Every mistake, `line:column: path: message`.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let nodes = yaml::documents(text).map_err(|problem| vec![problem.to_string()])?;
+        let Some(whole) = nodes.first() else { return Ok(Self::default()) };
+        // The other keys of a configuration's block are not ours to judge.
+        let block = match whole.get("mesh") {
+            Some(mesh) => match mesh.get("suppress") {
+                Some(listed) => listed,
+                None => return Ok(Self::default()),
+            },
+            None => whole,
+        };
+        let (read, problems) = match block.value {
+            Value::Sequence(_) => {
+                let (read, problems) = block.decode::<Vec<SuppressionConfig>>();
+                (read.map(|suppress| Self { suppress }), problems)
+            }
+            _ => block.decode::<Self>(),
+        };
+        let mut wrong: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let config = read.unwrap_or_default();
+        wrong.extend(config.problems());
+        if wrong.is_empty() { Ok(config) } else { Err(wrong) }
+    }
+
+    /// What is wrong besides the form.
+    pub fn problems(&self) -> Vec<String> {
+        let bare = self.suppress.iter().filter(|one| one.reason.trim().is_empty());
+        bare.map(|one| format!("the suppression of {} on {} has no reason", one.code, one.subject)).collect()
+    }
+}
 
 /// Marks what is suppressed, with the reason.
 pub(super) fn apply(scene: &Scene<'_>, findings: &mut [Finding]) {
@@ -45,7 +117,7 @@ fn of_istio(resource: &Resource) -> Vec<Suppression> {
 }
 
 /// Whether a text fits a pattern in which `*` stands for anything.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub(super) fn wildcard(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(rest) = parts.next().and_then(|first| text.strip_prefix(first)) else { return false };
     if !pattern.contains('*') {

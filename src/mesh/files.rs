@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::kind::{Kind, Scope};
+use super::kind::{KINDS, Kind, Scope};
 use super::resource::{Place, Resource, ResourceId, texts};
 use super::snapshot::{Snapshot, Unread};
 use crate::model::Timestamp;
@@ -15,6 +15,12 @@ use crate::yaml::{self, Node, Value};
 
 /// Largest file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
+/// How many bytes of a file are looked at to tell a text.
+const BINARY_LOOK: usize = 4096;
+/// Where the template is kept that Helm made an object from.
+pub(crate) const SOURCE_ANNOTATION: &str = "meshscope.dev/helm-source";
+/// Stack of the thread that reads.
+const STACK_BYTES: usize = 16 << 20;
 /// Deepest folder that is entered.
 const DEPTH_MAX: usize = 32;
 /// Most objects of lists inside lists.
@@ -34,59 +40,101 @@ pub struct Input {
 ///
 /// What cannot be read is in [`Snapshot::unread`].
 pub fn read_paths(paths: &[PathBuf], namespace: &str) -> Snapshot {
-    let mut reader = Reader { namespace, resources: Vec::new(), unread: Vec::new() };
-    for path in paths {
-        reader.path(path, 0);
-    }
-    Snapshot::new(reader.resources, reader.unread)
+    with_room(namespace, |reader| paths.iter().for_each(|path| reader.path(path, 0)))
 }
 
 impl Snapshot {
     /// Reads texts; see [`read_paths`].
     pub fn read(inputs: &[Input], namespace: &str) -> Self {
-        let mut reader = Reader { namespace, resources: Vec::new(), unread: Vec::new() };
-        inputs.iter().for_each(|input| reader.text(input));
-        Self::new(reader.resources, reader.unread)
+        with_room(namespace, |reader| inputs.iter().for_each(|input| reader.text(input)))
     }
+}
+
+/// Reads on a thread with room for the deepest nesting that the YAML crate takes: builds without optimisation need more for
+/// each level than other threads have.
+fn with_room(namespace: &str, work: impl FnOnce(&mut Reader<'_>) + Send) -> Snapshot {
+    let read = move || {
+        let mut reader = Reader::new(namespace);
+        work(&mut reader);
+        Snapshot::new(reader.resources, reader.unread)
+    };
+    std::thread::scope(|scope| {
+        match std::thread::Builder::new()
+            .name("mesh-reader".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, read)
+        {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(error) => {
+                let message = format!("nothing is read: no thread can be started: {error}");
+                Snapshot::new([], vec![Unread { place: Place::default(), message, other_kind: false }])
+            }
+        }
+    })
 }
 
 struct Reader<'a> {
     namespace: &'a str,
     resources: Vec<Resource>,
     unread: Vec<Unread>,
+    /// The folders that are being read, as the system knows them: a link back into one of them is not followed.
+    inside: Vec<PathBuf>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(namespace: &'a str) -> Self {
+        Self { namespace, resources: Vec::new(), unread: Vec::new(), inside: Vec::new() }
+    }
+
     fn path(&mut self, path: &Path, depth: usize) {
         let name: Arc<str> = path.to_string_lossy().into();
         if name.as_ref() == "-" {
-            let mut text = String::new();
-            match std::io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text) {
-                Ok(_) => self.text(&Input { name: "<stdin>".into(), text }),
-                Err(error) => self.fault(&name, 0, format!("cannot be read: {error}")),
-            }
-            return;
+            return self.bytes("<stdin>".into(), bounded(std::io::stdin().lock()));
         }
-        let read = match fs::metadata(path) {
-            Err(error) => Err(error.to_string()),
-            Ok(found) if found.is_dir() && depth == DEPTH_MAX => Err(format!("more than {DEPTH_MAX} folders deep")),
-            Ok(found) if found.is_dir() => return self.folder(path, &name, depth),
-            Ok(found) if found.len() > FILE_BYTES_MAX => Err(format!("larger than {} MiB", FILE_BYTES_MAX >> 20)),
-            Ok(_) => fs::read(path).map_err(|error| error.to_string()),
-        };
-        match read.and_then(|bytes| String::from_utf8(bytes).map_err(|error| error.to_string())) {
+        match fs::metadata(path) {
+            Err(error) => self.fault(&name, 0, format!("cannot be read: {error}")),
+            Ok(found) if found.is_dir() && depth == DEPTH_MAX => {
+                self.fault(&name, 0, format!("cannot be read: more than {DEPTH_MAX} folders deep"));
+            }
+            Ok(found) if found.is_dir() => self.folder(path, &name, depth),
+            // A pipe that is named is read (`<(helm template shop)`); one that lies in a folder would wait for ever.
+            Ok(found) if depth > 0 && !found.is_file() => self.fault(&name, 0, "is no file: not read".to_owned()),
+            Ok(_) => {
+                let read = fs::File::open(path).map_err(|error| error.to_string()).and_then(bounded);
+                self.bytes(name, read);
+            }
+        }
+    }
+
+    fn bytes(&mut self, name: Arc<str>, read: Result<Vec<u8>, String>) {
+        let text = read.and_then(|bytes| {
+            let binary = bytes.iter().take(BINARY_LOOK).any(|byte| *byte == 0);
+            let utf16 = bytes.starts_with(&[0xFF, 0xFE]) || bytes.starts_with(&[0xFE, 0xFF]);
+            match String::from_utf8(bytes) {
+                _ if utf16 => Err("it is UTF-16; save it as UTF-8".to_owned()),
+                _ if binary => Err("it is no text".to_owned()),
+                Ok(text) => Ok(text),
+                Err(error) => Err(format!("it is no text ({})", error.utf8_error())),
+            }
+        });
+        match text {
             Ok(text) => self.text(&Input { name, text }),
             Err(error) => self.fault(&name, 0, format!("cannot be read: {error}")),
         }
     }
 
     fn folder(&mut self, path: &Path, name: &Arc<str>, depth: usize) {
+        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if self.inside.contains(&place) {
+            return self.fault(name, 0, "is a link back to a folder above: not entered again".to_owned());
+        }
         let entries = match fs::read_dir(path).and_then(|all| all.collect::<Result<Vec<_>, _>>()) {
             Ok(entries) => entries,
             Err(error) => return self.fault(name, 0, format!("cannot be listed: {error}")),
         };
         let mut paths: Vec<PathBuf> = entries.iter().map(fs::DirEntry::path).collect();
         paths.sort();
+        self.inside.push(place);
         for path in paths {
             let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
             let yaml = path.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known));
@@ -94,16 +142,21 @@ impl Reader<'_> {
                 self.path(&path, depth + 1);
             }
         }
+        self.inside.pop();
     }
 
     fn text(&mut self, input: &Input) {
-        for (first_line, text) in parts(&input.text) {
+        // Editors of Windows begin a text with a mark that is no part of it.
+        let whole = input.text.strip_prefix('\u{FEFF}').unwrap_or(&input.text);
+        for (first_line, text) in parts(whole) {
+            let read = self.resources.len();
             match yaml::documents(text) {
                 Ok(nodes) => {
                     for mut node in nodes {
                         node.shift_lines(first_line);
                         self.object(node, &input.name, 0);
                     }
+                    self.name_source(text, read);
                 }
                 Err(problem) if text.contains("{{") => self.fault(
                     &input.name,
@@ -117,9 +170,28 @@ impl Reader<'_> {
         }
     }
 
+    /// Helm writes the template of each document before it; findings name it.
+    fn name_source(&mut self, text: &str, from: usize) {
+        let comments =
+            text.lines().take_while(|line| line.starts_with('#') || line.trim().is_empty() || *line == "---");
+        let Some(source) = comments.filter_map(|line| line.strip_prefix("# Source: ")).last() else { return };
+        for resource in &mut self.resources[from..] {
+            resource.annotations.insert(SOURCE_ANNOTATION.to_owned(), source.trim().to_owned());
+        }
+    }
+
     fn object(&mut self, node: Node, file: &Arc<str>, depth: usize) {
         let line = node.line;
         let text = |key: &str| node.get(key).and_then(Node::as_str).map(str::to_owned);
+        // `kind: {{ .Values.kind }}` is YAML, by chance: a mapping whose key is a mapping.
+        let marks = |key: &str| {
+            let inside = node.get(key).map(Node::entries).unwrap_or_default();
+            inside.iter().any(|(key, _)| matches!(key.value, Value::Mapping(_)))
+        };
+        if let Some(key) = ["kind", "apiVersion"].into_iter().find(|key| marks(key)) {
+            let message = format!("the key \"{key}\" holds template marks; render it first (helm template)");
+            return self.fault(file, line, message);
+        }
         let Some(kind_name) = text("kind") else {
             return self.fault(file, line, "no Kubernetes object: the key \"kind\" is missing".to_owned());
         };
@@ -137,6 +209,9 @@ impl Reader<'_> {
         }
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
         let Some(kind) = Kind::of(group, &kind_name) else {
+            if let Some(mend) = slip(group, &kind_name) {
+                return self.fault(file, line, format!("there is no kind {kind_name} in {api_version}: {mend}"));
+            }
             let place = Place { file: Some(file.clone()), line };
             let message = format!("{api_version} {kind_name} is not looked at");
             return self.unread.push(Unread { place, message, other_kind: true });
@@ -157,6 +232,33 @@ impl Reader<'_> {
         let place = Place { file: Some(file.clone()), line };
         self.unread.push(Unread { place, message, other_kind: false });
     }
+}
+
+/// All bytes, unless there are too many.
+fn bounded(from: impl std::io::Read) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    from.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    match bytes.len() as u64 > FILE_BYTES_MAX {
+        true => Err(format!("larger than {} MiB", FILE_BYTES_MAX >> 20)),
+        false => Ok(bytes),
+    }
+}
+
+/// What was meant by a kind that is not there, where that is plain: a slip of the pen, or the group of another kind. Groups
+/// hold more kinds than are looked at, so only what is near is taken for a slip.
+fn slip(group: &str, kind: &str) -> Option<String> {
+    let known = KINDS.iter().filter(|info| info.group == group && !group.is_empty());
+    let near = known.map(|info| (strsim::osa_distance(info.name, kind), info.name)).min();
+    let reach = if group.ends_with("istio.io") || group.ends_with("linkerd.io") { 2 } else { 1 };
+    if let Some((distance, name)) = near.filter(|(distance, _)| *distance <= reach && kind.len() > 4) {
+        debug_assert!(distance > 0, "a known kind was looked for");
+        return Some(format!("did you mean {name}?"));
+    }
+    let own = |info: &&super::kind::KindInfo| {
+        !info.group.is_empty() && (group.is_empty() || group.ends_with("istio.io")) && info.group != group
+    };
+    let other = Kind::named(kind).find(own)?;
+    Some(format!("it is {}/{}", other.group, other.versions[0]))
 }
 
 /// The object that a tree of its kind is; `namespace` is for those that name none.

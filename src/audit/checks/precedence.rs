@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     check("MS0901", Severity::Error, "a VirtualService loses a host to another", &["KIA1106"], routes),
     check("MS0902", Severity::Error, "a DestinationRule's trafficPolicy is ignored", &["KIA0201"], traffic_policies),
     check("MS0903", Severity::Error, "a Telemetry is ignored", &["IST0160"], telemetries),
-    check("MS0904", Severity::Error, "a PeerAuthentication is ignored", &["KIA0002"], peer_authentications),
+    check("MS0904", Severity::Error, "a PeerAuthentication is ignored", &["KIA0002", "KIA0003"], peer_authentications),
     check("MS0905", Severity::Error, "a Sidecar is ignored", &["IST0111"], sidecars),
     check("MS0906", Severity::Error, "a ProxyConfig is ignored", &[], proxy_configs),
     check("MS0907", Severity::Error, "a subset is declared twice, and differs", &["KIA0201"], repeated_subsets),
