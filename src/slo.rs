@@ -1,7 +1,7 @@
 //! Service level objectives: from a few lines of configuration to recorded series, alerts on the burn of error budgets,
 //! and what a page says of them.
 //!
-//! In: the block `slos`. Out: rule groups for the ordinary rule engine ([`groups`]), the same as a rule file ([`export`]),
+//! In: the block `slos`. Out: rule groups for the ordinary rule engine ([`groups`]), the same as a rule file ([`export()`]),
 //! and what the recorded series say ([`Board`]). Invariant: what is exported is what the engine runs. An objective with a
 //! glob covers every service that has series, found by grouping at each evaluation. Knows no HTTP and no PostgreSQL.
 

@@ -1,6 +1,6 @@
 //! What the fields of each kind may hold, as a cluster and istiod judge them on `apply`.
 //!
-//! In: a [`Resource`]. Out: [`Fault`]s with the path of the field. The knowledge is in tables ([`Shape`]s of [`Field`]s);
+//! In: a [`Resource`]. Out: [`Fault`]s with the path of the field. The knowledge is in tables (`Shape`s of `Field`s);
 //! only what spans fields is code (`rules`). Invariant: a value is judged once, by the field that holds it; kinds without a
 //! table have no faults. Sources: the CRDs of istio/api 1.29 with their CEL rules, istiod's `pkg/config/validation`,
 //! gateway-api 1.4, the CRDs of Linkerd 2.18 and the Kubernetes API reference.
