@@ -154,8 +154,8 @@ mod tests {
             let report = audit(&snapshot, &Options::default());
             report.findings.iter().filter(|one| one.suppressed.is_none()).map(|one| one.code).collect()
         };
-        assert_eq!(counted("IST0102"), ["MS0101", "MS0202"]);
-        assert_eq!(counted("IST0101, IST0102"), ["MS0202"]);
+        assert_eq!(counted("IST0102"), ["MS0101", "MS0202", "MS1005"]);
+        assert_eq!(counted("IST0101, IST0102"), ["MS0202", "MS1005"]);
         assert!(counted("*").is_empty());
     }
 

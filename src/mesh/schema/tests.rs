@@ -32,7 +32,7 @@ fn a_field_that_is_written_wrong_is_named_with_the_nearest() {
 fn routes_are_judged_as_istiod_judges_them() {
     for (http, expected) in [
         ("{route: [{destination: {host: a}, weight: \"90\"}]}", "must be a whole number (without quotes)"),
-        ("{route: [{destination: {host: a}, weight: -1}]}", "greater than or equal to 0"),
+        ("{route: [{destination: {host: a}, weight: -1}]}", "must be between 0 and"),
         ("{route: [{destination: {host: a}}], redirect: {uri: /}}", "both route and redirect"),
         ("{match: [{uri: {prefix: /, exact: /}}], route: [{destination: {host: a}}]}", "only one of exact, prefix"),
         ("{match: [{uri: {regex: '('}}], route: [{destination: {host: a}}]}", "no regular expression"),
