@@ -4,6 +4,7 @@
 
 mod alert;
 mod finding;
+mod grpc;
 mod hash;
 mod labels;
 mod matcher;
@@ -14,6 +15,7 @@ pub mod workload;
 
 pub use alert::{Alert, AlertState, AlertTransition};
 pub use finding::{Finding, Severity};
+pub use grpc::GRPC_STATUSES;
 pub use hash::fnv1a;
 pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME, Neighbours};
 pub use matcher::{MatchOp, Matcher, RegexError, anchored_regex};

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::model::Labels;
 use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+use crate::model::{GRPC_STATUSES, Labels};
 
 use super::{Counted, Counting, bucket_bound, is_address, known};
 
@@ -198,28 +198,9 @@ fn outcome(labels: &Labels) -> Outcome {
 
 /// Linkerd writes gRPC statuses as numbers; some releases wrote their names.
 fn grpc_number(status: &str) -> &str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     const NUMBERS: [&str; 17] =
         ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16"];
-    NAMES.iter().position(|name| *name == status).map_or(status, |at| NUMBERS[at])
+    GRPC_STATUSES.iter().position(|name| *name == status).map_or(status, |at| NUMBERS[at])
 }
 
 fn failed_close(labels: &Labels) -> Option<Outcome> {

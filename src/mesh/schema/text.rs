@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::model::GRPC_STATUSES;
+
 /// Longest name that DNS takes, in bytes.
 const HOST_BYTES_MAX: usize = 255;
 /// Longest label of such a name.
@@ -320,27 +322,8 @@ pub(super) fn retry_on(text: &str) -> Option<String> {
 
 /// Names and numbers of gRPC statuses.
 pub(super) fn grpc_status(text: &str) -> Option<String> {
-    const KNOWN: &[&str] = &[
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
     let number = text.parse::<u8>().is_ok_and(|number| number <= 16);
-    said(!number && !KNOWN.contains(&text), "is no gRPC status (UNAVAILABLE, NOT_FOUND, …)")
+    said(!number && !GRPC_STATUSES.contains(&text), "is no gRPC status (UNAVAILABLE, NOT_FOUND, …)")
 }
 
 /// An address or range of a ServiceEntry. Leading zeros of a group, which a cluster lets pass, are taken.
