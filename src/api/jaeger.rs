@@ -90,14 +90,7 @@ async fn known_operations(state: &State, service: &str) -> (BTreeSet<(String, &'
 
 /// Kind as the tag `span.kind` has it; empty for one that is not said.
 fn kind_name(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Unspecified => "",
-        SpanKind::Internal => "internal",
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
-        SpanKind::Producer => "producer",
-        SpanKind::Consumer => "consumer",
-    }
+    if kind == SpanKind::Unspecified { "" } else { kind.word() }
 }
 
 async fn operation_names(Shared(state): Shared<State>, Path(service): Path<String>) -> Response {

@@ -36,6 +36,18 @@ impl SpanKind {
             Self::Consumer => "SPAN_KIND_CONSUMER",
         }
     }
+
+    /// The word for it, as TraceQL and Jaeger write it: `server`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unspecified => "unspecified",
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
 }
 
 /// How a span ended (OTLP `StatusCode`).
@@ -56,6 +68,15 @@ impl SpanStatus {
             Self::Unset => "STATUS_CODE_UNSET",
             Self::Ok => "STATUS_CODE_OK",
             Self::Error => "STATUS_CODE_ERROR",
+        }
+    }
+
+    /// The word for it, as TraceQL writes it: `error`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unset => "unset",
+            Self::Ok => "ok",
+            Self::Error => "error",
         }
     }
 }

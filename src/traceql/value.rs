@@ -113,21 +113,8 @@ impl Value {
             Self::Float(number) => number.to_string(),
             Self::Bool(value) => value.to_string(),
             Self::Duration(ns) => duration_text(*ns),
-            Self::Status(status) => match status {
-                SpanStatus::Unset => "unset",
-                SpanStatus::Ok => "ok",
-                SpanStatus::Error => "error",
-            }
-            .to_owned(),
-            Self::Kind(kind) => match kind {
-                SpanKind::Unspecified => "unspecified",
-                SpanKind::Internal => "internal",
-                SpanKind::Server => "server",
-                SpanKind::Client => "client",
-                SpanKind::Producer => "producer",
-                SpanKind::Consumer => "consumer",
-            }
-            .to_owned(),
+            Self::Status(status) => status.word().to_owned(),
+            Self::Kind(kind) => kind.word().to_owned(),
         }
     }
 }

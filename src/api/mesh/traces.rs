@@ -12,7 +12,7 @@ use crate::api::encode::{go_time_ns, success_with};
 use crate::api::error::ApiError;
 use crate::api::params::Params;
 use crate::model::Span;
-use crate::model::span::{AttributeValue, Attributes, SpanKind, SpanStatus, hex, trace_id_from_hex};
+use crate::model::span::{AttributeValue, Attributes, hex, trace_id_from_hex};
 use crate::persist::TraceQuery;
 use crate::store::TraceSummary;
 use crate::traces::{Row, waterfall};
@@ -172,12 +172,8 @@ fn span_of(span: &Span, row: &Row) -> SpanJson {
         depth: row.depth,
         service: span.service.to_string(),
         name: span.name.to_string(),
-        kind: kind(span.kind),
-        status: match span.status {
-            SpanStatus::Unset => "unset",
-            SpanStatus::Ok => "ok",
-            SpanStatus::Error => "error",
-        },
+        kind: span.kind.word(),
+        status: span.status.word(),
         status_message: span.status_message.to_string(),
         start: go_time_ns(span.start_ns),
         offset_ms: ms(row.offset_ns),
@@ -199,17 +195,6 @@ fn span_of(span: &Span, row: &Row) -> SpanJson {
                 attributes: attributes(&link.attributes),
             })
             .collect(),
-    }
-}
-
-fn kind(kind: SpanKind) -> &'static str {
-    match kind {
-        SpanKind::Unspecified => "unspecified",
-        SpanKind::Internal => "internal",
-        SpanKind::Server => "server",
-        SpanKind::Client => "client",
-        SpanKind::Producer => "producer",
-        SpanKind::Consumer => "consumer",
     }
 }
 
