@@ -121,6 +121,13 @@ impl Params {
         usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
     }
 
+    /// A limit of our own calls, a whole number from 1 to `most`; `None` when absent.
+    pub(super) fn limit_within(&self, most: usize) -> Result<Option<usize>, ApiError> {
+        let wrong = || ApiError::parameter("limit", format!("use a whole number from 1 to {most}"));
+        let read = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(wrong);
+        self.get("limit").map(read).transpose()
+    }
+
     /// A limit of the calls that have their own rule for it: `None` for all (absent or negative).
     pub(super) fn plain_limit(&self, name: &str) -> Result<Option<usize>, ApiError> {
         let Some(text) = self.get(name) else { return Ok(None) };

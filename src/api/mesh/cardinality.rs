@@ -62,14 +62,7 @@ struct LabelJson {
 
 /// The report; `limit` entries of each list.
 pub(super) async fn cardinality(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.get("limit") {
-        None => SHOWN_DEFAULT,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=REPORT_LIMIT).contains(limit))
-            .ok_or_else(|| ApiError::parameter("limit", format!("use a whole number from 1 to {REPORT_LIMIT}")))?,
-    };
+    let limit = params.limit_within(REPORT_LIMIT)?.unwrap_or(SHOWN_DEFAULT);
     let head = state.head.clone();
     let report = tokio::task::spawn_blocking(move || head.cardinality_report()).await;
     let report = report.map_err(|error| ApiError::Internal(error.to_string()))?;

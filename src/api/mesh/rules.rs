@@ -38,14 +38,7 @@ struct FindingJson<'a> {
 
 /// The findings, by file and line; `limit` of them.
 pub(super) async fn lint(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.get("limit") {
-        None => SHOWN_MAX,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=SHOWN_MAX).contains(limit))
-            .ok_or_else(|| ApiError::parameter("limit", format!("use a whole number from 1 to {SHOWN_MAX}")))?,
-    };
+    let limit = params.limit_within(SHOWN_MAX)?.unwrap_or(SHOWN_MAX);
     let interval = state.scrape.targets().iter().map(|target| target.target.interval).max();
     let findings = state.rules.findings(&state.head, (interval, None), state.clock.now()).await;
     let count = |severity: Severity| findings.iter().filter(|finding| finding.severity == severity).count();

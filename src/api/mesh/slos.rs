@@ -73,14 +73,7 @@ struct PointJson {
 
 /// The objectives, the gravest first; `slo` names one, `state` a state, `limit` how many.
 pub(super) async fn list(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = match params.get("limit") {
-        None => SHOWN_MAX,
-        Some(text) => text
-            .parse()
-            .ok()
-            .filter(|limit| (1..=SHOWN_MAX).contains(limit))
-            .ok_or_else(|| ApiError::parameter("limit", format!("use a whole number from 1 to {SHOWN_MAX}")))?,
-    };
+    let limit = params.limit_within(SHOWN_MAX)?.unwrap_or(SHOWN_MAX);
     let states = crate::slo::State::ALL;
     let wanted = match params.get("state") {
         None => None,
