@@ -16,7 +16,8 @@ pub use found::Found;
 pub use report::{Colour, Report};
 pub use suppress::{Config, SuppressionConfig};
 
-use crate::mesh::{Index, Snapshot};
+use crate::mesh::schema::{self, Fault};
+use crate::mesh::{Index, Resource, Snapshot};
 use crate::model::Finding;
 
 /// What the auditor must know besides the objects.
@@ -58,6 +59,8 @@ pub struct Scene<'a> {
     pub mesh: &'a Snapshot,
     /// What is found in them without a walk.
     pub index: &'a Index<'a>,
+    /// What is wrong with the fields of each object, in their order.
+    pub faults: &'a [(&'a Resource, Fault)],
     /// The rest.
     pub options: &'a Options,
 }
@@ -65,7 +68,11 @@ pub struct Scene<'a> {
 /// Runs all checks. Findings stand in the order of their files and lines, then of their codes.
 pub fn audit(mesh: &Snapshot, options: &Options) -> Report {
     let index = Index::new(mesh, &options.root_namespace, &options.cluster_domain);
-    let scene = Scene { mesh, index: &index, options };
+    let faults: Vec<(&Resource, Fault)> = mesh
+        .iter()
+        .flat_map(|resource| schema::faults(resource).into_iter().map(move |fault| (resource, fault)))
+        .collect();
+    let scene = Scene { mesh, index: &index, faults: &faults, options };
     let mut findings: Vec<Finding> = Vec::new();
     for check in CHECKS.iter().copied().flatten() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));

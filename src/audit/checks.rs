@@ -48,6 +48,18 @@ pub struct Check {
     pub run: fn(&Scene<'_>, &mut Found<'_>),
 }
 
+impl Check {
+    const fn new(
+        code: &'static str,
+        severity: Severity,
+        title: &'static str,
+        also: &'static [&'static str],
+        run: fn(&Scene<'_>, &mut Found<'_>),
+    ) -> Self {
+        Self { code, severity, title, also, run }
+    }
+}
+
 /// All checks.
 pub const CHECKS: &[&[Check]] = &[
     reading::CHECKS,

@@ -37,7 +37,7 @@ pub struct Finding {
     pub code: &'static str,
     /// How bad.
     pub severity: Severity,
-    /// What it is about: `VirtualService shop/cart`, as [`crate::mesh::ResourceId`] writes it, or a file.
+    /// What it is about: `VirtualService shop/cart`, or a file.
     pub subject: String,
     /// The file that holds it; none: it came from a cluster.
     pub file: Option<String>,

@@ -1,9 +1,10 @@
 //! Mutual TLS and tokens: rules that contradict each other, and doors that stand open.
 
 use super::Check;
-use super::kiali_context::{auto_mtls, fits, selector, service, workloads};
+use super::kiali_context::{auto_mtls, selector, service, workloads};
 use crate::audit::{Found, Scene};
 use crate::mesh::effective::rank;
+use crate::mesh::select::selects;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -99,7 +100,7 @@ fn namespace_mode<'a>(scene: &Scene<'a>, namespace: &str) -> &'a str {
 /// The mode that holds for workloads with these labels: that of the workload, the namespace, the mesh.
 pub(super) fn effective_mode<'a>(scene: &Scene<'a>, namespace: &str, labels: &BTreeMap<String, String>) -> &'a str {
     let own = |one: &&Resource| {
-        one.id.namespace == namespace && !mode(one).is_empty() && selector(one).is_some_and(|own| fits(&own, labels))
+        one.id.namespace == namespace && !mode(one).is_empty() && selector(one).is_some_and(|own| selects(&own, labels))
     };
     let policy = policies(scene).filter(own).min_by(|a, b| rank(a).cmp(&rank(b)));
     policy.map_or_else(|| namespace_mode(scene, namespace), mode)
@@ -301,7 +302,7 @@ fn selects_nothing(scene: &Scene<'_>, found: &mut Found<'_>) {
             let Some(labels) = selector(policy) else { continue };
             let near: Vec<_> =
                 workloads.iter().filter(|one| one.resource.id.namespace == policy.id.namespace).collect();
-            if !near.is_empty() && !near.iter().any(|one| fits(&labels, &one.labels)) {
+            if !near.is_empty() && !near.iter().any(|one| selects(&labels, &one.labels)) {
                 let message = format!(
                     "no workload of namespace {} has these labels: the policy does nothing",
                     policy.id.namespace

@@ -3,9 +3,10 @@
 use super::Check;
 use super::authentication::{effective_mode, rule_mode};
 use super::kiali_context::{
-    auto_mtls, covers, fits, holds_for, items, registered, selector, service_of, texts, trust_domains, workloads,
+    auto_mtls, covers, holds_for, items, registered, selector, service_of, texts, trust_domains, workloads,
 };
 use crate::audit::{Found, Scene};
+use crate::mesh::select::selects;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -104,7 +105,9 @@ fn without_identity(scene: &Scene<'_>, policy: &Resource) -> Option<String> {
     }
     let selected = |service: &&Resource| {
         let wanted = service.map("spec.selector");
-        service.id.namespace == *namespace && !wanted.is_empty() && (fits(&labels, &wanted) || fits(&wanted, &labels))
+        service.id.namespace == *namespace
+            && !wanted.is_empty()
+            && (selects(&labels, &wanted) || selects(&wanted, &labels))
     };
     let services: Vec<&Resource> = scene.mesh.of_kind(Kind::Service).filter(selected).collect();
     let auto = auto_mtls(scene);

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::Check;
-use super::kiali_context::{fits, items, namespaces};
+use super::kiali_context::{items, namespaces, word};
 use crate::audit::{Found, Scene};
+use crate::mesh::select::selects;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -82,10 +83,6 @@ const ROUTES: [Kind; 5] = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kin
 fn routes<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Resource> {
     let mesh = scene.mesh;
     ROUTES.into_iter().flat_map(move |kind| mesh.of_kind(kind))
-}
-
-fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
-    node.get(name).and_then(Node::as_str).filter(|text| !text.is_empty())
 }
 
 /// The gateways among the parents of a route: index, namespace, name, the reference.
@@ -295,7 +292,7 @@ fn why_refused(scene: &Scene<'_>, gateway: &Resource, route: &Resource, parent: 
                     .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned())))
                     .collect();
                 // Labels of a namespace that is not declared are not known.
-                scene.mesh.get(Kind::Namespace, "", &route.id.namespace).is_none_or(|own| fits(&wanted, &own.labels))
+                scene.mesh.get(Kind::Namespace, "", &route.id.namespace).is_none_or(|own| selects(&wanted, &own.labels))
             }
             _ => false,
         }

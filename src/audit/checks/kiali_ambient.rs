@@ -1,7 +1,7 @@
 //! Ambient mode: what needs a waypoint and has none, and workloads that are in two modes at once.
 
 use super::Check;
-use super::kiali_context::{Workload, items, namespace_label, selector, service, workloads};
+use super::kiali_context::{Workload, items, selector, service, workloads};
 use crate::audit::{Found, Scene};
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
@@ -60,11 +60,11 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn ambient(scene: &Scene<'_>, namespace: &str) -> bool {
-    namespace_label(scene, namespace, MODE) == Some("ambient")
+    scene.index.namespace_label(namespace, MODE) == Some("ambient")
 }
 
 fn has_waypoint(scene: &Scene<'_>, namespace: &str) -> bool {
-    let own = namespace_label(scene, namespace, WAYPOINT).is_some_and(|name| name != "none");
+    let own = scene.index.namespace_label(namespace, WAYPOINT).is_some_and(|name| name != "none");
     let by_service =
         |one: &Resource| one.id.namespace == namespace && one.labels.get(WAYPOINT).is_some_and(|name| name != "none");
     own || scene.mesh.of_kind(Kind::Service).any(by_service)

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::audit::Scene;
+use crate::mesh::select::selects;
 use crate::mesh::{Kind, Resource};
-use crate::yaml::{self, Node};
+use crate::yaml::Node;
 
 /// Kinds that run workloads, and where the labels of their pods stand.
 const RUNNERS: [(Kind, &str); 4] = [
@@ -48,11 +49,6 @@ pub(super) fn workloads<'a>(scene: &Scene<'a>) -> Vec<Workload<'a>> {
     all
 }
 
-/// Whether all labels of a selector are there.
-pub(super) fn fits(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
-    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
 /// The selector of a policy; none: it holds for its whole namespace.
 pub(super) fn selector(resource: &Resource) -> Option<BTreeMap<String, String>> {
     Some(resource.map("spec.selector.matchLabels")).filter(|labels| !labels.is_empty())
@@ -62,7 +58,8 @@ pub(super) fn selector(resource: &Resource) -> Option<BTreeMap<String, String>> 
 pub(super) fn holds_for(scene: &Scene<'_>, policy: &Resource, workload: &Workload<'_>) -> bool {
     let place = &policy.id.namespace;
     let near = *place == workload.resource.id.namespace || *place == scene.options.root_namespace;
-    near && policy.list("spec.targetRefs").is_empty() && selector(policy).is_none_or(|own| fits(&own, &workload.labels))
+    near && policy.list("spec.targetRefs").is_empty()
+        && selector(policy).is_none_or(|own| selects(&own, &workload.labels))
 }
 
 /// The namespaces there are; none when no Namespace is declared, so that nothing can be said of a missing one.
@@ -73,23 +70,15 @@ pub(super) fn namespaces(scene: &Scene<'_>) -> Option<BTreeSet<String>> {
     Some(declared.chain(used).chain([scene.options.root_namespace.clone()]).filter(|name| !name.is_empty()).collect())
 }
 
-/// The mesh configuration, as istiod reads it from the ConfigMap `istio`.
-pub(super) fn mesh_config(scene: &Scene<'_>) -> Option<Node> {
-    let map = scene.mesh.get(Kind::ConfigMap, &scene.options.root_namespace, "istio")?;
-    let data = map.at("data")?.get("mesh")?.as_str()?;
-    yaml::documents(data).ok()?.into_iter().next()
-}
-
 /// Whether sidecars use mutual TLS by themselves where they can (`enableAutoMtls`, on unless said otherwise).
 pub(super) fn auto_mtls(scene: &Scene<'_>) -> bool {
-    mesh_config(scene).and_then(|mesh| Some(mesh.get("enableAutoMtls")?.as_str()? != "false")).unwrap_or(true)
+    scene.index.mesh_setting(&["enableAutoMtls"]).and_then(Node::as_str).is_none_or(|written| written != "false")
 }
 
 /// The trust domain and its aliases.
 pub(super) fn trust_domains(scene: &Scene<'_>) -> Vec<String> {
-    let Some(mesh) = mesh_config(scene) else { return vec!["cluster.local".to_owned()] };
-    let own = mesh.get("trustDomain").and_then(Node::as_str).unwrap_or("cluster.local").to_owned();
-    let aliases = mesh.get("trustDomainAliases").map(Node::items).unwrap_or_default();
+    let own = scene.index.mesh_setting(&["trustDomain"]).and_then(Node::as_str).unwrap_or("cluster.local").to_owned();
+    let aliases = scene.index.mesh_setting(&["trustDomainAliases"]).map(Node::items).unwrap_or_default();
     [own].into_iter().chain(aliases.iter().filter_map(|one| one.as_str().map(str::to_owned))).collect()
 }
 
@@ -125,11 +114,6 @@ pub(super) fn registered(scene: &Scene<'_>, host: &str, namespace: &str) -> bool
         || entries().filter_map(Node::as_str).any(|pattern| covers(pattern, host) || covers(host, pattern))
 }
 
-/// The labels of a namespace.
-pub(super) fn namespace_label<'a>(scene: &Scene<'a>, namespace: &str, label: &str) -> Option<&'a str> {
-    scene.mesh.get(Kind::Namespace, "", namespace)?.labels.get(label).map(String::as_str)
-}
-
 /// The texts of a list of a node.
 pub(super) fn texts<'n>(node: &'n Node, name: &str) -> impl Iterator<Item = (usize, &'n str)> {
     let items = node.get(name).map(Node::items).unwrap_or_default();
@@ -139,4 +123,9 @@ pub(super) fn texts<'n>(node: &'n Node, name: &str) -> impl Iterator<Item = (usi
 /// The items of a list of a node.
 pub(super) fn items<'n>(node: &'n Node, name: &str) -> &'n [Node] {
     node.get(name).map(Node::items).unwrap_or_default()
+}
+
+/// The text of a field of a node; none when it is missing or empty.
+pub(super) fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
+    node.get(name).and_then(Node::as_str).filter(|text| !text.is_empty())
 }

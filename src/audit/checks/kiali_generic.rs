@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::Check;
-use super::kiali_context::{fits, items, namespaces, registered, texts, workloads};
+use super::kiali_context::{items, namespaces, registered, texts, word, workloads};
 use crate::audit::mask::looks_secret;
 use crate::audit::{Found, Scene};
+use crate::mesh::select::selects;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -117,10 +118,6 @@ pub(super) const CHECKS: &[Check] = &[
         run: secrets,
     },
 ];
-
-fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
-    node.get(name).and_then(Node::as_str).filter(|text| !text.is_empty())
-}
 
 fn exports(scene: &Scene<'_>, found: &mut Found<'_>) {
     let Some(known) = namespaces(scene) else { return };
@@ -347,7 +344,7 @@ fn target_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
     for service in scene.mesh.of_kind(Kind::Service) {
         let wanted = service.map("spec.selector");
         let near = |one: &&super::kiali_context::Workload<'_>| {
-            one.resource.id.namespace == service.id.namespace && !one.pod.is_empty() && fits(&wanted, &one.labels)
+            one.resource.id.namespace == service.id.namespace && !one.pod.is_empty() && selects(&wanted, &one.labels)
         };
         let selected: Vec<_> = workloads.iter().filter(near).collect();
         if wanted.is_empty() || selected.is_empty() {

@@ -1,11 +1,11 @@
 //! Linkerd's policies: what they name and is not there.
 
 use super::Check;
-use super::kiali_context::{fits, service, workloads};
+use super::kiali_context::{service, word, workloads};
 use crate::audit::{Found, Scene};
 use crate::mesh::Kind;
+use crate::mesh::select::selects;
 use crate::model::Severity;
-use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -45,16 +45,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-fn word<'n>(node: &'n Node, name: &str) -> Option<&'n str> {
-    node.get(name).and_then(Node::as_str).filter(|text| !text.is_empty())
-}
-
 fn servers(scene: &Scene<'_>, found: &mut Found<'_>) {
     let workloads = workloads(scene);
     for server in scene.mesh.of_kind(Kind::LinkerdServer) {
         let wanted = server.map("spec.podSelector.matchLabels");
         let near: Vec<_> = workloads.iter().filter(|one| one.resource.id.namespace == server.id.namespace).collect();
-        if !wanted.is_empty() && !near.is_empty() && !near.iter().any(|one| fits(&wanted, &one.labels)) {
+        if !wanted.is_empty() && !near.is_empty() && !near.iter().any(|one| selects(&wanted, &one.labels)) {
             let message = format!(
                 "no workload of namespace {} has these labels: its authorizations protect nothing",
                 server.id.namespace

@@ -16,25 +16,33 @@ use crate::model::Severity;
 use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
-    check("MS0901", Severity::Error, "a VirtualService loses a host to another", &["KIA1106"], routes),
-    check("MS0902", Severity::Error, "a DestinationRule's trafficPolicy is ignored", &["KIA0201"], traffic_policies),
-    check("MS0903", Severity::Error, "a Telemetry is ignored", &["IST0160"], telemetries),
-    check("MS0904", Severity::Error, "a PeerAuthentication is ignored", &["KIA0002", "KIA0003"], peer_authentications),
-    check("MS0905", Severity::Error, "a Sidecar is ignored", &["IST0111"], sidecars),
-    check("MS0906", Severity::Error, "a ProxyConfig is ignored", &[], proxy_configs),
-    check("MS0907", Severity::Error, "a subset is declared twice, and differs", &["KIA0201"], repeated_subsets),
-    check("MS0908", Severity::Warning, "a route of a gateway is behind one that takes everything", &[], gateway_routes),
+    Check::new("MS0901", Severity::Error, "a VirtualService loses a host to another", &["KIA1106"], routes),
+    Check::new(
+        "MS0902",
+        Severity::Error,
+        "a DestinationRule's trafficPolicy is ignored",
+        &["KIA0201"],
+        traffic_policies,
+    ),
+    Check::new("MS0903", Severity::Error, "a Telemetry is ignored", &["IST0160"], telemetries),
+    Check::new(
+        "MS0904",
+        Severity::Error,
+        "a PeerAuthentication is ignored",
+        &["KIA0002", "KIA0003"],
+        peer_authentications,
+    ),
+    Check::new("MS0905", Severity::Error, "a Sidecar is ignored", &["IST0111"], sidecars),
+    Check::new("MS0906", Severity::Error, "a ProxyConfig is ignored", &[], proxy_configs),
+    Check::new("MS0907", Severity::Error, "a subset is declared twice, and differs", &["KIA0201"], repeated_subsets),
+    Check::new(
+        "MS0908",
+        Severity::Warning,
+        "a route of a gateway is behind one that takes everything",
+        &[],
+        gateway_routes,
+    ),
 ];
-
-const fn check(
-    code: &'static str,
-    severity: Severity,
-    title: &'static str,
-    also: &'static [&'static str],
-    run: fn(&Scene<'_>, &mut Found<'_>),
-) -> Check {
-    Check { code, severity, title, also, run }
-}
 
 fn routes(scene: &Scene<'_>, found: &mut Found<'_>) {
     let mut defined: BTreeMap<(String, String), Vec<&Resource>> = BTreeMap::new();

@@ -14,28 +14,46 @@ use crate::model::Severity;
 use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
-    check("MS0102", Severity::Error, "a route sends to a host that is not known", &["IST0101", "KIA1101"], hosts),
-    check("MS0103", Severity::Error, "a route sends to a port that its host does not have", &["IST0101"], ports),
-    check(
+    Check::new("MS0102", Severity::Error, "a route sends to a host that is not known", &["IST0101", "KIA1101"], hosts),
+    Check::new("MS0103", Severity::Error, "a route sends to a port that its host does not have", &["IST0101"], ports),
+    Check::new(
         "MS0110",
         Severity::Error,
         "a route sends to a subset that is not declared",
         &["IST0101", "KIA1107"],
         subsets,
     ),
-    check(
+    Check::new(
         "MS0201",
         Severity::Error,
         "two VirtualServices of the mesh define one host",
         &["IST0109", "KIA1106"],
         conflicting_hosts,
     ),
-    check("MS0202", Severity::Warning, "a gateway does not listen for a route's hosts", &["IST0132"], gateway_hosts),
-    check("MS0203", Severity::Error, "a route names no port of a host that has several", &["IST0112"], port_needed),
-    check("MS0206", Severity::Warning, "a split by subset is not seen by what comes in", &["IST0140"], ingress_subsets),
-    check("MS0207", Severity::Error, "a route by JWT claim where nobody checks tokens", &["IST0149"], claims),
-    check("MS0208", Severity::Warning, "a field or type is deprecated", &["IST0002"], deprecated),
-    check(
+    Check::new(
+        "MS0202",
+        Severity::Warning,
+        "a gateway does not listen for a route's hosts",
+        &["IST0132"],
+        gateway_hosts,
+    ),
+    Check::new(
+        "MS0203",
+        Severity::Error,
+        "a route names no port of a host that has several",
+        &["IST0112"],
+        port_needed,
+    ),
+    Check::new(
+        "MS0206",
+        Severity::Warning,
+        "a split by subset is not seen by what comes in",
+        &["IST0140"],
+        ingress_subsets,
+    ),
+    Check::new("MS0207", Severity::Error, "a route by JWT claim where nobody checks tokens", &["IST0149"], claims),
+    Check::new("MS0208", Severity::Warning, "a field or type is deprecated", &["IST0002"], deprecated),
+    Check::new(
         "MS0214",
         Severity::Warning,
         "a route names a gateway that Istio made for itself",
@@ -43,16 +61,6 @@ pub(super) const CHECKS: &[Check] = &[
         internal_gateways,
     ),
 ];
-
-const fn check(
-    code: &'static str,
-    severity: Severity,
-    title: &'static str,
-    also: &'static [&'static str],
-    run: fn(&Scene<'_>, &mut Found<'_>),
-) -> Check {
-    Check { code, severity, title, also, run }
-}
 
 /// One place that a route sends to.
 struct Sent<'a> {

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::audit::{Found, Scene};
-use crate::mesh::schema::{FaultKind, faults};
+use crate::mesh::schema::FaultKind;
 use crate::model::Severity;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -44,12 +44,10 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 fn told(scene: &Scene<'_>, found: &mut Found<'_>, kind: FaultKind) {
-    for resource in scene.mesh.iter() {
-        for fault in faults(resource).into_iter().filter(|fault| fault.kind == kind) {
-            let note = found.at(resource, &fault.path, fault.message);
-            if let Some(fix) = fault.fix {
-                note.fix(fix);
-            }
+    for (resource, fault) in scene.faults.iter().filter(|(_, fault)| fault.kind == kind) {
+        let note = found.at(resource, &fault.path, fault.message.clone());
+        if let Some(fix) = &fault.fix {
+            note.fix(fix.clone());
         }
     }
 }

@@ -14,51 +14,53 @@ use crate::model::Severity;
 use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
-    check(
+    Check::new(
         "MS0104",
         Severity::Error,
         "a policy names a namespace that is not there",
         &["IST0101", "KIA0101"],
         namespaces,
     ),
-    check("MS0107", Severity::Error, "a Telemetry selects no workload", &["IST0101", "KIA0004"], idle_telemetries),
-    check(
+    Check::new("MS0107", Severity::Error, "a Telemetry selects no workload", &["IST0101", "KIA0004"], idle_telemetries),
+    Check::new(
         "MS0108",
         Severity::Warning,
         "an AuthorizationPolicy selects no workload",
         &["IST0127", "KIA0004"],
         idle_policies,
     ),
-    check("MS0109", Severity::Error, "a Sidecar selects no workload", &["IST0101", "KIA0004"], idle_sidecars),
-    check(
+    Check::new("MS0109", Severity::Error, "a Sidecar selects no workload", &["IST0101", "KIA0004"], idle_sidecars),
+    Check::new(
         "MS0603",
         Severity::Error,
         "two Telemetries of a namespace select all of it",
         &["IST0160", "KIA0002"],
         wide_telemetries,
     ),
-    check("MS0604", Severity::Error, "two Telemetries select one workload", &["IST0159", "KIA0003"], rival_telemetries),
-    check(
+    Check::new(
+        "MS0604",
+        Severity::Error,
+        "two Telemetries select one workload",
+        &["IST0159", "KIA0003"],
+        rival_telemetries,
+    ),
+    Check::new(
         "MS0605",
         Severity::Error,
         "two Sidecars of a namespace select all of it",
         &["IST0111", "KIA0002"],
         wide_sidecars,
     ),
-    check("MS0606", Severity::Error, "two Sidecars select one workload", &["IST0110", "KIA0003"], rival_sidecars),
-    check("MS0607", Severity::Warning, "a Sidecar for workloads that have none", &["IST0167"], ambient_sidecars),
-    check("MS0613", Severity::Warning, "a selector for pods of a Kubernetes Gateway", &["IST0166"], gateway_selectors),
+    Check::new("MS0606", Severity::Error, "two Sidecars select one workload", &["IST0110", "KIA0003"], rival_sidecars),
+    Check::new("MS0607", Severity::Warning, "a Sidecar for workloads that have none", &["IST0167"], ambient_sidecars),
+    Check::new(
+        "MS0613",
+        Severity::Warning,
+        "a selector for pods of a Kubernetes Gateway",
+        &["IST0166"],
+        gateway_selectors,
+    ),
 ];
-
-const fn check(
-    code: &'static str,
-    severity: Severity,
-    title: &'static str,
-    also: &'static [&'static str],
-    run: fn(&Scene<'_>, &mut Found<'_>),
-) -> Check {
-    Check { code, severity, title, also, run }
-}
 
 /// Where the labels of a kind's selector stand.
 fn selector_path(kind: Kind) -> &'static str {
