@@ -36,6 +36,7 @@ mod chaos;
 mod crash;
 mod dashboards;
 mod docs;
+mod doctor;
 mod fake_cluster;
 mod fuzz;
 mod kubernetes;
