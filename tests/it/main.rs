@@ -35,6 +35,8 @@ mod audit_upstream;
 mod chaos;
 mod crash;
 mod dashboards;
+mod deploy;
+mod deploy_citus;
 mod docs;
 mod doctor;
 mod fake_cluster;
