@@ -52,7 +52,8 @@ pub(super) fn percent(share: f64) -> String {
 
 /// A count, without the fraction that extrapolation gives it.
 pub(super) fn count(value: f64) -> String {
-    format!("{:.0}", value.round())
+    // The sum of nothing is minus zero.
+    format!("{:.0}", value.round() + 0.0)
 }
 
 /// The first names, and how many more.
@@ -168,7 +169,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded() {
+    fn names_are_bounded_and_counts_have_no_sign() {
+        assert_eq!(count(sum([])), "0");
         assert_eq!(names(["a".to_owned(), "b".to_owned()]), "a, b");
         assert!(names((0..12).map(|i| i.to_string())).ends_with("9 and 2 more"));
     }

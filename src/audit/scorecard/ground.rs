@@ -69,9 +69,10 @@ impl<'a> Ground<'a> {
         self.findings.iter().filter(|one| codes.contains(&one.code)).count()
     }
 
-    /// What one of these codes found first: `MS2001 VirtualService shop/reviews: …`.
+    /// The gravest of what these codes found, the first of equals: `MS2001 VirtualService shop/reviews: …`.
     pub(super) fn first(&self, codes: &[&str]) -> Option<String> {
-        let one = self.findings.iter().find(|one| codes.contains(&one.code))?;
+        let own = self.findings.iter().filter(|one| codes.contains(&one.code));
+        let one = own.reduce(|first, next| if next.severity > first.severity { next } else { first })?;
         Some(format!("{} {}: {}", one.code, one.subject, one.message))
     }
 

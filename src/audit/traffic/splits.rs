@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::statistics::{Tested, share};
 use super::{CALLS_MIN, by_caller, callers, count, names, percent, sum, text};
 use crate::audit::checks::Check;
-use crate::audit::observed::{Calls, End, Observed, Side};
+use crate::audit::observed::{Calls, End, Observed, Side, words};
 use crate::audit::{Found, Scene};
 use crate::mesh::effective::for_mesh;
 use crate::mesh::select::{Labels, selects};
@@ -151,9 +151,12 @@ fn parted<'o>(scene: &Scene<'_>, split: &Split<'_>, calls: Vec<&'o Calls>) -> (V
 }
 
 /// The latest calls when there are enough of them, since weights may have been changed within the window.
-fn weighed(calls: &[&Calls], smallest: f64) -> fn(&Calls) -> f64 {
+fn weighed(observed: &Observed, calls: &[&Calls], smallest: f64) -> (fn(&Calls) -> f64, String) {
     let recent: f64 = calls.iter().map(|one| one.recent).sum();
-    if recent * smallest >= 10.0 { |one| one.recent } else { |one| one.count }
+    match recent * smallest >= 10.0 {
+        true => (|one| one.recent, format!("the last {}", words(observed.recent))),
+        false => (|one| one.count, observed.span()),
+    }
 }
 
 fn drift(scene: &Scene<'_>, found: &mut Found<'_>) {
@@ -162,7 +165,7 @@ fn drift(scene: &Scene<'_>, found: &mut Found<'_>) {
         let (calls, _) = parted(scene, &split, told(observed, &split));
         let weighted: Vec<&Part> = split.parts.iter().filter(|part| part.weight > 0.0 && part.weight < 1.0).collect();
         let smallest = weighted.iter().map(|part| part.weight).fold(1.0, f64::min);
-        let of = weighed(&calls, smallest);
+        let (of, span) = weighed(observed, &calls, smallest);
         let all: f64 = calls.iter().map(|one| of(one)).sum();
         if all < CALLS_MIN || weighted.is_empty() {
             continue;
@@ -193,15 +196,14 @@ fn drift(scene: &Scene<'_>, found: &mut Found<'_>) {
             percent(tested.share)
         );
         let mut note = found.at(split.route, &worst.field, message).seen(format!(
-            "{} of {} requests in {} ({})",
+            "{} of {} requests in {span} ({})",
             count(own),
             count(all),
-            observed.span(),
             tested.said()
         ));
-        for (end, of_caller) in by_caller(calls.iter().copied()).into_iter().take(super::NAMED_MAX) {
+        for (end, _) in by_caller(calls.iter().copied()).into_iter().take(super::NAMED_MAX) {
             let of_end: Vec<&Calls> = calls.iter().copied().filter(|one| one.from.name() == end.name()).collect();
-            let (own, _, tested) = test(&of_end, worst);
+            let (own, of_caller, tested) = test(&of_end, worst);
             note = note.seen(format!(
                 "by {}: {} of {} requests, {}",
                 end.name(),
@@ -235,7 +237,7 @@ fn stragglers(scene: &Scene<'_>, found: &mut Found<'_>) {
                 count(sum(own.iter().copied())),
                 observed.span(),
                 count(recent),
-                crate::audit::observed::words(observed.recent)
+                words(observed.recent)
             );
             let mut note = found.at(split.route, &part.field, message).seen(format!("by {}", callers(late)));
             if let Some(flip) = flip(observed, &split, part) {
