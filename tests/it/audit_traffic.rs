@@ -1,5 +1,6 @@
 //! The audit against traffic: gathered in process and over HTTP alike, the scorecard, and the audit of the service.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{Parts, Server};
+use crate::audit_rubbish::Folder;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -204,4 +206,42 @@ async fn a_service_without_paths_says_that_it_does_not_audit() {
     let server = Server::start(Parts::default()).await;
     let answer = server.get("/api/mesh/v1/audit").await.json();
     assert_eq!(answer["data"], json!({"state": "off", "total": 0, "findings": [], "scores": []}));
+}
+
+/// What the command prints and its exit code; it runs beside the server that it asks.
+async fn command(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_meshscope"));
+    let command = command.current_dir(folder).args(["mesh", "audit"]).args(arguments);
+    let output = command.output().await.expect("meshscope runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn the_command_compares_files_with_a_running_server() {
+    let server = Server::start(Parts { head: Some(traffic(Clock::system().now())), ..Parts::default() }).await;
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("mesh.yaml"), DECLARED).expect("written");
+    let url = format!("http://{}", server.address);
+    let live = ["mesh.yaml", "--live", &url];
+    let with = |more: &[&'static str]| live.iter().copied().chain(more.iter().copied()).collect::<Vec<_>>();
+
+    let (code, said, _) = command(folder.path(), &with(&["--only", "MS2012"])).await;
+    assert!(code == 3 && said.contains("warning [MS2012] Deployment shop/cart-v1"), "{code}: {said}");
+    let (code, said, _) = command(folder.path(), &with(&["--scorecard", "-o", "json"])).await;
+    let card: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!((code, &card["windowSeconds"], &card["scores"][0]["score"]), (0, &json!(3_600), &json!(72)));
+    let (code, said, _) = command(folder.path(), &with(&["--scorecard", "-o", "markdown"])).await;
+    assert!(code == 0 && said.contains("## Namespace shop") && said.contains("| 72 | Implement mTLS |"), "{said}");
+
+    let wrong: [(&[&str], &str); 4] = [
+        (&["mesh.yaml", "--live", "http://127.0.0.1:1"], "http://127.0.0.1:1 answers no query"),
+        (&["mesh.yaml", "--live", "nonsense"], "nonsense"),
+        (&["mesh.yaml", "-o", "markdown"], "--scorecard"),
+        (&["mesh.yaml", "--scorecard", "-o", "sarif"], "table, json or markdown"),
+    ];
+    for (arguments, reason) in wrong {
+        let (code, _, complaint) = command(folder.path(), arguments).await;
+        assert!(code == 2 && complaint.contains(reason), "{arguments:?}: {code}: {complaint}");
+    }
 }

@@ -37,17 +37,11 @@ fn missing(scene: &Scene<'_>, found: &mut Found<'_>) {
         let fix = format!(
             "# take the override of {label} out (tagOverrides, operation: REMOVE), or the drop of the label\n# from relabelling"
         );
-        match remover(scene, label) {
-            Some((telemetry, field)) => drop(found.at(telemetry, &field, message).seen(evidence).fix(fix)),
-            None => {
-                drop(
-                    found
-                        .place(&Place::default(), "metric istio_requests_total".to_owned(), message)
-                        .seen(evidence)
-                        .fix(fix),
-                );
-            }
-        }
+        let note = match remover(scene, label) {
+            Some((telemetry, field)) => found.at(telemetry, &field, message),
+            None => found.place(&Place::default(), "metric istio_requests_total".to_owned(), message),
+        };
+        note.seen(evidence).fix(fix);
     }
 }
 

@@ -68,10 +68,11 @@ fn breaches(scene: &Scene<'_>, found: &mut Found<'_>) {
         let by = format!("by {}, {} in the last part of {}", callers(plain), count(late), observed.span());
         let fix = "# the proxy does not enforce the policy: look at its version, at excluded inbound ports\n\
                    # (traffic.sidecar.istio.io/excludeInboundPorts) and at istiod's rejected pushes";
-        match policy {
-            Some(policy) => drop(found.at(policy, "spec.mtls.mode", message).seen(by).fix(fix)),
-            None => drop(found.place(&Place::default(), from, message).seen(by).fix(fix)),
-        }
+        let note = match policy {
+            Some(policy) => found.at(policy, "spec.mtls.mode", message),
+            None => found.place(&Place::default(), from, message),
+        };
+        note.seen(by).fix(fix);
     }
 }
 
