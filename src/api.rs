@@ -37,7 +37,7 @@ use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, OutboxReader};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{notify, otlp, push, rules as rule_engine, scrape, slo};
+use crate::{audit, notify, otlp, push, rules as rule_engine, scrape, slo};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -78,6 +78,8 @@ pub struct State {
     pub rules: rule_engine::Status,
     /// Service level objectives.
     pub slos: slo::Board,
+    /// The latest audit of the mesh.
+    pub audit: audit::Board,
     /// The Alertmanagers that are told of alerts.
     pub alertmanagers: AlertmanagerStatus,
     /// Alerts on their way to receivers, silences, and where alerts are posted.

@@ -33,7 +33,7 @@ use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
-use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
+use crate::{api, audit, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -164,6 +164,20 @@ impl Ground {
             external_url: self.external_url.clone(),
         };
         Context::new(config.alert_context.clone(), inputs)
+    }
+
+    /// What compares the declared mesh with its traffic.
+    fn auditor(&self, config: &Config) -> audit::Watch {
+        let inputs = audit::Inputs {
+            declared: config.audit_watch.declared(),
+            engine: Arc::clone(&self.engine),
+            series: Arc::clone(&self.series),
+            head: self.head.clone(),
+            clock: self.clock,
+        };
+        let suppressions = config.audit.suppress.iter().map(Into::into).collect();
+        let options = audit::Options { suppressions, ..audit::Options::default() };
+        audit::Watch::new(config.audit_watch.clone(), options, inputs)
     }
 
     /// What takes samples that others send; those older than memory go straight into chunks.
@@ -305,6 +319,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     );
     let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
 
+    let auditor = ground.auditor(&config);
+
     // keep
     let (store, clock) = (&ground.store, ground.clock);
     let journal = persist::JournalPersist::new(ground.head.clone(), store.clone(), clock);
@@ -385,6 +401,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         otlp: config.otlp.clone(),
         rules: rules_status,
         slos: reloader.slos(),
+        audit: auditor.board(),
         alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
@@ -419,6 +436,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
+    stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));

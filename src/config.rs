@@ -80,6 +80,8 @@ pub struct Config {
     pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
     pub audit: audit::Config,
+    /// What the service audits by itself, and how often.
+    pub audit_watch: audit::WatchConfig,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -130,6 +132,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -382,6 +385,7 @@ impl Config {
             ("global.rule_query_offset", format!("{rules:?}")),
             ("graph.health", format!("{graph_health:?}")),
             ("alert_context", format!("{alert_context:?}")),
+            ("audit", format!("{:?}", self.audit_watch)),
         ]
     }
 
@@ -429,6 +433,7 @@ impl File {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
+        self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
@@ -497,6 +502,7 @@ impl File {
             telemetry: self.telemetry,
             mesh,
             audit,
+            audit_watch: self.audit,
             warnings,
         })
     }

@@ -1,10 +1,11 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, cardinality, findings about rules,
-//! objectives, notifications, what a silence would mute, and
+//! objectives, notifications, the audit with its scorecard, what a silence would mute, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
 mod alerts;
+mod audit;
 mod cardinality;
 mod graph;
 mod notifications;
@@ -38,6 +39,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/silences/preview", get(silences::preview))
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/slos", get(slos::list))
+        .route("/api/mesh/v1/audit", get(audit::latest))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::no_endpoint))

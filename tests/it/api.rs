@@ -31,6 +31,7 @@ pub struct Parts {
     pub live: Option<Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
+    pub audit: meshscope::audit::Board,
     pub scrape: scrape::Status,
     /// The blocks of `alertmanager.yml`.
     pub alertmanager: Option<&'static str>,
@@ -89,6 +90,7 @@ impl Server {
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
             slos: parts.slos,
+            audit: parts.audit,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,

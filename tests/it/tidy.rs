@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["series", "promql"]),
     ("slo", &["series", "promql", "rules"]),
     ("graph", &["rollup", "traces"]),
-    ("audit", &["mesh", "graph", "rules"]),
+    ("audit", &["series", "promql", "mesh", "graph", "rules"]),
     ("context", &["series", "rollup", "traces", "graph"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
