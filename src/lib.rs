@@ -14,6 +14,7 @@ pub mod web_config;
 pub mod wire;
 pub mod yaml;
 // in
+pub mod declared;
 pub mod discovery;
 pub mod mesh;
 pub mod otlp;

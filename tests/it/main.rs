@@ -35,6 +35,7 @@ mod audit_upstream;
 mod chaos;
 mod crash;
 mod dashboards;
+mod declared;
 mod docs;
 mod fake_cluster;
 mod fuzz;

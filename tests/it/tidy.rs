@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("discovery", &[]),
     ("scrape", &["discovery", "series", "rollup"]),
     ("mesh", &[]),
+    ("declared", &["mesh"]),
     ("otlp", &["push"]),
     ("push", &["scrape", "series", "rollup"]),
     ("series", &[]),
@@ -50,12 +51,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 #[rustfmt::skip]
 const ALL_BUT_THE_FACE: &[&str] = &[
-    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
+    "discovery", "mesh", "declared", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
     "context", "notify", "dashboards", "forward", "store", "persist", "telemetry",
 ];
 #[rustfmt::skip]
 const ALL_AND_THE_FACE: &[&str] = &[
-    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
+    "discovery", "mesh", "declared", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
     "context", "notify", "dashboards", "forward", "store", "persist", "telemetry", "api", "web",
 ];
 
