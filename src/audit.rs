@@ -13,6 +13,7 @@ mod suppress;
 pub use checks::{CHECKS, Check};
 pub use explain::explain;
 pub use found::Found;
+pub(crate) use mask::{looks_secret, mask};
 pub use report::{Colour, Report};
 pub use suppress::{Config, SuppressionConfig};
 

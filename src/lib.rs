@@ -26,6 +26,7 @@ pub mod series;
 pub mod traces;
 // derive
 pub mod audit;
+pub mod changes;
 pub mod context;
 pub mod graph;
 pub mod promql;

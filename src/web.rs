@@ -38,8 +38,9 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
 use crate::context::Context;
+use crate::declared::Declared;
 use crate::graph::health::Thresholds;
-use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
+use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
@@ -95,6 +96,10 @@ pub struct State {
     pub series: Arc<dyn Queryable>,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
+    /// What is declared for the mesh.
+    pub declared: Declared,
+    /// How it changed.
+    pub changes: ChangeBook,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.

@@ -198,10 +198,13 @@ impl OfKind {
     }
 }
 
+/// The text that an object was made of, and the object, or why there is none.
+type Made = (Arc<str>, Result<Arc<Resource>, String>);
+
 /// Objects made into trees, each kept as long as it is the same.
 #[derive(Default)]
 struct Known {
-    made: HashMap<(Kind, ObjectName), (Arc<str>, Result<Arc<Resource>, String>)>,
+    made: HashMap<(Kind, ObjectName), Made>,
     whole: BTreeSet<Kind>,
     changed_at: Option<Timestamp>,
 }

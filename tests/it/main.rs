@@ -32,6 +32,7 @@ mod audit_output;
 mod audit_rubbish;
 mod audit_schema;
 mod audit_upstream;
+mod changes;
 mod chaos;
 mod crash;
 mod dashboards;
