@@ -6,6 +6,7 @@
 mod alerts;
 mod ask;
 mod assets;
+mod changes;
 mod drawing;
 mod error;
 mod explore;
@@ -18,6 +19,7 @@ mod mesh;
 mod notifications;
 mod overview;
 mod range;
+mod resource;
 mod routes;
 mod rules;
 mod silences;
@@ -159,6 +161,8 @@ pub fn router(state: State) -> Router {
         .route("/routes", get(routes::page))
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
+        .route("/changes", get(changes::page))
+        .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

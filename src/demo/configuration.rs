@@ -44,6 +44,12 @@ scrape_configs:
   - files:
     - {targets}
 
+# What is declared for the mesh: an incident changes it, and the page of changes and the alerts say so.
+mesh:
+  declared:
+    files: [{resources}]
+    file_interval: 2s
+
 rule_files:
 - {demo_rules}
 - {pack}
@@ -97,6 +103,7 @@ receivers:
     send_resolved: true
 - name: nobody
 "#,
+        resources = path(world.resources_directory()),
         targets = path(world.targets_file()),
         demo_rules = path(rules.join("demo.yaml")),
         pack = path(rules.join("istio.yaml")),
