@@ -113,7 +113,7 @@ pub(super) fn row(change: &Change, now: Timestamp) -> Row {
     let effect_note = match &change.effects {
         Some(effects) if effects.is_empty() => "No step of failures or latency on the edges that it governs.",
         Some(_) => "",
-        None if change.action == Action::First => "",
+        None if change.action == Action::First || change.governs.is_nobody() => "",
         None if now.since(change.at.min(now)) < Duration::from_secs(20 * 60) => {
             "What it did to the traffic is looked at some minutes after it."
         }
@@ -248,7 +248,58 @@ fn sources(status: &Status, is_configured: bool, now: Timestamp) -> Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::changes::{Governs, Measure};
+    use crate::declared::Origin;
     use crate::mesh::Kind;
+    use crate::web::hostile;
+
+    #[test]
+    fn a_page_survives_any_text() {
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        for text in hostile::texts() {
+            let effect = Effect {
+                measure: Measure::Latency,
+                source: text.clone(),
+                target: text.clone(),
+                before: f64::INFINITY,
+                after: 0.5,
+                delay: Duration::ZERO,
+                probability: 2.0,
+                requests: (1.0, 1.0),
+            };
+            let change = Change {
+                at: now,
+                id: ResourceId { kind: Kind::ConfigMap, namespace: text.clone(), name: text.clone() },
+                origin: Origin::Files,
+                action: Action::Changed,
+                revision: u64::MAX,
+                generation: 0,
+                writer: Some(text.clone()),
+                fields: vec![FieldChange { path: text.clone(), before: Some(text.clone()), after: None }; 40],
+                fields_left_out: 3,
+                effects: Some(vec![effect]),
+                governs: Governs::default(),
+            };
+            let files = FilesStatus { problems: vec![text.clone()], ..FilesStatus::default() };
+            let status = Status { files: Some(files), ..Status::default() };
+            let page = Page {
+                frame: Frame::around("changes", 0),
+                range: text.clone(),
+                at: text.clone(),
+                namespace: text.clone(),
+                kind: text.clone(),
+                name: text.clone(),
+                segments: vec![("1h", Address { name: Some(text.clone()), ..Address::default() }.link("1h"), true)],
+                changes: vec![row(&change, now)],
+                is_cut: true,
+                sources: sources(&status, true, now),
+                is_filtered: true,
+            };
+            let html = page.render().expect("a page");
+            hostile::assert_harmless(&html);
+            assert!(html.contains("and 31 more fields"), "{html}");
+        }
+    }
 
     #[test]
     fn an_objects_address_carries_any_name() {

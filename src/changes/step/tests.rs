@@ -4,8 +4,8 @@ use super::*;
 
 const MINUTES: usize = 45;
 const CHANGE: usize = 30;
-/// From which probability on an effect is told.
-const TOLD: f64 = 0.9;
+/// From which probability on an effect is told, as in `effect.rs`.
+const TOLD: f64 = 0.8;
 const PRIOR: f64 = 0.1;
 
 /// A xorshift: tests draw the same every time.
