@@ -153,12 +153,13 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn search_changes(&self, query: &ChangeQuery) -> Result<Vec<StoredGeneration>, StoreError> {
+        let filter = |text: &Option<String>| text.as_deref().map(|text| values::text(text).into_owned());
         let rows = sqlx::query(include_str!("sql/search_changes.sql"))
             .bind(values::time(query.from))
             .bind(values::time(query.to))
-            .bind(&query.namespace)
-            .bind(&query.kind)
-            .bind(&query.name)
+            .bind(filter(&query.namespace))
+            .bind(filter(&query.kind))
+            .bind(filter(&query.name))
             .bind(i64::try_from(query.limit).unwrap_or(i64::MAX))
             .fetch_all(self.pool())
             .await;

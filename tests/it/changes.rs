@@ -118,7 +118,7 @@ async fn asked(app: &TestApp) {
         let responses = &document["paths"][template]["get"]["responses"];
         let which = if status == 200 { &responses["200"] } else { &responses["default"] };
         assert_described(&document, &which["content"]["application/json"]["schema"], &answer, path);
-        json!({"status": status, "data": answer["data"], "error": answer["error"]})
+        json!({"status": status, "data": answer["data"], "error": answer["error"], "warnings": answer["warnings"]})
     };
     let (list, one) = ("/api/mesh/v1/changes", "/api/mesh/v1/resources/{kind}/{namespace}/{name}");
     for (query, count) in [
@@ -128,9 +128,11 @@ async fn asked(app: &TestApp) {
         ("?namespace=pay", 0),
         ("?limit=2", 2),
         ("?from=0&to=1", 0),
+        ("?namespace=%00", 0),
     ] {
         let answer = described(&format!("{list}{query}"), list).await;
         assert_eq!(answer["data"]["changes"].as_array().map(Vec::len), Some(count), "{query}: {answer}");
+        assert!(answer["warnings"].is_null(), "{query}: {answer}");
     }
     for query in ["?kind=Nonsense", "?limit=0", "?from=x", "?from=2&to=1"] {
         assert_eq!(described(&format!("{list}{query}"), list).await["status"], 400, "{query}");
