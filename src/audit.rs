@@ -23,12 +23,13 @@ pub use checks::{Check, all as checks};
 pub use explain::explain;
 pub use found::{Found, Note};
 pub use gather::{GatherError, Source, WINDOW_MIN, gather};
+pub(crate) use mask::{looks_secret, mask};
 pub use observed::{Calls, End, Latency, Observed, Proxy, Side, Spell, Upstream, Whole};
 pub use rehearsal::rehearse;
 pub use report::{Colour, Report};
 pub use scorecard::{ITEMS, Item, Score, Scorecard, score};
 pub use suppress::{Config, SuppressionConfig};
-pub use watch::{Board, Declared, Inputs, Latest, Watch, WatchConfig};
+pub use watch::{Board, CurrentSnapshot, Inputs, Latest, Watch, WatchConfig};
 
 use crate::mesh::schema::{self, Fault};
 use crate::mesh::{Index, Resource, Snapshot};

@@ -18,8 +18,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
-    traces, web, yaml,
+    audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store,
+    telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -82,6 +82,8 @@ pub struct Config {
     pub audit: audit::Config,
     /// What the service audits by itself, and how often.
     pub audit_watch: audit::WatchConfig,
+    /// Where what is declared for the mesh is read.
+    pub declared: declared::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -371,7 +373,7 @@ impl Config {
         let Self {
             web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
         } = self;
-        let alert_context = &self.alert_context;
+        let (alert_context, declared) = (&self.alert_context, &self.declared);
         vec![
             ("web", format!("{web:?}")),
             ("push", format!("{push:?}")),
@@ -386,6 +388,7 @@ impl Config {
             ("graph.health", format!("{graph_health:?}")),
             ("alert_context", format!("{alert_context:?}")),
             ("audit", format!("{:?}", self.audit_watch)),
+            ("mesh.declared", format!("{declared:?}")),
         ]
     }
 
@@ -418,7 +421,8 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
-        let (mesh, audit) = self.mesh.parts();
+        let (mesh, audit, declared) = self.mesh.parts();
+        declared.problems().into_iter().for_each(&mut *wrong);
         let scrape_configs: Vec<ScrapeConfig> =
             self.scrape_configs.iter().cloned().chain(mesh.scrape_configs()).collect();
         let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
@@ -503,6 +507,7 @@ impl File {
             mesh,
             audit,
             audit_watch: self.audit,
+            declared,
             warnings,
         })
     }

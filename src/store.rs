@@ -8,6 +8,7 @@
 mod alert_history;
 mod alerts;
 mod bulk;
+mod changes;
 mod chunks;
 mod edges;
 mod embedded;
@@ -29,13 +30,14 @@ mod writer;
 
 pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
+pub use changes::{ChangeQuery, ResourceHead, StoredGeneration};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use edges::RollupTier;
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
 pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
-pub use mesh::{ResourceGeneration, StoredFinding};
+pub use mesh::StoredFinding;
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
 pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};

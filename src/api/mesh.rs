@@ -1,5 +1,5 @@
-//! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, cardinality, findings about rules,
-//! objectives, notifications, the audit with its scorecard, what a silence would mute, and
+//! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, what is declared and how it changed,
+//! cardinality, findings about rules, objectives, notifications, the audit with its scorecard, what a silence would mute, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
@@ -7,8 +7,10 @@
 mod alerts;
 mod audit;
 mod cardinality;
+mod changes;
 mod graph;
 mod notifications;
+mod resources;
 mod rules;
 mod silences;
 mod slos;
@@ -32,6 +34,8 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/traces/{id}", get(traces::trace))
         .route("/api/mesh/v1/alerts", get(alerts::list))
         .route("/api/mesh/v1/alerts/history", get(alerts::history))
+        .route("/api/mesh/v1/changes", get(changes::list))
+        .route("/api/mesh/v1/resources/{kind}/{namespace}/{name}", get(resources::one))
         .route("/api/mesh/v1/notifications", get(notifications::list))
         .route("/api/mesh/v1/notifications/{id}", get(notifications::one))
         .route("/api/mesh/v1/notifications/{id}/drop", post(notifications::drop).layer(from_fn(browser::same_origin)))

@@ -1,11 +1,10 @@
 //! The audit in the running service: again and again, with the latest result for readers and scores as series.
 //!
-//! In: what declares the mesh ([`Declared`]), and the service's own store. Out: a [`Board`], and the series
+//! In: what declares the mesh ([`CurrentSnapshot`]), and the service's own store. Out: a [`Board`], and the series
 //! `meshscope_audit_score` and `meshscope_audit_findings` in the memory tier. Invariant: one audit at a time; the work that
 //! takes long runs on blocking threads; what cannot be gathered leaves the checks of what is declared.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::gather::{Source, WINDOW_MIN, gather};
 use super::{Options, Report, Scorecard, audit, score};
 use crate::clock::Clock;
-use crate::mesh::{Snapshot, read_paths};
+use crate::mesh::Snapshot;
 use crate::model::{Labels, METRIC_NAME, Severity, Timestamp, stale_marker};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable, Row};
@@ -31,12 +30,6 @@ const FIRST_AFTER: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WatchConfig {
-    /// Files and folders that declare the mesh, read again at each audit. Without any the service does not audit.
-    pub paths: Vec<PathBuf>,
-    /// Namespace of objects that name none. Default `default`.
-    pub namespace: String,
-    /// Namespace of the control plane. Default `istio-system`.
-    pub root_namespace: String,
     /// Time between two audits. Default 5m.
     pub interval: PromDuration,
     /// How much traffic is looked at. Default 1h.
@@ -46,13 +39,7 @@ pub struct WatchConfig {
 impl Default for WatchConfig {
     fn default() -> Self {
         let minutes = |m: u64| PromDuration::from(Duration::from_secs(m * 60));
-        Self {
-            paths: Vec::new(),
-            namespace: "default".to_owned(),
-            root_namespace: "istio-system".to_owned(),
-            interval: minutes(5),
-            window: minutes(60),
-        }
+        Self { interval: minutes(5), window: minutes(60) }
     }
 }
 
@@ -68,17 +55,10 @@ impl WatchConfig {
         }
         wrong
     }
-
-    /// What reads the configured paths; none: there are none.
-    pub fn declared(&self) -> Option<Declared> {
-        let (paths, namespace) = (self.paths.clone(), self.namespace.clone());
-        let read: Declared = Arc::new(move || Arc::new(read_paths(&paths, &namespace)));
-        (!self.paths.is_empty()).then_some(read)
-    }
 }
 
-/// Gives what declares the mesh now. It may read files: it is called on a blocking thread.
-pub type Declared = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
+/// Gives what declares the mesh now.
+pub type CurrentSnapshot = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
 
 /// What an audit found.
 #[derive(Debug)]
@@ -122,7 +102,7 @@ impl Board {
 /// What a [`Watch`] asks and where it writes.
 pub struct Inputs {
     /// What declares the mesh; none: there is nothing to audit.
-    pub declared: Option<Declared>,
+    pub declared: Option<CurrentSnapshot>,
     /// Evaluates queries.
     pub engine: Arc<Engine>,
     /// Memory and history.
@@ -143,10 +123,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// What audits with these settings. `options.root_namespace` is that of the configuration.
+    /// What audits with these settings.
     pub fn new(config: WatchConfig, options: Options, inputs: Inputs) -> Self {
         let board = Board { is_on: inputs.declared.is_some(), ..Board::default() };
-        let options = Options { root_namespace: config.root_namespace.clone(), ..options };
         Self { config, options, inputs, board, written: BTreeSet::new() }
     }
 
@@ -178,7 +157,7 @@ impl Watch {
         }
     }
 
-    async fn audit(&mut self, declared: &Declared) {
+    async fn audit(&mut self, declared: &CurrentSnapshot) {
         let began = tokio::time::Instant::now();
         let Inputs { engine, series, clock, .. } = &self.inputs;
         let source = Source::Own { engine: Arc::clone(engine), series: Arc::clone(series), at: clock.now() };

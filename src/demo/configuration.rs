@@ -44,10 +44,13 @@ scrape_configs:
   - files:
     - {targets}
 
-# What the mesh declares is compared with its traffic: /api/mesh/v1/audit.
+# What is declared for the mesh: an incident changes it, and the page of changes and the alerts say so.
+mesh:
+  declared:
+    files: [{resources}]
+    file_interval: 2s
+# It is compared with the traffic: /api/mesh/v1/audit.
 audit:
-  paths:
-  - {resources}
   interval: 30s
   window: 10m
 
@@ -104,8 +107,8 @@ receivers:
     send_resolved: true
 - name: nobody
 "#,
-        targets = path(world.targets_file()),
         resources = path(world.resources_directory()),
+        targets = path(world.targets_file()),
         demo_rules = path(rules.join("demo.yaml")),
         pack = path(rules.join("istio.yaml")),
         guide = path(rules.join("guide.yaml")),
