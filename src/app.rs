@@ -33,7 +33,7 @@ use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
-use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
+use crate::{api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -155,8 +155,9 @@ impl Ground {
     }
 
     /// What explains alerts when they are told.
-    fn context(&self, config: &Config, live: traces::Live) -> Context {
+    fn context(&self, config: &Config, live: traces::Live, changes: persist::ChangeBook) -> Context {
         let inputs = context::Inputs {
+            changes: Arc::new(move |from| changes.recent(from)),
             rollup: self.rollup.clone(),
             live,
             head: self.head.clone(),
@@ -164,6 +165,31 @@ impl Ground {
             external_url: self.external_url.clone(),
         };
         Context::new(config.alert_context.clone(), inputs)
+    }
+
+    /// What compares the declared mesh with its traffic.
+    fn auditor(&self, config: &Config, declared: &declared::Declared) -> audit::Watch {
+        let inputs = audit::Inputs {
+            declared: config.declared.is_given().then(|| {
+                let declared = declared.clone();
+                Arc::new(move || declared.current()) as audit::CurrentSnapshot
+            }),
+            engine: Arc::clone(&self.engine),
+            series: Arc::clone(&self.series),
+            head: self.head.clone(),
+            clock: self.clock,
+        };
+        let suppressions = config.audit.suppress.iter().map(Into::into).collect();
+        let declared::Config { root_namespace, cluster_domain, .. } = config.declared.clone();
+        let options = audit::Options { suppressions, root_namespace, cluster_domain };
+        audit::Watch::new(config.audit_watch.clone(), options, inputs)
+    }
+
+    /// What reads what is declared, and where it is found.
+    fn declared(&self, config: &Config) -> (declared::Reader, declared::Declared) {
+        let (api_server, kubeconfig_file) = (config.mesh.api_server.clone(), config.mesh.kubeconfig_file.clone());
+        let cluster = kubernetes::ClusterConfig { api_server, kubeconfig_file, ..kubernetes::ClusterConfig::default() };
+        declared::Reader::new(config.declared.clone(), cluster, self.clock)
     }
 
     /// What takes samples that others send; those older than memory go straight into chunks.
@@ -248,6 +274,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let outputs = traces::Outputs { head: ground.head.clone(), rollup: ground.rollup.clone(), batches: batches_out };
     let pipeline = traces::Pipeline::new(config.traces.clone(), spans, outputs, ground.clock);
     let (live, trace_counters) = (pipeline.live(), pipeline.counters());
+    let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
+    let whole_from = restored.edges_whole_from.unwrap_or(started_at);
+    let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept);
+    let archive = archive.reading(&config.traces);
+    let (declared_reader, declared) = ground.declared(&config);
+    let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
     // derive
     let rule_set = reload::load_rules(&config, &ground.external_url).await?;
@@ -289,7 +321,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(&config, live.clone());
+    let context = ground.context(&config, live, changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -304,6 +336,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         ground.clock,
     );
     let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
+
+    let auditor = ground.auditor(&config, &declared);
 
     // keep
     let (store, clock) = (&ground.store, ground.clock);
@@ -323,6 +357,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         alert_persist.status(),
         alert_states.status(),
         outbox_persist.status(),
+        changes.status(),
         maintenance.status(),
     ];
     let metrics = metrics::Parts {
@@ -336,6 +371,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rules: rule_counters,
         notify: notify_counters,
         context: context.counters(),
+        declared: declared.clone(),
         alertmanagers: alertmanager_status.clone(),
         remotes,
         persist: parts_status.clone(),
@@ -347,9 +383,6 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     };
 
     // face
-    let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
-    let whole_from = restored.edges_whole_from.unwrap_or(started_at);
-    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept).reading(&config.traces);
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {
@@ -361,6 +394,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         slos: reloader.slos(),
         notify: notify_status.clone(),
         context: context.clone(),
+        declared: declared.clone(),
+        changes: changes.book(),
         board: persist::AlertBoard::new(rules_status.clone(), notify_status.clone()),
         outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
@@ -379,12 +414,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         series: Arc::clone(&ground.series),
         head: ground.head.clone(),
         archive,
+        declared,
+        changes: changes.book(),
         scrape: scrape_status.clone(),
         push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
         push: intake.clone(),
         otlp: config.otlp.clone(),
         rules: rules_status,
         slos: reloader.slos(),
+        audit: auditor.board(),
         alertmanagers: alertmanager_status,
         thresholds: config.graph_health,
         clock,
@@ -405,6 +443,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let router = http::guarded(api::before(http::around(router)), guard.clone());
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
+    stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
     // Pages and APIs stop last, after the journal: what is sent to them must end before it.
     let senders = intake.clone();
@@ -419,6 +458,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
+    stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
@@ -431,6 +471,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "stored spans", |stop| span_persist.run(stop));
     stages.spawn(Stage::Keep, "alert states", |stop| alert_states.run(stop));
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
+    stages.spawn(Stage::Keep, "changes", |stop| changes.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));
     let (head, rollup) = (ground.head.clone(), ground.rollup);

@@ -18,8 +18,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
-    traces, web, yaml,
+    audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store,
+    telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -80,6 +80,10 @@ pub struct Config {
     pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
     pub audit: audit::Config,
+    /// What the service audits by itself, and how often.
+    pub audit_watch: audit::WatchConfig,
+    /// Where what is declared for the mesh is read.
+    pub declared: declared::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -130,6 +134,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -368,7 +373,7 @@ impl Config {
         let Self {
             web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
         } = self;
-        let alert_context = &self.alert_context;
+        let (alert_context, declared) = (&self.alert_context, &self.declared);
         vec![
             ("web", format!("{web:?}")),
             ("push", format!("{push:?}")),
@@ -382,6 +387,8 @@ impl Config {
             ("global.rule_query_offset", format!("{rules:?}")),
             ("graph.health", format!("{graph_health:?}")),
             ("alert_context", format!("{alert_context:?}")),
+            ("audit", format!("{:?}", self.audit_watch)),
+            ("mesh.declared", format!("{declared:?}")),
         ]
     }
 
@@ -414,7 +421,8 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
-        let (mesh, audit) = self.mesh.parts();
+        let (mesh, audit, declared) = self.mesh.parts();
+        declared.problems().into_iter().for_each(&mut *wrong);
         let scrape_configs: Vec<ScrapeConfig> =
             self.scrape_configs.iter().cloned().chain(mesh.scrape_configs()).collect();
         let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
@@ -429,6 +437,7 @@ impl File {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
+        self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
@@ -449,6 +458,7 @@ impl File {
         }?;
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
+        self.push.problem().into_iter().for_each(&mut *wrong);
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
@@ -496,6 +506,8 @@ impl File {
             telemetry: self.telemetry,
             mesh,
             audit,
+            audit_watch: self.audit,
+            declared,
             warnings,
         })
     }

@@ -14,6 +14,7 @@ pub mod web_config;
 pub mod wire;
 pub mod yaml;
 // in
+pub mod declared;
 pub mod discovery;
 pub mod mesh;
 pub mod otlp;
@@ -25,6 +26,7 @@ pub mod series;
 pub mod traces;
 // derive
 pub mod audit;
+pub mod changes;
 pub mod context;
 pub mod graph;
 pub mod promql;

@@ -1,4 +1,4 @@
-//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox,
+//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox, what is declared,
 //! maintenance; restore at start; and the archive that pages read.
 //!
 //! In: the memory tier, the rollup, and channels of span batches and alert transitions. Out: rows. Each part is one task
@@ -14,6 +14,7 @@ mod alert_history;
 mod alert_states;
 mod archive;
 mod backfill;
+mod changes;
 mod chunks;
 mod history;
 mod journal;
@@ -36,6 +37,7 @@ pub use alert_board::{
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
+pub use changes::{ChangeBook, ChangePersist, Generation};
 pub use chunks::ChunkPersist;
 pub use history::History;
 pub use journal::JournalPersist;

@@ -8,6 +8,7 @@
 mod alert_history;
 mod alerts;
 mod bulk;
+mod changes;
 mod chunks;
 mod diagnosis;
 mod edges;
@@ -30,6 +31,7 @@ mod writer;
 
 pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
+pub use changes::{ChangeQuery, ResourceHead, StoredGeneration};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use diagnosis::{Diagnosis, diagnose};
 pub use edges::RollupTier;
@@ -37,7 +39,7 @@ pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
 pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
-pub use mesh::{ResourceGeneration, StoredFinding};
+pub use mesh::StoredFinding;
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
 pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};

@@ -6,6 +6,7 @@
 mod alerts;
 mod ask;
 mod assets;
+mod changes;
 mod drawing;
 mod error;
 mod explore;
@@ -18,6 +19,7 @@ mod mesh;
 mod notifications;
 mod overview;
 mod range;
+mod resource;
 mod routes;
 mod rules;
 mod silences;
@@ -38,8 +40,9 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
 use crate::context::Context;
+use crate::declared::Declared;
 use crate::graph::health::Thresholds;
-use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
+use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
@@ -95,6 +98,10 @@ pub struct State {
     pub series: Arc<dyn Queryable>,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
+    /// What is declared for the mesh.
+    pub declared: Declared,
+    /// How it changed.
+    pub changes: ChangeBook,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
@@ -154,6 +161,8 @@ pub fn router(state: State) -> Router {
         .route("/routes", get(routes::page))
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
+        .route("/changes", get(changes::page))
+        .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
         .route("/explore", get(explore::page))

@@ -1,6 +1,7 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
 mod access;
+mod declared;
 mod sent_on;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::declared::Declared;
 use crate::model::Timestamp;
 use crate::persist::PartStatus;
 use crate::rollup::Rollup;
@@ -29,6 +31,7 @@ pub(super) struct Parts {
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
     pub(super) context: Arc<context::Counters>,
+    pub(super) declared: Declared,
     pub(super) alertmanagers: notify::AlertmanagerStatus,
     pub(super) remotes: forward::Status,
     pub(super) persist: Vec<Arc<PartStatus>>,
@@ -54,6 +57,7 @@ impl Parts {
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
         add_context(&mut metrics, &self.context);
+        declared::add(&mut metrics, &self.declared);
         sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
         sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);

@@ -25,12 +25,13 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 9] = [
+const PAGES: [(&str, &str, &str); 10] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
     ("slos", "SLOs", "/slos"),
+    ("changes", "Changes", "/changes"),
     ("traces", "Traces", "/traces"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
@@ -42,6 +43,9 @@ pub(super) fn page_at(path: &str) -> &'static str {
     // What belongs to alerts stands under their entry.
     if ["/alerts/", "/silences", "/notifications", "/routes"].iter().any(|start| path.starts_with(start)) {
         return "alerts";
+    }
+    if path.starts_with("/resource/") {
+        return "changes";
     }
     PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
 }

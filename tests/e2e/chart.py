@@ -48,7 +48,7 @@ LITTLE = {
     "replicas": 1,
     "rbac": {"create": False},
     "rules": {"packs": []},
-    "mesh": {"discover": []},
+    "mesh": {"discover": [], "watchDeclared": False},
     "networkPolicy": {"enabled": False},
     "podDisruptionBudget": {"enabled": False},
 }

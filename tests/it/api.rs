@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use meshscope::api;
 use meshscope::clock::Clock;
+use meshscope::declared::{self, Reader};
 use meshscope::graph::health::Thresholds;
+use meshscope::kubernetes::ClusterConfig;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::notify;
-use meshscope::persist::{Archive, Kept, OutboxReader};
+use meshscope::persist::{Archive, ChangePersist, Kept, OutboxReader};
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::series::{self, Head};
@@ -31,6 +33,7 @@ pub struct Parts {
     pub live: Option<Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
+    pub audit: meshscope::audit::Board,
     pub scrape: scrape::Status,
     /// The blocks of `alertmanager.yml`.
     pub alertmanager: Option<&'static str>,
@@ -75,20 +78,26 @@ impl Server {
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let engine = Arc::new(Engine::new(parts.engine));
         let queries = engine.counters();
+        let archive = Archive::new(store.clone(), parts.rollup.clone(), live, clock.now(), kept);
+        let (_, declared) = Reader::new(declared::Config::default(), ClusterConfig::default(), clock);
+        let changes = ChangePersist::new(declared.clone(), store.clone(), archive.clone(), clock).book();
         let state = api::State {
+            declared,
+            changes,
             notify: notify_status(alertmanager, clock),
             outbox: OutboxReader::new(store.clone()),
             alertmanager_configuration: Arc::new(|| alertmanager.to_owned()),
             engine,
             series: Arc::new(head.clone()),
             head: head.clone(),
-            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
+            archive,
             scrape: parts.scrape,
             push: meshscope::push::Intake::new(Default::default(), head.clone(), parts.rollup.clone(), clock, None),
             otlp: Default::default(),
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
             slos: parts.slos,
+            audit: parts.audit,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
             thresholds: Thresholds::default(),
             clock,

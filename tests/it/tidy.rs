@@ -23,6 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("discovery", &[]),
     ("scrape", &["discovery", "series", "rollup"]),
     ("mesh", &[]),
+    ("declared", &["mesh"]),
     ("otlp", &["push"]),
     ("push", &["scrape", "series", "rollup"]),
     ("series", &[]),
@@ -32,13 +33,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rules", &["series", "promql"]),
     ("slo", &["series", "promql", "rules"]),
     ("graph", &["rollup", "traces"]),
-    ("audit", &["mesh", "graph", "rules"]),
-    ("context", &["series", "rollup", "traces", "graph"]),
+    ("audit", &["series", "promql", "mesh", "graph", "rules"]),
+    ("changes", &["declared", "mesh", "audit", "graph", "traces"]),
+    ("context", &["series", "rollup", "traces", "graph", "changes"]),
     ("forward", &["discovery", "scrape", "series"]),
     ("notify", &["discovery"]),
     ("dashboards", &[]),
     ("store", &[]),
-    ("persist", &["series", "rollup", "traces", "rules", "notify", "store"]),
+    ("persist", &["series", "rollup", "traces", "rules", "mesh", "declared", "changes", "notify", "store"]),
     ("api", ALL_BUT_THE_FACE),
     ("web", ALL_BUT_THE_FACE),
     ("config", ALL_AND_THE_FACE),
@@ -50,12 +52,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 #[rustfmt::skip]
 const ALL_BUT_THE_FACE: &[&str] = &[
-    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
+    "discovery", "mesh", "declared", "changes", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
     "context", "notify", "dashboards", "forward", "store", "persist", "telemetry",
 ];
 #[rustfmt::skip]
 const ALL_AND_THE_FACE: &[&str] = &[
-    "discovery", "mesh", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
+    "discovery", "mesh", "declared", "changes", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
     "context", "notify", "dashboards", "forward", "store", "persist", "telemetry", "api", "web",
 ];
 

@@ -38,7 +38,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
       "web" $web
       "otlp" (dict "grpc_listen" "0.0.0.0:4317" "http_listen" "0.0.0.0:4318")
       "rule_files" (list "/etc/meshscope/rules/*.yaml") -}}
-{{- with .Values.mesh.discover }}{{ $_ := set $made "mesh" (dict "discover" .) }}{{ end -}}
+{{- $mesh := dict -}}
+{{- with .Values.mesh.discover }}{{ $_ := set $mesh "discover" . }}{{ end -}}
+{{- if .Values.mesh.watchDeclared }}{{ $_ := set $mesh "declared" (dict "cluster" true) }}{{ end -}}
+{{- if $mesh }}{{ $_ := set $made "mesh" $mesh }}{{ end -}}
 {{- toYaml (mergeOverwrite $made (deepCopy .Values.config)) -}}
 {{- end }}
 
