@@ -121,7 +121,8 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         redactor.hide_url(url.reveal());
     }
     database::gather(&storage, &mut pieces, &mut facts).await;
-    machine::gather(&storage, arguments.log.as_deref(), &mut pieces, &mut facts).await;
+    let files = machine::Files { config: arguments.config.as_deref(), log: arguments.log.as_deref() };
+    machine::gather(&storage, files, &mut pieces, &mut facts).await;
     let findings: Vec<Finding> =
         checks::judge(&facts).into_iter().map(|finding| finding.map(|t| redactor.of(t))).collect();
     for piece in &mut pieces {

@@ -68,7 +68,7 @@ async fn each_key_of_a_distributed_table_holds_its_distribution_column() {
         let there = format!("SELECT relname::text FROM pg_class WHERE oid = to_regclass('{table}')");
         assert_eq!(
             strings(&mut connection, &there).await,
-            [table.clone()],
+            [table.as_str()],
             "docs/citus.md copies a table that is not there"
         );
     }

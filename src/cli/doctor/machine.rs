@@ -28,7 +28,15 @@ const FILES: [(&str, &str); 6] = [
     ("machine-memory-limit.txt", "/sys/fs/cgroup/memory.max"),
 ];
 
-pub(super) async fn gather(storage: &store::Config, log: Option<&Path>, pieces: &mut Vec<Piece>, facts: &mut Facts) {
+/// The files that the command line names.
+#[derive(Clone, Copy)]
+pub(super) struct Files<'a> {
+    pub(super) config: Option<&'a Path>,
+    pub(super) log: Option<&'a Path>,
+}
+
+pub(super) async fn gather(storage: &store::Config, files: Files<'_>, pieces: &mut Vec<Piece>, facts: &mut Facts) {
+    let Files { config, log } = files;
     for (name, path) in FILES {
         let text = fs::read_to_string(path).map_err(|error| format!("read {path}: {error}"));
         if name == "machine-memory.txt" {
@@ -36,17 +44,15 @@ pub(super) async fn gather(storage: &store::Config, log: Option<&Path>, pieces: 
         }
         pieces.push(Piece::new(name, text));
     }
-    match server_process() {
-        Some((pid, process)) => {
+    match server_process(config) {
+        Ok((pid, process)) => {
             let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
             let open = process.open_files.map_or("?".to_owned(), |count| count.to_string());
-            pieces.push(Piece::new(
-                "process.txt",
-                Ok(format!("open files: {open}\n\n{}\n{}", read("limits"), read("status"))),
-            ));
+            let text = format!("open files: {open}\n\n{}\n{}", read("limits"), read("status"));
+            pieces.push(Piece::new("process.txt", Ok(text)));
             facts.process = Some(process);
         }
-        None => pieces.push(Piece::new("process.txt", Err("no `meshscope serve` runs on this machine".to_owned()))),
+        Err(reason) => pieces.push(Piece::new("process.txt", Err(reason))),
     }
     if storage.database_url.is_none() {
         let folder = storage.path.clone().unwrap_or_else(store::PrivateServer::default_folder);
@@ -82,19 +88,29 @@ fn free_ratio(text: &str) -> Option<f64> {
     (used + free > 0.0).then(|| free / (used + free))
 }
 
-/// The process `meshscope serve` or `meshscope demo` that has run longest.
-fn server_process() -> Option<(u32, Process)> {
-    let is_server = |pid: &u32| {
-        let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-        let name = words.first().and_then(|word| word.rsplit(|byte| *byte == b'/').next());
-        name == Some(b"meshscope") && words.iter().any(|word| *word == b"serve" || *word == b"demo")
+/// The process `meshscope serve` or `meshscope demo`; of several the one whose command line names the configuration.
+fn server_process(config: Option<&Path>) -> Result<(u32, Process), String> {
+    let words_of = |pid: u32| -> Vec<Vec<u8>> {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
     };
-    let entries = fs::read_dir("/proc").ok()?.flatten();
-    let pid = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_server).min()?;
+    let is_server = |pid: &u32| {
+        let words = words_of(*pid);
+        let name = words.first().and_then(|word| word.rsplit(|byte| *byte == b'/').next());
+        name == Some(b"meshscope") && words.iter().any(|word| word == b"serve" || word == b"demo")
+    };
+    let entries = fs::read_dir("/proc").map_err(|error| format!("read /proc: {error}"))?.flatten();
+    let mut pids: Vec<u32> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_server).collect();
+    if let (Some(config), 2..) = (config, pids.len()) {
+        pids.retain(|pid| words_of(*pid).iter().any(|word| word == config.as_os_str().as_encoded_bytes()));
+    }
+    let &[pid] = pids.as_slice() else {
+        return Err(format!("{} servers on this machine can be meant", pids.len()));
+    };
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    Some((
+    Ok((
         pid,
         Process {
             open_files: fs::read_dir(format!("/proc/{pid}/fd")).ok().map(Iterator::count),
