@@ -18,8 +18,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
-    traces, web, yaml,
+    access_logs, audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store,
+    telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -66,6 +66,8 @@ pub struct Config {
     pub otlp: otlp::Config,
     /// Spans.
     pub traces: traces::Config,
+    /// Access logs.
+    pub access_logs: access_logs::Config,
     /// PostgreSQL.
     pub store: store::Config,
     /// The memory tier.
@@ -122,6 +124,7 @@ struct File {
     push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
+    access_logs: access_logs::Config,
     storage: StorageConfig,
     scrape: scrape::Config,
     graph: graph::Config,
@@ -366,7 +369,20 @@ impl Config {
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
-            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+            web,
+            push,
+            otlp,
+            traces,
+            access_logs,
+            store,
+            series,
+            rollup,
+            scrape,
+            promql,
+            telemetry,
+            rules,
+            graph_health,
+            ..
         } = self;
         let alert_context = &self.alert_context;
         vec![
@@ -374,6 +390,7 @@ impl Config {
             ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
+            ("access_logs", format!("{access_logs:?}")),
             ("storage", format!("{store:?}{series:?}")),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
@@ -486,6 +503,7 @@ impl File {
             push: self.push,
             otlp: self.otlp,
             traces: self.traces,
+            access_logs: self.access_logs,
             store,
             series,
             rollup: self.rollup,

@@ -14,6 +14,7 @@ mod frame;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod logs;
 mod mesh;
 mod notifications;
 mod overview;
@@ -156,6 +157,7 @@ pub fn router(state: State) -> Router {
         .route("/slos", get(slos::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
+        .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
         .route("/status", get(status::page))

@@ -25,13 +25,14 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 9] = [
+const PAGES: [(&str, &str, &str); 10] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
     ("slos", "SLOs", "/slos"),
     ("traces", "Traces", "/traces"),
+    ("logs", "Logs", "/logs"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
     ("status", "Status", "/status"),

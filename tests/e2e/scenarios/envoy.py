@@ -1,4 +1,4 @@
-"""Two real Envoys, one calling through the other, send spans over gRPC and over HTTP and are scraped."""
+"""Two real Envoys, one calling through the other, send spans and access logs over gRPC and over HTTP and are scraped."""
 
 import concurrent.futures
 import contextlib
@@ -13,6 +13,27 @@ from service import Service, job
 REQUESTS = {"/": 40, "/fails": 10, "/refused": 10}
 TOTAL = sum(REQUESTS.values())
 FAILED = REQUESTS["/fails"] + REQUESTS["/refused"]
+# What Istio's provider `envoyOtelAls` puts into the body (pilot/pkg/model/telemetry_logging.go).
+ISTIO_TEXT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+# The same as attributes, as a provider with `logFormat.labels` sends them.
+ATTRIBUTES = {
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "duration": "%DURATION%",
+    "bytes_sent": "%BYTES_SENT%",
+}
 TYPE = "type.googleapis.com/envoy."
 
 
@@ -29,6 +50,7 @@ def play(scene):
     scene.eventually("both Envoys are scraped", lambda: service.number("sum(up)"), lambda up: up == 2, 20)
     ask(scene, frontend)
     spans(scene, service)
+    access_logs(scene, service)
     graph(scene, service)
     pages(scene, service)
     series(scene, service)
@@ -103,6 +125,9 @@ class Proxy:
         }
 
     def access_log(self):
+        text = {"string_value": ISTIO_TEXT}
+        values = [{"key": key, "value": {"string_value": value}} for key, value in ATTRIBUTES.items()]
+        what = {"body": text} if self.tracer == "grpc" else {"attributes": {"values": values}}
         common = {"log_name": "otel_envoy_accesslog", "transport_api_version": "V3", "buffer_flush_interval": "0.2s"}
         sink = self.sink("/v1/logs")
         where = {"common_config": common | sink} if self.tracer == "grpc" else {"http_service": sink["http_service"]}
@@ -110,8 +135,8 @@ class Proxy:
             "name": "otel",
             "typed_config": {
                 "@type": TYPE + "extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
-                "body": {"string_value": "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION% %UPSTREAM_CLUSTER%"},
             }
+            | what
             | where,
         }
 
@@ -184,6 +209,40 @@ def spans(scene, service):
         'sum(traces_spanmetrics_calls_total{service="cart.shop",span_kind="SPAN_KIND_SERVER",status_code="STATUS_CODE_ERROR"})'
     )
     scene.equal("failed calls are errors in the span metrics", FAILED, errors)
+
+
+def access_logs(scene, service):
+    def counted(**labels):
+        chosen = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        return lambda: service.number(f"sum(meshscope_access_log_requests_total{{{chosen}}})")
+
+    outbound = {"reporter": "source", "source_workload": "frontend-v1", "source_workload_namespace": "shop"}
+    inbound = {"reporter": "destination", "destination_workload": "cart-v1", "destination_workload_namespace": "shop"}
+    for what, labels, expected in [
+        ("of the frontend, as text over gRPC", outbound, TOTAL),
+        ("of the cart, as attributes over HTTP", inbound, TOTAL),
+        ("answered", inbound | {"reason": "answered"}, REQUESTS["/"]),
+        ("failed by the application", inbound | {"reason": "application_5xx"}, REQUESTS["/fails"]),
+        ("refused by the closed port", inbound | {"reason": "connect_refused"}, REQUESTS["/refused"]),
+        ("failed, as the frontend sees it", outbound | {"reason": "application_5xx"}, FAILED),
+    ]:
+        scene.eventually(f"records {what}", counted(**labels), lambda count, wanted=expected: count == wanted, 30)
+    scene.equal("no record is refused", 0, service.own("otlp_rejected_log_records_total"))
+    scene.equal("all are accepted", 2 * TOTAL, service.own("otlp_accepted_log_records_total"))
+    find = lambda query: service.api(f"/api/mesh/v1/access-logs?limit=200&{query}")["records"]
+    refused = find("destination=shop/cart-v1&reason=connect_refused")
+    scene.equal("the refused ones are found", REQUESTS["/refused"], len(refused))
+    scene.equal("with the words for their flags", {"UF"}, {record["flags"].split(",")[0] for record in refused})
+    of_edge = find("source=frontend-v1&destination=shop/cart&code=5xx")
+    scene.equal("the failures of the edge are found", FAILED, len(of_edge))
+    traced = [record for record in of_edge if "traceId" in record]
+    scene.equal("each names its trace", FAILED, len(traced))
+    page = service.page("/logs?source=frontend-v1&code=503")
+    scene.holds("the page shows the edge", "shop/frontend-v1" in page and "cart" in page, page)
+    page = service.page(f"/traces/{traced[0]['traceId']}")
+    scene.holds("the trace's page shows its records", "What became of it" in page, page)
+    written = lambda: service.own('persist_written_items_total{part="access_logs"}')
+    scene.eventually("the records are written", written, lambda count: count == 2 * TOTAL, 10)
 
 
 def graph(scene, service):
