@@ -28,7 +28,7 @@ mod spans;
 mod values;
 mod writer;
 
-pub use access_logs::AccessLogSearch;
+pub use access_logs::{AccessLogKey, AccessLogSearch};
 pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};

@@ -13,8 +13,10 @@ use crate::model::access_log::trace_hash;
 use crate::model::span::TraceId;
 use crate::store::AccessLogSearch;
 
-/// Batches whose places are asked for at once.
-const PAGE_BATCHES: usize = 64;
+/// Index rows read at once.
+const PAGE_PARTS: usize = 512;
+/// Index rows looked at by one search.
+const PARTS_MAX: usize = 200_000;
 /// Records of one trace that are shown beside its spans.
 const TRACE_RECORDS: usize = 2_000;
 
@@ -50,17 +52,20 @@ impl Archive {
 
     async fn stored_access_logs(&self, found: &mut Found<'_>) -> Result<(), String> {
         let search = search_of(found.filter);
-        let (mut after, mut bytes_left) = (0, self.logs.search_bytes);
+        let (mut after, mut looked, mut bytes_left) = (None, 0, self.logs.search_bytes);
+        let mut opened = HashSet::new();
         loop {
-            let page = self.read(self.store.access_log_batches(&search, after, PAGE_BATCHES)).await;
+            let page = self.read(self.store.access_log_parts(&search, after, PAGE_PARTS)).await;
             let page = page.map_err(|reason| format!("Stored access logs are not searched: {reason}."))?;
-            after += page.len();
-            for (key, latest) in &page {
+            for key in &page {
                 // All that follow are older than what is found already.
-                if found.is_full_before(*latest) {
+                if found.is_full_before(Timestamp::from(key.to_at)) {
                     return Ok(());
                 }
-                let read = self.read(self.store.access_log_batch(*key)).await;
+                if !opened.insert(key.batch) {
+                    continue;
+                }
+                let read = self.read(self.store.access_log_batch(key.batch)).await;
                 let read = read.map_err(|reason| format!("Some stored access logs are not searched: {reason}."))?;
                 let Some(bytes) = read else { continue };
                 bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
@@ -75,8 +80,12 @@ impl Archive {
                     ));
                 }
             }
-            if page.len() < PAGE_BATCHES {
+            (after, looked) = (page.last().copied(), looked + page.len());
+            if page.len() < PAGE_PARTS {
                 return Ok(());
+            }
+            if looked >= PARTS_MAX {
+                return Err(format!("The search ended after {looked} index rows; narrow it or shorten its range."));
             }
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: each statement walks an index and returns a bounded number of rows.
 
+use chrono::{DateTime, Utc};
 use sqlx::postgres::Postgres;
 use sqlx::{QueryBuilder, Row};
 
@@ -30,6 +31,17 @@ pub struct AccessLogSearch {
     pub trace_hash: Option<i64>,
 }
 
+/// One index row: where a search goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccessLogKey {
+    /// Its batch.
+    pub batch: BatchKey,
+    /// Its latest record.
+    pub to_at: DateTime<Utc>,
+    /// Its place in the batch.
+    pub part: i32,
+}
+
 impl Store {
     /// Writes batches; one that is there already stays as it is.
     ///
@@ -46,27 +58,26 @@ impl Store {
         transaction.commit().await.map_err(StoreError::doing("write access logs"))
     }
 
-    /// The batches with an index row that satisfies the search, the one with the latest such record first, and that time;
-    /// those behind `after` batches.
+    /// The index rows that satisfy the search, the one with the latest record first, those behind `after` when it is given.
     ///
     /// # Errors
     /// When the server is away.
-    pub async fn access_log_batches(
+    pub async fn access_log_parts(
         &self,
         search: &AccessLogSearch,
-        after: usize,
+        after: Option<AccessLogKey>,
         limit: usize,
-    ) -> Result<Vec<(BatchKey, Timestamp)>, StoreError> {
-        let rows = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    ) -> Result<Vec<AccessLogKey>, StoreError> {
         let mut query = QueryBuilder::new("");
-        push_search(&mut query, search);
-        query.push(" ORDER BY latest DESC, batch_id LIMIT ").push_bind(rows(limit));
-        query.push(" OFFSET ").push_bind(rows(after));
+        push_search(&mut query, search, after);
+        query.push(" ORDER BY to_at DESC, batch_id DESC, part DESC LIMIT ");
+        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
         // Not kept: a kept statement may be planned for any values, and so for no index.
         let found = query.build().persistent(false).fetch_all(self.pool()).await;
-        let key = |row: &sqlx::postgres::PgRow| {
-            let key = BatchKey { from_at: row.get("batch_at"), id: row.get("batch_id") };
-            (key, Timestamp::from(row.get::<chrono::DateTime<chrono::Utc>, _>("latest")))
+        let key = |row: &sqlx::postgres::PgRow| AccessLogKey {
+            batch: BatchKey { from_at: row.get("batch_at"), id: row.get("batch_id") },
+            to_at: row.get("to_at"),
+            part: row.get("part"),
         };
         Ok(found.map_err(StoreError::doing("search access logs"))?.iter().map(key).collect())
     }
@@ -82,10 +93,14 @@ impl Store {
     }
 }
 
-fn push_search(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch) {
+fn push_search(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch, after: Option<AccessLogKey>) {
     let AccessLogSearch { from, to, source, destination, reasons, codes, trace_hash } = search;
-    query.push("SELECT batch_id, batch_at, max(to_at) AS latest FROM access_log_part WHERE to_at >= ");
+    query.push("SELECT batch_id, batch_at, to_at, part FROM access_log_part WHERE to_at >= ");
     query.push_bind(values::time(*from)).push(" AND from_at <= ").push_bind(values::time(*to));
+    if let Some(AccessLogKey { batch, to_at, part }) = after {
+        query.push(" AND (to_at, batch_id, part) < (").push_bind(to_at).push(", ").push_bind(batch.id).push(", ");
+        query.push_bind(part).push(")");
+    }
     if let Some(source) = source {
         push_names(query, &["source"], source);
     }
@@ -102,7 +117,6 @@ fn push_search(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch) {
     if let Some(hash) = trace_hash {
         query.push(" AND trace_hashes @> ").push_bind(vec![*hash]);
     }
-    query.push(" GROUP BY batch_id, batch_at");
 }
 
 /// A name whole, without its namespace, or as the host of a Kubernetes service.

@@ -29,6 +29,8 @@ pub struct Parts {
     pub head: Option<Head>,
     pub rollup: Rollup,
     pub live: Option<Live>,
+    /// The last access log records.
+    pub logs: Option<meshscope::access_logs::Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
     pub scrape: scrape::Status,
@@ -69,6 +71,8 @@ impl Server {
         let clock = Clock::system();
         let head = parts.head.unwrap_or_else(empty_head);
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
+        let log_config = meshscope::access_logs::Config::default();
+        let logs = parts.logs.unwrap_or_else(|| log_config.live());
         let (reload, reloads) = mpsc::channel(1);
         let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
         let store = postgres::store().await;
@@ -82,7 +86,8 @@ impl Server {
             engine,
             series: Arc::new(head.clone()),
             head: head.clone(),
-            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
+            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept)
+                .with_access_logs(&log_config, logs),
             scrape: parts.scrape,
             push: meshscope::push::Intake::new(Default::default(), head.clone(), parts.rollup.clone(), clock, None),
             otlp: Default::default(),
