@@ -159,8 +159,8 @@ pub(super) fn reason(end: &End<'_>) -> Reason {
     if details.starts_with("via_upstream") {
         return match code {
             _ if has("URX") => Reason::RetriesUsedUp,
-            500.. => Reason::Application5xx,
-            400.. => Reason::Application4xx,
+            500.. => Reason::Upstream5xx,
+            400.. => Reason::Upstream4xx,
             _ if grpc_status.is_some_and(|status| status != 0) => Reason::GrpcError,
             _ if has("DI") => Reason::FaultDelay,
             _ => Reason::Answered,
@@ -181,8 +181,8 @@ pub(super) fn reason(end: &End<'_>) -> Reason {
     match code {
         0 => Reason::Closed,
         // No details at all: a format without them. The code alone cannot tell who answered.
-        _ if details.is_empty() && code >= 500 => Reason::Application5xx,
-        _ if details.is_empty() && code >= 400 => Reason::Application4xx,
+        _ if details.is_empty() && code >= 500 => Reason::Upstream5xx,
+        _ if details.is_empty() && code >= 400 => Reason::Upstream4xx,
         _ if details.is_empty() => Reason::Answered,
         _ => Reason::Other,
     }
@@ -227,8 +227,8 @@ mod tests {
     #[test]
     fn details_become_reasons() {
         check(200, "", "via_upstream", Reason::Answered);
-        check(503, "", "via_upstream", Reason::Application5xx);
-        check(404, "", "via_upstream", Reason::Application4xx);
+        check(503, "", "via_upstream", Reason::Upstream5xx);
+        check(404, "", "via_upstream", Reason::Upstream4xx);
         check(503, "URX", "via_upstream", Reason::RetriesUsedUp);
         check(200, "DI", "via_upstream", Reason::FaultDelay);
         check(403, "", "rbac_access_denied_matched_policy[none]", Reason::RbacNotAllowed);
@@ -265,8 +265,8 @@ mod tests {
         check(503, "UH", "", Reason::NoHealthyUpstream);
         check(0, "", "", Reason::Closed);
         check(200, "", "", Reason::Answered);
-        check(500, "", "", Reason::Application5xx);
-        check(404, "ZZ", "", Reason::Application4xx);
+        check(500, "", "", Reason::Upstream5xx);
+        check(404, "ZZ", "", Reason::Upstream4xx);
     }
 
     #[test]
@@ -327,6 +327,6 @@ mod tests {
 
     fn check_flag(flag: &str) {
         let end = End { code: 503, flags: flag, ..End::default() };
-        assert!(!matches!(super::reason(&end), Reason::Other | Reason::Application5xx), "{flag}");
+        assert!(!matches!(super::reason(&end), Reason::Other | Reason::Upstream5xx), "{flag}");
     }
 }

@@ -35,10 +35,10 @@ macro_rules! reasons {
 }
 
 reasons! {
-    Answered "answered" "answered by the called workload",
-    Application4xx "application_4xx" "the called workload itself answered 4xx",
-    Application5xx "application_5xx" "the called workload itself answered 5xx",
-    GrpcError "application_grpc_error" "the called workload itself answered with a gRPC error",
+    Answered "answered" "answered by the called side",
+    Upstream4xx "upstream_4xx" "the called side answered 4xx: the application, or its proxy, whose own record tells",
+    Upstream5xx "upstream_5xx" "the called side answered 5xx: the application, or its proxy, whose own record tells",
+    GrpcError "upstream_grpc_error" "the called side answered with a gRPC error",
     RbacDenied "rbac_denied" "denied by a rule of an AuthorizationPolicy",
     RbacNotAllowed "rbac_not_allowed" "no rule of the ALLOW policies that select the workload lets it in",
     JwtDenied "jwt_denied" "the request's token is missing or not valid (RequestAuthentication)",

@@ -169,7 +169,7 @@ impl Address {
 fn class(reason: Reason) -> &'static str {
     match reason {
         reason if reason.is_good() => "healthy",
-        Reason::Application4xx | Reason::CallerGone | Reason::FaultDelay => "degraded",
+        Reason::Upstream4xx | Reason::CallerGone | Reason::FaultDelay => "degraded",
         _ => "failure",
     }
 }
