@@ -33,7 +33,9 @@ use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
-use crate::{api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web};
+use crate::{
+    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web,
+};
 use reload::Reloader;
 use stages::{Stage, Stages};
 
@@ -47,6 +49,8 @@ const OUTBOX_QUEUE: usize = 1024;
 const SPAN_QUEUE: usize = 64;
 /// Batches of spans on their way to PostgreSQL.
 const BATCH_QUEUE: usize = 16;
+/// Requests' access log records between the receivers and their pipeline; past it OTLP clients are told to come again.
+const RECORD_QUEUE: usize = 64;
 /// How late a sample may come before its window of chunks is closed; what comes later is merged into its chunk.
 const CHUNK_LATENESS: Duration = Duration::from_secs(300);
 
@@ -274,10 +278,17 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let outputs = traces::Outputs { head: ground.head.clone(), rollup: ground.rollup.clone(), batches: batches_out };
     let pipeline = traces::Pipeline::new(config.traces.clone(), spans, outputs, ground.clock);
     let (live, trace_counters) = (pipeline.live(), pipeline.counters());
+    let (records_in, records) = mpsc::channel(RECORD_QUEUE);
+    let receiver = receiver.taking_access_logs(access_logs::Reader::new(&config.access_logs.formats), records_in);
+    let (log_batches_out, log_batches) = mpsc::channel(BATCH_QUEUE);
+    let outputs = (ground.head.clone(), log_batches_out);
+    let log_pipeline = access_logs::Pipeline::new(config.access_logs.clone(), records, outputs, ground.clock);
+    let (live_logs, log_counters) = (log_pipeline.live(), log_pipeline.counters());
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
     let whole_from = restored.edges_whole_from.unwrap_or(started_at);
-    let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept);
-    let archive = archive.reading(&config.traces);
+    let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
+        .reading(&config.traces)
+        .with_access_logs(&config.access_logs, live_logs);
     let (declared_reader, declared) = ground.declared(&config);
     let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
@@ -346,6 +357,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         .keeping(&config.store.retention);
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
+    let log_persist = persist::AccessLogPersist::new(log_batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
     let alert_states = persist::AlertStatePersist::new(rules_status.clone(), store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
@@ -354,6 +366,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         chunks.status(),
         rollups.status(),
         span_persist.status(),
+        log_persist.status(),
         alert_persist.status(),
         alert_states.status(),
         outbox_persist.status(),
@@ -368,6 +381,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         push: push_counters,
         promql: ground.engine.counters(),
         traces: trace_counters,
+        access_logs: log_counters,
         rules: rule_counters,
         notify: notify_counters,
         context: context.counters(),
@@ -456,6 +470,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     });
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
+    stages.spawn(Stage::Derive, "access logs", |stop| log_pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
     stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
@@ -469,6 +484,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));
     stages.spawn(Stage::Keep, "rollups", |stop| rollups.run(stop));
     stages.spawn(Stage::Keep, "stored spans", |stop| span_persist.run(stop));
+    stages.spawn(Stage::Keep, "stored access logs", |stop| log_persist.run(stop));
     stages.spawn(Stage::Keep, "alert states", |stop| alert_states.run(stop));
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
     stages.spawn(Stage::Keep, "changes", |stop| changes.run(stop));

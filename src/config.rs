@@ -6,6 +6,7 @@
 mod mesh;
 mod paths;
 mod redact;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store,
-    telemetry, traces, web, yaml,
+    access_logs, audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series,
+    slo, store, telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -66,6 +67,8 @@ pub struct Config {
     pub otlp: otlp::Config,
     /// Spans.
     pub traces: traces::Config,
+    /// Access logs.
+    pub access_logs: access_logs::Config,
     /// PostgreSQL.
     pub store: store::Config,
     /// The memory tier.
@@ -126,6 +129,7 @@ struct File {
     push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
+    access_logs: access_logs::Config,
     storage: StorageConfig,
     scrape: scrape::Config,
     graph: graph::Config,
@@ -371,7 +375,20 @@ impl Config {
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
-            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+            web,
+            push,
+            otlp,
+            traces,
+            access_logs,
+            store,
+            series,
+            rollup,
+            scrape,
+            promql,
+            telemetry,
+            rules,
+            graph_health,
+            ..
         } = self;
         let (alert_context, declared) = (&self.alert_context, &self.declared);
         vec![
@@ -379,6 +396,7 @@ impl Config {
             ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
+            ("access_logs", format!("{access_logs:?}")),
             ("storage", format!("{store:?}{series:?}")),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
@@ -447,7 +465,7 @@ impl File {
             mute_time_intervals: self.mute_time_intervals,
             resolve_timeout: self.global.resolve_timeout,
             globals: self.global.for_receivers(),
-            templates: read_templates(&self.templates, folder, wrong),
+            templates: templates::read(&self.templates, folder, wrong),
         };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
@@ -496,6 +514,7 @@ impl File {
             push: self.push,
             otlp: self.otlp,
             traces: self.traces,
+            access_logs: self.access_logs,
             store,
             series,
             rollup: self.rollup,
@@ -526,39 +545,6 @@ impl File {
             .map(|key| format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"));
         blocks.chain(globals).collect()
     }
-}
-
-/// Most template files that are read, and most bytes of one.
-const TEMPLATE_FILES_MAX: usize = 1000;
-const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
-
-/// The template files that the patterns name, each pattern's in the order of their names. One that names none is fine:
-/// the file may come later.
-fn read_templates(patterns: &[String], folder: &Path, wrong: &mut dyn FnMut(String)) -> Vec<notify::TemplateFile> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        match rules::glob(&folder.join(pattern)) {
-            Ok(found) => files.extend(found),
-            Err(reason) => wrong(format!("templates: {pattern:?}: {reason}")),
-        }
-    }
-    if files.len() > TEMPLATE_FILES_MAX {
-        wrong(format!("templates: {} files, of at most {TEMPLATE_FILES_MAX}", files.len()));
-        return Vec::new();
-    }
-    let mut read = Vec::new();
-    for file in files {
-        let size = std::fs::metadata(&file).map_or(0, |about| about.len());
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match std::fs::read_to_string(&file) {
-            _ if size > TEMPLATE_BYTES_MAX => {
-                wrong(format!("templates: `{}` is larger than {TEMPLATE_BYTES_MAX} bytes", file.display()));
-            }
-            Ok(text) => read.push(notify::TemplateFile { name, text }),
-            Err(error) => wrong(format!("templates: read `{}`: {error}", file.display())),
-        }
-    }
-    read
 }
 
 impl Global {

@@ -21,6 +21,7 @@ pub mod otlp;
 pub mod push;
 pub mod scrape;
 // hold
+pub mod access_logs;
 pub mod rollup;
 pub mod series;
 pub mod traces;

@@ -1,10 +1,11 @@
 //! PostgreSQL: private server, pool, migrations, partitions, bulk writes and queries. The only durable state.
 //!
-//! In and out: the nouns of `model`, and blobs whose inside `series` and `traces` know. One file for each concern; who
+//! In and out: the nouns of `model`, and blobs whose inside `series`, `traces` and `access_logs` know. One file for each concern; who
 //! writes when, and what happens while the server is away, is the business of `persist`.
 //!
 //! Invariant: every write is idempotent, so that a write whose acknowledgement was lost can be sent again.
 
+mod access_logs;
 mod alert_history;
 mod alerts;
 mod bulk;
@@ -29,6 +30,7 @@ mod spans;
 mod values;
 mod writer;
 
+pub use access_logs::{AccessLogKey, AccessLogSearch};
 pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
 pub use changes::{ChangeQuery, ResourceHead, StoredGeneration};

@@ -15,6 +15,7 @@ mod frame;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod logs;
 mod mesh;
 mod notifications;
 mod overview;
@@ -165,6 +166,7 @@ pub fn router(state: State) -> Router {
         .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
+        .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
         .route("/status", get(status::page))

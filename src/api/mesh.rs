@@ -1,9 +1,11 @@
-//! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, what is declared and how it changed,
-//! cardinality, findings about rules, objectives, notifications, the audit with its scorecard, what a silence would mute, and
+//! Our own API at `/api/mesh/v1`: the service graph, traces, access logs, alerts and their history, what is declared and how it
+//! changed, cardinality, findings about rules, objectives, notifications, the audit with its scorecard, what a silence would
+//! mute, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
+mod access_logs;
 mod alerts;
 mod audit;
 mod cardinality;
@@ -32,6 +34,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/graph", get(graph::graph))
         .route("/api/mesh/v1/traces", get(traces::search))
         .route("/api/mesh/v1/traces/{id}", get(traces::trace))
+        .route("/api/mesh/v1/access-logs", get(access_logs::search))
         .route("/api/mesh/v1/alerts", get(alerts::list))
         .route("/api/mesh/v1/alerts/history", get(alerts::history))
         .route("/api/mesh/v1/changes", get(changes::list))

@@ -1,6 +1,7 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
 mod access;
+mod access_logs;
 mod declared;
 mod sent_on;
 
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub(super) push: Arc<push::Counters>,
     pub(super) promql: Arc<promql::Counters>,
     pub(super) traces: Arc<traces::Counters>,
+    pub(super) access_logs: Arc<crate::access_logs::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
     pub(super) context: Arc<context::Counters>,
@@ -54,6 +56,7 @@ impl Parts {
         add_push(&mut metrics, push);
         add_promql(&mut metrics, promql);
         add_traces(&mut metrics, traces);
+        access_logs::add(&mut metrics, &self.access_logs, otlp);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
         add_context(&mut metrics, &self.context);

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::access_logs::LogReading;
+use crate::access_logs;
 use crate::model::span::{Span, SpanId, TraceId, TracePart};
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
@@ -54,6 +56,7 @@ pub struct Archive {
     whole_from: Timestamp,
     kept: Kept,
     pub(super) reading: Arc<Reading>,
+    pub(super) logs: LogReading,
 }
 
 /// Bounds of reading spans.
@@ -88,6 +91,7 @@ impl Archive {
             whole_from,
             kept,
             reading: Arc::new(Reading::of(&traces::Config::default())),
+            logs: LogReading::of(&access_logs::Config::default(), access_logs::Live::new(0, 0)),
         }
     }
 
@@ -95,6 +99,12 @@ impl Archive {
     #[must_use]
     pub fn reading(self, config: &traces::Config) -> Self {
         Self { reading: Arc::new(Reading::of(config)), ..self }
+    }
+
+    /// The same, with the last access log records and the bounds on reading stored ones.
+    #[must_use]
+    pub fn with_access_logs(self, config: &access_logs::Config, live: access_logs::Live) -> Self {
+        Self { logs: LogReading::of(config, live), ..self }
     }
 
     /// Why PostgreSQL does not answer; `None` when it does.

@@ -25,7 +25,7 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 10] = [
+const PAGES: [(&str, &str, &str); 11] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
@@ -33,6 +33,7 @@ const PAGES: [(&str, &str, &str); 10] = [
     ("slos", "SLOs", "/slos"),
     ("changes", "Changes", "/changes"),
     ("traces", "Traces", "/traces"),
+    ("logs", "Logs", "/logs"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
     ("status", "Status", "/status"),

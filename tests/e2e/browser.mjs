@@ -10,7 +10,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/changes", "/traces", "/explore", "/targets", "/status"];
+const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
 /** Pages that stand under another one's entry of the navigation. */
 const BELOW = ["/alerts/history", "/silences", "/silences/new", "/notifications", "/routes"];
 const PAGES = [...ENTRIES, ...BELOW];

@@ -31,6 +31,8 @@ pub struct Parts {
     pub head: Option<Head>,
     pub rollup: Rollup,
     pub live: Option<Live>,
+    /// The last access log records.
+    pub logs: Option<meshscope::access_logs::Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
     pub audit: meshscope::audit::Board,
@@ -72,13 +74,16 @@ impl Server {
         let clock = Clock::system();
         let head = parts.head.unwrap_or_else(empty_head);
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
+        let log_config = meshscope::access_logs::Config::default();
+        let logs = parts.logs.unwrap_or_else(|| log_config.live());
         let (reload, reloads) = mpsc::channel(1);
         let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
         let store = postgres::store().await;
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let engine = Arc::new(Engine::new(parts.engine));
         let queries = engine.counters();
-        let archive = Archive::new(store.clone(), parts.rollup.clone(), live, clock.now(), kept);
+        let archive = Archive::new(store.clone(), parts.rollup.clone(), live, clock.now(), kept)
+            .with_access_logs(&log_config, logs);
         let (_, declared) = Reader::new(declared::Config::default(), ClusterConfig::default(), clock);
         let changes = ChangePersist::new(declared.clone(), store.clone(), archive.clone(), clock).book();
         let state = api::State {
