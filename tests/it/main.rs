@@ -50,6 +50,7 @@ mod store_edges;
 mod store_faults;
 mod store_history;
 mod store_metric_names;
+mod store_packs;
 mod store_persist;
 mod store_private_server;
 mod store_seams;
