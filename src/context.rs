@@ -27,7 +27,7 @@ use evidence::Evidence;
 use links::Links;
 use subject::Subject;
 
-use crate::graph::health::Thresholds;
+use crate::graph::health::Rules;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::rollup::Rollup;
 use crate::series::Head;
@@ -134,7 +134,7 @@ pub struct Inputs {
     /// Exemplars.
     pub head: Head,
     /// From which share of failures on an edge counts as degraded.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// Our own address, for links; without a slash at its end.
     pub external_url: String,
 }

@@ -38,7 +38,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
 use crate::context::Context;
-use crate::graph::health::Thresholds;
+use crate::graph::health::Rules;
 use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
@@ -114,7 +114,7 @@ pub struct State {
     /// Where spans are taken: OTLP over gRPC, over HTTP.
     pub otlp_addresses: [SocketAddr; 2],
     /// When an edge counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The clock.
     pub clock: Clock,
     /// The memory tier, for its limits and what it is made of.

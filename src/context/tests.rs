@@ -95,7 +95,7 @@ fn context(config: Config, minutes: Vec<EdgeMinute>, spans: &[Span]) -> Context 
     minutes.into_iter().for_each(|minute| rollup.add(minute));
     live.push(spans);
     let head = Head::new(series::Config::default());
-    Context::new(config, Inputs { rollup, live, head, thresholds: Thresholds::default(), external_url: URL.to_owned() })
+    Context::new(config, Inputs { rollup, live, head, health: Rules::default(), external_url: URL.to_owned() })
 }
 
 fn patient() -> Config {

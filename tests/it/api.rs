@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use meshscope::api;
 use meshscope::clock::Clock;
-use meshscope::graph::health::Thresholds;
+use meshscope::graph::health::Rules;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::notify;
 use meshscope::persist::{Archive, Kept, OutboxReader};
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::series::{self, Head};
+use meshscope::store::Store;
 use meshscope::traces::Live;
 use meshscope::{rules, scrape};
 use reqwest::Method;
@@ -28,6 +29,8 @@ pub struct Parts {
     pub engine: promql::Config,
     pub head: Option<Head>,
     pub rollup: Rollup,
+    /// PostgreSQL, and since when memory holds edge minutes whole; a new database and now unless given.
+    pub store: Option<(Store, Timestamp)>,
     pub live: Option<Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
@@ -70,8 +73,11 @@ impl Server {
         let head = parts.head.unwrap_or_else(empty_head);
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
         let (reload, reloads) = mpsc::channel(1);
-        let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
-        let store = postgres::store().await;
+        let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(172_800) };
+        let (store, whole_from) = match parts.store {
+            Some(given) => given,
+            None => (postgres::store().await, clock.now()),
+        };
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let engine = Arc::new(Engine::new(parts.engine));
         let queries = engine.counters();
@@ -82,7 +88,7 @@ impl Server {
             engine,
             series: Arc::new(head.clone()),
             head: head.clone(),
-            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
+            archive: Archive::new(store, parts.rollup.clone(), live, whole_from, kept),
             scrape: parts.scrape,
             push: meshscope::push::Intake::new(Default::default(), head.clone(), parts.rollup.clone(), clock, None),
             otlp: Default::default(),
@@ -90,7 +96,7 @@ impl Server {
             rules: parts.rules,
             slos: parts.slos,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
-            thresholds: Thresholds::default(),
+            health: Rules::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
             last_reload: Arc::new(|| api::LastReload {

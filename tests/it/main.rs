@@ -4,6 +4,7 @@ mod alert_pack;
 mod api;
 mod api_alertmanager;
 mod api_federate;
+mod api_graph;
 mod api_jaeger;
 mod api_limits;
 mod api_mesh;
