@@ -23,6 +23,7 @@ mod rules;
 mod silences;
 mod slos;
 mod status;
+mod subject;
 mod targets;
 mod traces;
 
@@ -139,6 +140,9 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
+        .route("/service/{namespace}/{name}", get(subject::service))
+        .route("/workload/{namespace}/{name}", get(subject::workload))
+        .route("/edge/{id}", get(subject::edge))
         .route("/alerts", get(alerts::page))
         .route("/alerts/history", get(alerts::history::page))
         .route("/alerts/{id}", get(alerts::detail::page))

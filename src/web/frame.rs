@@ -43,6 +43,9 @@ pub(super) fn page_at(path: &str) -> &'static str {
     if ["/alerts/", "/silences", "/notifications", "/routes"].iter().any(|start| path.starts_with(start)) {
         return "alerts";
     }
+    if ["/service/", "/workload/", "/edge/"].iter().any(|start| path.starts_with(start)) {
+        return "graph";
+    }
     PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
 }
 

@@ -7,6 +7,7 @@ use crate::graph::{self, Connections, Edge, MutualTlsEvidence, Node, Requests, S
 use crate::web::ask::{given, link};
 use crate::web::drawing::label;
 use crate::web::format;
+use crate::web::subject::rows::{edge_page, node_address};
 
 /// One edge as a row of the table.
 pub(super) struct EdgeRow {
@@ -37,6 +38,10 @@ pub(super) struct Detail {
     pub(super) neighbours: Vec<EdgeRow>,
     pub(super) explore: Option<String>,
     pub(super) traces: Option<String>,
+    /// Its own page.
+    pub(super) page: Option<String>,
+    /// The graph of it and what is near, of a node.
+    pub(super) focus: Option<String>,
 }
 
 pub(super) struct Outcome {
@@ -94,6 +99,8 @@ impl Address {
             neighbours: vec![],
             explore: None,
             traces: None,
+            page: None,
+            focus: None,
         })
     }
 
@@ -124,6 +131,8 @@ impl Address {
                 &*node.name
             ))),
             traces: node.app.as_ref().map(|app| traces_link(app, node.namespace.as_deref())),
+            page: node_address(node, self.range.as_deref(), self.at.as_deref()),
+            focus: Some(self.href("focus", &node.id)),
         }
     }
 
@@ -162,6 +171,8 @@ impl Address {
                 ))
             }),
             traces: target.and_then(|target| Some(traces_link(target.app.as_deref()?, target.namespace.as_deref()))),
+            page: Some(edge_page(&edge.id, self.range.as_deref(), self.at.as_deref())),
+            focus: None,
         }
     }
 }
