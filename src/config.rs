@@ -449,6 +449,7 @@ impl File {
         }?;
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
+        self.push.problem().into_iter().for_each(&mut *wrong);
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());

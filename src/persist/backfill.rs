@@ -62,6 +62,9 @@ impl Backfill {
             let batch = blocks.by_ref().take(BATCH).collect();
             done.chunks += merge(&mut writer, horizons, batch).await?;
         }
+        if let Some(newest) = newest {
+            writer.loaded(newest).await?;
+        }
         writer.finish().await?;
         if let (Some(head), Some(newest)) = (&self.head, newest) {
             head.raise_complete_from(newest + std::time::Duration::from_millis(1));

@@ -79,6 +79,9 @@ pub async fn restore(
     if let Some(until) = chunked_until {
         head.mark_chunked(until);
     }
+    if let Some(newest) = store.loaded_until().await? {
+        head.raise_complete_from(newest + Duration::from_millis(1));
+    }
     let counting = rollup.replay(first_minute(store, chunked_until, now, before.keep).await?);
     let mut restored = Restored::default();
     restored.progress.entries_total = store.journal_size().await?.0;

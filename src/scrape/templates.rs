@@ -42,15 +42,17 @@ impl<'a> KeyParts<'a> {
         let metric = std::str::from_utf8(&key[..name]).ok()?;
         let labels = key[name + 1..].strip_suffix(b"\"}")?;
         let quote = memchr::memrchr(b'"', labels)?;
-        match labels[..quote].strip_suffix(b",le=") {
-            Some(before) => {
-                let bound = &labels[quote + 1..];
-                let is_plain = before.ends_with(b"\"") && !bound.iter().any(|byte| matches!(byte, b'\\' | b'\n'));
-                let bound = std::str::from_utf8(bound).ok().filter(|_| is_plain)?;
-                Some(Self { metric, labels: before, bound })
-            }
-            None => Some(Self { metric, labels: &key[name + 1..key.len() - 1], bound: "" }),
+        let (head, bound) = (&labels[..quote], &labels[quote + 1..]);
+        let before = match head.strip_suffix(b",le=") {
+            Some(before) if before.ends_with(b"\"") => before,
+            Some(_) => return None,
+            None if head == b"le=" => b"",
+            None => return Some(Self { metric, labels: &key[name + 1..key.len() - 1], bound: "" }),
+        };
+        if bound.iter().any(|byte| matches!(byte, b'\\' | b'\n')) {
+            return None;
         }
+        Some(Self { metric, labels: before, bound: std::str::from_utf8(bound).ok()? })
     }
 }
 
@@ -110,6 +112,9 @@ mod tests {
             ("a_bucket{x=\"1\",le=\"5\"}", Some(("a_bucket", "x=\"1\"", "5"))),
             ("a_bucket{x=\"1\",le=\"\"}", Some(("a_bucket", "x=\"1\"", ""))),
             ("a{x=\"1\"}", Some(("a", "x=\"1\"", ""))),
+            ("a_bucket{le=\"5\"}", Some(("a_bucket", "", "5"))),
+            ("a_bucket{,le=\"5\"}", None),
+            ("a_bucket{xle=\"5\"}", Some(("a_bucket", "xle=\"5\"", ""))),
             ("a{le=\"1\",x=\"1\"}", Some(("a", "le=\"1\",x=\"1\"", ""))),
             ("a{x=\",le=\\\"5\"}", Some(("a", "x=\",le=\\\"5\"", ""))),
             ("a{x=\"1\",,le=\"5\"}", None),

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use super::frame::ABSENT;
 use super::group::{Group, Put, State};
@@ -65,7 +65,9 @@ impl Shared {
             if self.complete_from.load(Relaxed) == empty {
                 // What is older than the last cut is in chunks, unless this is one that came late.
                 let from = append.at.max(self.chunked_until.load(Relaxed));
-                let _ = self.complete_from.compare_exchange(empty, from, Relaxed, Relaxed);
+                let _ = self.complete_from.compare_exchange(empty, from, SeqCst, Relaxed);
+                // After the exchange: a raise that saw no sample yet is seen here.
+                self.raise_complete_from(self.incomplete_until.load(SeqCst));
             }
         }
         result

@@ -5,7 +5,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicI64, AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -170,6 +173,8 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// From when on all samples are here; [`Timestamp::MAX`] before the first.
     pub(super) complete_from: AtomicI64,
+    /// What `complete_from` begins with at least: samples before it were let go of, or written past memory.
+    pub(super) incomplete_until: AtomicI64,
     /// Up to where samples are in chunks; [`Timestamp::MIN`] before the first cut.
     pub(super) chunked_until: AtomicI64,
     /// Before it samples are late: their window is cut, or being cut, into chunks.
@@ -201,6 +206,7 @@ impl Head {
             exemplars,
             counters: Counters::default(),
             complete_from: AtomicI64::new(Timestamp::MAX.as_millis()),
+            incomplete_until: AtomicI64::new(Timestamp::MIN.as_millis()),
             chunked_until: AtomicI64::new(Timestamp::MIN.as_millis()),
             lost_until: AtomicI64::new(Timestamp::MIN.as_millis()),
             closing: AtomicI64::new(Timestamp::MIN.as_millis()),
@@ -301,7 +307,7 @@ impl Head {
     /// Samples go in blocks of up to 128 times, so some older ones stay a while.
     pub fn collect_garbage(&self, now: Timestamp) {
         let shared = &self.0;
-        let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
+        let horizon = now - self.kept();
         shared.raise_complete_from(horizon.as_millis());
         // Late samples stay until they are in chunks, or for some hours. Held throughout, so that none comes in unseen.
         let mut past = shared.past.lock();
@@ -329,6 +335,11 @@ impl Head {
         shared.label_cache.age();
         shared.counters.samples_expired.fetch_add(expired, Relaxed);
         shared.counters.series_removed.fetch_add(removed, Relaxed);
+    }
+
+    /// How long samples stay in memory at present: `storage.memory_window`, or less when memory is short.
+    pub fn kept(&self) -> Duration {
+        self.0.safe_mode.window(self.0.config.memory_window.get())
     }
 
     /// From when on memory holds every sample: before it only PostgreSQL does. [`Timestamp::MAX`] before the first sample.
@@ -377,11 +388,12 @@ impl Head {
 }
 
 impl Shared {
-    /// Memory holds only what is from there on.
+    /// Memory holds only what is from there on, also when its first sample, a late one, is yet to come.
     pub(super) fn raise_complete_from(&self, from: i64) {
+        self.incomplete_until.fetch_max(from, SeqCst);
         let empty = Timestamp::MAX.as_millis();
         let raise = |now: i64| (now != empty && now < from).then_some(from);
-        let _ = self.complete_from.fetch_update(Relaxed, Relaxed, raise); // unchanged where it is later already
+        let _ = self.complete_from.fetch_update(SeqCst, SeqCst, raise); // unchanged where it is later already
     }
 
     /// The groups in which those series have samples.

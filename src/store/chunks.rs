@@ -124,6 +124,14 @@ impl Store {
         self.progress("chunked_until").await
     }
 
+    /// The newest sample that was ever written past the memory tier: memory never holds all up to there.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn loaded_until(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.progress("loaded_until").await
+    }
+
     /// Up to where raw chunks are thinned.
     ///
     /// # Errors
@@ -320,6 +328,17 @@ impl ChunkWriter {
         let upsert = "INSERT INTO progress (name, at, seq) VALUES ('past_written', now(), $1)
                       ON CONFLICT (name) DO UPDATE SET at = excluded.at, seq = greatest(progress.seq, excluded.seq)";
         let done = sqlx::query(upsert).bind(journal_end).execute(&mut *self.transaction).await;
+        done.map(drop).map_err(StoreError::doing("write progress"))
+    }
+
+    /// Samples up to `newest` are written that no memory tier and no journal has.
+    ///
+    /// # Errors
+    /// When the server is away; then all must be begun again.
+    pub async fn loaded(&mut self, newest: Timestamp) -> Result<(), StoreError> {
+        let upsert = "INSERT INTO progress (name, at) VALUES ('loaded_until', $1)
+                      ON CONFLICT (name) DO UPDATE SET at = greatest(progress.at, excluded.at)";
+        let done = sqlx::query(upsert).bind(values::time(newest)).execute(&mut *self.transaction).await;
         done.map(drop).map_err(StoreError::doing("write progress"))
     }
 

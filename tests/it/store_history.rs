@@ -250,6 +250,31 @@ async fn history_is_loaded_in_bulk_into_the_tier_of_its_age() {
 }
 
 #[tokio::test]
+async fn after_a_restart_history_loaded_in_bulk_is_seen_behind_a_late_sample() {
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
+    let memory = head(HOUR * 3);
+    let now = start() + DAY * 300;
+    let backfill = Backfill { store: store.clone(), retention: RetentionConfig::default(), head: Some(memory.clone()) };
+    let loaded = scraped(now - HOUR * 9, 9 * 120);
+    backfill.write(now, loaded.clone()).await.expect("load");
+    backfill.write(now, scraped(now - DAY * 3, 60)).await.expect("load what is older");
+    // The first sample that memory ever gets is a late one.
+    let late = memory.intern(&labels("late", "a")).expect("under the limit");
+    memory.append_at(now - HOUR * 6, &[(late, 1.0)]);
+    write_journal(&memory, &store).await;
+
+    let whole = head(DAY);
+    append(&whole, &loaded);
+    let range = (now - HOUR * 8, now);
+    for (when, memory) in [("before", memory), ("after", restarted(&store, HOUR * 3, now).await)] {
+        let mut found = everything(&tiered(&memory, &store), range).await;
+        found.retain(|(labels, _)| labels.metric_name() != "late");
+        assert!(found == everything(&whole, range).await, "{when} the restart");
+    }
+}
+
+#[tokio::test]
 async fn the_migration_keeps_the_chunks_of_single_series() {
     let config = postgres::empty_database().await;
     let mut outside = postgres::connection(&config).await;

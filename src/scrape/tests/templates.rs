@@ -27,6 +27,12 @@ fn page(edges: usize, bounds: &[&str], value: usize) -> String {
     page += &format!("# TYPE odd untyped\nodd{{le=\"1\",{edge}}} 1\nodd{{ {edge} , le=\"2\"}} 2\nodd{{{edge},}} 3\n");
     page +=
         &format!("odd_empty{{{edge},le=\"\"}} 4\nodd_bound{{{edge},le=\"1\"}} 5\nodd_bound{{{edge},le=\"1.0\"}} 6\n");
+    // Nothing but the bound.
+    for name in ["bare_milliseconds", "bare_bytes"] {
+        page += &format!("# TYPE {name} histogram\n");
+        bounds.iter().for_each(|bound| page += &format!("{name}_bucket{{le=\"{bound}\"}} {value}\n"));
+        page += &format!("{name}_sum {value}\n{name}_count {value}\n");
+    }
     page
 }
 
@@ -55,5 +61,7 @@ async fn series_like_one_before_are_stored_and_counted_as_if_read_in_full() {
     assert_eq!(quick.1, in_full.1);
     assert!(quick.0.len() > 60 && quick.1.len() >= 4, "{} series, {} minutes", quick.0.len(), quick.1.len());
     let named = |wanted: &str| quick.0.iter().filter(|(name, _)| name.contains(wanted)).count();
-    assert_eq!((named("exported_zone=\"theirs\""), named("le=\"1e+06\"")), (quick.0.len(), 8), "{:?}", quick.0);
+    let (bare, with_labels) = (named("bare_"), named("exported_zone=\"theirs\""));
+    assert_eq!((bare, with_labels), (2 * (5 + 2), quick.0.len() - bare), "{:?}", quick.0);
+    assert_eq!(named("le=\"1e+06\""), 8 + 2, "{:?}", quick.0);
 }

@@ -347,6 +347,8 @@ def difference(call, mine, his) -> list:
             # That an answer depends on Accept-Encoding is said by us always, by him only of packed ones: caches want it always.
             kept = {part.strip().lower() for part in head.get("vary", "").split(",")} - {"accept-encoding", ""}
             head["vary"] = ", ".join(sorted(kept))
+        if "x-content-type-options" not in heads[1]:
+            heads[0].pop("x-content-type-options", None)  # we say it of every answer
         if heads[0] != heads[1]:
             found.append(("headers", {n: heads[0].get(n) for n in TELLING if heads[0].get(n) != heads[1].get(n)}, {n: heads[1].get(n) for n in TELLING if heads[0].get(n) != heads[1].get(n)}))
     if "body" in demands and blotted(mine[2]) != blotted(his[2]):

@@ -214,11 +214,12 @@ def difference(ours: dict, theirs: dict) -> str:
     return ""
 
 
-def same(scene, what: str, service, peer, sign, within: float = 25) -> None:
-    """Both have the same targets, and these bear the sign of what happened last."""
+def same(scene, what: str, service, peer, sign, within: float = 25, before=lambda: None) -> None:
+    """Both have the same targets, and these bear the sign of what happened last. `before` runs before each look."""
     last = {}
 
     def probe():
+        before()
         last["ours"], last["theirs"] = found(service), found(peer)
         return difference(last["ours"], last["theirs"]) or json.dumps([list(counter) for counter in last["ours"].values()])
 
@@ -249,11 +250,14 @@ def play(scene):
     cluster.put("services", metadata=named("cart", labels={"app": "other"}), spec={"clusterIP": "10.96.0.1", "ports": []})
     cluster.delete("nodes", "", "node-1")
     cluster.delete("ingresses", "shop", "front")
-    # As the controllers do; Prometheus looks at a deleted pod's addresses only then.
-    for plural, namespace, name in [key for key in cluster.objects if key[0] in ("endpoints", "endpointslices")]:
-        cluster.put(plural, **cluster.objects[plural, namespace, name])
+
+    def touch():
+        """As the controllers do; Prometheus looks at a deleted pod's addresses only then, and may look before it knows."""
+        for plural, namespace, name in [key for key in cluster.objects if key[0] in ("endpoints", "endpointslices")]:
+            cluster.put(plural, **cluster.objects[plural, namespace, name])
+
     changed = lambda text: "cart-3" in text and "uid-cart-1" not in text and "shop.example" not in text
-    same(scene, "changes and deletions are followed alike", service, peer, changed)
+    same(scene, "changes and deletions are followed alike", service, peer, changed, before=touch)
 
     cluster.cut()
     cluster.put("pods", **pod("cart-4", "10.0.0.4", "cart"))
