@@ -164,25 +164,36 @@ impl Changed {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rules {
     all: Thresholds,
-    /// Patterns of namespace and name.
-    own: Arc<[(Option<String>, Option<String>, Thresholds)]>,
+    own: Arc<[Own]>,
+}
+
+/// What holds for those whose namespace and name fit the patterns.
+#[derive(Clone, Debug, PartialEq)]
+struct Own {
+    namespace: Option<String>,
+    name: Option<String>,
+    thresholds: Thresholds,
 }
 
 impl Rules {
     /// `all` for those that no override fits.
     pub fn new(all: Thresholds, overrides: &[Override]) -> Self {
-        let own = overrides.iter().map(|one| (one.namespace.clone(), one.name.clone(), one.health.of(&all)));
+        let own = overrides.iter().map(|one| Own {
+            namespace: one.namespace.clone(),
+            name: one.name.clone(),
+            thresholds: one.health.of(&all),
+        });
         Self { all, own: own.collect() }
     }
 
     /// What holds for a called service or workload of that namespace, by any of its names.
     pub fn of<'a>(&self, namespace: Option<&str>, names: impl Iterator<Item = &'a str> + Clone) -> &Thresholds {
         let fits = |pattern: &Option<String>, text: &str| pattern.as_ref().is_none_or(|pattern| matches(pattern, text));
-        let fitting = self.own.iter().find(|(in_namespace, name, _)| {
-            fits(in_namespace, namespace.unwrap_or_default())
-                && (name.is_none() || names.clone().any(|text| fits(name, text)))
+        let fitting = self.own.iter().find(|own| {
+            fits(&own.namespace, namespace.unwrap_or_default())
+                && (own.name.is_none() || names.clone().any(|text| fits(&own.name, text)))
         });
-        fitting.map_or(&self.all, |(.., thresholds)| thresholds)
+        fitting.map_or(&self.all, |own| &own.thresholds)
     }
 }
 

@@ -208,7 +208,7 @@ fn page_of(frame: Frame, subject: &Subject, story: &Story, (asked, range): (&Add
         plots: plots(story),
         heat: heat(story),
         from: format::moment(range.from),
-        numbers: story.windows.iter().rev().map(rows::numbers).collect(),
+        numbers: story.windows.iter().rev().filter(|window| window.known).map(rows::numbers).collect(),
         sides: [
             ("Inbound", "Caller", calls(story, &story.inbound, asked)),
             ("Outbound", "Called", calls(story, &story.outbound, asked)),
@@ -235,9 +235,10 @@ fn plots(story: &Story) -> Vec<Plot> {
     let of = |pick: &dyn Fn(&story::Window) -> Option<f64>| story.windows.iter().map(pick).collect::<Vec<_>>();
     let quantile = |q: f64| of(&|window| window.histogram.quantile(q));
     let is_edge = story.graph.edge(&story.id).is_some();
-    let mut rates = vec![Values { name: if is_edge { "rate" } else { "in" }, values: of(&|w| Some(w.rate_in)) }];
+    let mut rates =
+        vec![Values { name: if is_edge { "rate" } else { "in" }, values: of(&|w| w.known.then_some(w.rate_in)) }];
     if !is_edge {
-        rates.push(Values { name: "out", values: of(&|w| Some(w.rate_out)) });
+        rates.push(Values { name: "out", values: of(&|w| w.known.then_some(w.rate_out)) });
     }
     let errors = vec![Values { name: "errors", values: of(&|w| w.error_ratio) }];
     let latencies = vec![
@@ -245,7 +246,7 @@ fn plots(story: &Story) -> Vec<Plot> {
         Values { name: "p95", values: quantile(0.95) },
         Values { name: "p99", values: quantile(0.99) },
     ];
-    let bytes = vec![Values { name: "both ways", values: of(&|w| Some(w.bytes)) }];
+    let bytes = vec![Values { name: "both ways", values: of(&|w| w.known.then_some(w.bytes)) }];
     let plots = [
         Plot::of("Requests per second", rates, format::rate),
         Plot::of("Share of errors", errors, format::percent),

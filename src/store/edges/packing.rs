@@ -369,11 +369,14 @@ fn damaged(reason: String) -> StoreError {
     StoreError::Damaged { what: "pack of edges", reason }
 }
 
+/// Bounds of histograms by their id.
+type Layouts = HashMap<i64, Arc<[f64]>>;
+
 fn named(
     minute: Timestamp,
     edge: EdgeKey,
     sum: Sum,
-    (outcomes, layouts): (&HashMap<i64, Outcome>, &HashMap<i64, Arc<[f64]>>),
+    (outcomes, layouts): (&HashMap<i64, Outcome>, &Layouts),
 ) -> Result<EdgeMinute, StoreError> {
     let damaged = |reason: &str| StoreError::Damaged { what: "edge minute", reason: reason.to_owned() };
     let requests = sum.outcomes.iter().map(|(id, count)| Some((outcomes.get(id)?.clone(), *count)));

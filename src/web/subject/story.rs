@@ -26,6 +26,8 @@ pub(super) enum Subject {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Window {
     pub(super) from: Timestamp,
+    /// Whether the mesh was seen then: before its first traffic nothing is known.
+    pub(super) known: bool,
     pub(super) rate_in: f64,
     pub(super) rate_out: f64,
     /// `None` without requests.
@@ -120,11 +122,11 @@ pub(super) fn tell(
         sums.len() < SUMS_ALL || texts.into_iter().flatten().any(|text| names.iter().any(|name| **name == **text))
     };
     let own: Vec<EdgeMinute> = sums.iter().filter(concerns).cloned().collect();
-    let windows = bounds.windows(2).filter(|pair| pair[0] < pair[1] && pair[1] > options.from).map(|pair| {
+    let windows = bounds.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| {
         let within = |sum: &&EdgeMinute| sum.minute >= pair[0] && sum.minute < pair[1];
         let part: Vec<EdgeMinute> = own.iter().filter(within).cloned().collect();
         let built = graph::build(&part, &GraphOptions { from: pair[0], to: pair[1], ..options.clone() });
-        window(pair[0], &of(&built))
+        Window { known: pair[1] > options.from, ..window(pair[0], &of(&built)) }
     });
     let windows = windows.collect();
     let versions = match subject {
