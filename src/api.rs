@@ -32,7 +32,7 @@ use axum::routing::{any, get, post};
 
 use crate::clock::Clock;
 use crate::declared::Declared;
-use crate::graph::health::Thresholds;
+use crate::graph::health::Rules;
 use crate::model::{Labels, Timestamp};
 use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, ChangeBook, OutboxReader};
@@ -92,7 +92,7 @@ pub struct State {
     /// What was and is to be delivered.
     pub outbox: OutboxReader,
     /// When an edge counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The clock.
     pub clock: Clock,
     /// The configuration in force with secrets replaced, as YAML.

@@ -165,7 +165,7 @@ impl Ground {
             rollup: self.rollup.clone(),
             live,
             head: self.head.clone(),
-            thresholds: config.graph_health,
+            health: config.graph_health.clone(),
             external_url: self.external_url.clone(),
         };
         Context::new(config.alert_context.clone(), inputs)
@@ -414,7 +414,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
         otlp_addresses,
-        thresholds: config.graph_health,
+        health: config.graph_health.clone(),
         clock,
         head: ground.head.clone(),
         persist: parts_status,
@@ -438,7 +438,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         slos: reloader.slos(),
         audit: auditor.board(),
         alertmanagers: alertmanager_status,
-        thresholds: config.graph_health,
+        health: config.graph_health.clone(),
         clock,
         notify: notify_status,
         outbox: persist::OutboxReader::new(ground.store.clone()),

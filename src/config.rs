@@ -44,7 +44,7 @@ pub struct Config {
     /// Limits of scraping.
     pub scrape: scrape::Config,
     /// When an edge of the graph counts as degraded or failed.
-    pub graph_health: graph::health::Thresholds,
+    pub graph_health: graph::health::Rules,
     /// What alerts are told with.
     pub alert_context: context::Config,
     /// Labels added to what leaves meshscope.
@@ -497,7 +497,7 @@ impl File {
             evaluation_interval: self.global.evaluation_interval,
             rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
             scrape: self.scrape,
-            graph_health: self.graph.health,
+            graph_health: self.graph.rules(),
             alert_context: self.alert_context,
             plan: Arc::new(plan),
             alert_sending: Arc::new(notify::AlertSending {

@@ -27,7 +27,7 @@ use links::Links;
 use subject::Subject;
 
 use crate::changes::Change;
-use crate::graph::health::Thresholds;
+use crate::graph::health::Rules;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::rollup::Rollup;
 use crate::series::Head;
@@ -139,7 +139,7 @@ pub struct Inputs {
     /// Changes of what is declared from a time on, the newest first.
     pub changes: Changes,
     /// From which share of failures on an edge counts as degraded.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// Our own address, for links; without a slash at its end.
     pub external_url: String,
 }

@@ -36,7 +36,7 @@ pub use alerts::{AlertQuery, StoredAlert};
 pub use changes::{ChangeQuery, ResourceHead, StoredGeneration};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
 pub use diagnosis::{Diagnosis, diagnose};
-pub use edges::RollupTier;
+pub use edges::{EdgeSums, RollupTier};
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
 pub use health::Health;
@@ -116,6 +116,7 @@ struct Inner {
     private: Option<PrivateServer>,
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
+    edge_keys: edges::EdgeKeys,
     damaged_chunks: AtomicU64,
     metric_names: metric_names::MetricNames,
     unreadable_chunks: AtomicU64,
@@ -175,6 +176,7 @@ impl Store {
             private: None,
             health,
             ids: ids::KnownIds::default(),
+            edge_keys: edges::EdgeKeys::default(),
             damaged_chunks: AtomicU64::new(0),
             metric_names: metric_names::MetricNames::default(),
             unreadable_chunks: AtomicU64::new(0),

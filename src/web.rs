@@ -26,6 +26,7 @@ mod rules;
 mod silences;
 mod slos;
 mod status;
+mod subject;
 mod targets;
 mod traces;
 
@@ -42,7 +43,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::clock::Clock;
 use crate::context::Context;
 use crate::declared::Declared;
-use crate::graph::health::Thresholds;
+use crate::graph::health::Rules;
 use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
@@ -122,7 +123,7 @@ pub struct State {
     /// Where spans are taken: OTLP over gRPC, over HTTP.
     pub otlp_addresses: [SocketAddr; 2],
     /// When an edge counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The clock.
     pub clock: Clock,
     /// The memory tier, for its limits and what it is made of.
@@ -147,6 +148,9 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
+        .route("/service/{namespace}/{name}", get(subject::service))
+        .route("/workload/{namespace}/{name}", get(subject::workload))
+        .route("/edge/{id}", get(subject::edge))
         .route("/alerts", get(alerts::page))
         .route("/alerts/history", get(alerts::history::page))
         .route("/alerts/{id}", get(alerts::detail::page))

@@ -32,6 +32,11 @@ const OPENAPI: &str = include_str!("mesh/openapi.json");
 pub(super) fn router() -> Router<State> {
     Router::new()
         .route("/api/mesh/v1/graph", get(graph::graph))
+        .route("/api/mesh/v1/graph/replay", get(graph::replay))
+        .route("/api/mesh/v1/graph/compare", get(graph::compare))
+        .route("/api/mesh/v1/graph/causes", get(graph::causes))
+        .route("/api/mesh/v1/graph/blast-radius", get(graph::blast_radius))
+        .route("/api/mesh/v1/graph/complete", get(graph::complete))
         .route("/api/mesh/v1/traces", get(traces::search))
         .route("/api/mesh/v1/traces/{id}", get(traces::trace))
         .route("/api/mesh/v1/access-logs", get(access_logs::search))

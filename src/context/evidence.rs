@@ -70,7 +70,7 @@ impl Evidence {
     /// Everything in `from..to`.
     pub(super) fn gather(inputs: &Inputs, (from, to): (Timestamp, Timestamp)) -> Self {
         let first = from.floor_to(std::time::Duration::from_secs(60));
-        let options = GraphOptions { thresholds: inputs.thresholds, ..GraphOptions::new(from, to) };
+        let options = GraphOptions { health: inputs.health.clone(), ..GraphOptions::new(from, to) };
         let graph = graph::build(&inputs.rollup.recent(first), &options);
         let mut examples = of_spans(&inputs.live.since(nanoseconds(from)));
         examples.extend(of_exemplars(inputs, from));

@@ -105,7 +105,7 @@ fn context(config: Config, minutes: Vec<EdgeMinute>, spans: &[Span]) -> Context 
             live,
             head,
             changes: Arc::new(|_| Vec::new()),
-            thresholds: Thresholds::default(),
+            health: Rules::default(),
             external_url: URL.to_owned(),
         },
     )

@@ -218,6 +218,8 @@ impl Store {
             ("DELETE FROM notify_log WHERE expires_at < $1", PromDuration::default()),
             ("DELETE FROM finding WHERE gone_at < $1", retention.mesh),
             (include_str!("sql/delete_old_resources.sql"), retention.mesh),
+            ("DELETE FROM edge_pack WHERE seconds < 3600 AND start < $1", retention.edge_minutes),
+            ("DELETE FROM edge_pack WHERE seconds >= 3600 AND start < $1", retention.edge_hours),
         ] {
             let done = sqlx::query(sql).bind(values::time(now - kept.get())).execute(self.pool()).await;
             deleted += done.map_err(StoreError::doing("delete old rows"))?.rows_affected();

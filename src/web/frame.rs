@@ -48,6 +48,9 @@ pub(super) fn page_at(path: &str) -> &'static str {
     if path.starts_with("/resource/") {
         return "changes";
     }
+    if ["/service/", "/workload/", "/edge/"].iter().any(|start| path.starts_with(start)) {
+        return "graph";
+    }
     PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
 }
 

@@ -174,13 +174,21 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 18);
+    assert_eq!(paths.len(), 23);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
     // A notification or an object must be there first: app_alert_pages.rs and changes.rs of tests/it ask for one.
     let needs_one = |path: &str| path.ends_with("notifications/{id}") || path.contains("{kind}");
     for (path, operation) in gets.filter(|(path, _)| !needs_one(path)) {
         let wanted = path.replace("{id}", &"ab".repeat(16));
-        let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };
+        let needed = match path.rsplit('/').next() {
+            Some("preview") => "?matcher=a%3Db",
+            Some("blast-radius") => "?node=workload:/shop/cart",
+            Some("graph") => {
+                "?boxBy=cluster,namespace&find=rate%3E0&pathFrom=workload:/shop/web&pathTo=workload:/shop/cart"
+            }
+            Some("complete") => "?expression=rate%20%3E",
+            _ => "",
+        };
         let answer = server.get(&format!("{wanted}{needed}")).await;
         assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
         let responses = &operation["get"]["responses"];

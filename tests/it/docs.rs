@@ -35,6 +35,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/context.rs", "Config", "alert_context."),
     ("src/graph/types.rs", "Config", "graph."),
     ("src/graph/health.rs", "Thresholds", "graph.health."),
+    ("src/graph/health.rs", "Override", "graph.overrides[]."),
+    ("src/graph/health.rs", "Changed", "graph.overrides[].health."),
     ("src/graph/health.rs", "Tolerance", "graph.health.server_error."),
     ("src/slo/config.rs", "SloConfig", "slos[]."),
     ("src/slo/config.rs", "IndicatorConfig", "slos[].indicator."),

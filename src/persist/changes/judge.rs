@@ -109,7 +109,11 @@ impl Judge {
         let mut at = from;
         while at < to {
             let next = (at + PIECE).min(to);
-            let (minutes, _) = self.archive.edges(at, next, now).await;
+            let bounds: Vec<Timestamp> = std::iter::successors(Some(at), |minute| Some(*minute + MINUTE))
+                .take_while(|minute| *minute <= next)
+                .collect();
+            // One window a minute.
+            let minutes = self.archive.edge_sums(&bounds, now).await.edges;
             let gathering = tokio::task::spawn_blocking(move || {
                 gatherings.iter_mut().for_each(|one| one.add(&minutes));
                 gatherings

@@ -8,6 +8,7 @@ use crate::model::access_log::party;
 use crate::web::ask::{given, link};
 use crate::web::drawing::label;
 use crate::web::format;
+use crate::web::subject::rows::{edge_page, node_address};
 
 /// One edge as a row of the table.
 pub(super) struct EdgeRow {
@@ -39,6 +40,10 @@ pub(super) struct Detail {
     pub(super) explore: Option<String>,
     pub(super) traces: Option<String>,
     pub(super) logs: Option<String>,
+    /// Its own page.
+    pub(super) page: Option<String>,
+    /// The graph of it and what is near, of a node.
+    pub(super) focus: Option<String>,
 }
 
 pub(super) struct Outcome {
@@ -97,6 +102,8 @@ impl Address {
             explore: None,
             traces: None,
             logs: None,
+            page: None,
+            focus: None,
         })
     }
 
@@ -128,6 +135,8 @@ impl Address {
             ))),
             traces: node.app.as_ref().map(|app| traces_link(app, node.namespace.as_deref())),
             logs: Some(link("logs", &[("destination", &of_logs(node))])),
+            page: node_address(node, self.range.as_deref(), self.at.as_deref()),
+            focus: Some(self.href("focus", &node.id)),
         }
     }
 
@@ -170,6 +179,8 @@ impl Address {
                 let source = party(source.namespace.as_deref(), Some(&source.name));
                 link("logs", &[("source", &source), ("destination", &of_logs(target))])
             }),
+            page: Some(edge_page(&edge.id, self.range.as_deref(), self.at.as_deref())),
+            focus: None,
         }
     }
 }
