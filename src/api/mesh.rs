@@ -1,11 +1,12 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, cardinality, findings about rules,
-//! objectives, notifications, what a silence would mute, and
+//! objectives, notifications, what a silence would mute, Grafana boards, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
 mod alerts;
 mod cardinality;
+mod dashboards;
 mod graph;
 mod notifications;
 mod rules;
@@ -39,6 +40,8 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
+        .route("/api/mesh/v1/dashboards", get(dashboards::list))
+        .route("/api/mesh/v1/dashboards/{uid}", get(dashboards::one))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::no_endpoint))
 }

@@ -112,11 +112,11 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 16);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
     // A notification must be there first: tests/it/app_alert_pages.rs asks for one.
     for (path, operation) in gets.filter(|(path, _)| !path.ends_with("notifications/{id}")) {
-        let wanted = path.replace("{id}", &"ab".repeat(16));
+        let wanted = path.replace("{id}", &"ab".repeat(16)).replace("{uid}", "meshscope-edge");
         let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };
         let answer = server.get(&format!("{wanted}{needed}")).await;
         assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
