@@ -3,6 +3,7 @@
 //! In: a [`Snapshot`] of declared objects and [`Options`]. Out: a [`Report`] of coded findings. Pure. Invariant: the same
 //! input gives the same findings in the same order; a check that finds nothing costs one walk over its kinds.
 
+mod boards;
 mod checks;
 mod explain;
 mod found;
@@ -61,6 +62,8 @@ pub struct Scene<'a> {
     pub index: &'a Index<'a>,
     /// What is wrong with the fields of each object, in their order.
     pub faults: &'a [(&'a Resource, Fault)],
+    /// The Grafana dashboards among them.
+    boards: &'a [boards::Board<'a>],
     /// The rest.
     pub options: &'a Options,
 }
@@ -72,7 +75,8 @@ pub fn audit(mesh: &Snapshot, options: &Options) -> Report {
         .iter()
         .flat_map(|resource| schema::faults(resource).into_iter().map(move |fault| (resource, fault)))
         .collect();
-    let scene = Scene { mesh, index: &index, faults: &faults, options };
+    let boards = boards::read(mesh);
+    let scene = Scene { mesh, index: &index, faults: &faults, boards: &boards, options };
     let mut findings: Vec<Finding> = Vec::new();
     for check in CHECKS.iter().copied().flatten() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));
