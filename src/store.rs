@@ -25,6 +25,7 @@ mod outbox;
 mod outbox_search;
 mod partitions;
 mod places;
+mod readonly;
 mod silences;
 mod spans;
 mod values;
@@ -46,6 +47,7 @@ pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotifi
 pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};
 pub use places::{JournalPlace, journal_id};
+pub use readonly::{Granted, READABLE_VIEWS, why_no_role};
 pub use silences::{Silence, StoredSilences};
 pub use spans::{BatchKey, PartKey, PartSearch, StoredPart, TraceSearch, TraceSummary};
 pub use writer::WriterLease;

@@ -46,6 +46,14 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A role that the views cannot be granted to.
+    #[error("the role {name:?} cannot be given the views: {reason}")]
+    Role {
+        /// As given.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A stored row does not make sense.
     #[error("stored {what} is damaged: {reason}")]
     Damaged {
