@@ -18,8 +18,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
-    traces, web, yaml,
+    audit, context, forward, graph, http_client, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store,
+    telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -80,6 +80,8 @@ pub struct Config {
     pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
     pub audit: audit::Config,
+    /// Where requests of our own may lead.
+    pub outgoing: http_client::Reaches,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -130,6 +132,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    security: SecurityConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -248,6 +251,14 @@ global!(
     mattermost_webhook_url,
     mattermost_webhook_url_file,
 );
+
+/// The block `security`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct SecurityConfig {
+    /// Who may be called.
+    outgoing: http_client::OutgoingConfig,
+}
 
 /// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
 #[derive(Debug, Deserialize)]
@@ -430,6 +441,8 @@ impl File {
         }
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
+        let outgoing = self.security.outgoing.reaches();
+        self.web.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
             receivers: self.receivers,
@@ -439,6 +452,7 @@ impl File {
             resolve_timeout: self.global.resolve_timeout,
             globals: self.global.for_receivers(),
             templates: read_templates(&self.templates, folder, wrong),
+            reach: outgoing.notifications.clone(),
         };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
@@ -476,11 +490,13 @@ impl File {
             alert_sending: Arc::new(notify::AlertSending {
                 config: self.alerting,
                 external_labels: external_labels.clone(),
+                reach: outgoing.alertmanagers.clone(),
             }),
             alertmanager_jobs,
             forward: Arc::new(forward::Settings {
                 remotes: self.remote_write,
                 external_labels: external_labels.clone(),
+                reach: outgoing.remote_write.clone(),
             }),
             external_labels,
             web: self.web,
@@ -497,6 +513,7 @@ impl File {
             telemetry: self.telemetry,
             mesh,
             audit,
+            outgoing,
             warnings,
         })
     }

@@ -35,7 +35,8 @@ pub(super) fn resolve(node: &mut Node, folder: &Path) {
                 match key.as_str() {
                     Some(key) if FREE.contains(&key) => {}
                     Some(key)
-                        if key.ends_with("_file") || matches!(key, "files" | "templates" | "bearer_token_files") =>
+                        if key.ends_with("_file")
+                            || matches!(key, "files" | "templates" | "bearer_token_files" | "token_files") =>
                     {
                         join(value, folder)
                     }

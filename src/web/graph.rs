@@ -8,11 +8,10 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::drawing::{Drawing, draw};
 use super::frame::{Frame, render};
 use super::range::Range;

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use askama::Template;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given};
+use super::ask::{Asked, Shared, given};
 use super::frame::{Frame, render};
 use super::{State, error, format, range};
 use crate::model::Timestamp;
