@@ -141,10 +141,50 @@ impl RolesConfig {
                 found
                     .push(needs("certificate_names", "web.config_file with a tls_server_config that verifies clients"));
             }
-            if !has_proxy && !(proxy_users.is_empty() && proxy_groups.is_empty()) {
+            let names_of_proxy = proxy_users.len() + proxy_groups.len();
+            if !has_proxy && names_of_proxy > 0 {
                 found.push(needs("proxy_users and proxy_groups", "web.trusted_proxy"));
             }
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    #[test]
+    fn what_names_something_that_is_not_there_is_told_with_its_key() {
+        let check = |web: &str, expect: &str| {
+            let said = Config::parse(&format!("web: {{{web}}}"), None).err().map(|error| error.to_string());
+            let said = said.unwrap_or_default();
+            assert!(if expect.is_empty() { said.is_empty() } else { said.contains(expect) }, "{web}: {said}");
+        };
+        check("roles: {}", "");
+        check("bearer_token_files: [a], roles: {admins: {token_files: [a]}}", "");
+        check(
+            "roles: {admins: {token_files: [a]}}",
+            "web.roles.admins.token_files: `a` is not one of web.bearer_token_files",
+        );
+        check("roles: {admins: {users: [a]}}", "web.roles.admins.users needs web.config_file");
+        check(
+            "roles: {senders: {certificate_names: [a]}}",
+            "web.roles.senders.certificate_names needs web.config_file",
+        );
+        check("roles: {admins: {proxy_groups: [a]}}", "proxy_users and proxy_groups needs web.trusted_proxy");
+        check("trusted_proxy: {networks: [127.0.0.1]}, roles: {admins: {proxy_groups: [a]}}", "");
+        check("trusted_proxy: {}", "web.trusted_proxy.networks: missing");
+        check("trusted_proxy: {networks: [ten]}", "not a valid network: \"ten\"");
+        check(
+            "trusted_proxy: {networks: [::1], user_header: 'a b'}",
+            "web.trusted_proxy.user_header: \"a b\" is not a header",
+        );
+        check("trusted_proxy: {networks: [::1], user_header: A, groups_header: a}", "are the same header");
+        check("rate_limit: {requests_per_second: -1}", "-1 is not between 0 and 1000000");
+        check("rate_limit: {requests_per_second: .nan}", "is not between");
+        check("rate_limit: {requests_per_second: 5, burst: 0}", "web.rate_limit.burst: 0 lets no request through");
+        check("rate_limit: {clients_max: 0}", "web.rate_limit.clients_max");
+        check("admins: [a]", "unknown key");
     }
 }

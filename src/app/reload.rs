@@ -162,6 +162,12 @@ impl Reloader {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
                 Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),
             }
+            if request.is_none() {
+                // Who asks over HTTP is recorded there.
+                let result = if outcome.is_ok() { "done" } else { "refused" };
+                tracing::info!(target: "audit", proof = "signal", action = "reload the configuration", outcome = result,
+                    "audit: SIGHUP asked to reload the configuration: {result}");
+            }
             if let Some(request) = request {
                 // Whoever asked may be gone.
                 let _ = request.send(outcome);

@@ -74,6 +74,7 @@ const ROLES: &str = "bearer_token_files: [reader, sender, admin], \
 fn paths() -> Vec<String> {
     let route = Regex::new(r#"\.route\(\s*(?:&format!\()?"([^"]+)"\)?,\s*(any\()?"#).expect("valid");
     let parameter = Regex::new(r"\{+[^}]*\}+").expect("valid");
+    let base = Regex::new(r#"base = "([^"]+)""#).expect("valid");
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))];
     while let Some(folder) = folders.pop() {
@@ -84,7 +85,6 @@ fn paths() -> Vec<String> {
                 folders.push(path);
             } else if ["/src/api", "/src/web/", "/src/web.rs", "/src/app"].iter().any(|part| shown.contains(part)) {
                 let text = std::fs::read_to_string(&path).expect("a source");
-                let base = Regex::new(r#"base = "([^"]+)""#).expect("valid");
                 let base = base.captures(&text).map_or(String::new(), |found| found[1].to_owned());
                 for one in route.captures_iter(&text).filter(|one| one.get(2).is_none()) {
                     let path = one[1].replace("{base}", &base);
