@@ -140,7 +140,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
-    security: SecurityConfig,
+    security: http_client::SecurityConfig,
     audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
@@ -260,14 +260,6 @@ global!(
     mattermost_webhook_url,
     mattermost_webhook_url_file,
 );
-
-/// The block `security`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct SecurityConfig {
-    /// Who may be called.
-    outgoing: http_client::OutgoingConfig,
-}
 
 /// The block `storage`: PostgreSQL and the memory tier together, as their user sees them.
 #[derive(Debug, Deserialize)]

@@ -13,7 +13,7 @@ mod tls;
 pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
 pub(crate) use config::{with_http_client_keys, yes};
 pub(crate) use direct::{Answer, DirectError, Kept};
-pub use reach::{OutgoingConfig, Reach, ReachConfig, Reaches};
+pub use reach::{OutgoingConfig, Reach, ReachConfig, Reaches, SecurityConfig};
 pub use tls::SystemRoots;
 
 use std::path::{Path, PathBuf};

@@ -107,8 +107,8 @@ impl Config {
             proxy: self.trusted_proxy.clone(),
             roles: self.roles.clone(),
             rate_limit: self.rate_limit.clone(),
-            // Under loopback nobody else's name leads here, unless a proxy of this machine passes its own on.
-            knows_all_hosts: known_host.is_some() || self.listen.ip().is_loopback(),
+            // Whoever listens for others without a password is open to them by their own choice.
+            knows_all_hosts: self.listen.ip().is_loopback(),
             known_host,
         }
     }

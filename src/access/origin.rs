@@ -21,7 +21,7 @@ pub fn is_cross_site(headers: &HeaderMap, uri: &Uri) -> bool {
 }
 
 /// Whether a browser asks under a name that leads here and is not known to: a page whose own name was made to lead to our
-/// address (DNS rebinding) is of the same origin. Addresses and `localhost` cannot be made to.
+/// address (DNS rebinding) is of the same origin. Addresses, `localhost` and names without a dot cannot be made to.
 pub(super) fn is_rebound(headers: &HeaderMap, uri: &Uri, known_host: Option<&str>) -> bool {
     if !headers.contains_key(FETCH_SITE) && !headers.contains_key(header::ORIGIN) {
         return false;
@@ -35,6 +35,8 @@ pub(super) fn is_rebound(headers: &HeaderMap, uri: &Uri, known_host: Option<&str
     let is_ours = name.parse::<std::net::IpAddr>().is_ok()
         || name == "localhost"
         || name.ends_with(".localhost")
+        // Nobody can own a name without a dot.
+        || !name.contains('.')
         || known_host.is_some_and(|known| known.eq_ignore_ascii_case(&name));
     !is_ours
 }
@@ -83,6 +85,7 @@ mod tests {
         for host in ["127.0.0.1:7070", "[::1]:7070", "[::1]", "localhost", "LOCALHOST:7070", "a.localhost:1"] {
             check(host, None, false);
         }
+        check("meshscope:7070", None, false);
         check("evil.example:7070", None, true);
         check("evil.example", Some("mesh.example"), true);
         check("127.0.0.1.evil.example:7070", None, true);

@@ -37,6 +37,14 @@ pub struct ReachConfig {
     pub deny: Vec<Network>,
 }
 
+/// The block `security`.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecurityConfig {
+    /// Where requests of our own may lead.
+    pub outgoing: OutgoingConfig,
+}
+
 /// The block `security.outgoing`: who meshscope may be made to call.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -25,7 +25,7 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/access/config.rs", "ByWhom", "web.roles.admins."),
     ("src/access/config.rs", "TrustedProxyConfig", "web.trusted_proxy."),
     ("src/access/config.rs", "RateLimitConfig", "web.rate_limit."),
-    ("src/config.rs", "SecurityConfig", "security."),
+    ("src/http_client/reach.rs", "SecurityConfig", "security."),
     ("src/http_client/reach.rs", "OutgoingConfig", "security.outgoing."),
     ("src/http_client/reach.rs", "ReachConfig", "security.outgoing.notifications."),
     ("src/config/mesh.rs", "Mesh", "mesh."),
