@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Caller, Gate};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -193,7 +194,7 @@ impl Ground {
     fn declared(&self, config: &Config) -> (declared::Reader, declared::Declared) {
         let (api_server, kubeconfig_file) = (config.mesh.api_server.clone(), config.mesh.kubeconfig_file.clone());
         let cluster = kubernetes::ClusterConfig { api_server, kubeconfig_file, ..kubernetes::ClusterConfig::default() };
-        declared::Reader::new(config.declared.clone(), cluster, self.clock)
+        declared::Reader::new(config.declared.clone(), cluster, config.outgoing.discovery.clone(), self.clock)
     }
 
     /// What takes samples that others send; those older than memory go straight into chunks.
@@ -257,6 +258,7 @@ struct Listeners {
 async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: Listeners) -> anyhow::Result<Stages> {
     let Listeners { listener, guard, receiver, spans } = listeners;
     let guards = vec![guard.clone(), receiver.guard()];
+    let gate = Gate::new(guard.clone(), config.web.gate());
     let (restored, outbox_restored) = ground.restore(&config).await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
@@ -264,8 +266,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // in
     let (jobs_in, jobs) = watch::channel(config.jobs.clone());
     let (discovery, targets) = discovery::Discovery::new(jobs);
+    let discovery = discovery.reaching(config.outgoing.discovery.clone());
     let scraper =
         scrape::Scraper::new(config.scrape.clone(), ground.clock, ground.head.clone(), ground.rollup.clone(), targets);
+    let scraper = scraper.reaching(config.outgoing.scrape.clone());
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
     let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
@@ -393,6 +397,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         rollup: ground.rollup.clone(),
         store: store.clone(),
         guards: guards.clone(),
+        outgoing: config.outgoing.clone(),
+        gate: gate.clone(),
         started_at,
     };
 
@@ -422,6 +428,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         retention: config.store.retention.clone(),
         scrape_counters: Arc::clone(&scrape_counters),
         guards,
+        gate: gate.clone(),
+        caller: Caller::default(),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -454,7 +462,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     };
     let pages = web::router(web_state.clone()).layer(axum::middleware::from_fn(api::changes_from_same_origin));
     let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
-    let router = http::guarded(api::before(http::around(router)), guard.clone());
+    let router = http::guarded(api::before(http::around(router)), gate);
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
