@@ -134,7 +134,7 @@ fn the_boards_of_the_field_are_read_and_judged() {
     }
     let mut by_board: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
     for file in &files {
-        let report = audit::audit(&mesh::read_paths(&[file.clone()], "default"), None, &Options::default());
+        let report = audit::audit(&mesh::read_paths(std::slice::from_ref(file), "default"), None, &Options::default());
         let name = file.strip_prefix(folder).unwrap_or(file).display().to_string();
         // One is a list of libraries, and no dashboard.
         if name.ends_with("jsonnetfile.json") {
