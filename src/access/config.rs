@@ -182,7 +182,7 @@ mod tests {
         );
         check("trusted_proxy: {networks: [::1], user_header: A, groups_header: a}", "are the same header");
         check("rate_limit: {requests_per_second: -1}", "-1 is not between 0 and 1000000");
-        check("rate_limit: {requests_per_second: .nan}", "is not between");
+        check("rate_limit: {requests_per_second: .nan}", "web.rate_limit.requests_per_second");
         check("rate_limit: {requests_per_second: 5, burst: 0}", "web.rate_limit.burst: 0 lets no request through");
         check("rate_limit: {clients_max: 0}", "web.rate_limit.clients_max");
         check("admins: [a]", "unknown key");
