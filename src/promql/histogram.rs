@@ -114,7 +114,9 @@ pub(super) fn quantile<'a>(evaluator: &Evaluator<'a>, args: &'a [Node], grid: Gr
     let q = evaluator.scalar(&args[0], grid)?;
     for odd in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
         let message = format!("quantile value should be between 0 and 1, got {}", short_number(*odd));
-        evaluator.warn(message, args[0].unwrapped().span);
+        // What is the same in every step Prometheus wraps, so that it does not see the parentheses.
+        let parameter = if args[0].fixed { &args[0] } else { args[0].unwrapped() };
+        evaluator.warn(message, parameter.span);
     }
     let span = args[1].unwrapped().span;
     let seen = evaluator.context.names == Names::DropAtEnd;
