@@ -9,6 +9,7 @@ use super::eval::Evaluator;
 use super::grouping::{BOUND, Grouping};
 use super::lex::quote;
 use super::table::{Grid, Key, Names, Projection, Table, is_absent};
+use crate::model::Labels;
 
 /// Counts that differ by less than this share are the same count with a rounding error.
 const TOLERANCE: f64 = 1e-12;
@@ -40,7 +41,7 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
         evaluator.spend(1)?;
         let (group, text) = grouping.of(key);
         let Some(bound) = parse_bound(text) else {
-            evaluator.warn(bad_bound(key, text), span);
+            evaluator.warn(bad_bound(&key.visible(names), text), span);
             continue;
         };
         places.resize(places.len().max(group + 1), None);
@@ -59,8 +60,8 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
     Ok(found)
 }
 
-fn bad_bound(key: &Key, text: &str) -> String {
-    let name = key.labels.metric_name();
+fn bad_bound(labels: &Labels, text: &str) -> String {
+    let name = labels.metric_name();
     let (text, name) = (quote(text), quote(name));
     format!("bucket label \"{BOUND}\" is missing or has a malformed value of {text} for metric name {name}")
 }

@@ -327,9 +327,10 @@ impl Lexer<'_> {
         if hex {
             self.bump_if(|c| c == '_');
         }
-        let mut point = self.bump_if(|c| c == '.');
+        // A point in front is not counted.
+        self.bump_if(|c| c == '.');
         self.bump_if(digit);
-        let mut exponent = false;
+        let (mut point, mut exponent) = (false, false);
         while let Some(c) = self.peek().filter(|c| digit(*c) || matches!(c, '.' | '_' | 'e' | 'E')) {
             match c {
                 '.' => {

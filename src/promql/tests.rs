@@ -105,6 +105,8 @@ fn says_what_is_wrong_and_where_as_prometheus_does() {
     check("foo[#1]", "1:5: parse error: unexpected character in duration expression: '#'");
     check("(foo{)", "1:6: parse error: unexpected character inside braces: ')'");
     check("1e", "1:1: parse error: bad number or duration syntax: \"1e\"");
+    check(".5.", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \".5.\": invalid syntax");
+    check("round(a, , 1)", "1:8: parse error: trailing commas not allowed in function call args");
     check("1e + 1", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e\": invalid syntax");
     check("1e7e7", "1:1: parse error: bad number or duration syntax: \"1e7e\"");
     check("foo[10ss]", "1:5: parse error: unknown unit \"ss\" in duration \"10ss\"");

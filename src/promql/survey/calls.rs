@@ -27,7 +27,7 @@ impl Surveyor<'_> {
             }
             self.next += 1;
             self.plain(",");
-            if self.peek().kind == Kind::RightParen {
+            if !self.expression_follows() && !matches!(self.peek().kind, Kind::Error(_)) {
                 return Err(self.error(comma.start, "trailing commas not allowed in function call args"));
             }
         }
