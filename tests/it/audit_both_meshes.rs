@@ -183,8 +183,8 @@ fn files_are_held_against_the_cluster_field_by_field() {
         lines,
         [
             "MS0912 -:0 DestinationRule shop/mail ",
-            "MS0910 mesh.yaml:16 DestinationRule shop/pay spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests",
-            "MS0911 mesh.yaml:18 DestinationRule shop/stock ",
+            "MS0910 mesh.yaml:17 DestinationRule shop/pay spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests",
+            "MS0911 mesh.yaml:19 DestinationRule shop/stock ",
         ]
     );
     let unknown = audit::Files { known: Default::default(), ..files };
