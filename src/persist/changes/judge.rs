@@ -1,9 +1,8 @@
-//! Finds out what changes did to the traffic, some minutes after them and again when more is known; changes that nobody
-//! looked at in time (the process was away, or the cluster told of them later) once, from what is stored.
+//! Finds out what changes did to the traffic, some minutes after them and again when more is known.
 //!
 //! Invariant: edge minutes are read in pieces, so that what is held is bounded by what is governed.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long after a change it is judged: once there is something to see, and at last when its window is full.
 const STAGES: [Duration; 4] =
     [Duration::from_secs(150), Duration::from_secs(330), Duration::from_secs(600), Duration::from_secs(16 * 60 + 30)];
-/// How old a change may be that is judged late: as old as memory knows changes.
-const LATE_MAX: Duration = Duration::from_secs(24 * 3600);
-/// Late changes of one round lie within this time, so that a round reads little.
-const LATE_SPAN: Duration = Duration::from_secs(3600);
 /// How old a minute must be to be taken for whole: scrapes spread what they count over it.
 const SETTLED: Duration = Duration::from_secs(30);
 /// Changes that count as of the same minutes.
@@ -40,22 +35,13 @@ pub(super) struct Judge {
     /// How many stages of each change are done.
     done: HashMap<(ResourceId, Timestamp), usize>,
     last: Timestamp,
-    /// Changes that were judged late.
-    late: HashSet<(ResourceId, Timestamp)>,
     /// Effects to be written.
     pub(super) unwritten: VecDeque<(String, Timestamp, Json)>,
 }
 
 impl Judge {
     pub(super) fn new(archive: Archive, book: ChangeBook) -> Self {
-        Self {
-            archive,
-            book,
-            done: HashMap::new(),
-            last: Timestamp::MIN,
-            late: HashSet::new(),
-            unwritten: VecDeque::new(),
-        }
+        Self { archive, book, done: HashMap::new(), last: Timestamp::MIN, unwritten: VecDeque::new() }
     }
 
     /// Judges the changes that are due; whether something is to be written.
@@ -66,20 +52,17 @@ impl Judge {
         self.last = now;
         let oldest = now - (STAGES[STAGES.len() - 1] + PIECE);
         self.done.retain(|(_, at), _| *at >= oldest - TOGETHER);
-        let mut recent = self.book.recent(oldest - TOGETHER);
-        let is_due = |one: &&Arc<Change>| one.at >= oldest && self.is_due(one, now);
-        let mut due: Vec<Arc<Change>> = recent.iter().filter(is_due).take(CHANGES_MAX).cloned().collect();
+        let recent = self.book.recent(oldest - TOGETHER);
+        let due: Vec<&Arc<Change>> =
+            recent.iter().filter(|one| one.at >= oldest && self.is_due(one, now)).take(CHANGES_MAX).collect();
         if due.is_empty() {
-            due = self.missed(oldest, now);
-            let Some(first) = due.first() else { return !self.unwritten.is_empty() };
-            recent = self.book.recent(first.at - TOGETHER);
-            self.late.extend(due.iter().map(|one| (one.id.clone(), one.at)));
+            return !self.unwritten.is_empty();
         }
         // Others of the same minutes share the blame, so their edges are looked at too.
         let near = |one: &&Arc<Change>| due.iter().any(|two| one.at.max(two.at).since(one.at.min(two.at)) <= TOGETHER);
         let together: Vec<Arc<Change>> = recent.iter().filter(near).take(2 * CHANGES_MAX).cloned().collect();
         let edges = self.edges(&together, now).await;
-        for change in &due {
+        for change in due {
             self.done.insert((change.id.clone(), change.at), stage(change, now));
             let Some(place) = together.iter().position(|one| Arc::ptr_eq(one, change)) else { continue };
             let rivals = |edge: &EdgeSeries| {
@@ -99,24 +82,6 @@ impl Judge {
             }
         }
         true
-    }
-
-    /// The oldest changes that nobody judged while they were new. Not while the database is away, which has their traffic.
-    fn missed(&mut self, oldest: Timestamp, now: Timestamp) -> Vec<Arc<Change>> {
-        if self.archive.away().is_some() {
-            return Vec::new();
-        }
-        let known = self.book.recent(now - LATE_MAX);
-        self.late.retain(|(id, at)| known.iter().any(|one| one.at == *at && one.id == *id));
-        let is_missed = |one: &&Arc<Change>| {
-            let is_late = self.late.contains(&(one.id.clone(), one.at));
-            one.at < oldest && one.effects.is_none() && !one.governs.is_nobody() && !is_late
-        };
-        // The newest come first.
-        let mut missed: Vec<Arc<Change>> = known.iter().filter(is_missed).cloned().collect();
-        missed.reverse();
-        let until = missed.first().map_or(oldest, |first| first.at + LATE_SPAN);
-        missed.into_iter().take_while(|one| one.at <= until).take(CHANGES_MAX).collect()
     }
 
     fn is_due(&self, change: &Change, now: Timestamp) -> bool {
