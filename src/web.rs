@@ -6,10 +6,13 @@
 mod alerts;
 mod ask;
 mod assets;
+mod audit_page;
 mod changes;
+mod declared;
 mod drawing;
 mod error;
 mod explore;
+mod findings;
 mod format;
 mod frame;
 mod graph;
@@ -48,7 +51,7 @@ use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{access, notify, otlp, rules as rule_engine, scrape, slo, web_config};
+use crate::{access, audit, notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
 /// What a page may load: our own scripts and styles, nothing inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
@@ -137,6 +140,8 @@ pub struct State {
     pub declared: Declared,
     /// How it changed.
     pub changes: ChangeBook,
+    /// The latest audit of it.
+    pub audit: audit::Board,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
@@ -201,6 +206,7 @@ pub fn router(state: State) -> Router {
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
         .route("/changes", get(changes::page))
+        .route("/audit", get(audit_page::page))
         .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))

@@ -290,6 +290,7 @@ async fn records_become_series_live_records_and_batches() {
         ("response_code", "403"),
         ("reason", "rbac_denied"),
         ("policy", "shop/deny-get"),
+        ("rule", "0"),
     ]);
     let found = selection.series.iter().find(|series| series.labels == denied);
     let found = found.unwrap_or_else(|| panic!("{:?}", selection.series.iter().map(|s| &s.labels).collect::<Vec<_>>()));

@@ -22,7 +22,7 @@ use super::ask::{Asked, Shared, given, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;
-use super::{State, alerts, error, format, range};
+use super::{State, alerts, declared, error, format, range};
 use crate::graph::{GraphOptions, cause, walk};
 use crate::model::Timestamp;
 use crate::persist::TraceQuery;
@@ -84,6 +84,7 @@ struct Page {
     hurt: Vec<Hurt>,
     causes: Vec<(String, String)>,
     links: Vec<(&'static str, String)>,
+    declared: declared::Part,
 }
 
 pub(super) async fn service(
@@ -148,7 +149,8 @@ async fn page(state: &State, subject: Subject, asked: Address) -> Response {
             let frame = Frame::new(state, "graph").warn(read.warning);
             let page = page_of(frame, &subject, &story, (&asked, &range), now);
             let (alerts, traces) = (alerts_of(state, &story), traces_of(state, &story, &range).await);
-            render(&Page { alerts, traces, ..page })
+            let declared = declared::part(state, rows::declared_for(&subject, &story)).await;
+            render(&Page { alerts, traces, declared, ..page })
         }
         Ok(None) => missing(state, &subject, &range, read.warning),
         Err(reason) => error::internal(&format!("the story could not be told: {reason}")),
@@ -220,6 +222,7 @@ fn page_of(frame: Frame, subject: &Subject, story: &Story, (asked, range): (&Add
         hurt: hurt.iter().take(12).filter_map(|hurt| rows::hurt(hurt, story, asked)).collect(),
         causes: causes(story, asked),
         links: rows::links(story, asked),
+        declared: declared::Part::default(),
     }
 }
 
