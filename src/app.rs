@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Gate};
+use crate::batching::Delivery;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -251,7 +252,7 @@ struct Listeners {
     listener: TcpListener,
     guard: Guard,
     receiver: otlp::Receiver,
-    spans: mpsc::Receiver<Vec<crate::model::Span>>,
+    spans: mpsc::Receiver<Delivery<crate::model::Span>>,
 }
 
 /// Makes the parts and puts each into the stage in which it stops.
