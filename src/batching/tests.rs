@@ -78,10 +78,10 @@ async fn the_worst_verdict_counts_and_what_is_dropped_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_turn_may_be_dropped_at_any_time() {
-    let (mut batcher, mut parcels, _) = batcher(8);
+    let (mut batcher, mut parcels, _) = batcher(100);
     let mut waiting = Vec::new();
     for number in 0..40 {
-        let (delivery, told) = delivery([number]);
+        let (delivery, told) = delivery([100 + number]); // none of them is unlucky
         waiting.push(told);
         batcher.gather(delivery).await;
         // Another arm of the caller's `select!` is ready now and then, at any point of a turn.
@@ -99,7 +99,7 @@ async fn a_turn_may_be_dropped_at_any_time() {
         stored.extend(parcel.batch.clone());
         parcel.settle(Verdict::Stored);
     }
-    assert_eq!(stored, (0..40).collect::<Vec<_>>());
+    assert_eq!(stored, (100..140).collect::<Vec<_>>());
     for told in waiting {
         assert_eq!(told.verdict().await, Verdict::Stored);
     }

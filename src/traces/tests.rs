@@ -188,8 +188,8 @@ fn an_index_row_sums_up_its_trace() {
 #[test]
 fn live_spans_are_found_and_leave_oldest_first() {
     let live = Live::new(3, usize::MAX);
-    for (trace, service) in [(1, "a"), (2, "a"), (1, "b"), (3, "b")] {
-        live.push(&[Span { trace_id: [trace; 16], ..span(service, trace, 0, SpanKind::Server) }]);
+    for (id, (trace, service)) in (1..).zip([(1, "a"), (2, "a"), (1, "b"), (3, "b")]) {
+        live.push(&[Span { trace_id: [trace; 16], ..span(service, id, 0, SpanKind::Server) }]);
     }
     assert_eq!(live.trace([1; 16]).iter().map(|span| &*span.service).collect::<Vec<_>>(), ["b"]);
     assert_eq!((live.trace([2; 16]).len(), live.trace([9; 16]).len(), live.size().0), (1, 0, 3));
