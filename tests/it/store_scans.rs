@@ -130,7 +130,7 @@ async fn ask_of_traces(questions: &mut Questions<'_>, (from, to): (Timestamp, Ti
         ("operation", TraceSearch { operation: text("GET /7"), ..any.clone() }, 20),
         ("attribute", TraceSearch { attribute_hashes: vec![1_000_777], ..any.clone() }, 1),
         ("status", TraceSearch { error_only: true, ..any.clone() }, 20),
-        ("duration", TraceSearch { duration_ns_min: Some(8_000_000), ..any.clone() }, 20),
+        ("duration", TraceSearch { duration_ns_min: Some(5_050_000), ..any.clone() }, 20),
         ("time", TraceSearch { to: from + Duration::from_secs(1), ..any.clone() }, 20),
     ] {
         let found = questions.ask(what, async |store| store.search_traces(&search).await.expect("a search")).await;
@@ -142,7 +142,7 @@ async fn ask_of_traces(questions: &mut Questions<'_>, (from, to): (Timestamp, Ti
         services: Vec::new(),
         operations: Vec::new(),
         error: false,
-        longest_ns_min: Some(8_000_000),
+        longest_ns_min: Some(5_050_000),
         attribute_hashes: Vec::new(),
     };
     let found =
