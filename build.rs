@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 /// Styles in the order they are joined.
-const STYLES: [&str; 5] = ["base.css", "layout.css", "components.css", "pages.css", "audit.css"];
+const STYLES: [&str; 6] = ["base.css", "layout.css", "components.css", "pages.css", "traces.css", "audit.css"];
 /// Scripts that pages load by name; each becomes one bundle.
 const SCRIPTS: [&str; 2] = ["theme", "main"];
 /// The good and bad case of each check, shown by `meshscope mesh audit --explain`.

@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Gate};
+use crate::batching::Delivery;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -252,7 +253,7 @@ struct Listeners {
     listener: TcpListener,
     guard: Guard,
     receiver: otlp::Receiver,
-    spans: mpsc::Receiver<Vec<crate::model::Span>>,
+    spans: mpsc::Receiver<Delivery<crate::model::Span>>,
 }
 
 /// What is declared now; where files and a cluster are read both, also what the files say.

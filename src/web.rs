@@ -209,6 +209,7 @@ pub fn router(state: State) -> Router {
         .route("/audit", get(audit_page::page))
         .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
+        .route("/traces/compare", get(traces::compare))
         .route("/traces/{id}", get(traces::trace))
         .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))
