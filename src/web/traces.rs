@@ -160,7 +160,11 @@ pub(super) async fn search(Shared(state): Shared<State>, Asked(asked): Asked<Add
     let asked_service = asked.service.as_deref().unwrap_or_default();
     let services = state.archive.services(range.from, range.to).await;
     let page = SearchPage {
-        frame: Frame::new(&state, "traces").warn(warning),
+        frame: Frame::new(&state, "traces").warn(warning).warn(range.before_retention(
+            "spans",
+            state.retention.spans,
+            "spans",
+        )),
         services: services
             .into_iter()
             .map(|name| {
