@@ -421,6 +421,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // face
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
+    let (pulse, live) = web::pulse(rules_status.clone(), clock);
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
@@ -428,11 +429,11 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
         slos: reloader.slos(),
+        audit: auditor.board(),
         notify: notify_status.clone(),
         context: context.clone(),
         declared: declared.clone(),
         changes: changes.book(),
-        audit: auditor.board(),
         board: persist::AlertBoard::new(rules_status.clone(), notify_status.clone()),
         outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
@@ -446,7 +447,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape_counters: Arc::clone(&scrape_counters),
         guards,
         gate: gate.clone(),
+        live,
+        governing: web::Governing::default(),
         caller: Caller::default(),
+        address: web::Address::default(),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -481,6 +485,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
     let router = http::guarded(api::before(http::around(router)), gate);
 
+    // First of all, so that pages that are open hold nothing up.
+    stages.spawn(Stage::Input, "live pages", |stop| pulse.run(stop));
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));

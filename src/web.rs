@@ -15,11 +15,14 @@ mod explore;
 mod findings;
 mod format;
 mod frame;
+mod governing;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod live;
 mod logs;
 mod mesh;
+mod moment;
 mod notifications;
 mod overview;
 mod range;
@@ -52,6 +55,10 @@ use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
 use crate::{access, audit, notify, otlp, rules as rule_engine, scrape, slo, web_config};
+
+pub use governing::Governing;
+pub use live::{Live, Pulse, pulse};
+pub use moment::Address;
 
 /// What a page may load: our own scripts and styles, nothing inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
@@ -178,12 +185,19 @@ pub struct State {
     pub guards: Vec<web_config::Guard>,
     /// Who may do what on this listener.
     pub gate: access::Gate,
+    /// Tells open pages when to look again.
+    pub live: Live,
+    /// Which declared objects govern whom.
+    pub governing: Governing,
     /// Who asks for this page.
     pub caller: access::Caller,
+    /// What they ask for.
+    pub address: Address,
 }
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
+    let times = axum::middleware::from_fn_with_state(state.clone(), moment::absolute);
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
@@ -215,8 +229,10 @@ pub fn router(state: State) -> Router {
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
         .route("/status", get(status::page))
+        .route("/live", get(live::stream))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
+        .layer(times)
         .layer(policy())
 }
 

@@ -104,6 +104,17 @@ async fn a_cut_connection_holds_nothing_up_and_loses_nothing() {
         ("/notifications", "first notification"),
         ("/silences/new?matchers=alertname%3DErrors", "Would mute 1 of 1 alerts"),
         ("/routes", "ops"),
+        // The others go on too, from memory.
+        ("/", "Overview"),
+        ("/graph", "Service graph"),
+        ("/explore?query=up", "1 series"),
+        ("/traces", "No trace matches"),
+        ("/logs", "No record matches"),
+        ("/changes", "Changes"),
+        ("/targets", "1 of 1 up"),
+        ("/status", "What meshscope itself holds"),
+        ("/slos", "SLOs"),
+        ("/rules", "What is evaluated"),
     ] {
         let (status, page) = app.get(path).await;
         assert!(status == 200 && page.contains("PostgreSQL is away") && page.contains(text), "{path} {text}: {page}");

@@ -21,6 +21,7 @@ mod app_edges;
 mod app_faults;
 mod app_metrics;
 mod app_outage;
+mod app_pages;
 mod app_restart;
 mod app_roles;
 mod app_rules;

@@ -108,7 +108,11 @@ pub(in crate::web) async fn search(Shared(state): Shared<State>, Asked(asked): A
         (name, chosen)
     };
     let page = SearchPage {
-        frame: Frame::new(&state, "traces").warn(warning),
+        frame: Frame::new(&state, "traces").warn(warning).warn(range.before_retention(
+            "spans",
+            state.retention.spans,
+            "spans",
+        )),
         services: services.into_iter().map(chosen).collect(),
         orders: ORDERS.map(|(name, words)| (name, words, name == order)).into(),
         operation: asked.operation.unwrap_or_default(),
