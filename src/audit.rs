@@ -8,6 +8,7 @@
 
 mod boards;
 mod checks;
+mod demanded;
 mod explain;
 mod found;
 mod gather;
