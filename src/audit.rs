@@ -9,6 +9,7 @@
 mod boards;
 mod checks;
 mod comparisons;
+mod demanded;
 mod explain;
 mod found;
 mod gather;

@@ -1,7 +1,8 @@
 //! The audit in the running service: again and again, with the latest result for readers and scores as series.
 //!
 //! In: what declares the mesh ([`CurrentSources`]), and the service's own store. Out: a [`Board`], and the series
-//! `meshscope_audit_score` and `meshscope_audit_findings` in the memory tier. Invariant: one audit at a time; the work that
+//! `meshscope_audit_score`, `meshscope_audit_findings` and `meshscope_declared_mtls_strict` in the memory tier. Invariant: one
+//! audit at a time; the work that
 //! takes long runs on blocking threads; what cannot be gathered leaves the checks of what is declared.
 
 use std::collections::BTreeSet;
@@ -13,7 +14,9 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::gather::{Source, WINDOW_MIN, gather_with};
-use super::{Beside, Comparison, Files, Options, Report, Scorecard, audit_beside, comparisons, overridden, score};
+use super::{
+    Beside, Comparison, Files, Options, Report, Scorecard, audit_beside, comparisons, demanded, overridden, score,
+};
 use crate::clock::Clock;
 use crate::mesh::Snapshot;
 use crate::model::{Labels, METRIC_NAME, Severity, Timestamp, stale_marker};
@@ -84,6 +87,8 @@ pub struct Latest {
     pub comparisons: Vec<Comparison>,
     /// Why there is no traffic in it; none: there is.
     pub no_traffic: Option<String>,
+    /// Namespace and name of each workload that takes mutual TLS only, by what is declared.
+    pub strict: BTreeSet<(String, String)>,
 }
 
 /// Where the latest audit is read. Cheap to clone.
@@ -183,12 +188,13 @@ impl Watch {
             let beside = Beside { observed: observed.as_ref(), files: files.as_ref() };
             let report = audit_beside(&snapshot, beside, &options);
             let scorecard = score(&snapshot, observed.as_ref(), &report, &options);
-            (report, scorecard, comparisons(&snapshot, observed.as_ref(), &options))
+            let strict = demanded::strict(&snapshot, &options);
+            (report, scorecard, comparisons(&snapshot, observed.as_ref(), &options), strict)
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok((report, scorecard, comparisons)) => {
+            Ok((report, scorecard, comparisons, strict)) => {
                 let (at, took) = (clock.now(), began.elapsed());
-                let latest = Latest { at, took, report, scorecard, comparisons, no_traffic };
+                let latest = Latest { at, took, report, scorecard, comparisons, no_traffic, strict };
                 *self.board.latest.write() = Some(Arc::new(latest));
             }
             Err(error) => tracing::error!("the audit ended early: {error}"),
@@ -226,5 +232,14 @@ fn values(latest: &Latest) -> Vec<(Labels, f64)> {
         let labels = [(METRIC_NAME, "meshscope_audit_findings"), ("severity", severity.as_str())];
         (Labels::from_pairs(labels), latest.report.count(severity) as f64)
     });
-    scores.chain(findings).collect()
+    // Named as proxies name the called workload, so that a rule can join what they report.
+    let strict = latest.strict.iter().map(|(namespace, name)| {
+        let labels = [
+            (METRIC_NAME, "meshscope_declared_mtls_strict"),
+            ("destination_workload_namespace", namespace.as_str()),
+            ("destination_workload", name.as_str()),
+        ];
+        (Labels::from_pairs(labels), 1.0)
+    });
+    scores.chain(findings).chain(strict).collect()
 }

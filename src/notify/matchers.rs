@@ -72,6 +72,8 @@ pub(super) fn all_matchers(
 ) -> Result<Vec<Matcher>, MatchersError> {
     let mut all: Vec<Matcher> = equal.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
     for (name, pattern) in regex {
+        // What is wrong with it is said of the pattern as it was written.
+        Matcher::new(MatchOp::Regex, name, pattern)?;
         // Alertmanager keeps the old form with its anchors, and group keys show them.
         all.push(Matcher::new(MatchOp::Regex, name, format!("^(?:{pattern})$"))?);
     }
