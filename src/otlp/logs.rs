@@ -153,10 +153,9 @@ impl<'d> Decoder<'d> {
         let mut fields = Fields::default();
         let is_line = line.as_ref().is_some_and(|line| self.session.read_body(line, &mut fields));
         for field in wire::fields(body.unwrap_or_default()) {
-            match field? {
-                // A map: what collectors make of a JSON line.
-                (6, map) => self.wire_attributes(map.bytes()?, 1, &mut fields)?,
-                _ => {}
+            // A map: what collectors make of a JSON line.
+            if let (6, map) = field? {
+                self.wire_attributes(map.bytes()?, 1, &mut fields)?;
             }
         }
         self.wire_attributes(message, 6, &mut fields)?;

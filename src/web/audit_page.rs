@@ -360,7 +360,7 @@ fn chosen<'a>(latest: &'a Latest, address: &Address, wanted: &Wanted) -> Vec<&'a
     };
     let mut all: Vec<&Finding> = latest.report.findings.iter().filter(fits).collect();
     // Findings of one gravity stay in the order of files and lines.
-    all.sort_by(|a, b| b.severity.cmp(&a.severity));
+    all.sort_by_key(|one| std::cmp::Reverse(one.severity));
     all
 }
 

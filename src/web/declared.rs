@@ -148,7 +148,7 @@ fn found(latest: Option<&Latest>, objects: &[ResourceId], snapshot: &Snapshot) -
     let all = latest.iter().flat_map(|one| &one.report.findings);
     let own = all.filter(|one| one.suppressed.is_none() && names.contains(&one.subject));
     let mut own: Vec<_> = own.filter(|one| one.severity > Severity::Info).collect();
-    own.sort_by(|a, b| b.severity.cmp(&a.severity));
+    own.sort_by_key(|one| std::cmp::Reverse(one.severity));
     let left = own.len().saturating_sub(FINDINGS_MAX);
     (own.into_iter().take(FINDINGS_MAX).map(|one| findings::row(one, snapshot)).collect(), left)
 }

@@ -132,7 +132,7 @@ pub(super) async fn page(
     let is_meant = found.is_some() && findings::object(&snapshot, &subject).as_ref() == Some(&id);
     let mut shown_in_place: Vec<&Finding> =
         own.filter(|one| is_meant && one.suppressed.is_none() && one.subject == subject).collect();
-    shown_in_place.sort_by(|a, b| b.severity.cmp(&a.severity));
+    shown_in_place.sort_by_key(|one| std::cmp::Reverse(one.severity));
     let compared_with = latest.iter().flat_map(|latest| &latest.comparisons).filter(|one| one.object == id);
     let bars: Vec<Bar> = compared_with.filter_map(|one| declared::bar(one, None)).take(BARS_MAX).collect();
     let steered = match &governs {

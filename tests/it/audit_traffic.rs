@@ -256,7 +256,7 @@ async fn the_alert_on_plain_text_where_strict_is_declared_finds_what_the_service
     let snapshot = Arc::new(Snapshot::read(&[Input { name: "mesh.yaml".into(), text }], "default"));
     let config = WatchConfig { interval: Duration::from_secs(1).into(), window: HOUR.into() };
     let inputs = Inputs {
-        declared: Some(Arc::new(move || Arc::clone(&snapshot))),
+        declared: Some(Arc::new(move || audit::Sources { snapshot: Arc::clone(&snapshot), files: None })),
         engine: Arc::new(Engine::new(promql::Config::default())),
         series: Arc::new(head.clone()),
         head: head.clone(),

@@ -65,10 +65,10 @@ async fn request(stream: &mut TcpStream) -> String {
     loop {
         let text = String::from_utf8_lossy(&read);
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let lengths = head
+            let mut lengths = head
                 .lines()
                 .filter_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
-            let length: usize = lengths.last().unwrap_or(0);
+            let length: usize = lengths.next_back().unwrap_or(0);
             if body.len() >= length {
                 return body.to_owned();
             }
@@ -163,7 +163,7 @@ async fn ten_thousand_alerts_at_once_reach_a_good_receiver_beside_a_dead_one() {
     let (good, inbox) = acting(vec![]).await;
     let mut running = start_with(each(&[("hanging", &hanging), ("good", &good)]), vec![]);
     let one = |i: usize| {
-        let to = if i % 2 == 0 { "hanging" } else { "good" };
+        let to = if i.is_multiple_of(2) { "hanging" } else { "good" };
         alert(&[("alertname", "X"), ("to", to), ("i", &i.to_string())], at(0))
     };
     running.alerts.send((0..10_000).map(one).collect()).await.expect("runs");

@@ -39,6 +39,7 @@ fn latest(findings: Vec<Finding>) -> Latest {
         scorecard: Scorecard { window: Some(Duration::from_secs(3_600)), scores, gaps: Vec::new() },
         comparisons: Vec::new(),
         no_traffic: None,
+        strict: std::collections::BTreeSet::new(),
     }
 }
 
