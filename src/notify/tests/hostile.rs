@@ -163,7 +163,7 @@ async fn ten_thousand_alerts_at_once_reach_a_good_receiver_beside_a_dead_one() {
     let (good, inbox) = acting(vec![]).await;
     let mut running = start_with(each(&[("hanging", &hanging), ("good", &good)]), vec![]);
     let one = |i: usize| {
-        let to = if i % 2 == 0 { "hanging" } else { "good" };
+        let to = if i.is_multiple_of(2) { "hanging" } else { "good" };
         alert(&[("alertname", "X"), ("to", to), ("i", &i.to_string())], at(0))
     };
     running.alerts.send((0..10_000).map(one).collect()).await.expect("runs");
