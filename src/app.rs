@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Gate};
+use crate::batching::Delivery;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -35,7 +36,8 @@ use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
 use crate::{
-    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web,
+    access_logs, api, audit, declared, discovery, kubernetes, mesh, notify, otlp, promql, push, rules, scrape, traces,
+    web,
 };
 use reload::Reloader;
 use stages::{Stage, Stages};
@@ -177,7 +179,7 @@ impl Ground {
         let inputs = audit::Inputs {
             declared: config.declared.is_given().then(|| {
                 let declared = declared.clone();
-                Arc::new(move || declared.current()) as audit::CurrentSnapshot
+                Arc::new(move || sources(&declared)) as audit::CurrentSources
             }),
             engine: Arc::clone(&self.engine),
             series: Arc::clone(&self.series),
@@ -251,7 +253,21 @@ struct Listeners {
     listener: TcpListener,
     guard: Guard,
     receiver: otlp::Receiver,
-    spans: mpsc::Receiver<Vec<crate::model::Span>>,
+    spans: mpsc::Receiver<Delivery<crate::model::Span>>,
+}
+
+/// What is declared now; where files and a cluster are read both, also what the files say.
+fn sources(declared: &declared::Declared) -> audit::Sources {
+    let (seen, config) = (declared.seen(), declared.config());
+    let files = (config.cluster && !config.files.is_empty()).then(|| audit::Files {
+        snapshot: Arc::clone(&seen.files),
+        known: mesh::KINDS
+            .iter()
+            .map(|info| info.kind)
+            .filter(|kind| seen.is_whole(declared::Origin::Cluster, *kind))
+            .collect(),
+    });
+    audit::Sources { snapshot: Arc::clone(&seen.snapshot), files }
 }
 
 /// Makes the parts and puts each into the stage in which it stops.
@@ -405,6 +421,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // face
     let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
+    let (pulse, live) = web::pulse(rules_status.clone(), clock);
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
@@ -412,6 +429,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
         slos: reloader.slos(),
+        audit: auditor.board(),
         notify: notify_status.clone(),
         context: context.clone(),
         declared: declared.clone(),
@@ -429,7 +447,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         scrape_counters: Arc::clone(&scrape_counters),
         guards,
         gate: gate.clone(),
+        live,
+        governing: web::Governing::default(),
         caller: Caller::default(),
+        address: web::Address::default(),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -464,6 +485,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
     let router = http::guarded(api::before(http::around(router)), gate);
 
+    // First of all, so that pages that are open hold nothing up.
+    stages.spawn(Stage::Input, "live pages", |stop| pulse.run(stop));
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));

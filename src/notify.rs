@@ -26,7 +26,7 @@ pub use alertmanagers::{
 pub use config::{Config, InhibitRuleConfig, RouteConfig};
 pub use core::{Inhibition, Knows, LogEntry, Notification, Path};
 pub use dispatcher::{Annotator, Counters, Delivery, Dispatcher, Inputs, Record};
-pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
+pub use matchers::{MatchersError, parse_matchers, parse_one_matcher};
 pub use plan::{Plan, PlanError, RouteView, Window};
 pub use posted::{PostError, Posted};
 pub use receivers::config::{

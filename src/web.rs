@@ -6,17 +6,23 @@
 mod alerts;
 mod ask;
 mod assets;
+mod audit_page;
 mod changes;
+mod declared;
 mod drawing;
 mod error;
 mod explore;
+mod findings;
 mod format;
 mod frame;
+mod governing;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod live;
 mod logs;
 mod mesh;
+mod moment;
 mod notifications;
 mod overview;
 mod range;
@@ -35,7 +41,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -48,7 +54,11 @@ use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{access, notify, otlp, rules as rule_engine, scrape, slo, web_config};
+use crate::{access, audit, notify, otlp, rules as rule_engine, scrape, slo, web_config};
+
+pub use governing::Governing;
+pub use live::{Live, Pulse, pulse};
+pub use moment::Address;
 
 /// What a page may load: our own scripts and styles, nothing inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
@@ -137,6 +147,8 @@ pub struct State {
     pub declared: Declared,
     /// How it changed.
     pub changes: ChangeBook,
+    /// The latest audit of it.
+    pub audit: audit::Board,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
@@ -173,15 +185,19 @@ pub struct State {
     pub guards: Vec<web_config::Guard>,
     /// Who may do what on this listener.
     pub gate: access::Gate,
+    /// Tells open pages when to look again.
+    pub live: Live,
+    /// Which declared objects govern whom.
+    pub governing: Governing,
     /// Who asks for this page.
     pub caller: access::Caller,
+    /// What they ask for.
+    pub address: Address,
 }
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
-    let header = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-    };
+    let times = axum::middleware::from_fn_with_state(state.clone(), moment::absolute);
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
@@ -204,25 +220,30 @@ pub fn router(state: State) -> Router {
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
         .route("/changes", get(changes::page))
+        .route("/audit", get(audit_page::page))
         .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
+        .route("/traces/compare", get(traces::compare))
         .route("/traces/{id}", get(traces::trace))
         .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
         .route("/status", get(status::page))
+        .route("/live", get(live::stream))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
-        .layer(header(header::CONTENT_SECURITY_POLICY, POLICY))
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "same-origin"))
+        .layer(times)
+        .layer(policy())
 }
 
 /// The page for any path that is not one.
 pub fn not_found(state: State) -> axum::routing::MethodRouter {
-    let policy =
-        SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     let page =
         async |ask::Shared(state): ask::Shared<State>, uri: axum::http::Uri| error::not_found(&state, uri.path());
-    get(page).layer(policy).with_state(state)
+    get(page).layer(policy()).with_state(state)
+}
+
+/// What pages may load; all other headers are those of every answer.
+fn policy() -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
 }

@@ -7,6 +7,7 @@
 //! The layered method: break cycles, rank by longest path, give long edges a dummy in each rank they pass, order the
 //! ranks by barycentres, then pull each rank straight by isotonic regression.
 
+pub mod boxes;
 mod order;
 mod place;
 mod rank;

@@ -111,6 +111,32 @@ pub enum MeshKind {
     Traces,
 }
 
+/// Labels of a Linkerd proxy's metrics that name the owner of its pod, in the order a pod's owner is looked for; viz names
+/// jobs `k8s_job` (reference/mesh.md §3.3).
+pub const LINKERD_OWNERS: [&str; 9] = [
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "rollout",
+    "cronjob",
+    "k8s_job",
+    "job_name",
+    "replicationcontroller",
+    "replicaset",
+];
+
+/// The same of the pod that is called.
+pub const LINKERD_DESTINATION_OWNERS: [&str; 8] = [
+    "dst_deployment",
+    "dst_statefulset",
+    "dst_daemonset",
+    "dst_rollout",
+    "dst_cronjob",
+    "dst_job",
+    "dst_replicationcontroller",
+    "dst_replicaset",
+];
+
 impl MeshKind {
     /// Lower-case name.
     pub fn as_str(self) -> &'static str {
@@ -206,6 +232,29 @@ pub struct Outcome {
     /// (a ServiceProfile can change it) says other than the codes do.
     pub flags: Arc<str>,
 }
+
+/// The bounds of the histograms that Envoy makes, and so of Istio's, of milliseconds and bytes alike (mesh.md §3.1).
+pub const ENVOY_BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
 
 /// Counts of requests by latency bucket, as a proxy's histogram had them in one minute.
 #[derive(Clone, Debug, PartialEq, Default)]

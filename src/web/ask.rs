@@ -8,7 +8,7 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
-use super::{State, error, frame};
+use super::{Address, State, error, frame};
 use crate::access::Caller;
 
 /// The state of the pages, which knows who asks.
@@ -23,9 +23,10 @@ impl FromRequestParts<State> for Shared<State> {
 }
 
 impl State {
-    fn seen_by(&self, parts: &Parts) -> Self {
+    /// The state as it is for one request.
+    pub(super) fn seen_by(&self, parts: &Parts) -> Self {
         let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
-        Self { caller, ..self.clone() }
+        Self { caller, address: Address::of(&parts.uri), ..self.clone() }
     }
 }
 

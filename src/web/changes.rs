@@ -196,7 +196,11 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(address): Asked<Add
     found.truncate(PAGE_SIZE);
     let segment = |range_text: &'static str| (range_text, address.link(range_text), range.text == range_text);
     let page = Page {
-        frame: Frame::new(&state, "changes").warn(warning),
+        frame: Frame::new(&state, "changes").warn(warning).warn(range.before_retention(
+            "changes",
+            state.retention.mesh,
+            "mesh",
+        )),
         range: range.text.clone(),
         at: address.at.clone().unwrap_or_default(),
         is_filtered: query.namespace.is_some() || query.kind.is_some() || query.name.is_some(),

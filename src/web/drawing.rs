@@ -8,8 +8,10 @@ mod labels;
 use std::collections::HashSet;
 
 use crate::graph::find::Found;
-use crate::graph::layout::{EdgePath, Layout, NodeBox, Options, layout};
-use crate::graph::{Edge, Node, NodeKind, ServiceGraph};
+use crate::graph::layout::boxes::{BoxKind, Frame, boxed};
+use crate::graph::layout::{EdgePath, Layout, NodeBox, Options};
+use crate::graph::{Edge, Evidence, Node, NodeKind, ServiceGraph};
+use crate::model::workload::MeshKind;
 
 use super::format;
 use labels::{Area, Spot};
@@ -22,6 +24,9 @@ const NAME_CHARS: usize = 28;
 const LABEL_CHARS: usize = 160;
 /// Most edges that carry their numbers; in larger drawings these are the selected, the worst and the busiest ones.
 const LABELLED_MAX: usize = 300;
+
+/// A drawing of more edges is large.
+const LARGE_FROM: usize = 1_500;
 
 /// One node, placed.
 pub(super) struct DrawnNode {
@@ -49,6 +54,19 @@ pub(super) struct DrawnEdge {
     pub(super) health: &'static str,
     pub(super) source: String,
     pub(super) target: String,
+    /// It carries requests over connections that are reported too: two layers of one edge.
+    pub(super) layered: bool,
+}
+
+/// A frame around the nodes of a namespace or a cluster.
+pub(super) struct DrawnBox {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) width: f64,
+    pub(super) height: f64,
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) kind: &'static str,
 }
 
 /// The whole drawing.
@@ -57,12 +75,16 @@ pub(super) struct Drawing {
     pub(super) width: f64,
     pub(super) height: f64,
     pub(super) view_box: String,
+    /// So many edges that each is drawn with as little as it needs; the script gives a title to what is pointed at.
+    pub(super) large: bool,
+    pub(super) boxes: Vec<DrawnBox>,
     pub(super) nodes: Vec<DrawnNode>,
     pub(super) edges: Vec<DrawnEdge>,
 }
 
-/// Draws a graph; `selected` is the id of a node or an edge. What is not among `found` is dimmed.
-pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&Found>) -> Drawing {
+/// Draws a graph; `selected` is the id of a node or an edge. What is not among `found` is dimmed. Nodes stand in frames of
+/// `kinds`, the outermost first.
+pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&Found>, kinds: &[BoxKind]) -> Drawing {
     let options = Options {
         node_height: 56.0,
         character_width: 8.5,
@@ -72,20 +94,93 @@ pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&
         row_gap: 18.0,
         ..Options::default()
     };
-    let placed = layout(graph, &options);
+    let (placed, frames) = boxed(graph, &options, kinds);
     let near = Near { found: found.map(ids_of), ..near(graph, selected) };
-    let edge_labels = edge_labels(graph, &placed, &near);
+    let sources = Sources::of(graph);
+    let edge_labels = edge_labels(graph, &placed, &near, &sources);
     let (width, height) = (placed.width + 2.0 * MARGIN, placed.height + 2.0 * MARGIN);
     let Layout { nodes, edges, .. } = placed;
     let nodes = graph.nodes.iter().zip(&nodes).map(|(node, place)| drawn_node(node, place, near.class(&node.id)));
     let edges = (graph.edges.iter().zip(&edges).zip(edge_labels))
         .map(|((edge, path), label)| drawn_edge(edge, path, label, (graph, near.class(&edge.id))));
+    let boxes = frames.iter().map(drawn_box);
     Drawing {
         width,
         height,
         view_box: format!("{} {} {width:.1} {height:.1}", -MARGIN, -MARGIN),
+        large: graph.edges.len() > LARGE_FROM,
+        boxes: boxes.collect(),
         nodes: nodes.collect(),
         edges: edges.collect(),
+    }
+}
+
+fn drawn_box(frame: &Frame) -> DrawnBox {
+    let Frame { kind, name, x, y, width, height } = frame;
+    // As many characters as stand over the narrowest node.
+    let room = (width / 7.0) as usize;
+    DrawnBox {
+        x: *x,
+        y: *y,
+        width: *width,
+        height: *height,
+        name: format::visible(name, room.clamp(8, LABEL_CHARS)),
+        title: format!("{} {}", kind.as_str(), format::visible(name, LABEL_CHARS)),
+        kind: kind.as_str(),
+    }
+}
+
+/// Who tells of edges, where that is worth saying: in a graph of one mesh without spans it is always the same.
+struct Sources {
+    differ: bool,
+}
+
+impl Sources {
+    fn of(graph: &ServiceGraph) -> Self {
+        let mut kinds = graph.edges.iter().map(source_mark);
+        let first = kinds.next();
+        Self { differ: kinds.any(|one| Some(one) != first) }
+    }
+
+    /// What stands behind the numbers of an edge.
+    fn mark(&self, edge: &Edge) -> String {
+        if self.differ { format!(" · {}", source_mark(edge)) } else { String::new() }
+    }
+}
+
+/// Who tells of an edge: the mesh whose proxies report it, spans, or both.
+pub(super) fn source_mark(edge: &Edge) -> &'static str {
+    let is_in = |mesh: MeshKind| edge.meshes.contains(&mesh);
+    match (is_in(MeshKind::Istio), is_in(MeshKind::Linkerd), edge.evidence) {
+        (_, _, Evidence::Traces) => "traces",
+        (true, true, Evidence::Both) => "Istio + Linkerd + traces",
+        (true, true, Evidence::Metrics) => "Istio + Linkerd",
+        (false, true, Evidence::Both) => "Linkerd + traces",
+        (false, true, Evidence::Metrics) => "Linkerd",
+        (_, _, Evidence::Both) => "Istio + traces",
+        (_, _, Evidence::Metrics) => "Istio",
+    }
+}
+
+/// The layers of an edge in words: requests are told by a waypoint or a sidecar, connections by ztunnel or the same.
+pub(super) fn layers(edge: &Edge) -> &'static str {
+    match (edge.requests.is_some(), edge.connections.is_some()) {
+        (true, true) => "requests (L7) over connections (L4)",
+        (true, false) => "requests (L7)",
+        (false, true) => "connections (L4)",
+        (false, false) => "none in this range",
+    }
+}
+
+/// How fast dots move along an edge: 0 for one without traffic, up to 5.
+fn speed(edge: &Edge) -> u8 {
+    match edge.rate() {
+        rate if rate <= 0.0 => u8::from(edge.bytes_per_second() > 0.0),
+        rate if rate < 1.0 => 1,
+        rate if rate < 10.0 => 2,
+        rate if rate < 100.0 => 3,
+        rate if rate < 1000.0 => 4,
+        _ => 5,
     }
 }
 
@@ -198,20 +293,26 @@ fn drawn_edge(edge: &Edge, path: &EdgePath, label: Option<Label>, near: (&Servic
         path: curve,
         label,
         title: format!(
-            "{} → {} ({protocol})\n{numbers}\n{health}: {}",
+            "{} → {} ({protocol}, {})\n{numbers}\n{health}: {}",
             name(&edge.source),
             name(&edge.target),
+            source_mark(edge),
             edge.health.reason
         ),
-        class: format!("edge {health} {protocol}{near}"),
+        class: format!(
+            "edge {health} {protocol} speed-{}{}{near}",
+            speed(edge),
+            if edge.evidence == Evidence::Traces { " spans" } else { "" }
+        ),
         health,
         source: edge.source.to_string(),
         target: edge.target.to_string(),
+        layered: edge.requests.is_some() && edge.connections.is_some(),
     }
 }
 
 /// The numbers of each edge, the worst and busiest placed first, so that they stand best.
-fn edge_labels(graph: &ServiceGraph, placed: &Layout, near: &Near) -> Vec<Option<Label>> {
+fn edge_labels(graph: &ServiceGraph, placed: &Layout, near: &Near, sources: &Sources) -> Vec<Option<Label>> {
     let mut order: Vec<usize> = (0..graph.edges.len()).collect();
     let rate = |edge: &Edge| edge.requests.as_ref().map_or(0.0, |requests| requests.rate);
     let weight = |at: usize| {
@@ -223,7 +324,8 @@ fn edge_labels(graph: &ServiceGraph, placed: &Layout, near: &Near) -> Vec<Option
         placed.nodes.iter().map(|node| Area::new(node.x, node.y, node.width, node.height)).collect();
     let mut found = vec![None; graph.edges.len()];
     for at in order.into_iter().take(LABELLED_MAX) {
-        let text = edge_numbers(&graph.edges[at]);
+        let edge = &graph.edges[at];
+        let text = edge_numbers(edge) + &sources.mark(edge);
         found[at] = labels::place(&placed.edges[at], &text, &mut taken).map(|spot| (text, spot));
     }
     found

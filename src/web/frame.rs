@@ -2,6 +2,7 @@
 
 use axum::response::{Html, IntoResponse, Response};
 
+use super::moment::Picker;
 use super::{State, assets, error, format};
 use crate::access::Proof;
 use crate::model::AlertState;
@@ -19,6 +20,8 @@ pub(super) struct Frame {
     pub(super) caller: Option<(String, &'static str)>,
     /// Whether they may change anything.
     pub(super) may_change: bool,
+    /// Chooses the time, on pages that have one.
+    pub(super) picker: Option<Picker>,
 }
 
 /// One entry of the navigation.
@@ -30,13 +33,14 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 11] = [
+const PAGES: [(&str, &str, &str); 12] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
     ("slos", "SLOs", "/slos"),
     ("changes", "Changes", "/changes"),
+    ("audit", "Audit", "/audit"),
     ("traces", "Traces", "/traces"),
     ("logs", "Logs", "/logs"),
     ("explore", "Explore", "/explore"),
@@ -68,6 +72,7 @@ impl Frame {
             database_away: state.archive.away(),
             caller: is_known.then(|| (name, caller.role.as_str())),
             may_change: caller.may_change(),
+            picker: state.address.picker(),
             ..Self::around(page, firing_alerts(state))
         }
     }
@@ -91,6 +96,7 @@ impl Frame {
             warnings: Vec::new(),
             caller: None,
             may_change: true,
+            picker: None,
         }
     }
 

@@ -18,14 +18,27 @@ use super::ask::{Asked, Shared, given, link};
 use super::drawing::{Drawing, draw};
 use super::frame::{Frame, render};
 use super::range::Range;
-use super::{State, error, format, mesh, range};
-use crate::graph::{Edge, ServiceGraph, View};
+use super::{State, error, format, mesh, range, subject};
+use crate::graph::layout::boxes::BoxKind;
+use crate::graph::{Edge, ServiceGraph, View, cause};
 use detail::{Detail, EdgeRow};
 
 const RANGES: [&str; 5] = ["5m", "15m", "1h", "6h", "24h"];
 /// How far back the slider of the replay goes, in lengths of the range, and its steps in each of them.
 const REPLAY_RANGES: u32 = 12;
 const REPLAY_STEPS_A_RANGE: u32 = 5;
+/// Most edges that are drawn: a browser settles them within seconds. Of more, the busiest are drawn.
+const DRAWN_MAX: usize = 6_000;
+/// Causes that are named.
+const CAUSES_SHOWN: usize = 4;
+/// Most rows of the table of edges.
+const ROWS_MAX: usize = 500;
+/// What frames stand around: value in the address, name, kinds.
+const BOXES: [(&str, &str, &[BoxKind]); 3] = [
+    ("namespace", "Boxes", &[BoxKind::Namespace]),
+    ("cluster", "Clusters", &[BoxKind::Cluster, BoxKind::Namespace]),
+    ("none", "No boxes", &[]),
+];
 const VIEWS: [(View, &str); 4] =
     [(View::Workload, "Workloads"), (View::App, "Apps"), (View::VersionedApp, "Versions"), (View::Service, "Services")];
 
@@ -43,6 +56,10 @@ pub(super) struct Address {
     focus: Option<String>,
     hops: Option<String>,
     compare: Option<String>,
+    boxes: Option<String>,
+    /// The node where a way begins, and where it ends.
+    way_from: Option<String>,
+    way_to: Option<String>,
 }
 
 #[derive(Template)]
@@ -56,7 +73,12 @@ struct Page {
     idle: Choice,
     namespaces: Vec<Choice>,
     edges: Vec<EdgeRow>,
+    edges_more: usize,
+    boxes: Vec<Choice>,
+    causes: Vec<(String, String)>,
     detail: Option<Detail>,
+    /// More of what is selected: its story, and what else tells of it, as HTML that the template engine made.
+    panel: String,
     empty: Option<String>,
     left_out: usize,
     close: String,
@@ -112,14 +134,39 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
             return error::bad_request(&state, "graph", message);
         }
     };
-    let (graph, warning) = match mesh::build(&state, &range, view, asked.with_idle()).await {
+    let Some(kinds) = asked.box_kinds() else {
+        let message = "boxes: use one of namespace, cluster, none".to_owned();
+        return error::bad_request(&state, "graph", message);
+    };
+    let other = match changes::other_range(asked.compare.as_deref(), &range) {
+        Ok(other) => other,
+        Err(message) => return error::bad_request(&state, "graph", message),
+    };
+    let look = mesh::Look { view, idle: asked.with_idle(), edges_max: DRAWN_MAX };
+    let (graph, warning) = match mesh::build(&state, &range, look).await {
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
     };
-    let page = page_of(Frame::new(&state, "graph").warn(warning), asked, graph, view, &range);
-    let page = match page.address.compares() {
-        true => Page { changes: changes::since_before(&state, &page.address, &range, view).await, ..page },
-        false => page,
+    let old = range.before_retention("edges", state.retention.edge_hours, "edge_hours");
+    let frame = Frame::new(&state, "graph").warn(warning).warn(old);
+    let panel = async {
+        match given(asked.select.as_deref()) {
+            Some(id) => subject::panel::panel(&state, (view, id), &range).await,
+            None => String::new(),
+        }
+    };
+    let compared = async {
+        match &other {
+            Some(other) => changes::between(&state, &asked, (other, &range), view).await,
+            None => None,
+        }
+    };
+    let (panel, changes) = tokio::join!(panel, compared);
+    // A large graph is many boxes to place.
+    let made = tokio::task::spawn_blocking(move || page_of(frame, asked, graph, (view, kinds), &range)).await;
+    let page = match made {
+        Ok(page) => Page { panel, changes, ..page },
+        Err(reason) => return error::internal(&format!("the graph could not be drawn: {reason}")),
     };
     match page.narrowed.is_wrong() {
         false => render(&page),
@@ -127,19 +174,30 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
     }
 }
 
-fn page_of(frame: Frame, asked: Address, mut graph: ServiceGraph, view: View, range: &Range) -> Page {
+fn page_of(
+    frame: Frame,
+    asked: Address,
+    mut graph: ServiceGraph,
+    (view, kinds): (View, &[BoxKind]),
+    range: &Range,
+) -> Page {
     let namespaces = asked.namespaces(&graph);
     asked.keep_namespace(&mut graph);
     let narrowed = asked.narrow(&mut graph);
+    let rows = worst_first(&graph);
     Page {
         frame,
-        drawing: draw(&graph, given(asked.select.as_deref()), narrowed.found.as_ref()),
+        drawing: draw(&graph, given(asked.select.as_deref()), narrowed.found.as_ref(), kinds),
         totals: totals(&graph),
         views: VIEWS.map(|(one, name)| asked.choice(name, "view", one.as_str(), one == view)).into(),
         ranges: RANGES.map(|text| asked.choice(text, "range", text, text == range.text)).into(),
         idle: asked.choice("Idle edges", "idle", if asked.with_idle() { "" } else { "1" }, asked.with_idle()),
         namespaces,
-        edges: worst_first(&graph).into_iter().map(|edge| asked.edge_row(edge, &graph)).collect(),
+        edges_more: rows.len().saturating_sub(ROWS_MAX),
+        edges: rows.into_iter().take(ROWS_MAX).map(|edge| asked.edge_row(edge, &graph)).collect(),
+        boxes: asked.boxes(),
+        causes: asked.causes(&graph),
+        panel: String::new(),
         detail: asked.detail(&graph),
         left_out: graph.edges_left_out,
         close: asked.href("select", ""),
@@ -196,6 +254,9 @@ impl Address {
             ("focus", &self.focus),
             ("hops", &self.hops),
             ("compare", &self.compare),
+            ("boxes", &self.boxes),
+            ("way_from", &self.way_from),
+            ("way_to", &self.way_to),
         ];
         let kept = own.into_iter().filter(|(own, _)| *own != name).filter_map(|(own, v)| Some((own, v.as_deref()?)));
         link("graph", &kept.chain([(name, value)]).collect::<Vec<_>>())
@@ -209,17 +270,23 @@ impl Address {
             ("view", &self.view),
             ("namespace", &self.namespace),
             ("idle", &self.idle),
+            ("select", &self.select),
+            ("find", &self.find),
+            ("hide", &self.hide),
             ("focus", &self.focus),
             ("hops", &self.hops),
             ("compare", &self.compare),
+            ("boxes", &self.boxes),
+            ("way_from", &self.way_from),
+            ("way_to", &self.way_to),
         ];
         let kept = own.into_iter().filter(|(name, _)| !names.contains(name));
         kept.filter_map(|(name, value)| Some((name, given(value.as_deref())?.to_owned()))).collect()
     }
 
-    /// Whether the range before is to be compared.
+    /// Whether another range is to be compared.
     fn compares(&self) -> bool {
-        self.compare.as_deref() == Some("1")
+        given(self.compare.as_deref()).is_some()
     }
 
     /// Twelve ranges back from the end of the range (of now, where that is near), as steps of a slider.
@@ -262,6 +329,25 @@ impl Address {
             link("api/mesh/v1/graph", &parameters)
         };
         [("JSON", of("json")), ("JSON as Kiali's", of("kiali"))]
+    }
+
+    /// The frames asked for; `None` when there are no such.
+    fn box_kinds(&self) -> Option<&'static [BoxKind]> {
+        let asked = given(self.boxes.as_deref()).unwrap_or(BOXES[0].0);
+        BOXES.iter().find(|(value, ..)| *value == asked).map(|(.., kinds)| *kinds)
+    }
+
+    fn boxes(&self) -> Vec<Choice> {
+        let asked = given(self.boxes.as_deref()).unwrap_or(BOXES[0].0);
+        let value = |value: &'static str| if value == BOXES[0].0 { "" } else { value };
+        BOXES.map(|(own, name, _)| self.choice(name, "boxes", value(own), own == asked)).into()
+    }
+
+    /// Which failing calls explain the others, in words, with what selects them.
+    fn causes(&self, graph: &ServiceGraph) -> Vec<(String, String)> {
+        let causes = cause::causes(graph);
+        let own = causes.iter().filter(|one| one.own_share > 0.0).take(CAUSES_SHOWN);
+        own.map(|one| (one.sentence.clone(), self.href("select", &one.edge))).collect()
     }
 
     /// Whether edges without traffic are asked for.

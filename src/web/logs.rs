@@ -80,14 +80,18 @@ pub(super) struct LogRow {
 pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
-    let (filter, text) = match range.read("1h", now).and_then(|range| Ok((asked.filter(&range)?, range.text))) {
+    let read = range.read("1h", now).and_then(|range| {
+        let old = range.before_retention("access logs", state.retention.access_logs, "access_logs");
+        Ok((asked.filter(&range)?, range.text, old))
+    });
+    let (filter, text, old) = match read {
         Ok(read) => read,
         Err(message) => return error::bad_request(&state, "logs", message),
     };
     let (found, warning) = state.archive.access_logs(&filter).await;
     let records_seen = state.otlp.accepted_log_records.load(std::sync::atomic::Ordering::Relaxed);
     let page = Page {
-        frame: Frame::new(&state, "logs").warn(warning),
+        frame: Frame::new(&state, "logs").warn(warning).warn(old),
         totals: asked.totals(&found),
         rows: found.iter().map(|record| row(record)).collect(),
         records_seen,

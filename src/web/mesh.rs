@@ -19,16 +19,32 @@ pub(super) struct Built {
     pub(super) warning: Option<String>,
 }
 
-/// Builds the graph of a range. With `idle`, edges that had traffic in the hour before it are in it too.
+/// How to look at a range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look {
+    pub(super) view: View,
+    /// Whether edges that had traffic in the hour before the range are in it too.
+    pub(super) idle: bool,
+    /// The busiest edges are kept when there are more.
+    pub(super) edges_max: usize,
+}
+
+/// Builds the graph of a range.
 ///
 /// # Errors
 /// The page that says what went wrong.
-pub(super) async fn build(state: &State, range: &Range, view: View, idle: bool) -> Result<Built, Response> {
+pub(super) async fn build(state: &State, range: &Range, look: Look) -> Result<Built, Response> {
+    let Look { view, idle, edges_max } = look;
     let before = if idle { HOUR } else { 5 * MINUTE };
     let read = state.archive.graph_edges((range.from, range.to), before, state.clock.now()).await;
     let GraphEdges { edges, from, to, warning } = read;
-    let options =
-        GraphOptions { view, include_idle: idle, health: state.health.clone(), ..GraphOptions::new(from, to) };
+    let options = GraphOptions {
+        view,
+        include_idle: idle,
+        health: state.health.clone(),
+        edge_limit: edges_max,
+        ..GraphOptions::new(from, to)
+    };
     // A day of a large mesh is many edges to judge.
     let built = tokio::task::spawn_blocking(move || graph::build(&edges, &options)).await;
     match built {

@@ -2,19 +2,26 @@
 
 use askama::Template;
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::alerts::{self, Row};
-use super::ask::{Shared, link};
+use super::ask::{Asked, Shared, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
-use super::range::Range;
+use super::range::{self, Range};
 use super::subject::rows::node_address;
-use super::{State, format, mesh};
+use super::{State, error, format, mesh};
+use crate::audit::{self, Score};
 use crate::graph::{Node, ServiceGraph, View};
+use crate::model::{Severity, Timestamp};
 use crate::scrape::Health;
 
 /// What "now" is on this page: short enough that an incident shows at once and is gone when it is over.
 const RANGE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+/// Most edges that are counted.
+const EDGES_MAX: usize = 50_000;
+/// What the charts show unless told.
+const RANGE_DEFAULT: &str = "30m";
 const WORKLOADS_SHOWN: usize = 8;
 const ALERTS_SHOWN: usize = 8;
 
@@ -29,7 +36,41 @@ struct Page {
     alerts_left: usize,
     worst: Vec<Worst>,
     empty: Option<String>,
-    charts: [Chart; 3],
+    charts: [Chart; 4],
+    scorecard: Scorecard,
+    /// Of the charts: seconds, end in seconds since 1970 (empty: now), in words.
+    range_seconds: u64,
+    until: String,
+    span: String,
+    /// What "now" is.
+    at: String,
+}
+
+/// What the URL says.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Address {
+    range: Option<String>,
+    at: Option<String>,
+}
+
+/// The guide's checklist and pitfalls as the audit sees them.
+#[derive(Default)]
+struct Scorecard {
+    rows: Vec<ScoreRow>,
+    /// The mean of what can be measured.
+    mean: String,
+    /// When, or why there is none.
+    said: String,
+    findings: Vec<(&'static str, &'static str, usize)>,
+}
+
+struct ScoreRow {
+    title: &'static str,
+    score: String,
+    width: u8,
+    class: &'static str,
+    why: String,
+    next: String,
 }
 
 /// Alerts of one name in one state: the first of them, and how many more there are.
@@ -58,37 +99,52 @@ struct Chart {
     empty: &'static str,
 }
 
-const CHARTS: [Chart; 3] = [
+/// The golden signals: traffic, errors, latency, saturation. Istio's series, and where there are none Linkerd's.
+const CHARTS: [Chart; 4] = [
     Chart {
         title: "Requests by service",
-        query: "topk(6, sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\"}[1m])))",
+        query: "topk(6, sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\"}[1m])) or label_replace(sum by (dst_service) (rate(response_total{direction=\"outbound\",dst_service!=\"\"}[1m])), \"destination_service_name\", \"$1\", \"dst_service\", \"(.+)\"))",
         unit: "per second",
         short_unit: "/s",
         legend: "destination_service_name",
-        empty: "No requests in the last 30 minutes.",
+        empty: "No requests in this range.",
     },
     Chart {
         title: "Errors by service",
-        query: "sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\",response_code=~\"5..|0\"}[1m])) > 0",
+        query: "(sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\",response_code=~\"5..|0\"}[1m])) or label_replace(sum by (dst_service) (rate(response_total{direction=\"outbound\",dst_service!=\"\",classification=\"failure\"}[1m])), \"destination_service_name\", \"$1\", \"dst_service\", \"(.+)\")) > 0",
         unit: "per second",
         short_unit: "/s",
         legend: "destination_service_name",
-        empty: "No errors in the last 30 minutes.",
+        empty: "No errors in this range.",
     },
     Chart {
         title: "p95 latency by service",
-        query: "topk(6, histogram_quantile(0.95, sum by (le, destination_service_name) (rate(istio_request_duration_milliseconds_bucket{reporter=~\"source|waypoint\"}[1m]))))",
+        query: "topk(6, histogram_quantile(0.95, sum by (le, destination_service_name) (rate(istio_request_duration_milliseconds_bucket{reporter=~\"source|waypoint\"}[1m]))) or label_replace(histogram_quantile(0.95, sum by (le, dst_service) (rate(response_latency_ms_bucket{direction=\"outbound\",dst_service!=\"\"}[1m]))), \"destination_service_name\", \"$1\", \"dst_service\", \"(.+)\"))",
         unit: "milliseconds",
         short_unit: " ms",
         legend: "destination_service_name",
-        empty: "No requests in the last 30 minutes.",
+        empty: "No requests in this range.",
+    },
+    Chart {
+        title: "Turned away by limits",
+        query: "sum by (destination_service_name) (rate(istio_requests_total{reporter=~\"source|waypoint\",response_flags=~\".*(UO|RL|URX|RLSE).*\"}[1m])) > 0",
+        unit: "per second",
+        short_unit: "/s",
+        legend: "destination_service_name",
+        empty: "No call was turned away by a connection pool, a limit of rate or of tries.",
     },
 ];
 
-pub(super) async fn page(Shared(state): Shared<State>) -> Response {
+pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
-    let range = Range { from: now - RANGE, to: now, text: String::new(), live: true, now };
-    let (graph, warning) = match mesh::build(&state, &range, View::default(), false).await {
+    let asked = range::Query { range: asked.range, at: asked.at };
+    let charted = match asked.read(RANGE_DEFAULT, now) {
+        Ok(range) => range,
+        Err(message) => return error::bad_request(&state, "overview", message),
+    };
+    let range = Range { from: charted.to - RANGE, ..charted.clone() };
+    let look = mesh::Look { view: View::default(), idle: false, edges_max: EDGES_MAX };
+    let (graph, warning) = match mesh::build(&state, &range, look).await {
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
     };
@@ -102,7 +158,11 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     alerts.truncate(ALERTS_SHOWN);
     let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), format::percent);
     let page = Page {
-        frame: Frame::new(&state, "overview").warn(warning),
+        frame: Frame::new(&state, "overview").warn(warning).warn(charted.before_retention(
+            "edges",
+            state.retention.edge_hours,
+            "edge_hours",
+        )),
         sentence,
         class,
         tiles: vec![
@@ -118,8 +178,59 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         worst: worst(&graph),
         empty: graph.empty_because.clone(),
         charts: CHARTS,
+        scorecard: scorecard(&state.audit, now),
+        range_seconds: charted.to.since(charted.from).as_secs(),
+        until: if charted.live { String::new() } else { charted.to.as_secs_f64().to_string() },
+        span: format::span(charted.to.since(charted.from)),
+        at: if charted.live { String::new() } else { charted.to.to_string() },
     };
     render(&page)
+}
+
+/// The scores of the whole mesh, the lowest first.
+fn scorecard(board: &audit::Board, now: Timestamp) -> Scorecard {
+    let Some(latest) = board.latest() else {
+        let said = match board.is_on() {
+            true => "The first audit is under way.",
+            false => {
+                "Nothing that is declared is read, so nothing is audited: name a folder, or let the cluster be watched, \
+                      in the block mesh of the configuration."
+            }
+        };
+        return Scorecard { said: said.to_owned(), ..Scorecard::default() };
+    };
+    let mut scores: Vec<&Score> = latest.scorecard.scores.iter().filter(|one| one.namespace.is_none()).collect();
+    scores.sort_by_key(|one| (one.score.is_none(), one.score));
+    let measured: Vec<u64> = scores.iter().filter_map(|one| one.score).map(u64::from).collect();
+    let counts = [(Severity::Error, "errors", "failure"), (Severity::Warning, "warnings", "degraded")];
+    let count = |severity| {
+        latest.report.findings.iter().filter(|one| one.severity == severity && one.suppressed.is_none()).count()
+    };
+    Scorecard {
+        mean: match measured.len() as u64 {
+            0 => "–".to_owned(),
+            n => format!("{} of 100", measured.iter().sum::<u64>() / n),
+        },
+        said: format!("audited {}, {} objects", format::ago(Some(latest.at), now), latest.report.objects),
+        findings: counts.map(|(severity, name, class)| (name, class, count(severity))).into(),
+        rows: scores.into_iter().map(score_row).collect(),
+    }
+}
+
+fn score_row(one: &Score) -> ScoreRow {
+    ScoreRow {
+        title: one.item.title,
+        score: one.score.map_or_else(|| "–".to_owned(), |score| score.to_string()),
+        width: one.score.unwrap_or(0),
+        class: match one.score {
+            None => "idle",
+            Some(90..) => "healthy",
+            Some(60..) => "degraded",
+            Some(_) => "failure",
+        },
+        why: format::visible(&one.evidence.join("; "), 300),
+        next: format::visible(&one.next, 300),
+    }
 }
 
 /// How the mesh is, in words, and the class that colours them.

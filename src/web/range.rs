@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::format;
 use crate::model::Timestamp;
 use crate::units::PromDuration;
 
@@ -51,11 +52,31 @@ impl Query {
     }
 }
 
+impl Range {
+    /// What to say when it begins before what is kept: of what, for how long, by which key of the configuration.
+    pub(super) fn before_retention(&self, what: &str, kept: PromDuration, key: &str) -> Option<String> {
+        let oldest = self.now - kept.get();
+        let missing = match () {
+            () if self.to <= oldest => "All of this range lies",
+            () if self.from < oldest => "This range begins",
+            () => return None,
+        };
+        let oldest = format::moment(oldest);
+        Some(format!(
+            "{missing} before what is kept: {what} are kept for {kept} (storage.retention.{key}), now since {oldest}."
+        ))
+    }
+}
+
+/// A date and a time of day without a zone.
+pub(super) fn plain_time(text: &str) -> Option<chrono::NaiveDateTime> {
+    let plain = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S"];
+    plain.iter().find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok())
+}
+
 /// Seconds since 1970, RFC 3339, or `2026-01-31 12:00` in UTC.
 pub(super) fn read_time(text: &str) -> Option<Timestamp> {
-    let plain = ["%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S"];
-    let plain = plain.iter().find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok());
-    if let Some(plain) = plain {
+    if let Some(plain) = plain_time(text) {
         return Some(Timestamp::from(plain.and_utc()));
     }
     match text.parse::<f64>() {
@@ -85,5 +106,23 @@ mod tests {
         {
             assert!(read(range, at).is_err(), "{range} {at}");
         }
+    }
+
+    #[test]
+    fn a_range_before_what_is_kept_says_so() {
+        let now = Timestamp::from_millis(1_763_835_000_000);
+        let hour = Duration::from_secs(3600);
+        let check = |from_hours: u32, to_hours: u32| {
+            let (from, to) = (now - hour * from_hours, now - hour * to_hours);
+            let range = Range { from, to, text: "1h".to_owned(), live: false, now };
+            range.before_retention("edges", PromDuration::from(hour * 10), "edge_hours").unwrap_or_default()
+        };
+        assert_eq!(check(10, 0), "");
+        assert_eq!(
+            check(11, 0),
+            "This range begins before what is kept: edges are kept for 10h (storage.retention.edge_hours), now since \
+             2025-11-22 08:10:00 UTC."
+        );
+        assert!(check(12, 10).starts_with("All of this range lies before what is kept"));
     }
 }

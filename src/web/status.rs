@@ -210,7 +210,9 @@ fn kept(state: &State) -> Vec<(&'static str, String, &'static str)> {
         ("Edges by hour", stored.edge_hours.to_string(), "storage.retention.edge_hours"),
         ("Spans", stored.spans.to_string(), "storage.retention.spans"),
         ("Access logs", stored.access_logs.to_string(), "storage.retention.access_logs"),
+        ("Samples thinned to five minutes", stored.five_minutes.to_string(), "storage.retention.five_minutes"),
         ("Alert history", stored.alerts.to_string(), "storage.retention.alerts"),
+        ("Generations of what is declared", stored.mesh.to_string(), "storage.retention.mesh"),
     ]
 }
 
@@ -228,6 +230,10 @@ fn drops(state: &State) -> Vec<(&'static str, String)> {
         ("Samples refused: twice on a page", &scrape.duplicates),
         ("Scrapes that did not begin in time", &scrape.missed_slots),
         ("Scrapes that failed", &scrape.failures),
+        ("OTLP requests refused for now: queues full", &state.otlp.refused_requests),
+        ("Spans refused", &state.otlp.refused_spans),
+        ("Log records refused", &state.otlp.refused_log_records),
+        ("OTLP requests that could not be read", &state.otlp.malformed_requests),
     ];
     rows.map(|(name, counter)| (name, format::count(counter.load(Relaxed) as f64))).into()
 }

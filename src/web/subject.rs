@@ -1,9 +1,13 @@
 //! The pages of a service, a workload and an edge: what it did over time, who calls it and whom it calls, by version, by
-//! code and flag, how long requests took, its traces and alerts, whom its failure hurts.
+//! code and flag, how long requests took, its traces, access logs, alerts and findings, what is declared for it and when that
+//! changed, whom its failure hurts.
 //!
 //! In: a name in the URL, a range. Out: pages that are whole without scripts. A name without traffic in the range is a
 //! page with status 404 that says how to look further.
 
+mod around;
+mod canary;
+pub(super) mod panel;
 mod plot;
 pub(super) mod rows;
 mod story;
@@ -22,12 +26,12 @@ use super::ask::{Asked, Shared, given, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;
-use super::{State, alerts, error, format, range};
+use super::{State, declared, error, format, range};
 use crate::graph::{GraphOptions, cause, walk};
 use crate::model::Timestamp;
-use crate::persist::TraceQuery;
+use around::{Around, PAGE};
 use plot::{Heat, Plot, Values};
-use rows::{Call, Code, Fact, Hurt, TraceRow, VersionRow};
+use rows::{Call, Code, Fact, Hurt, VersionRow};
 use story::{Story, Subject};
 
 const RANGES: [&str; 6] = ["15m", "1h", "6h", "24h", "7d", "30d"];
@@ -37,8 +41,6 @@ const WINDOWS: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Rows of each table.
 const ROWS_MAX: usize = 50;
-const TRACES_SHOWN: usize = 8;
-const ALERTS_SHOWN: usize = 10;
 
 /// What the URL says beside the name.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -79,11 +81,12 @@ struct Page {
     sides: [(&'static str, &'static str, Vec<Call>); 2],
     versions: Vec<VersionRow>,
     codes: Vec<Code>,
-    alerts: Vec<(String, String, &'static str, String)>,
-    traces: Vec<TraceRow>,
+    around: Around,
+    from_exact: String,
     hurt: Vec<Hurt>,
     causes: Vec<(String, String)>,
     links: Vec<(&'static str, String)>,
+    declared: declared::Part,
 }
 
 pub(super) async fn service(
@@ -145,10 +148,11 @@ async fn page(state: &State, subject: Subject, asked: Address) -> Response {
     let told = tokio::task::spawn_blocking(move || story::tell(&told, &read.edges, &bounds, options)).await;
     match told {
         Ok(Some(story)) => {
-            let frame = Frame::new(state, "graph").warn(read.warning);
-            let page = page_of(frame, &subject, &story, (&asked, &range), now);
-            let (alerts, traces) = (alerts_of(state, &story), traces_of(state, &story, &range).await);
-            render(&Page { alerts, traces, ..page })
+            let old = range.before_retention("edges", state.retention.edge_hours, "edge_hours");
+            let frame = Frame::new(state, "graph").warn(read.warning).warn(old);
+            let around = around::around(state, &story, &range, PAGE).await;
+            let declared = declared::part(state, rows::declared_for(&subject, &story)).await;
+            render(&Page { declared, ..page_of(frame, &subject, (&story, around), (&asked, &range), now) })
         }
         Ok(None) => missing(state, &subject, &range, read.warning),
         Err(reason) => error::internal(&format!("the story could not be told: {reason}")),
@@ -170,7 +174,7 @@ fn missing(state: &State, subject: &Subject, range: &Range, warning: Option<Stri
     let (kind, name) = match subject {
         Subject::Service(namespace, name) => ("service", rows::place(namespace.as_deref(), name)),
         Subject::Workload(namespace, name) => ("workload", rows::place(namespace.as_deref(), name)),
-        Subject::Edge(id) => ("edge", format::visible(id, 300)),
+        Subject::Edge(id) | Subject::Shown(_, id) => ("edge", format::visible(id, 300)),
     };
     let span = format::span(range.to.since(range.from));
     let message = format!(
@@ -182,12 +186,19 @@ fn missing(state: &State, subject: &Subject, range: &Range, warning: Option<Stri
     error::missing(state, "graph", message)
 }
 
-fn page_of(frame: Frame, subject: &Subject, story: &Story, (asked, range): (&Address, &Range), now: Timestamp) -> Page {
+fn page_of(
+    frame: Frame,
+    subject: &Subject,
+    (story, around): (&Story, Around),
+    (asked, range): (&Address, &Range),
+    now: Timestamp,
+) -> Page {
     let href = |range: &str, at: &str| rows::address(subject, &[("range", range), ("at", at)]);
     let length = range.to.since(range.from);
     let at = asked.at.as_deref().unwrap_or_default();
     let (kind, title, place, health) = rows::heading(story);
     let later = range.to + length;
+    let seconds = length.as_secs_f64();
     let hurt = walk::weighted_blast_radius(&story.graph, rows::called(story));
     Page {
         frame,
@@ -205,7 +216,7 @@ fn page_of(frame: Frame, subject: &Subject, story: &Story, (asked, range): (&Add
         earlier: href(&range.text, &range.from.to_string()),
         later: (!range.live).then(|| href(&range.text, &if later < now { later.to_string() } else { String::new() })),
         facts: rows::facts(story),
-        plots: plots(story),
+        plots: plots(story).into_iter().map(|plot| plot.marking(&around.marks, (range.from, range.to))).collect(),
         heat: heat(story),
         from: format::moment(range.from),
         numbers: story.windows.iter().rev().filter(|window| window.known).map(rows::numbers).collect(),
@@ -213,13 +224,17 @@ fn page_of(frame: Frame, subject: &Subject, story: &Story, (asked, range): (&Add
             ("Inbound", "Caller", calls(story, &story.inbound, asked)),
             ("Outbound", "Called", calls(story, &story.outbound, asked)),
         ],
-        versions: story.versions.iter().map(|version| rows::version(version, asked)).collect(),
+        versions: {
+            let all = &story.versions;
+            all.iter().map(|version| rows::version(version, (all, seconds), asked)).collect()
+        },
         codes: story.outcomes.iter().take(20).map(rows::code).collect(),
-        alerts: Vec::new(),
-        traces: Vec::new(),
+        around,
+        from_exact: range.from.to_string(),
         hurt: hurt.iter().take(12).filter_map(|hurt| rows::hurt(hurt, story, asked)).collect(),
         causes: causes(story, asked),
         links: rows::links(story, asked),
+        declared: declared::Part::default(),
     }
 }
 
@@ -235,22 +250,30 @@ fn plots(story: &Story) -> Vec<Plot> {
     let of = |pick: &dyn Fn(&story::Window) -> Option<f64>| story.windows.iter().map(pick).collect::<Vec<_>>();
     let quantile = |q: f64| of(&|window| window.histogram.quantile(q));
     let is_edge = story.graph.edge(&story.id).is_some();
-    let mut rates =
-        vec![Values { name: if is_edge { "rate" } else { "in" }, values: of(&|w| w.known.then_some(w.rate_in)) }];
+    let mut rates = vec![Values {
+        name: if is_edge { "rate" } else { "in" }.to_owned(),
+        values: of(&|w| w.known.then_some(w.rate_in)),
+    }];
     if !is_edge {
-        rates.push(Values { name: "out", values: of(&|w| w.known.then_some(w.rate_out)) });
+        rates.push(Values { name: "out".to_owned(), values: of(&|w| w.known.then_some(w.rate_out)) });
     }
-    let errors = vec![Values { name: "errors", values: of(&|w| w.error_ratio) }];
+    let errors = vec![Values { name: "errors".to_owned(), values: of(&|w| w.error_ratio) }];
     let latencies = vec![
-        Values { name: "p50", values: quantile(0.5) },
-        Values { name: "p95", values: quantile(0.95) },
-        Values { name: "p99", values: quantile(0.99) },
+        Values { name: "p50".to_owned(), values: quantile(0.5) },
+        Values { name: "p95".to_owned(), values: quantile(0.95) },
+        Values { name: "p99".to_owned(), values: quantile(0.99) },
     ];
-    let bytes = vec![Values { name: "both ways", values: of(&|w| w.known.then_some(w.bytes)) }];
+    let bytes = vec![Values { name: "both ways".to_owned(), values: of(&|w| w.known.then_some(w.bytes)) }];
+    let split = |(name, values): &(String, Vec<Option<f64>>)| Values {
+        name: format::visible(name, 60),
+        values: values.clone(),
+    };
+    let splits = story.splits.iter().map(split).collect();
     let plots = [
         Plot::of("Requests per second", rates, format::rate),
         Plot::of("Share of errors", errors, format::percent),
         Plot::of("Latency", latencies, |ms| format::latency(Some(ms))),
+        Plot::of("Share of requests by version", splits, format::percent),
         Plot::of("Bytes per second", bytes, format::bytes_rate),
     ];
     plots.into_iter().flatten().collect()
@@ -268,38 +291,4 @@ fn causes(story: &Story, asked: &Address) -> Vec<(String, String)> {
     let concerns = |one: &&cause::Cause| own(&one.edge) || one.explains.iter().any(|(id, _)| own(id));
     let shown = found.iter().filter(|one| one.own_share > 0.0).filter(concerns).take(5);
     shown.map(|one| (one.sentence.clone(), rows::edge_address(&one.edge, asked))).collect()
-}
-
-/// Firing and pending alerts that name the subject: name, page, class, what they say.
-fn alerts_of(state: &State, story: &Story) -> Vec<(String, String, &'static str, String)> {
-    let names = rows::names(story);
-    let concerns = |row: &&alerts::Row| {
-        let mut labels = row.telling.iter().chain(&row.others);
-        labels.any(|(_, value)| names.iter().any(|name| name == value))
-    };
-    let rows = alerts::rows(state);
-    rows.iter()
-        .filter(concerns)
-        .take(ALERTS_SHOWN)
-        .map(|row| (row.name.clone(), row.href.clone(), row.class, format!("{}, {}", row.state, row.since)))
-        .collect()
-}
-
-/// The newest traces that it takes part in, failed ones when there are.
-async fn traces_of(state: &State, story: &Story, range: &Range) -> Vec<TraceRow> {
-    let Some(service) = rows::trace_service(story) else { return Vec::new() };
-    let query = |errors_only| TraceQuery {
-        from: range.from,
-        to: range.to,
-        service: Some(service.clone()),
-        operation: None,
-        duration_min: None,
-        errors_only,
-        limit: TRACES_SHOWN,
-    };
-    let (mut found, _) = state.archive.search_traces(&query(true)).await;
-    if found.is_empty() {
-        (found, _) = state.archive.search_traces(&query(false)).await;
-    }
-    found.iter().map(|trace| rows::trace(trace, state.clock.now())).collect()
 }

@@ -158,7 +158,7 @@ async fn the_service_audits_itself_and_writes_scores() {
     let second = Duration::from_secs(1);
     let config = WatchConfig { interval: second.into(), window: HOUR.into() };
     let inputs = Inputs {
-        declared: Some(Arc::new(|| Arc::new(declared()))),
+        declared: Some(Arc::new(|| audit::Sources { snapshot: Arc::new(declared()), files: None })),
         engine: Arc::new(Engine::new(promql::Config::default())),
         series: Arc::new(head.clone()),
         head: head.clone(),

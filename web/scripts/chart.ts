@@ -1,6 +1,8 @@
 // Draws the answer of a PromQL range query. `data-chart` names the place, `data-query` the expression.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { written, zone, zoneName } from "./times";
+import { zoomTo } from "./zoom";
 
 const EVERY_MS = 10_000;
 const POINTS = 240;
@@ -54,7 +56,7 @@ function changeText(change: Change): string {
   const place = change.namespace ? `${change.namespace}/${change.name}` : change.name;
   const shown = change.fields.slice(0, 3).map((field) => `${field.path} ${field.before ?? "(none)"} → ${field.after ?? "(none)"}`);
   const more = change.fields.length > shown.length ? [`and ${change.fields.length - shown.length} more`] : [];
-  const at = new Date(change.time).toLocaleTimeString("en-GB");
+  const at = `${written(Date.parse(change.time))} ${zoneName}`;
   return [`${at}: ${change.kind} ${place}, generation ${change.generation} ${change.action}`, ...shown, ...more].join("\n");
 }
 
@@ -181,12 +183,22 @@ class Chart {
         { ...axis, values: times },
         { ...axis, size: AXIS_WIDTH, values: (_, splits) => splits.map((split) => short(split) + unit) },
       ],
-      cursor: { points: { size: 6 } },
+      // A drag asks for its time instead of stretching what is drawn already.
+      cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
+      hooks: { setSelect: [(plot) => this.zoomed(plot)] },
       series: [
-        { value: (_, at) => (at === null ? "–" : new Date(at * 1000).toLocaleTimeString("en-GB")) },
+        { value: (_, at) => (at === null ? "–" : `${written(at * 1000)} ${zoneName}`) },
         ...names.map((label) => ({ label, ...lookOf(label), width: 1.7, value, points: { show: false } })),
       ],
     };
+  }
+
+  private zoomed(plot: uPlot): void {
+    const { left, width } = plot.select;
+    if (width < 6) return;
+    const query = this.place.dataset.zoom === "explore" ? this.place.dataset.query : undefined;
+    zoomTo(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"), query);
   }
 
   /** A sentence instead of a plot. */
@@ -212,7 +224,7 @@ class Chart {
 function times(_: uPlot, splits: number[]): string[] {
   const close = splits.length > 1 && (splits[1] ?? 0) - (splits[0] ?? 0) < 60;
   return splits.map((split) => {
-    const at = new Date(split * 1000);
+    const at = uPlot.tzDate(new Date(split * 1000), zone);
     const two = (part: number): string => String(part).padStart(2, "0");
     if (at.getHours() === 0 && at.getMinutes() === 0 && !close) {
       return at.toLocaleDateString("en-GB", { day: "numeric", month: "short" });

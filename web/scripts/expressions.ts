@@ -39,31 +39,3 @@ export function startExpressions(): void {
     input.addEventListener("focus", later);
   }
 }
-
-/** What of the drawing's look comes from the page's styles. */
-const LOOK = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font"];
-
-/** Saves the drawing as it is seen: the styles of the page are written into it. */
-export function startSaving(): void {
-  const button = document.querySelector<HTMLButtonElement>("[data-save-svg]");
-  const svg = document.querySelector<SVGSVGElement>("[data-canvas] .scroll > svg");
-  if (!button || !svg) return;
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const copy = svg.cloneNode(true) as SVGSVGElement;
-    const from = [svg, ...svg.querySelectorAll<SVGElement>("*")];
-    const to = [copy, ...copy.querySelectorAll<SVGElement>("*")];
-    from.forEach((element, at) => {
-      const style = getComputedStyle(element);
-      for (const name of LOOK) to[at]?.setAttribute(name, style.getPropertyValue(name));
-      to[at]?.removeAttribute("href");
-    });
-    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-    const file = new Blob([new XMLSerializer().serializeToString(copy)], { type: "image/svg+xml" });
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(file);
-    link.download = "service-graph.svg";
-    link.click();
-    URL.revokeObjectURL(link.href);
-  });
-}

@@ -84,6 +84,7 @@ export function startGraph(): void {
   startZooming(view, canvas);
   startFinding(svg);
   startSelecting(svg);
+  startTitles(svg);
   document.addEventListener("refreshed", () => view.redrawn());
   new ResizeObserver(() => view.rescaled()).observe(svg);
 }
@@ -154,6 +155,17 @@ function startFinding(svg: SVGSVGElement): void {
   };
   input.addEventListener("input", apply);
   document.addEventListener("refreshed", apply);
+}
+
+/** In a large drawing edges have no titles until they are pointed at. */
+function startTitles(svg: SVGSVGElement): void {
+  svg.addEventListener("pointerover", (event) => {
+    const part = (event.target as Element).closest("a");
+    if (!part || part.querySelector("title")) return;
+    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    title.textContent = part.getAttribute("aria-label");
+    part.prepend(title);
+  });
 }
 
 /** A click on a node or edge swaps the side panel in place; the address follows, so it can be shared. */

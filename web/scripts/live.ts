@@ -1,8 +1,19 @@
-// Keeps a page fresh: asks the server for it again and swaps in the parts marked data-live.
+// Keeps a page fresh: the server says when to look, the page is fetched again, and the parts marked data-live are swapped in.
 const EVERY_MS = 5000;
+/** Without a word from the server for so long, the page asks by itself. */
+const SILENCE_MS = 12_000;
+const RECONNECT_MS = 3000;
+/** A page rests so many times as long as it took to have it. */
+const RESTS = 5;
 
 /** Counts the questions, so that an answer that was overtaken is thrown away. */
 let asked = 0;
+/** While a film plays the page must not change under it. */
+let held = false;
+
+export function hold(on: boolean): void {
+  held = on;
+}
 
 /** Fetches the page at `href` and replaces each part that differs. Returns whether it could be had. */
 export async function refresh(href: string): Promise<boolean> {
@@ -11,18 +22,23 @@ export async function refresh(href: string): Promise<boolean> {
   if (!answer.ok) return false;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (turn !== asked) return true;
-  if (partsOf(fresh) !== partsOf(document)) {
-    // The page is of another make now: the first edge came, or the last alert went.
+  if (makeOf(fresh) !== makeOf(document)) {
+    // The page is of another make now: the first edge came, the last alert went, or the server is a newer one.
     if (!document.activeElement?.matches("input, textarea, select")) location.reload();
     return true;
   }
   for (const part of document.querySelectorAll<HTMLElement>("[data-live]")) {
     const next = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
-    if (!next || next.outerHTML === part.outerHTML || isBusy(part)) continue;
+    if (!next || isBusy(part)) continue;
+    const text = next.outerHTML;
+    // What scripts add to a part (times in the reader's zone, say) makes it differ from what was served.
+    if (served.get(part) === text) continue;
+    served.set(part, text);
     keepOpen(part, next);
     keepFocus(part, () => {
       // Only the content is replaced: pan and zoom, and what listens on the part, stay.
       for (const { name, value } of next.attributes) part.setAttribute(name, value);
+      part.toggleAttribute("hidden", next.hasAttribute("hidden"));
       part.replaceChildren(...document.importNode(next, true).childNodes);
     });
   }
@@ -30,8 +46,14 @@ export async function refresh(href: string): Promise<boolean> {
   return true;
 }
 
-function partsOf(page: Document): string {
-  return [...page.querySelectorAll<HTMLElement>("[data-live]")].map((part) => part.dataset.live).join(" ");
+/** Each part as the server last gave it. */
+const served = new WeakMap<Element, string>();
+
+/** The parts of a page and the scripts it was made for. */
+function makeOf(page: Document): string {
+  const parts = [...page.querySelectorAll<HTMLElement>("[data-live]")].map((part) => part.dataset.live);
+  const scripts = [...page.querySelectorAll("head script[src]")].map((script) => script.getAttribute("src"));
+  return [...parts, ...scripts].join(" ");
 }
 
 /** Someone is typing in it, or has marked text in it. */
@@ -72,20 +94,78 @@ function keepFocus(part: Element, swap: () => void): void {
   same?.focus({ preventScroll: true });
 }
 
+/** Listens to the server while the page is seen; calls `beat` when there may be news. */
+class Beats {
+  private source: EventSource | undefined;
+  private timer: number | undefined;
+  private heard = 0;
+
+  constructor(private readonly beat: () => void) {
+    document.addEventListener("visibilitychange", () => this.follow());
+    setInterval(() => this.watch(), EVERY_MS);
+    this.follow();
+  }
+
+  /** A page that is hidden listens to nothing, and asks at once when it is seen again. */
+  private follow(): void {
+    if (document.hidden) return this.close();
+    if (this.source) return;
+    this.open();
+    if (this.heard > 0) this.beat();
+  }
+
+  private open(): void {
+    const source = new EventSource("/live");
+    this.source = source;
+    const hear = (): void => {
+      this.heard = Date.now();
+    };
+    source.addEventListener("hello", () => {
+      const again = this.heard > 0;
+      hear();
+      if (again) this.beat(); // the server was away, or the page was hidden
+    });
+    source.addEventListener("beat", () => {
+      hear();
+      this.beat();
+    });
+    source.addEventListener("error", () => {
+      // A browser connects again by itself unless the answer was no stream.
+      if (source.readyState !== EventSource.CLOSED || this.source !== source) return;
+      this.close();
+      this.timer = window.setTimeout(() => this.follow(), RECONNECT_MS);
+    });
+  }
+
+  private close(): void {
+    this.source?.close();
+    this.source = undefined;
+    if (this.timer !== undefined) clearTimeout(this.timer);
+    this.timer = undefined;
+  }
+
+  /** The stream is silent: refused, away, or held up by a proxy. The page asks by itself. */
+  private watch(): void {
+    if (!document.hidden && Date.now() - this.heard > SILENCE_MS) this.beat();
+  }
+}
+
 export function startLive(): void {
   if (!document.querySelector("[data-live]")) return;
+  for (const part of document.querySelectorAll("[data-live]")) served.set(part, part.outerHTML);
   let asking = false;
-  const tick = async (): Promise<void> => {
-    if (document.hidden || asking) return;
+  let notBefore = 0;
+  new Beats(() => {
+    const began = performance.now();
+    if (document.hidden || asking || held || began < notBefore) return;
     asking = true;
-    try {
-      document.body.classList.toggle("stale", !(await refresh(location.href)));
-    } catch {
-      document.body.classList.add("stale"); // The server is away; the next tick asks again.
-    } finally {
-      asking = false;
-    }
-  };
-  setInterval(tick, EVERY_MS);
-  document.addEventListener("visibilitychange", tick);
+    refresh(location.href)
+      .then((reached) => document.body.classList.toggle("stale", !reached))
+      .catch(() => document.body.classList.add("stale")) // The server is away; the next beat asks again.
+      .finally(() => {
+        asking = false;
+        // A page that is long in the making is made less often.
+        notBefore = began + (performance.now() - began) * RESTS;
+      });
+  });
 }

@@ -156,7 +156,11 @@ pub(in crate::web) async fn page(Shared(state): Shared<State>, Asked(address): A
     };
     let known = drawn.events.first().or(listed.events.first()).map(|event| event.labels.value("alertname"));
     let page = Page {
-        frame: Frame::new(&state, "alerts").warn(warning),
+        frame: Frame::new(&state, "alerts").warn(warning).warn(range.before_retention(
+            "changes of alerts",
+            state.retention.alerts,
+            "alerts",
+        )),
         q: address.q.clone().unwrap_or_default(),
         alert: address.alert.clone().unwrap_or_default(),
         alert_name: format::visible(known.unwrap_or_default(), 200),

@@ -1,20 +1,25 @@
-//! What changed since the range before, as rows of the graph page.
+//! What changed since another range, as rows of the graph page.
 //!
-//! In: the range shown. Out: rows, worst first; nothing when the range before cannot be read.
+//! In: the range shown and the other. Out: rows, worst first; nothing when the other cannot be read.
 
 use super::Address;
 use crate::graph::compare::{Change, compare};
 use crate::graph::{Edge, ServiceGraph, View};
+use crate::web::ask::given;
 use crate::web::drawing::label;
-use crate::web::range::Range;
+use crate::web::range::{Range, read_time};
 use crate::web::subject::rows::edge_page;
 use crate::web::{State, format, mesh};
 
 /// Most rows; the other changes are counted.
 const ROWS_MAX: usize = 200;
+/// Most edges of either range.
+const EDGES_MAX: usize = 20_000;
 
 /// The changes between two ranges.
 pub(super) struct Changes {
+    /// End of the other range.
+    pub(super) until: String,
     pub(super) said: String,
     pub(super) rows: Vec<Row>,
 }
@@ -30,14 +35,38 @@ pub(super) struct Row {
     pub(super) after: String,
 }
 
-/// Compares the range with the one of the same length right before it.
-pub(super) async fn since_before(state: &State, asked: &Address, range: &Range, view: View) -> Option<Changes> {
+/// The range to compare with, as long as the one shown: right before it for `1`, else until the time that is given.
+///
+/// # Errors
+/// What is wrong with the time.
+pub(super) fn other_range(compare: Option<&str>, range: &Range) -> Result<Option<Range>, String> {
     let length = range.to.since(range.from);
-    let before = Range { from: range.from - length, to: range.from, live: false, ..range.clone() };
-    let before = mesh::build(state, &before, view, false).await.ok()?.graph;
-    let after = mesh::build(state, range, view, false).await.ok()?.graph;
+    let until = match given(compare) {
+        None => return Ok(None),
+        Some("1") => range.from,
+        Some(text) => read_time(text)
+            .ok_or_else(|| format!("compare: {text:?} is neither 1 nor a time (like 2026-01-31 12:00, in UTC)"))?,
+    };
+    if until > range.now {
+        return Err(format!("compare: {until} is in the future"));
+    }
+    Ok(Some(Range { from: until - length, to: until, live: false, ..range.clone() }))
+}
+
+/// Compares two ranges, the earlier one first.
+pub(super) async fn between(
+    state: &State,
+    asked: &Address,
+    (before, after): (&Range, &Range),
+    view: View,
+) -> Option<Changes> {
+    let look = mesh::Look { view, idle: false, edges_max: EDGES_MAX };
+    let until = format::moment(before.to);
+    let before = mesh::build(state, before, look).await.ok()?.graph;
+    let after = mesh::build(state, after, look).await.ok()?.graph;
     let asked = asked.clone();
-    tokio::task::spawn_blocking(move || rows(&before, &after, &asked)).await.ok()
+    let made = tokio::task::spawn_blocking(move || rows(&before, &after, &asked)).await.ok()?;
+    Some(Changes { until, ..made })
 }
 
 fn rows(before: &ServiceGraph, after: &ServiceGraph, asked: &Address) -> Changes {
@@ -69,5 +98,5 @@ fn rows(before: &ServiceGraph, after: &ServiceGraph, asked: &Address) -> Changes
         count(Change::Better),
         count(Change::Same)
     );
-    Changes { said, rows: rows.collect() }
+    Changes { until: String::new(), said, rows: rows.collect() }
 }

@@ -3,12 +3,17 @@
 //! In: the graph shown and the address. Out: rows and a panel of words and numbers, ready for the template.
 
 use super::Address;
+use crate::graph::walk::{self, Direction};
 use crate::graph::{self, Connections, Edge, MutualTlsEvidence, Node, Requests, ServiceGraph};
 use crate::model::access_log::party;
+use crate::model::workload::MeshKind;
 use crate::web::ask::{given, link};
-use crate::web::drawing::label;
+use crate::web::drawing::{label, layers, source_mark};
 use crate::web::format;
 use crate::web::subject::rows::{edge_page, node_address};
+
+/// Nodes to which ways are offered.
+const WAYS_SHOWN: usize = 200;
 
 /// One edge as a row of the table.
 pub(super) struct EdgeRow {
@@ -24,6 +29,7 @@ pub(super) struct EdgeRow {
     pub(super) p95: String,
     pub(super) p99: String,
     pub(super) mtls: String,
+    pub(super) seen_in: &'static str,
     pub(super) href: String,
 }
 
@@ -44,6 +50,9 @@ pub(super) struct Detail {
     pub(super) page: Option<String>,
     /// The graph of it and what is near, of a node.
     pub(super) focus: Option<String>,
+    /// Nodes that its calls lead to, directly or through others, by id and name; and what a form that chooses one keeps.
+    pub(super) ways: Vec<(String, String)>,
+    pub(super) beside: Vec<(&'static str, String)>,
 }
 
 pub(super) struct Outcome {
@@ -77,6 +86,7 @@ impl Address {
             p95: format::latency(latency.p95_ms),
             p99: format::latency(latency.p99_ms),
             mtls: edge.mtls.share.map_or_else(|| "?".to_owned(), format::percent),
+            seen_in: source_mark(edge),
             href: self.href("select", &edge.id),
         }
     }
@@ -104,6 +114,8 @@ impl Address {
             logs: None,
             page: None,
             focus: None,
+            ways: vec![],
+            beside: vec![],
         })
     }
 
@@ -129,14 +141,16 @@ impl Address {
             outcomes: vec![],
             notes: vec![],
             neighbours: graph.edges.iter().filter(touches).map(|edge| self.edge_row(edge, graph)).collect(),
-            explore: Some(explore_link(&format!(
-                "sum by (response_code) (rate(istio_requests_total{{reporter=~\"source|waypoint\",destination_workload={:?}}}[1m]))",
-                &*node.name
-            ))),
+            explore: Some(explore_link(&requests_query(node, graph))),
             traces: node.app.as_ref().map(|app| traces_link(app, node.namespace.as_deref())),
             logs: Some(link("logs", &[("destination", &of_logs(node))])),
             page: node_address(node, self.range.as_deref(), self.at.as_deref()),
             focus: Some(self.href("focus", &node.id)),
+            ways: ways(graph, &node.id),
+            beside: {
+                let from = ("way_from", node.id.to_string());
+                self.beside(&["way_from", "way_to"]).into_iter().chain([from]).collect()
+            },
         }
     }
 
@@ -149,14 +163,20 @@ impl Address {
         if let Some(connections) = &edge.connections {
             facts.extend(connection_facts(connections));
         }
+        facts.push(("Share of the caller's calls", format::percent(edge.share_of_outbound)));
+        facts.push(("Bytes", format::bytes_rate(edge.bytes_per_second())));
+        facts.push(("Layers", layers(edge).to_owned()));
         facts.push(("Mutual TLS", mutual_tls(edge)));
         facts.push(("Reported by", edge.reporters.iter().map(|r| r.as_str()).collect::<Vec<_>>().join(", ")));
-        facts.push(("Seen in", edge.evidence.as_str().to_owned()));
+        facts.push(("Seen in", source_mark(edge).to_owned()));
         facts.extend(edge.retry_amplification.map(|times| ("Tries per request", format!("{times:.2}"))));
-        let principals = |list: &[std::sync::Arc<str>]| list.iter().map(|p| &**p).collect::<Vec<_>>().join(", ");
-        facts.extend(
-            Some(principals(&edge.source_principals)).filter(|p| !p.is_empty()).map(|p| ("Caller identity", p)),
-        );
+        let principals =
+            |list: &[std::sync::Arc<str>]| list.iter().take(4).map(|p| &**p).collect::<Vec<_>>().join(", ");
+        for (name, list) in
+            [("Caller identity", &edge.source_principals), ("Called identity", &edge.destination_principals)]
+        {
+            facts.extend(Some(principals(list)).filter(|list| !list.is_empty()).map(|list| (name, list)));
+        }
         let outcomes = edge.requests.as_ref().map(|r| &r.outcomes).or(edge.connections.as_ref().map(|c| &c.failures));
         let target = graph.node(&edge.target);
         Detail {
@@ -168,12 +188,7 @@ impl Address {
             outcomes: outcomes.into_iter().flatten().take(12).map(outcome).collect(),
             notes: edge.disagreement.iter().cloned().collect(),
             neighbours: vec![],
-            explore: target.map(|target| {
-                explore_link(&format!(
-                    "histogram_quantile(0.95, sum by (le) (rate(istio_request_duration_milliseconds_bucket{{reporter=~\"source|waypoint\",destination_workload={:?}}}[1m])))",
-                    &*target.name
-                ))
-            }),
+            explore: target.map(|target| explore_link(&latency_query(edge, target))),
             traces: target.and_then(|target| Some(traces_link(target.app.as_deref()?, target.namespace.as_deref()))),
             logs: graph.node(&edge.source).zip(target).map(|(source, target)| {
                 let source = party(source.namespace.as_deref(), Some(&source.name));
@@ -181,6 +196,8 @@ impl Address {
             }),
             page: Some(edge_page(&edge.id, self.range.as_deref(), self.at.as_deref())),
             focus: None,
+            ways: vec![],
+            beside: vec![],
         }
     }
 }
@@ -192,6 +209,7 @@ fn request_facts(requests: &Requests) -> Vec<(&'static str, String)> {
         ("Errors", format::percent(requests.error_ratio)),
         ("4xx", format::percent(requests.client_error_ratio)),
         ("p50", format::latency(latency.p50_ms)),
+        ("p90", format::latency(latency.p90_ms)),
         ("p95", format::latency(latency.p95_ms)),
         ("p99", format::latency(latency.p99_ms)),
     ];
@@ -239,6 +257,38 @@ fn outcome(share: &graph::OutcomeShare) -> Outcome {
     }
 }
 
+/// Whether only Linkerd's proxies tell of an edge.
+fn is_linkerd(edge: &Edge) -> bool {
+    edge.meshes.contains(&MeshKind::Linkerd) && !edge.meshes.contains(&MeshKind::Istio)
+}
+
+/// The requests that a node answers, in PromQL.
+fn requests_query(node: &Node, graph: &ServiceGraph) -> String {
+    let mut touching = graph.edges.iter().filter(|edge| edge.source == node.id || edge.target == node.id).peekable();
+    match touching.peek().is_some() && touching.all(is_linkerd) {
+        true => format!(
+            "sum by (classification, status_code) (rate(response_total{{direction=\"outbound\",dst_deployment={:?}}}[1m]))",
+            &*node.name
+        ),
+        false => format!(
+            "sum by (response_code) (rate(istio_requests_total{{reporter=~\"source|waypoint\",destination_workload={:?}}}[1m]))",
+            &*node.name
+        ),
+    }
+}
+
+/// The 95th percentile of an edge's latency, in PromQL.
+fn latency_query(edge: &Edge, target: &Node) -> String {
+    let (bucket, own) = match is_linkerd(edge) {
+        true => ("response_latency_ms_bucket", format!("direction=\"outbound\",dst_deployment={:?}", &*target.name)),
+        false => (
+            "istio_request_duration_milliseconds_bucket",
+            format!("reporter=~\"source|waypoint\",destination_workload={:?}", &*target.name),
+        ),
+    };
+    format!("histogram_quantile(0.95, sum by (le) (rate({bucket}{{{own}}}[1m])))")
+}
+
 fn explore_link(query: &str) -> String {
     link("explore", &[("query", query)])
 }
@@ -251,4 +301,15 @@ fn of_logs(node: &Node) -> String {
 fn traces_link(app: &str, namespace: Option<&str>) -> String {
     let service = namespace.map_or_else(|| app.to_owned(), |namespace| format!("{app}.{namespace}"));
     link("traces", &[("service", &service)])
+}
+
+/// Nodes that the calls of a node lead to, nearest first.
+fn ways(graph: &ServiceGraph, id: &str) -> Vec<(String, String)> {
+    let mut reached: Vec<_> = walk::within(graph, id, graph.nodes.len(), Direction::Callees).into_iter().collect();
+    reached.sort_by(|a, b| a.1.cmp(&b.1).then_with(|| a.0.cmp(&b.0)));
+    let named = |(id, hops): (std::sync::Arc<str>, usize)| {
+        let name = (hops > 0).then(|| graph.node(&id).map(label)).flatten()?;
+        Some((id.to_string(), name))
+    };
+    reached.into_iter().filter_map(named).take(WAYS_SHOWN).collect()
 }

@@ -32,6 +32,9 @@ pub(super) struct Shown {
     /// The address without all this.
     pub(super) clear: Option<String>,
     pub(super) compare: Choice,
+    /// What a form that chooses the other range keeps, and what it holds.
+    pub(super) compare_beside: Vec<(&'static str, String)>,
+    pub(super) compare_with: String,
 }
 
 impl Shown {
@@ -47,6 +50,21 @@ fn read(text: Option<&str>) -> (Option<Expression>, Option<String>) {
         Some(Ok(expression)) => (Some(expression), None),
         Some(Err(wrong)) => (None, Some(wrong.to_string())),
     }
+}
+
+/// Leaves what lies on ways from one node to another, and says which way is the shortest.
+fn way(graph: &mut ServiceGraph, from: &str, to: &str) -> String {
+    let name = |graph: &ServiceGraph, id: &str| graph.node(id).map(label);
+    let (Some(source), Some(target)) = (name(graph, from), name(graph, to)) else {
+        return "One end of the way has no traffic in this range, so all is shown.".to_owned();
+    };
+    let Some(path) = walk::path(graph, from, to).filter(|path| !path.is_empty()) else {
+        return format!("No calls lead from {source} to {target} in this range, so all is shown.");
+    };
+    let steps = path.iter().filter_map(|id| graph.edge(id)).filter_map(|edge| name(graph, &edge.target));
+    let steps = std::iter::once(source.clone()).chain(steps).collect::<Vec<_>>().join(" → ");
+    *graph = walk::keep(graph, &walk::between(graph, from, to));
+    format!("Only ways from {source} to {target} are shown; the shortest: {steps}.")
 }
 
 impl Address {
@@ -67,6 +85,9 @@ impl Address {
                 }
             }
         }
+        if let (Some(from), Some(to)) = (given(self.way_from.as_deref()), given(self.way_to.as_deref())) {
+            said.push(way(graph, from, to));
+        }
         if let Some(hide) = &hide {
             let before = graph.edges.len();
             *graph = hide.hide(graph);
@@ -79,17 +100,22 @@ impl Address {
         if let Some(found) = &found {
             said.push(format!("Found: {} nodes and {} edges.", found.nodes.len(), found.edges.len()));
         }
-        let cleared = ["find", "hide", "focus", "hops"];
-        let is_narrowed =
-            focus.is_some() || hide.is_some() || found.is_some() || find_wrong.is_some() || hide_wrong.is_some();
-        let without = Self { find: None, hide: None, focus: None, hops: None, ..self.clone() };
+        let cleared = ["find", "hide", "select"];
+        let is_narrowed = focus.is_some()
+            || self.way_to.is_some()
+            || hide.is_some()
+            || found.is_some()
+            || find_wrong.is_some()
+            || hide_wrong.is_some();
+        let without =
+            Self { find: None, hide: None, focus: None, hops: None, way_from: None, way_to: None, ..self.clone() };
         let shown = |text: &Option<String>| format::shortened(text.as_deref().unwrap_or_default(), TEXT_CHARS);
         Shown {
             find: shown(&self.find),
             hide: shown(&self.hide),
             find_wrong,
             hide_wrong,
-            beside: self.beside(&cleared[..2]),
+            beside: self.beside(&cleared),
             found,
             said: (!said.is_empty()).then(|| said.join(" ")),
             hops: match focus {
@@ -97,6 +123,8 @@ impl Address {
                 None => Vec::new(),
             },
             clear: is_narrowed.then(|| without.href("", "")),
+            compare_beside: self.beside(&["compare"]),
+            compare_with: self.compare.clone().filter(|text| text != "1").unwrap_or_default(),
             compare: match self.compares() {
                 true => self.choice("Without comparison", "compare", "", true),
                 false => self.choice("Compare with before", "compare", "1", false),

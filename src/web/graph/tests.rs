@@ -57,7 +57,9 @@ fn shop() -> ServiceGraph {
 }
 
 fn rendered(asked: Address, graph: ServiceGraph) -> String {
-    page_of(Frame::around("graph", 2), asked, graph, View::default(), &range()).render().unwrap()
+    page_of(Frame::around("graph", 2), asked, graph, (View::default(), &[BoxKind::Namespace]), &range())
+        .render()
+        .unwrap()
 }
 
 #[test]
@@ -145,11 +147,78 @@ fn names_of_any_kind_stay_text() {
 fn a_selection_dims_what_is_far_from_it() {
     let graph = shop();
     let edge = worst_first(&graph)[0].id.to_string();
-    let drawing = draw(&graph, Some(&edge), None);
+    let drawing = draw(&graph, Some(&edge), None, &[]);
     let far = drawing.nodes.iter().filter(|node| node.class.ends_with(" far")).map(|node| &*node.name);
     assert_eq!(far.collect::<Vec<_>>(), ["ledger", "payment"]);
     assert_eq!(drawing.edges.iter().filter(|edge| edge.class.ends_with(" selected")).count(), 1);
     assert!(drawing.edges.iter().all(|edge| edge.label.is_some()));
     let failing = drawing.edges.iter().find(|one| one.id == edge).unwrap();
     assert_eq!(failing.label.as_ref().unwrap().0, "3.33/s · 10.0% err");
+}
+
+#[test]
+fn a_way_leaves_what_lies_on_it_and_names_the_shortest() {
+    let mut graph = shop();
+    let id = |graph: &ServiceGraph, name: &str| {
+        graph.nodes.iter().find(|node| *node.name == *name).map(|node| node.id.to_string()).unwrap()
+    };
+    let (from, to) = (id(&graph, "frontend"), id(&graph, "ledger"));
+    let asked = Address { way_from: Some(from.clone()), way_to: Some(to.clone()), ..Address::default() };
+    let shown = asked.narrow(&mut graph);
+    assert_eq!(
+        shown.said.as_deref(),
+        Some("Only ways from frontend to ledger are shown; the shortest: frontend → payment → ledger.")
+    );
+    assert_eq!(graph.nodes.iter().map(|node| &*node.name).collect::<Vec<_>>(), ["ledger", "payment", "frontend"]);
+    assert_eq!(shown.clear.as_deref(), Some("/graph"));
+
+    for (way_from, way_to, said) in [(&to, &from, "No calls lead"), (&from, &"nobody".to_owned(), "One end of the way")]
+    {
+        let mut graph = shop();
+        let asked = Address { way_from: Some(way_from.clone()), way_to: Some(way_to.clone()), ..Address::default() };
+        assert!(asked.narrow(&mut graph).said.unwrap().starts_with(said));
+        assert_eq!(graph.edges.len(), 3, "all is shown");
+    }
+    let detail = Address { select: Some(from.clone()), ..Address::default() }.detail(&shop()).unwrap();
+    assert_eq!(detail.ways.iter().map(|(_, name)| &**name).collect::<Vec<_>>(), ["payment", "catalog", "ledger"]);
+    assert!(detail.beside.contains(&("way_from", from)));
+}
+
+#[test]
+fn namespaces_stand_in_boxes_unless_told() {
+    let of = |boxes: Option<&str>| Address { boxes: boxes.map(Into::into), ..Address::default() };
+    assert_eq!(of(None).box_kinds(), Some(&[BoxKind::Namespace][..]));
+    assert_eq!(of(Some("none")).box_kinds(), Some(&[][..]));
+    assert_eq!(of(Some("<b>")).box_kinds(), None);
+    let names =
+        |kinds: &[BoxKind]| draw(&shop(), None, None, kinds).boxes.into_iter().map(|one| one.title).collect::<Vec<_>>();
+    assert_eq!(names(&[BoxKind::Namespace]), ["namespace bank", "namespace pay", "namespace shop"]);
+    assert_eq!(names(&[]), [""; 0]);
+    assert!(rendered(Address::default(), shop()).contains("class=\"frame namespace\""));
+}
+
+#[test]
+fn a_range_is_compared_with_the_one_before_or_with_any_other() {
+    let range = range();
+    let other = |text: &str| {
+        changes::other_range(Some(text), &range)
+            .map(|range| range.map(|range| (range.from.as_millis() - FROM, range.to.as_millis() - FROM)))
+    };
+    assert_eq!(other(""), Ok(None));
+    assert_eq!(other("1"), Ok(Some((-300_000, 0))));
+    assert_eq!(other(&(FROM / 1000 - 3600).to_string()), Ok(Some((-3_900_000, -3_600_000))));
+    assert!(other("soon").unwrap_err().starts_with("compare: "));
+    assert!(other("2049-01-01T00:00:00Z").unwrap_err().contains("in the future"));
+}
+
+#[test]
+fn the_failing_call_that_explains_others_is_named_first() {
+    let graph = graph(&[
+        ("shop/web", "shop/cart", &[("200", 900.0), ("500", 100.0)]),
+        ("shop/cart", "shop/stock", &[("200", 900.0), ("500", 100.0)]),
+    ]);
+    let asked = Address::default();
+    let causes = asked.causes(&graph);
+    assert!(causes[0].0.contains("stock"), "{causes:?}");
+    assert!(causes[0].1.starts_with("/graph?select="));
 }

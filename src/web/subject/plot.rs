@@ -3,6 +3,7 @@
 //! In: points of windows of time. Out: coordinates and words, ready for the template. Invariant: coordinates are finite
 //! and inside of the drawing, whatever the values are.
 
+use super::around::Mark;
 use crate::model::Timestamp;
 use crate::model::workload::LatencyHistogram;
 use crate::web::format;
@@ -10,13 +11,15 @@ use crate::web::format;
 /// Size of a plot; the page stretches its width.
 const WIDTH: f64 = 600.0;
 const HEIGHT: f64 = 120.0;
+/// Most lines of one plot.
+pub(super) const LINES_MAX: usize = 5;
 /// Most rows of a heat map.
 const ROWS_MAX: usize = 24;
 
 /// One line of a plot.
 pub(super) struct Line {
-    pub(super) name: &'static str,
-    /// Its look: `line-0` to `line-2`.
+    pub(super) name: String,
+    /// Its look: `line-0` to `line-4`.
     pub(super) class: &'static str,
     /// Runs of points without a gap, as SVG wants them.
     pub(super) runs: Vec<String>,
@@ -32,11 +35,21 @@ pub(super) struct Plot {
     pub(super) top: String,
     /// All it says, in words.
     pub(super) summary: String,
+    /// Where what is declared changed.
+    pub(super) marks: Vec<PlotMark>,
+}
+
+/// A change of what is declared, on a plot.
+pub(super) struct PlotMark {
+    /// From the left, in the plot's pixels.
+    pub(super) x: String,
+    pub(super) title: String,
+    pub(super) href: String,
 }
 
 /// Values of one line, by window; `None` where there is nothing to tell.
 pub(super) struct Values {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) values: Vec<Option<f64>>,
 }
 
@@ -44,9 +57,24 @@ pub(super) struct Values {
 pub(super) type Written = fn(f64) -> String;
 
 impl Plot {
+    /// The same with a mark for each change within the time that it shows.
+    #[must_use]
+    pub(super) fn marking(mut self, changes: &[Mark], (from, to): (Timestamp, Timestamp)) -> Self {
+        let length = to.since(from).as_secs_f64();
+        let within = changes.iter().filter(|mark| length > 0.0 && mark.at >= from && mark.at <= to);
+        self.marks = within
+            .map(|mark| PlotMark {
+                x: format!("{:.1}", mark.at.since(from).as_secs_f64() / length * WIDTH),
+                title: mark.title.clone(),
+                href: mark.href.clone(),
+            })
+            .collect();
+        self
+    }
+
     /// Draws lines over a zero line; `None` when no line has a value.
     pub(super) fn of(title: &'static str, given: Vec<Values>, written: Written) -> Option<Self> {
-        const CLASSES: [&str; 3] = ["line-0", "line-1", "line-2"];
+        const CLASSES: [&str; LINES_MAX] = ["line-0", "line-1", "line-2", "line-3", "line-4"];
         let finite = |value: &Option<f64>| value.filter(|value| value.is_finite());
         let all = || given.iter().flat_map(|line| line.values.iter().filter_map(finite));
         all().next()?;
@@ -75,10 +103,21 @@ impl Plot {
             let last = line.values.iter().rev().find_map(finite).map_or_else(|| "–".to_owned(), written);
             let most = line.values.iter().filter_map(finite).fold(0.0, f64::max);
             words.push(format!("{}: {last} at last, {} at most", line.name, written(most)));
-            Line { name: line.name, class, runs: runs.iter().filter(|run| !run.is_empty()).map(whole).collect(), last }
+            Line {
+                name: line.name.clone(),
+                class,
+                runs: runs.iter().filter(|run| !run.is_empty()).map(whole).collect(),
+                last,
+            }
         });
         let lines = lines.collect();
-        Some(Self { title, lines, top: written(top), summary: format!("{title}. {}", words.join("; ")) })
+        Some(Self {
+            title,
+            lines,
+            top: written(top),
+            summary: format!("{title}. {}", words.join("; ")),
+            marks: Vec::new(),
+        })
     }
 }
 
@@ -165,7 +204,7 @@ mod tests {
     use super::*;
 
     fn values(values: &[Option<f64>]) -> Vec<Values> {
-        vec![Values { name: "in", values: values.to_vec() }]
+        vec![Values { name: "in".to_owned(), values: values.to_vec() }]
     }
 
     #[test]
@@ -176,6 +215,10 @@ mod tests {
         assert_eq!(plot.lines[0].runs, ["0.0,118.0 200.0,4.0", "600.0,61.0 600.0,61.0"]);
         assert_eq!((plot.top.as_str(), plot.lines[0].last.as_str()), ("10.0/s", "5.00/s"));
         assert_eq!(plot.summary, "Rate. in: 5.00/s at last, 10.0/s at most");
+        let at = |second: i64| Timestamp::from_millis(second * 1000);
+        let change = |second| Mark { at: at(second), title: "t".to_owned(), href: "/".to_owned() };
+        let marked = plot.marking(&[change(0), change(30), change(61)], (at(0), at(60)));
+        assert_eq!(marked.marks.iter().map(|mark| &*mark.x).collect::<Vec<_>>(), ["0.0", "300.0"]);
         let zero = Plot::of("Rate", values(&[Some(0.0)]), format::rate).expect("drawn");
         assert_eq!(zero.lines[0].runs, ["0.0,118.0 0.0,118.0"]);
     }

@@ -3,13 +3,13 @@
 //! In: a [`Story`]. Out: bounded texts and links whose values are percent-encoded whatever they hold.
 
 use super::story::{Story, Subject, Version, Window};
-use super::{Address, given, label, link};
+use super::{Address, canary, given, label, link};
 use crate::graph::health::Health;
 use crate::graph::{Edge, MutualTlsEvidence, Node, NodeKind, OutcomeShare, walk};
 use crate::model::Timestamp;
 use crate::model::span::hex;
 use crate::store::TraceSummary;
-use crate::web::format;
+use crate::web::{declared, drawing, format};
 
 /// Longest name that is shown.
 const NAME_CHARS: usize = 160;
@@ -48,6 +48,8 @@ pub(super) struct VersionRow {
     pub(super) width: f64,
     pub(super) errors: String,
     pub(super) p95: String,
+    /// How it fares beside the others, and the class of that.
+    pub(super) verdict: (String, &'static str),
 }
 
 /// One way requests ended.
@@ -114,7 +116,7 @@ pub(super) fn address(subject: &Subject, parameters: &[(&str, &str)]) -> String 
     let page = match subject {
         Subject::Service(namespace, name) => of("service", namespace, name),
         Subject::Workload(namespace, name) => of("workload", namespace, name),
-        Subject::Edge(id) => format!("edge/{}", segment(id)),
+        Subject::Edge(id) | Subject::Shown(_, id) => format!("edge/{}", segment(id)),
     };
     link(&page, parameters)
 }
@@ -189,6 +191,27 @@ pub(super) fn names(story: &Story) -> Vec<String> {
     names.map(|name| name.to_string()).filter(|name| !name.is_empty()).collect()
 }
 
+/// Whom what is declared must mean to concern the subject.
+pub(super) fn declared_for(subject: &Subject, story: &Story) -> declared::Subject {
+    let named = |node: &Node| Some((node.namespace.as_deref()?.to_owned(), node.name.to_string()));
+    let workload = |id: &str| story.graph.node(id).filter(|node| node.id.starts_with("workload:")).and_then(named);
+    match (subject, story.graph.edge(&story.id)) {
+        (_, Some(edge)) => declared::Subject {
+            services: edge
+                .services
+                .iter()
+                .filter_map(|(name, namespace)| Some((namespace.as_deref()?.to_owned(), name.to_string())))
+                .collect(),
+            caller: workload(&edge.source),
+            workload: workload(&edge.target),
+        },
+        (Subject::Service(Some(namespace), name), None) => {
+            declared::Subject { services: vec![(namespace.clone(), name.clone())], ..declared::Subject::default() }
+        }
+        _ => declared::Subject { workload: workload(&story.id), ..declared::Subject::default() },
+    }
+}
+
 /// The service under which its spans are.
 pub(super) fn trace_service(story: &Story) -> Option<String> {
     let node = story.graph.node(called(story))?;
@@ -248,10 +271,9 @@ fn edge_facts(edge: &Edge, add: &mut impl FnMut(&'static str, String)) {
     if let Some(times) = edge.retry_amplification {
         add("Tries per request", format!("{times:.2}"));
     }
-    let layers = [edge.requests.as_ref().map(|_| "requests"), edge.connections.as_ref().map(|_| "connections")];
-    add("Layers", layers.into_iter().flatten().collect::<Vec<_>>().join(", "));
+    add("Layers", drawing::layers(edge).to_owned());
     add("Reported by", edge.reporters.iter().map(|reporter| reporter.as_str()).collect::<Vec<_>>().join(", "));
-    add("Seen in", edge.meshes.iter().map(|mesh| mesh.as_str()).collect::<Vec<_>>().join(", "));
+    add("Seen in", drawing::source_mark(edge).to_owned());
     for (name, list) in
         [("Caller identity", &edge.source_principals), ("Called identity", &edge.destination_principals)]
     {
@@ -287,7 +309,8 @@ pub(super) fn call(edge: &Edge, story: &Story, asked: &Address) -> Call {
     }
 }
 
-pub(super) fn version(version: &Version, asked: &Address) -> VersionRow {
+/// A version as a row; `all` are those of the service, over so many seconds.
+pub(super) fn version(version: &Version, (all, seconds): (&[Version], f64), asked: &Address) -> VersionRow {
     VersionRow {
         name: label(&version.node),
         href: address_of(&version.node, asked),
@@ -298,6 +321,7 @@ pub(super) fn version(version: &Version, asked: &Address) -> VersionRow {
         width: (version.share * 100.0).clamp(0.5, 100.0),
         errors: format::percent(version.error_ratio),
         p95: format::latency(version.p95_ms),
+        verdict: canary::verdict(version, all, seconds),
     }
 }
 

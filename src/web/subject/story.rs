@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::plot::LINES_MAX;
 use crate::graph::{self, Edge, GraphOptions, Node, NodeKind, OutcomeShare, ServiceGraph};
 use crate::model::workload::LatencyHistogram;
 use crate::model::{EdgeMinute, Timestamp};
@@ -20,6 +21,8 @@ pub(super) enum Subject {
     Workload(Option<String>, String),
     /// An edge, by its id.
     Edge(String),
+    /// What a graph of that view has under an id: a node or an edge.
+    Shown(graph::View, String),
 }
 
 /// What the subject did in one window.
@@ -57,6 +60,8 @@ pub(super) struct Story {
     pub(super) outbound: Vec<Edge>,
     pub(super) windows: Vec<Window>,
     pub(super) versions: Vec<Version>,
+    /// Of the busiest versions, where there are several: the share of the requests, window by window.
+    pub(super) splits: Vec<(String, Vec<Option<f64>>)>,
     /// How requests to it ended, most first.
     pub(super) outcomes: Vec<OutcomeShare>,
 }
@@ -64,6 +69,7 @@ pub(super) struct Story {
 impl Subject {
     fn view(&self) -> graph::View {
         match self {
+            Self::Shown(view, _) => *view,
             Self::Service(..) => graph::View::Service,
             Self::Workload(..) => graph::View::Workload,
             Self::Edge(id) if id.starts_with("app:") => graph::View::App,
@@ -79,6 +85,10 @@ impl Subject {
         };
         match self {
             Self::Edge(id) => graph.edge(id).map(|edge| Arc::clone(&edge.id)),
+            Self::Shown(_, id) => {
+                let node = graph.node(id).map(|node| Arc::clone(&node.id));
+                node.or_else(|| graph.edge(id).map(|edge| Arc::clone(&edge.id)))
+            }
             Self::Service(namespace, name) | Self::Workload(namespace, name) => {
                 let mut fitting = graph.nodes.iter().filter(|node| named(node, namespace, name));
                 let is_workload = |node: &&Node| node.id.starts_with("workload:");
@@ -129,12 +139,17 @@ pub(super) fn tell(
         Window { known: pair[1] > options.from, ..window(pair[0], &of(&built)) }
     });
     let windows = windows.collect();
-    let versions = match subject {
-        Subject::Service(namespace, name) => versions(&own, &options, (namespace.as_deref(), name)),
-        _ => Vec::new(),
+    let (versions, splits) = match subject {
+        Subject::Service(namespace, name) => {
+            let service = (namespace.as_deref(), name.as_str());
+            let versions = versions(&own, &options, service);
+            let splits = splits(&versions, &own, bounds, (&options, service));
+            (versions, splits)
+        }
+        _ => (Vec::new(), Vec::new()),
     };
     let outcomes = outcomes(&inbound);
-    Some(Story { id, inbound, outbound, windows, versions, outcomes, graph })
+    Some(Story { id, inbound, outbound, windows, versions, splits, outcomes, graph })
 }
 
 /// The edges into and out of a node; of an edge, itself.
@@ -210,6 +225,33 @@ fn versions(sums: &[EdgeMinute], options: &GraphOptions, (namespace, name): (Opt
     }
     versions.sort_by(|a, b| b.rate.total_cmp(&a.rate).then_with(|| a.node.id.cmp(&b.node.id)));
     versions
+}
+
+/// The share of each of the busiest versions, window by window; nothing where one version answers alone.
+fn splits(
+    all: &[Version],
+    sums: &[EdgeMinute],
+    bounds: &[Timestamp],
+    (options, service): (&GraphOptions, (Option<&str>, &str)),
+) -> Vec<(String, Vec<Option<f64>>)> {
+    if all.len() < 2 {
+        return Vec::new();
+    }
+    let windows = bounds.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| {
+        let within = |sum: &&EdgeMinute| sum.minute >= pair[0] && sum.minute < pair[1];
+        let part: Vec<EdgeMinute> = sums.iter().filter(within).cloned().collect();
+        versions(&part, &GraphOptions { from: pair[0], to: pair[1], ..options.clone() }, service)
+    });
+    let windows: Vec<Vec<Version>> = windows.collect();
+    let line = |one: &Version| {
+        let share = |window: &Vec<Version>| {
+            // In a window without requests there is no share.
+            let own = window.iter().find(|other| other.node.id == one.node.id).map_or(0.0, |own| own.share);
+            (!window.is_empty()).then_some(own)
+        };
+        (one.node.name.to_string(), windows.iter().map(share).collect())
+    };
+    all.iter().take(LINES_MAX).map(line).collect()
 }
 
 /// How requests over several edges ended.

@@ -69,7 +69,9 @@ fn told(subject: &Subject, sums: &[EdgeMinute]) -> Option<Story> {
 fn rendered(subject: &Subject, sums: &[EdgeMinute]) -> String {
     let (range, story) = (range(), told(subject, sums).unwrap());
     let asked = Address { range: Some("10m".to_owned()), at: None };
-    page_of(Frame::around("graph", 0), subject, &story, (&asked, &range), range.to).render().unwrap()
+    page_of(Frame::around("graph", 0), subject, (&story, Around::default()), (&asked, &range), range.to)
+        .render()
+        .unwrap()
 }
 
 fn of(kind: fn(Option<String>, String) -> Subject, name: &str) -> Subject {
@@ -145,4 +147,25 @@ fn names_without_traffic_have_no_story_and_hostile_ones_a_harmless_page() {
         let graph = told(&of(Subject::Workload, &text), &sums).unwrap().graph;
         hostile::assert_harmless(&rendered(&Subject::Edge(graph.edges[0].id.to_string()), &sums));
     }
+}
+
+#[test]
+fn the_share_of_each_version_is_told_window_by_window() {
+    let story = told(&of(Subject::Service, "cart"), &shop()).unwrap();
+    let names: Vec<&str> = story.splits.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["cart-v1", "cart-v2"]);
+    assert!(story.splits[1].1.iter().all(|share| share.is_some_and(|share| (share - 0.1).abs() < 1e-9)));
+    let page = rendered(&of(Subject::Service, "cart"), &shop());
+    assert!(page.contains("Share of requests by version") && page.contains("fails more often: 50.0%, the others 0%"));
+}
+
+#[test]
+fn a_selection_of_any_view_has_a_story() {
+    let graph = told(&of(Subject::Service, "cart"), &shop()).unwrap().graph;
+    let edge = graph.edges[0].id.to_string();
+    for id in [graph.nodes[0].id.to_string(), edge] {
+        let shown = Subject::Shown(crate::graph::View::Service, id.clone());
+        assert_eq!(&*told(&shown, &shop()).unwrap().id, id);
+    }
+    assert!(told(&Subject::Shown(crate::graph::View::Service, "none".to_owned()), &shop()).is_none());
 }
