@@ -203,7 +203,11 @@ fn queries(board: &Value, panels: &[Panel]) -> Vec<Query> {
 fn of_variable(path: String, of: String, listed: &Listed<'_>, variables: &Variables) -> Query {
     let asked = query(path, of, listed.asked, (variables, None));
     let Some(label) = listed.label.filter(|_| asked.read.is_ok()) else {
-        return Query { raw: listed.raw.to_owned(), is_list: listed.label.is_some(), ..asked };
+        return Query {
+            raw: listed.raw.to_owned(),
+            is_list: listed.label.is_some() || listed.counts_series(),
+            ..asked
+        };
     };
     let text = format!("count by ({label}) ({})", filled(listed.asked, variables, SCRAPE_INTERVAL));
     let read = promql::parse(&text).map_err(|error| error.to_string());

@@ -20,6 +20,14 @@ pub(super) struct Listed<'a> {
     pub label: Option<&'a str>,
 }
 
+impl Listed<'_> {
+    /// Whether series are counted, so that only their labels say something: `count by (namespace) (…)`.
+    pub(super) fn counts_series(&self) -> bool {
+        let opens = |rest: &str| ["(", "by", "without"].iter().any(|open| rest.trim_start().starts_with(open));
+        ["count", "group"].iter().filter_map(|function| self.asked.strip_prefix(function)).any(opens)
+    }
+}
+
 /// The query of a variable; none for one of another kind, data source or form.
 pub(super) fn listed(variable: &Value) -> Option<Listed<'_>> {
     if variable["type"] != "query" || is_other(&variable["datasource"]) {
@@ -82,6 +90,13 @@ mod tests {
             assert!(found.is_none_or(|one| one.field == if query.is_string() { "query" } else { "query.query" }));
         }
         let query = json!("label_values(up, job)");
+        let counts = |asked| Listed { field: "query", raw: "", asked, label: None }.counts_series();
+        assert!(
+            counts("count by (a) (up)")
+                && counts("group(up)")
+                && !counts("count_values(\"a\", up)")
+                && !counts("sum(up)")
+        );
         assert_eq!(listed(&json!({"type": "custom", "query": query})), None);
         assert_eq!(listed(&json!({"type": "query", "query": query, "datasource": {"type": "loki"}})), None);
     }
