@@ -121,7 +121,7 @@ impl<T: Send + 'static, B: Send + 'static> Batcher<T, B> {
         self.outbox.len() + self.encodings.len()
     }
 
-    /// Adds the items of a delivery; full batches are encoded at once. Waits while [`ENCODINGS_MAX`] are being encoded.
+    /// Adds the items of a delivery; full batches are encoded at once. Waits while `ENCODINGS_MAX` are being encoded.
     pub async fn gather(&mut self, delivery: Delivery<T>) {
         let Delivery { items, receipt } = delivery;
         let mut items = items.into_iter();

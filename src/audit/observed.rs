@@ -262,7 +262,7 @@ pub struct Whole {
     pub roots: BTreeMap<String, f64>,
     /// Records of access logs; none: none came.
     pub records: Option<f64>,
-    /// What the labels cost that Telemetries name ([`super::gather::overridden`]).
+    /// What the labels cost that Telemetries name.
     pub labels: BTreeMap<String, LabelCost>,
 }
 

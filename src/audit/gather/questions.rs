@@ -133,7 +133,7 @@ fn logs(w: u64) -> [(Question, String); 2] {
     [(Question::Denied, denied), (Question::Records, records)]
 }
 
-/// What a label costs now. Its name is one that Prometheus takes ([`super::overridden`]).
+/// What a label costs now. Its name is one that Prometheus takes (`overridden`).
 fn cost(label: &str) -> [(Question, String); 3] {
     let with = format!("istio_requests_total{{{label}!=\"\"}}");
     [
