@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs, io};
 
 /// Styles in the order they are joined.
-const STYLES: [&str; 4] = ["base.css", "layout.css", "components.css", "pages.css"];
+const STYLES: [&str; 6] = ["base.css", "layout.css", "components.css", "pages.css", "traces.css", "audit.css"];
 /// Scripts that pages load by name; each becomes one bundle.
 const SCRIPTS: [&str; 2] = ["theme", "main"];
 /// The good and bad case of each check, shown by `meshscope mesh audit --explain`.
@@ -37,7 +37,8 @@ fn main() {
     write_examples(&out.join("audit_examples.rs")).expect("a writable OUT_DIR");
 }
 
-/// Writes the table that `src/audit/explain.rs` includes: code, bad case, good case, traffic. Without the grid it is empty.
+/// Writes the table that `src/audit/explain.rs` includes: code, bad case, good case, traffic, clusters. Without the grid it is
+/// empty.
 fn write_examples(to: &Path) -> io::Result<()> {
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let mut folders: Vec<PathBuf> =
@@ -45,20 +46,25 @@ fn write_examples(to: &Path) -> io::Result<()> {
     folders.sort();
     let whole = |folder: &&PathBuf| ["bad.yaml", "good.yaml"].iter().all(|name| folder.join(name).is_file());
     let mut table = String::from(
-        "/// Code, bad case, good case; for a check against traffic, the traffic of both.\n\
-         type Example = (&'static str, &'static str, &'static str, Option<(&'static str, &'static str)>);\n\
+        "/// The bad one's text and the good one's.\ntype Pair = (&'static str, &'static str);\n\
+         /// Code, bad case, good case; for a check against traffic, the traffic of both; for one of files against a\n\
+         /// cluster, what the cluster holds.\n\
+         type Example = (&'static str, &'static str, &'static str, Option<Pair>, Option<Pair>);\n\
          /// By code.\nconst EXAMPLES: &[Example] = &[\n",
     );
     for folder in folders.iter().filter(whole) {
         let code = folder.file_name().unwrap_or_default().to_string_lossy();
         let file = |name: &str| Path::new(&root).join(folder).join(name);
         let (bad, good) = (file("bad.yaml"), file("good.yaml"));
-        let traffic = [file("bad.prom"), file("good.prom")];
-        let traffic = match traffic.iter().all(|one| one.is_file()) {
-            true => format!("Some((include_str!({:?}), include_str!({:?})))", traffic[0], traffic[1]),
+        let pair = |[bad, good]: [PathBuf; 2]| match bad.is_file() && good.is_file() {
+            true => format!("Some((include_str!({bad:?}), include_str!({good:?})))"),
             false => "None".to_owned(),
         };
-        table.push_str(&format!("    ({code:?}, include_str!({bad:?}), include_str!({good:?}), {traffic}),\n"));
+        let traffic = pair([file("bad.prom"), file("good.prom")]);
+        let clusters = pair([file("bad.cluster.yaml"), file("good.cluster.yaml")]);
+        table.push_str(&format!(
+            "    ({code:?}, include_str!({bad:?}), include_str!({good:?}), {traffic}, {clusters}),\n"
+        ));
     }
     table.push_str("];\n");
     fs::write(to, table)

@@ -18,6 +18,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use live::{Filter, Live, codes_of};
 pub use pipeline::Pipeline;
 pub use record::{Origin, Reader, Session, Stamp};
 
+use crate::batching;
 pub use crate::model::access_log::{AccessLogBatch, AccessLogPart, AccessRecord, Detail, Reason};
 use crate::units::{ByteSize, PromDuration};
 
@@ -42,7 +44,7 @@ pub struct Config {
     pub formats: Vec<Format>,
     /// Records of one stored batch at most. Default 2,048.
     pub batch_records: usize,
-    /// How long a record waits for its batch to fill. Default 1 s.
+    /// How long a record waits for its batch to fill; its sender waits as long for the answer. Default 200 ms.
     pub batch_delay: PromDuration,
     /// Batches waiting for the store; when there are as many, no more records are taken and OTLP clients are told to
     /// retry. Default 64.
@@ -68,7 +70,7 @@ impl Default for Config {
         Self {
             formats: Vec::new(),
             batch_records: 2048,
-            batch_delay: seconds(1),
+            batch_delay: PromDuration::from(Duration::from_millis(200)),
             pending_batches: 64,
             live_records: 50_000,
             live_bytes: ByteSize(64 << 20),
@@ -92,14 +94,8 @@ impl Config {
 pub struct Counters {
     /// Records taken from the queue.
     pub records: AtomicU64,
-    /// Batches made.
-    pub batches: AtomicU64,
-    /// Bytes of those batches.
-    pub batch_bytes: AtomicU64,
-    /// Batches waiting for the store now (a gauge).
-    pub pending_batches: AtomicU64,
-    /// Batches lost because the store's side was gone or did not take them before the shutdown deadline.
-    pub lost_batches: AtomicU64,
+    /// Batches made, waiting and lost.
+    pub batching: Arc<batching::Counters>,
     /// Records not counted in series, because of the series limit.
     pub uncounted_records: AtomicU64,
     /// Samples that the memory tier did not take.

@@ -26,6 +26,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Gate};
+use crate::batching::Delivery;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -35,7 +36,8 @@ use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
 use crate::{
-    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web,
+    access_logs, api, audit, declared, discovery, kubernetes, mesh, notify, otlp, promql, push, rules, scrape, traces,
+    web,
 };
 use reload::Reloader;
 use stages::{Stage, Stages};
@@ -177,7 +179,7 @@ impl Ground {
         let inputs = audit::Inputs {
             declared: config.declared.is_given().then(|| {
                 let declared = declared.clone();
-                Arc::new(move || declared.current()) as audit::CurrentSnapshot
+                Arc::new(move || sources(&declared)) as audit::CurrentSources
             }),
             engine: Arc::clone(&self.engine),
             series: Arc::clone(&self.series),
@@ -251,7 +253,21 @@ struct Listeners {
     listener: TcpListener,
     guard: Guard,
     receiver: otlp::Receiver,
-    spans: mpsc::Receiver<Vec<crate::model::Span>>,
+    spans: mpsc::Receiver<Delivery<crate::model::Span>>,
+}
+
+/// What is declared now; where files and a cluster are read both, also what the files say.
+fn sources(declared: &declared::Declared) -> audit::Sources {
+    let (seen, config) = (declared.seen(), declared.config());
+    let files = (config.cluster && !config.files.is_empty()).then(|| audit::Files {
+        snapshot: Arc::clone(&seen.files),
+        known: mesh::KINDS
+            .iter()
+            .map(|info| info.kind)
+            .filter(|kind| seen.is_whole(declared::Origin::Cluster, *kind))
+            .collect(),
+    });
+    audit::Sources { snapshot: Arc::clone(&seen.snapshot), files }
 }
 
 /// Makes the parts and puts each into the stage in which it stops.

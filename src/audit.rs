@@ -8,6 +8,8 @@
 
 mod boards;
 mod checks;
+mod comparisons;
+mod demanded;
 mod explain;
 mod found;
 mod gather;
@@ -21,19 +23,26 @@ mod traffic;
 mod watch;
 
 pub use checks::{Check, all as checks};
+pub use comparisons::{About, CallerShare, Comparison, Verdict, comparisons};
 pub use explain::explain;
 pub use found::{Found, Note};
-pub use gather::{GatherError, Source, WINDOW_MIN, gather};
+pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_with};
 pub(crate) use mask::{looks_secret, mask};
-pub use observed::{Calls, End, Latency, Observed, Proxy, Side, Spell, Upstream, Whole};
-pub use rehearsal::rehearse;
+pub use observed::{
+    Backend, Calls, Denied, End, LabelCost, Latency, Observed, Proxy, Side, Spell, Teller, Upstream, Whole,
+};
+pub use rehearsal::{as_cluster, as_files, rehearse};
 pub use report::{Colour, Report};
 pub use scorecard::{ITEMS, Item, Score, Scorecard, score};
 pub use suppress::{Config, SuppressionConfig};
-pub use watch::{Board, CurrentSnapshot, Inputs, Latest, Watch, WatchConfig};
+pub use traffic::overridden;
+pub use watch::{Board, CurrentSources, Inputs, Latest, Sources, Watch, WatchConfig};
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::mesh::schema::{self, Fault};
-use crate::mesh::{Index, Resource, Snapshot};
+use crate::mesh::{Index, Kind, Resource, Snapshot};
 use crate::model::Finding;
 
 /// What the auditor must know besides the objects.
@@ -81,20 +90,46 @@ pub struct Scene<'a> {
     boards: &'a [boards::Board<'a>],
     /// What a window of traffic saw; none: only what is declared is looked at.
     pub observed: Option<&'a Observed>,
+    /// What files declare, when the objects are those of a cluster.
+    pub files: Option<&'a Files>,
     /// The rest.
     pub options: &'a Options,
+}
+
+/// What files declare for a cluster whose objects are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Files {
+    /// Their objects.
+    pub snapshot: Arc<Snapshot>,
+    /// The kinds of which the cluster told all objects: what of them is not among its objects is not there.
+    pub known: BTreeSet<Kind>,
+}
+
+/// What is looked at beside the declared objects.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Beside<'a> {
+    /// What a window of traffic saw.
+    pub observed: Option<&'a Observed>,
+    /// What files declare, when the objects are those of a cluster.
+    pub files: Option<&'a Files>,
 }
 
 /// Runs all checks; those against traffic only with what traffic showed. Findings stand in the order of their files and
 /// lines, then of their codes.
 pub fn audit(mesh: &Snapshot, observed: Option<&Observed>, options: &Options) -> Report {
+    audit_beside(mesh, Beside { observed, files: None }, options)
+}
+
+/// The same, with all that is known beside the objects.
+pub fn audit_beside(mesh: &Snapshot, beside: Beside<'_>, options: &Options) -> Report {
+    let Beside { observed, files } = beside;
     let index = Index::new(mesh, &options.root_namespace, &options.cluster_domain);
     let faults: Vec<(&Resource, Fault)> = mesh
         .iter()
         .flat_map(|resource| schema::faults(resource).into_iter().map(move |fault| (resource, fault)))
         .collect();
     let boards = boards::read(mesh);
-    let scene = Scene { mesh, index: &index, faults: &faults, boards: &boards, observed, options };
+    let scene = Scene { mesh, index: &index, faults: &faults, boards: &boards, observed, files, options };
     let mut findings: Vec<Finding> = Vec::new();
     for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));

@@ -4,6 +4,7 @@
 //! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
 mod mesh;
+mod not_offered;
 mod paths;
 mod redact;
 mod templates;
@@ -145,6 +146,7 @@ struct File {
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
+    event_recorder: Option<IgnoredAny>,
     templates: Vec<String>,
 }
 
@@ -538,21 +540,6 @@ impl File {
             declared,
             warnings,
         })
-    }
-
-    fn not_offered(&self) -> Vec<String> {
-        let blocks = [
-            ("remote_read", &self.remote_read, "history is kept in PostgreSQL"),
-            ("tracing", &self.tracing, "use telemetry.otlp_endpoint"),
-        ];
-        let given = blocks.into_iter().filter(|(_, block, _)| block.is_some());
-        let blocks = given.map(|(name, _, instead)| format!("the block `{name}` is not supported: {instead}"));
-        let globals = self
-            .global
-            .keys_not_offered()
-            .into_iter()
-            .map(|key| format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"));
-        blocks.chain(globals).collect()
     }
 }
 

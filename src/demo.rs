@@ -1,10 +1,11 @@
 //! A simulated mesh: an ordinary outside world over real sockets, for `meshscope demo` and for tests.
 //!
-//! In: where to send spans, where to keep files. Out: scrape pages over HTTP, spans over OTLP gRPC, a webhook receiver,
+//! In: where to send spans, where to keep files. Out: scrape pages over HTTP, spans and access logs over OTLP gRPC, a webhook receiver,
 //! and the text of a configuration that points at them. Nothing in meshscope knows that this mesh is simulated.
 
 use std::io::Write as _;
 
+pub mod access_logs;
 pub mod configuration;
 pub mod incidents;
 pub mod page;

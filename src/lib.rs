@@ -4,6 +4,7 @@
 
 // leaves
 pub mod access;
+pub mod batching;
 pub mod clock;
 pub mod gotemplate;
 pub mod http_client;

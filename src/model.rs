@@ -9,6 +9,7 @@ mod grpc;
 mod hash;
 mod labels;
 mod matcher;
+mod re2;
 mod sample;
 pub mod span;
 mod time;

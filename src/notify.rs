@@ -24,9 +24,9 @@ pub use alertmanagers::{
     AlertSending, AlertingConfig, AlertmanagerConfig, AlertmanagerCounters, AlertmanagerSender, AlertmanagerStatus,
 };
 pub use config::{Config, InhibitRuleConfig, RouteConfig};
-pub use core::{Knows, LogEntry, Notification, Path};
+pub use core::{Inhibition, Knows, LogEntry, Notification, Path};
 pub use dispatcher::{Annotator, Counters, Delivery, Dispatcher, Inputs, Record};
-pub use matchers::{MatchersError, go_regex_reason, parse_matchers, parse_one_matcher};
+pub use matchers::{MatchersError, parse_matchers, parse_one_matcher};
 pub use plan::{Plan, PlanError, RouteView, Window};
 pub use posted::{PostError, Posted};
 pub use receivers::config::{

@@ -1,10 +1,10 @@
 //! Receives OTLP spans, metrics and logs over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
 //!
-//! In: export requests from proxies, collectors and applications. Out: `Vec<model::Span>` chunks on a bounded channel;
+//! In: export requests from proxies, collectors and applications. Out: deliveries of spans on a bounded channel;
 //! when it is full the client is told to retry; access logs the same way on a channel of their own;
-//! metrics go into [`push::Intake`]. Invariant: a request is taken whole, refused whole with a retryable
-//! status, or taken with its bad spans counted in the partial success; memory is bounded by [`Config`] whatever arrives.
-//! Knows nothing of what spans mean, and of logs only that `access_logs` knows which ones are its own.
+//! metrics go into [`push::Intake`]. Invariant: a request is answered as taken when all of it is stored, with its bad spans
+//! counted in the partial success; else it is refused whole, with a retryable status; memory is bounded by [`Config`]
+//! whatever arrives. Knows nothing of what spans mean, and of logs only that `access_logs` knows which ones are its own.
 
 mod connections;
 mod counters;
@@ -41,6 +41,7 @@ pub use limits::{Limits, Tally};
 pub use logs::{DecodedLogs, LogRejection, LogTally, LogTrim, LogsError, decode_logs_json, decode_logs_protobuf};
 
 use crate::access_logs::{self, AccessRecord};
+use crate::batching::Delivery;
 use crate::model::Span;
 use crate::push;
 use crate::units::{ByteSize, PromDuration};
@@ -69,7 +70,13 @@ pub struct Config {
     pub max_connections: usize,
     /// Longest time a request may take to arrive and be decoded; then a retryable error. Default 10 s.
     pub request_timeout: PromDuration,
-    /// What a client is told to wait when the queue is full. Default 1 s.
+    /// How long a request waits for PostgreSQL to have its spans or log records; then a retryable error, though they are
+    /// written later all the same. Shorter than the export timeout of clients, which is 10 s. Default 5 s.
+    pub acknowledge_timeout: PromDuration,
+    /// Requests that wait for PostgreSQL at the same time, both servers together; more are refused with a retryable error.
+    /// Default 8,192.
+    pub max_waiting_requests: usize,
+    /// What a client is told to wait when the queue is full or PostgreSQL does not have its request yet. Default 1 s.
     pub retry_after: PromDuration,
     /// Limits of one request, one span and one log record.
     pub limits: Limits,
@@ -86,6 +93,8 @@ impl Default for Config {
             max_concurrent_requests: 8,
             max_connections: 8192,
             request_timeout: PromDuration::from(Duration::from_secs(10)),
+            acknowledge_timeout: PromDuration::from(Duration::from_secs(5)),
+            max_waiting_requests: 8192,
             retry_after: PromDuration::from(Duration::from_secs(1)),
             limits: Limits::default(),
         }
@@ -97,6 +106,11 @@ impl Config {
     pub fn access(&self) -> web_config::Settings {
         let Self { config_file, bearer_token_files, .. } = self.clone();
         web_config::Settings { config_file, bearer_token_files }
+    }
+
+    /// How long a request may take from its first byte to its answer.
+    fn longest_request(&self) -> Duration {
+        self.request_timeout.get().saturating_add(self.acknowledge_timeout.get())
     }
 
     /// Largest request as a number of bytes of this machine.
@@ -147,7 +161,7 @@ impl Receiver {
     ///
     /// # Errors
     /// When an address cannot be bound, or `config_file` is wrong.
-    pub async fn bind(config: Config, sink: mpsc::Sender<Vec<Span>>) -> Result<Self, ReceiverError> {
+    pub async fn bind(config: Config, sink: mpsc::Sender<Delivery<Span>>) -> Result<Self, ReceiverError> {
         let guard = Guard::open("otlp.config_file", config.access(), true)?;
         let (grpc, grpc_address) = listen("otlp.grpc_listen", config.grpc_listen).await?;
         let (http, http_address) = listen("otlp.http_listen", config.http_listen).await?;
@@ -164,7 +178,11 @@ impl Receiver {
 
     /// Takes access logs too, which go to `sink` as spans do; without it logs are answered with "unimplemented".
     #[must_use]
-    pub fn taking_access_logs(mut self, reader: access_logs::Reader, sink: mpsc::Sender<Vec<AccessRecord>>) -> Self {
+    pub fn taking_access_logs(
+        mut self,
+        reader: access_logs::Reader,
+        sink: mpsc::Sender<Delivery<AccessRecord>>,
+    ) -> Self {
         self.intake.logs = Some((reader, sink));
         self
     }
@@ -189,7 +207,8 @@ impl Receiver {
         self.guard.clone()
     }
 
-    /// Serves until `shutdown` fires, then finishes the requests under way, for at most `request_timeout`, and returns.
+    /// Serves until `shutdown` fires, then finishes the requests under way, for at most
+    /// `request_timeout` and `acknowledge_timeout` together, and returns.
     ///
     /// # Errors
     /// When a server stops by itself.
@@ -208,7 +227,7 @@ impl Receiver {
         // A client that never finishes its request must not hold the process.
         let cut_off = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(config.request_timeout.get()).await;
+            tokio::time::sleep(config.longest_request()).await;
         };
         tokio::select! {
             served = async { tokio::try_join!(by_grpc, by_http, access) } => served.map(|_| ()),

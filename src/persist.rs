@@ -23,6 +23,7 @@ mod maintenance;
 mod merge;
 mod outbox;
 mod outbox_search;
+mod outbox_subject;
 mod queue;
 mod recover;
 mod restore;

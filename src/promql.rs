@@ -39,6 +39,6 @@ mod tests;
 pub use ast::ValueKind;
 pub use engine::{Config, Counters, Engine, QueryOptions, SelectionCache};
 pub use error::{EvalError, ParseError};
-pub use expr::{At, Expr, Features, QUERY_LIMIT_BYTES, Selector, around_selector, parse};
+pub use expr::{At, Expr, Features, QUERY_LIMIT_BYTES, Selector, around_selector, parse, parse_enabled};
 pub use functions::function_names;
 pub use value::{Answer, InstantSample, Stats, Value, format_value};

@@ -6,8 +6,10 @@
 
 mod batch;
 pub(crate) mod codec;
+mod compare;
 pub(crate) mod cumulative;
 mod edges;
+mod hops;
 mod identity;
 mod introductions;
 mod live;
@@ -20,6 +22,7 @@ mod waterfall;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -27,12 +30,15 @@ use serde::Deserialize;
 
 pub use batch::{IndexConfig, attribute_hash, encode_batch};
 pub use codec::{BatchError, decode_batch};
+pub use compare::{ComparedRow, Comparison, Side, compare};
+pub use hops::{Hop, hops};
 pub(crate) use identity::{NodeId, called_service, known_text, service_of_host};
 pub use identity::{speaks_for, workload_of_pod};
 pub use live::{Filter, Live};
 pub use pipeline::{Outputs, Pipeline};
 pub use waterfall::{Row, Waterfall, waterfall};
 
+use crate::batching;
 pub use crate::model::span::{SpanBatch, TracePart};
 use crate::units::{ByteSize, PromDuration};
 
@@ -44,7 +50,7 @@ pub struct Config {
     pub retention: Option<PromDuration>,
     /// Spans of one stored batch at most. Default 2,048.
     pub batch_spans: usize,
-    /// How long a span waits for its batch to fill. Default 1 s.
+    /// How long a span waits for its batch to fill; its sender waits as long for the answer. Default 200 ms.
     pub batch_delay: PromDuration,
     /// Batches waiting for the store; when there are as many, no more spans are taken and OTLP clients are told to
     /// retry. Default 64.
@@ -83,7 +89,7 @@ impl Default for Config {
         Self {
             retention: None,
             batch_spans: 2048,
-            batch_delay: seconds(1),
+            batch_delay: PromDuration::from(Duration::from_millis(200)),
             pending_batches: 64,
             live_spans: 200_000,
             live_bytes: ByteSize(256 << 20),
@@ -106,14 +112,10 @@ impl Default for Config {
 pub struct Counters {
     /// Spans taken from the queue.
     pub spans: AtomicU64,
-    /// Batches made.
-    pub batches: AtomicU64,
-    /// Bytes of those batches.
-    pub batch_bytes: AtomicU64,
-    /// Batches waiting for the store now (a gauge).
-    pub pending_batches: AtomicU64,
-    /// Batches lost because the store's side was gone or did not take them before the shutdown deadline.
-    pub lost_batches: AtomicU64,
+    /// Of these the ones that memory held already: sent again, and not counted again.
+    pub repeated_spans: AtomicU64,
+    /// Batches made, waiting and lost.
+    pub batching: Arc<batching::Counters>,
     /// Spans not counted in span metrics, because of the series limit.
     pub span_metrics_dropped: AtomicU64,
     /// Calls not counted in the service graph, because of the series limit.

@@ -6,10 +6,13 @@
 mod alerts;
 mod ask;
 mod assets;
+mod audit_page;
 mod changes;
+mod declared;
 mod drawing;
 mod error;
 mod explore;
+mod findings;
 mod format;
 mod frame;
 mod governing;
@@ -144,14 +147,14 @@ pub struct State {
     pub declared: Declared,
     /// How it changed.
     pub changes: ChangeBook,
+    /// The latest audit of it.
+    pub audit: audit::Board,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
     pub rules: rule_engine::Status,
     /// Service level objectives.
     pub slos: slo::Board,
-    /// What the service's own audit found last.
-    pub audit: audit::Board,
     /// Receivers and groups.
     pub notify: notify::Status,
     /// What the mesh says of alerts.
@@ -217,8 +220,10 @@ pub fn router(state: State) -> Router {
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
         .route("/changes", get(changes::page))
+        .route("/audit", get(audit_page::page))
         .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
+        .route("/traces/compare", get(traces::compare))
         .route("/traces/{id}", get(traces::trace))
         .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))

@@ -26,6 +26,7 @@ struct Key {
     code: u16,
     reason: Reason,
     policy: Text,
+    rule: Option<u16>,
 }
 
 /// Counts records.
@@ -66,6 +67,7 @@ impl Counted {
             code: record.code,
             reason: record.reason,
             policy: record.policy.clone(),
+            rule: record.rule,
         };
         match self.registry.group(key, now, labels) {
             Some(group) => group.add(self.requests, 1.0),
@@ -110,9 +112,14 @@ fn edge_labels(
 }
 
 fn labels(key: &Key) -> Labels {
-    let Key { reporter, source, destination, service, code, reason, policy } = key;
+    let Key { reporter, source, destination, service, code, reason, policy, rule } = key;
     let code = code.to_string();
-    let own =
-        [("response_code", &*code), ("reason", reason.as_str()), ("policy", policy.as_deref().unwrap_or_default())];
+    let rule = rule.map(|rule| rule.to_string()).unwrap_or_default();
+    let own = [
+        ("response_code", &*code),
+        ("reason", reason.as_str()),
+        ("policy", policy.as_deref().unwrap_or_default()),
+        ("rule", &*rule),
+    ];
     Labels::from_pairs(edge_labels(*reporter, [source, destination, service]).chain(own))
 }

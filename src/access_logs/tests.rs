@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::batching::{Delivery, Receipt};
 use crate::clock::Clock;
 use crate::model::span::hex;
 use crate::model::workload::Reporter;
@@ -273,9 +274,9 @@ async fn records_become_series_live_records_and_batches() {
     let (live, counters) = (pipeline.live(), pipeline.counters());
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(pipeline.run(shutdown.clone()));
-    records_in.send(many()).await.unwrap();
-    assert_eq!(batches.recv().await.unwrap().record_count, 300, "a full batch");
-    assert_eq!(batches.recv().await.unwrap().record_count, 100, "the others when they have waited");
+    records_in.send(Delivery { items: many(), receipt: Receipt::unwatched() }).await.unwrap();
+    assert_eq!(batches.recv().await.unwrap().batch.record_count, 300, "a full batch");
+    assert_eq!(batches.recv().await.unwrap().batch.record_count, 100, "the others when they have waited");
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!((live.len(), counters.records.load(Relaxed)), (400, 400));
     let wanted = vec![Matcher::equal(METRIC_NAME, "meshscope_access_log_requests_total")];
@@ -290,13 +291,14 @@ async fn records_become_series_live_records_and_batches() {
         ("response_code", "403"),
         ("reason", "rbac_denied"),
         ("policy", "shop/deny-get"),
+        ("rule", "0"),
     ]);
     let found = selection.series.iter().find(|series| series.labels == denied);
     let found = found.unwrap_or_else(|| panic!("{:?}", selection.series.iter().map(|s| &s.labels).collect::<Vec<_>>()));
     assert_eq!(found.values.last(), Some(&100.0));
     shutdown.cancel();
     task.await.unwrap();
-    assert_eq!(counters.lost_batches.load(Relaxed), 0);
+    assert_eq!(counters.batching.lost_batches.load(Relaxed), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -309,7 +311,13 @@ async fn past_the_limit_records_are_kept_but_not_counted_and_a_store_that_is_awa
     let (live, counters) = (pipeline.live(), pipeline.counters());
     let task = tokio::spawn(pipeline.run(CancellationToken::new()));
     let mut taken = 0;
-    while tokio::time::timeout(Duration::from_secs(5), records_in.send(many())).await.is_ok() {
+    while tokio::time::timeout(
+        Duration::from_secs(5),
+        records_in.send(Delivery { items: many(), receipt: Receipt::unwatched() }),
+    )
+    .await
+    .is_ok()
+    {
         taken += 1;
     }
     assert_eq!(taken, 4, "one in the channel to the store, two before it, one in the queue");
@@ -317,5 +325,5 @@ async fn past_the_limit_records_are_kept_but_not_counted_and_a_store_that_is_awa
     assert_eq!(counters.uncounted_records.load(Relaxed), 600, "two of four label sets have a place");
     drop(batches);
     task.await.unwrap();
-    assert!(counters.lost_batches.load(Relaxed) >= 2, "and what is lost is counted");
+    assert!(counters.batching.lost_batches.load(Relaxed) >= 2, "and what is lost is counted");
 }

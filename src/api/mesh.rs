@@ -1,7 +1,6 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, access logs, alerts and their history, what is declared and how it
-//! changed, cardinality, findings about rules, objectives, notifications, the audit with its scorecard, what a silence would
-//! mute, Grafana boards, and
-//! the OpenAPI document that describes them.
+//! changed, what of it holds for whom, cardinality, findings about rules, objectives, notifications, the audit with its
+//! scorecard, what a silence would mute, Grafana boards, and the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
@@ -11,6 +10,7 @@ mod audit;
 mod cardinality;
 mod changes;
 mod dashboards;
+mod effective;
 mod graph;
 mod notifications;
 mod resources;
@@ -53,6 +53,9 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/audit", get(audit::latest))
+        .route("/api/mesh/v1/audit/scorecard", get(audit::scorecard))
+        .route("/api/mesh/v1/audit/comparisons", get(audit::comparisons))
+        .route("/api/mesh/v1/effective", get(effective::effective))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
         .route("/api/mesh/v1/dashboards", get(dashboards::list))
         .route("/api/mesh/v1/dashboards/{uid}", get(dashboards::one))

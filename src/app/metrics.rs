@@ -143,6 +143,7 @@ fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {
     let help = "Requests that were not taken, by reason.";
     let point = |reason| ("otlp_refused_requests", Some(("reason", reason)));
     metrics.count_by(point("queue_full"), help, counters, |c| &c.refused_requests);
+    metrics.count_by(point("not_stored"), help, counters, |c| &c.unstored_requests);
     metrics.count_by(point("malformed"), help, counters, |c| &c.malformed_requests);
     metrics.count_by(point("too_large"), help, counters, |c| &c.oversized_requests);
     metrics.count_by(point("unsupported"), help, counters, |c| &c.unsupported_requests);
@@ -191,9 +192,13 @@ fn add_promql(metrics: &mut Metrics, counters: &Arc<promql::Counters>) {
 
 fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {
     metrics.count("traces_spans", "Spans taken from the queue.", counters, |c| &c.spans);
-    metrics.count("traces_batches", "Batches of spans made for the store.", counters, |c| &c.batches);
-    metrics.count("traces_batch_bytes", "Bytes of those batches.", counters, |c| &c.batch_bytes);
-    metrics.count("traces_lost_batches", "Batches lost because the store was away.", counters, |c| &c.lost_batches);
+    let help = "Of these the ones that had come before: sent again, and counted once.";
+    metrics.count("traces_repeated_spans", help, counters, |c| &c.repeated_spans);
+    metrics.count("traces_batches", "Batches of spans made for the store.", counters, |c| &c.batching.batches);
+    metrics.count("traces_batch_bytes", "Bytes of those batches.", counters, |c| &c.batching.batch_bytes);
+    metrics.count("traces_lost_batches", "Batches lost because the store was away.", counters, |c| {
+        &c.batching.lost_batches
+    });
     metrics.count("traces_pairs", "Calls of which both sides were seen, or that need one.", counters, |c| &c.pairs);
     metrics.count("traces_expired_edges", "Sides of calls whose other never came.", counters, |c| &c.expired_edges);
     metrics.count("traces_edges_out_of_window", "Calls too old or new for the graph.", counters, |c| {
@@ -210,7 +215,7 @@ fn add_traces(metrics: &mut Metrics, counters: &Arc<traces::Counters>) {
         let counters = Arc::clone(counters);
         move || field(&counters).load(Ordering::Relaxed) as f64
     };
-    let waiting = gauge(|c| &c.pending_batches);
+    let waiting = gauge(|c| &c.batching.pending_batches);
     metrics.add(Kind::Gauge, ("traces_pending_batches", None), "Batches waiting for the store.", waiting);
     let waiting = gauge(|c| &c.waiting_sides);
     metrics.add(Kind::Gauge, ("traces_waiting_sides", None), "Sides of calls waiting for the other.", waiting);

@@ -5,6 +5,7 @@
 //! what is no dashboard is left out without a word.
 
 mod fill;
+mod listed;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::fill::{Variables, filled};
+use self::listed::Listed;
 use crate::mesh::{Kind, Resource, Snapshot};
 use crate::promql::{self, Expr};
 use crate::rules::lint::{self, Finding};
@@ -26,6 +28,8 @@ const JSON_DEPTH_MAX: usize = 128;
 const SCRAPE_INTERVAL: Duration = Duration::from_secs(15);
 /// Data sources whose queries have an `expr` that is no PromQL.
 const OTHER_LANGUAGES: [&str; 3] = ["loki", "cloudwatch", "__expr__"];
+/// What the linter may say of a query that lists the values of a label.
+const OF_LISTS: [&str; 2] = ["unknown-label", "impossible-value"];
 
 /// A dashboard.
 #[derive(Debug)]
@@ -38,7 +42,7 @@ pub(super) struct Board<'a> {
     pub json: Value,
     /// Its panels, those in rows after their row.
     pub panels: Vec<Panel>,
-    /// The queries of its panels and annotations.
+    /// The queries of its panels, annotations and variables.
     pub queries: Vec<Query>,
 }
 
@@ -78,6 +82,8 @@ pub(super) struct Query {
     pub read: Result<Expr, String>,
     /// What the linter says.
     pub findings: Vec<Finding>,
+    /// Whether it only lists values of a label: then nothing is counted, and no side of a call twice.
+    is_list: bool,
 }
 
 impl Query {
@@ -183,14 +189,31 @@ fn queries(board: &Value, panels: &[Panel]) -> Vec<Query> {
             ));
         }
     }
+    for (at, one) in board["templating"]["list"].as_array().into_iter().flatten().enumerate() {
+        if let Some(listed) = listed::listed(one) {
+            let of = format!("the variable \"{}\"", one["name"].as_str().unwrap_or_default());
+            all.push(of_variable(format!("templating.list[{at}].{}", listed.field), of, &listed, &variables));
+        }
+    }
     lint(&mut all);
     all
+}
+
+/// What a variable asks, as an expression that has its selector and its label.
+fn of_variable(path: String, of: String, listed: &Listed<'_>, variables: &Variables) -> Query {
+    let asked = query(path, of, listed.asked, (variables, None));
+    let Some(label) = listed.label.filter(|_| asked.read.is_ok()) else {
+        return Query { raw: listed.raw.to_owned(), is_list: listed.label.is_some(), ..asked };
+    };
+    let text = format!("count by ({label}) ({})", filled(listed.asked, variables, SCRAPE_INTERVAL));
+    let read = promql::parse(&text).map_err(|error| error.to_string());
+    Query { raw: listed.raw.to_owned(), read, is_list: true, ..asked }
 }
 
 fn query(path: String, of: String, raw: &str, (variables, step): (&Variables, Option<Duration>)) -> Query {
     let step = step.unwrap_or(SCRAPE_INTERVAL).max(SCRAPE_INTERVAL);
     let read = promql::parse(&filled(raw, variables, step)).map_err(|error| error.to_string());
-    Query { path, of, raw: raw.to_owned(), read, findings: Vec::new() }
+    Query { path, of, raw: raw.to_owned(), read, findings: Vec::new(), is_list: false }
 }
 
 /// Whether a data source is known to speak another language than PromQL.
@@ -218,7 +241,8 @@ fn lint(queries: &mut [Query]) {
     let options = lint::Options { scrape_interval: SCRAPE_INTERVAL, ..lint::Options::default() };
     let places: HashMap<String, usize> = (0..queries.len()).map(|at| (record(at), at)).collect();
     for finding in lint::lint_text("board", &file, &options).findings {
-        if let Some(query) = places.get(&finding.rule).and_then(|at| queries.get_mut(*at)) {
+        let Some(query) = places.get(&finding.rule).and_then(|at| queries.get_mut(*at)) else { continue };
+        if !query.is_list || OF_LISTS.contains(&finding.code) {
             query.findings.push(finding);
         }
     }

@@ -5,6 +5,7 @@ mod authentication;
 mod authorization;
 mod dashboards;
 mod destinations;
+mod drift;
 mod entries;
 mod filters;
 mod gateway_api;
@@ -36,7 +37,7 @@ use crate::model::Severity;
 pub struct Check {
     /// `MSnnnn`, never reused. MS00 reading, MS01 references, MS02 routes, gateways and service entries, MS03
     /// destination rules, MS04 authentication, MS05 authorization, MS06 telemetry, proxies and filters, MS07 Kubernetes
-    /// objects and injection, MS08 Gateway API and Linkerd, MS09 what precedence loses, MS10 schemas, MS20 traffic,
+    /// objects and injection, MS08 Gateway API and Linkerd, MS09 what precedence loses and drift, MS10 schemas, MS20 traffic,
     /// MS30 rules and dashboards.
     pub code: &'static str,
     /// How bad its findings are, unless one says otherwise.
@@ -84,6 +85,7 @@ const CHECKS: &[&[Check]] = &[
     workloads::CHECKS,
     annotations::CHECKS,
     precedence::CHECKS,
+    drift::CHECKS,
     monitoring::CHECKS,
     dashboards::CHECKS,
     schema::CHECKS,

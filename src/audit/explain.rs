@@ -1,6 +1,6 @@
 //! What a code means: title, gravity, and the example of the test grid with what the audit says of it.
 
-use super::{Options, audit, checks, rehearse};
+use super::{Beside, Options, as_cluster, as_files, audit_beside, checks, rehearse};
 use crate::mesh::{Input, Snapshot};
 
 include!(concat!(env!("OUT_DIR"), "/audit_examples.rs"));
@@ -12,13 +12,20 @@ pub async fn explain(code: &str) -> Option<String> {
     if !check.also.is_empty() {
         text.push_str(&format!("Other tools: {}\n", check.also.join(", ")));
     }
-    let Some((_, bad, good, traffic)) = EXAMPLES.iter().find(|(own, ..)| *own == check.code) else { return Some(text) };
+    let Some((_, bad, good, traffic, clusters)) = EXAMPLES.iter().find(|(own, ..)| *own == check.code) else {
+        return Some(text);
+    };
     let snapshot = Snapshot::read(&[Input { name: "bad.yaml".into(), text: (*bad).to_owned() }], "default");
     let observed = match traffic {
-        Some((bad, _)) => rehearse(bad).await.ok(),
+        Some((bad, _)) => rehearse(bad, &snapshot).await.ok(),
         None => None,
     };
-    let report = audit(&snapshot, observed.as_ref(), &Options::default());
+    let (mesh, files) = match clusters {
+        Some((bad, _)) => (as_cluster(bad), Some(as_files(snapshot))),
+        None => (snapshot, None),
+    };
+    let beside = Beside { observed: observed.as_ref(), files: files.as_ref() };
+    let report = audit_beside(&mesh, beside, &Options::default());
     text.push_str("\nWhy:\n");
     for finding in report.findings.iter().filter(|one| one.code == check.code) {
         let dot = if finding.field.is_empty() { "" } else { ": " };
@@ -35,6 +42,10 @@ pub async fn explain(code: &str) -> Option<String> {
     if let Some((bad, good)) = traffic {
         examples.splice(1..1, [("Traffic of the bad one, as series", *bad)]);
         examples.push(("Traffic of the good one", *good));
+    }
+    if let Some((bad, good)) = clusters {
+        examples.splice(1..1, [("What the cluster holds of the bad one", *bad)]);
+        examples.push(("What the cluster holds of the good one", *good));
     }
     for (name, example) in examples {
         text.push_str(&format!("\n{name}:\n"));

@@ -7,6 +7,7 @@
 mod fold;
 mod questions;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,9 +95,21 @@ impl Source {
 /// # Errors
 /// When no question is answered at all.
 pub async fn gather(source: &Source, window: Duration) -> Result<Observed, GatherError> {
+    gather_with(source, window, &BTreeSet::new()).await
+}
+
+/// The same, and what these labels of `istio_requests_total` cost ([`super::overridden`] says which Telemetries name).
+///
+/// # Errors
+/// When no question is answered at all.
+pub async fn gather_with(
+    source: &Source,
+    window: Duration,
+    labels: &BTreeSet<String>,
+) -> Result<Observed, GatherError> {
     let window = window.max(WINDOW_MIN);
     let recent = (window / 12).clamp(WINDOW_MIN, Duration::from_secs(3_600)).min(window);
-    let questions = questions::all(window, recent);
+    let questions = questions::all(window, recent, labels);
     let asked = futures_util::stream::iter(questions).map(|(question, query): (Question, String)| async move {
         let answer = source.ask(&query).await;
         (question, query, answer)
@@ -108,7 +121,7 @@ pub async fn gather(source: &Source, window: Duration) -> Result<Observed, Gathe
         match answer {
             Ok(rows) => {
                 answered += 1;
-                all.take(question, rows);
+                all.take(&question, rows);
             }
             Err(reason) => {
                 first_reason.get_or_insert_with(|| reason.clone());

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use crate::model::workload::MeshKind;
+
 /// Which proxy told of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
@@ -30,18 +32,27 @@ pub struct End {
 }
 
 impl End {
-    /// `shop/cart-v1`; for one without a proxy `a caller without a proxy`.
+    /// `shop/cart-v1`; of one whose workload nobody tells (Linkerd's called side) its identity; for one without a proxy
+    /// `a caller without a proxy`.
     pub fn name(&self) -> String {
-        match self.workload.is_empty() {
-            true => "a caller without a proxy".to_owned(),
-            false => format!("{}/{}", self.namespace, self.workload),
+        match (self.workload.is_empty(), self.principal.is_empty()) {
+            (true, true) => "a caller without a proxy".to_owned(),
+            (true, false) => self.principal.clone(),
+            (false, _) => format!("{}/{}", self.namespace, self.workload),
         }
+    }
+
+    /// Whether nothing is known of it: it has no proxy.
+    pub fn is_unknown(&self) -> bool {
+        self.workload.is_empty() && self.principal.is_empty()
     }
 }
 
 /// Calls that differ in nothing but their time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Calls {
+    /// Whose proxies told.
+    pub mesh: MeshKind,
     /// Who tells.
     pub side: Side,
     /// Who calls.
@@ -179,6 +190,55 @@ pub struct Proxy {
     pub denied: Option<f64>,
 }
 
+/// Requests of a Gateway API route to one of its backends, as Linkerd's callers tell. They are among the other calls too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Namespace and name of the route.
+    pub route: (String, String),
+    /// The requests; the workload that answered is not told, the service of the backend stands for it.
+    pub calls: Calls,
+}
+
+/// Who told of a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Teller {
+    /// Access logs of Istio's proxies.
+    AccessLogs,
+    /// The metrics of Linkerd's proxies.
+    Linkerd,
+}
+
+/// Requests that a policy denied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Denied {
+    /// Who told.
+    pub teller: Teller,
+    /// Who called.
+    pub from: End,
+    /// Who did not answer.
+    pub to: End,
+    /// `namespace/name` of the policy that denied (of Linkerd: the name of the Server's default or authorization); empty:
+    /// none let it in.
+    pub policy: String,
+    /// The number of its rule, where it is told.
+    pub rule: Option<usize>,
+    /// What became of the request, as access logs call it.
+    pub reason: String,
+    /// Requests in the window.
+    pub count: f64,
+}
+
+/// What one label is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LabelCost {
+    /// Series of `istio_requests_total` that have the label.
+    pub series: f64,
+    /// How many values it has.
+    pub values: f64,
+    /// How many series there were without it.
+    pub without: f64,
+}
+
 /// What is known of the whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Whole {
@@ -198,6 +258,12 @@ pub struct Whole {
     pub missing_labels: BTreeMap<String, f64>,
     /// Spans of servers by service, and spans of clients by service.
     pub spans: BTreeMap<String, (f64, f64)>,
+    /// Of the spans of clients those that began a trace, by service.
+    pub roots: BTreeMap<String, f64>,
+    /// Records of access logs; none: none came.
+    pub records: Option<f64>,
+    /// What the labels cost that Telemetries name ([`super::gather::overridden`]).
+    pub labels: BTreeMap<String, LabelCost>,
 }
 
 /// What a window of time saw of a mesh.
@@ -217,6 +283,10 @@ pub struct Observed {
     pub spells: Vec<Spell>,
     /// Statistics of upstream clusters.
     pub upstreams: Vec<Upstream>,
+    /// Requests of routes to their backends.
+    pub backends: Vec<Backend>,
+    /// Requests that policies denied.
+    pub denied: Vec<Denied>,
     /// Proxies by namespace and pod.
     pub proxies: BTreeMap<(String, String), Proxy>,
     /// The rest.

@@ -1,4 +1,4 @@
-//! Traffic written down instead of scraped, gathered as real traffic is: for the test grid and for `--explain`.
+//! Traffic and clusters written down instead of asked, taken as real ones are: for the test grid and for `--explain`.
 //!
 //! In: `load` blocks in the language of Prometheus' tests. Out: an [`Observed`] of the hour that ends with them. Invariant:
 //! it goes through the same questions and engine as what a mesh tells.
@@ -6,8 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gather::{Source, gather};
+use super::gather::{Source, gather_with};
 use super::observed::Observed;
+use super::{Files, overridden};
+use crate::mesh::{Input, KINDS, Place, Snapshot};
 use crate::model::Timestamp;
 use crate::promql::testlang::{Point, parse_series};
 use crate::promql::{self, Engine};
@@ -21,19 +23,36 @@ const WINDOW: Duration = Duration::from_secs(3_600);
 
 /// What the last hour of a script saw: `load 1m`, then series with their values, one line each.
 ///
+/// `mesh` is what is declared beside it, for the labels that its Telemetries name.
+///
 /// # Errors
 /// Says which line cannot be read.
-pub async fn rehearse(script: &str) -> Result<Observed, String> {
+pub async fn rehearse(script: &str, mesh: &Snapshot) -> Result<Observed, String> {
     let forever = PromDuration::from(Duration::from_secs(10 * 86_400));
     let head = Head::new(series::Config { memory_window: forever, ..series::Config::default() });
     let end = load(&head, script)?;
     let engine = Arc::new(Engine::new(promql::Config::default()));
     let source = Source::Own { engine, series: Arc::new(head), at: end };
-    let observed = gather(&source, WINDOW).await.map_err(|error| error.to_string())?;
+    let observed = gather_with(&source, WINDOW, &overridden(mesh)).await.map_err(|error| error.to_string())?;
     match observed.gaps.first() {
         Some(gap) => Err(gap.clone()),
         None => Ok(observed),
     }
+}
+
+/// Objects that are written down as a cluster would hold them: without files and lines.
+pub fn as_cluster(text: &str) -> Snapshot {
+    let read = Snapshot::read(&[Input { name: "cluster.yaml".into(), text: text.to_owned() }], "default");
+    let held = read.iter().cloned().map(|mut one| {
+        one.place = Place::default();
+        one
+    });
+    Snapshot::new(held, Vec::new())
+}
+
+/// What files declare beside a cluster that told all of its objects.
+pub fn as_files(snapshot: Snapshot) -> Files {
+    Files { snapshot: Arc::new(snapshot), known: KINDS.iter().map(|info| info.kind).collect() }
 }
 
 /// Appends all series; returns the time of the last sample.

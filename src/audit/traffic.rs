@@ -5,16 +5,22 @@
 //! never taken for "not there".
 
 mod authorization;
-mod breakers;
+pub(super) mod breakers;
 mod calls;
+mod cardinality;
 mod dead;
-mod faults;
+mod denials;
+pub(super) mod faults;
 mod labels;
-mod mtls;
+mod linkerd;
+pub(super) mod mtls;
+mod propagation;
 mod proxies;
-mod splits;
+pub(super) mod splits;
 pub(super) mod statistics;
-mod tracing;
+pub(super) mod tracing;
+
+pub use cardinality::overridden;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,12 +35,16 @@ use crate::yaml::Node;
 pub(super) const CHECKS: &[&[Check]] = &[
     splits::CHECKS,
     mtls::CHECKS,
+    linkerd::CHECKS,
     authorization::CHECKS,
+    denials::CHECKS,
     breakers::CHECKS,
     faults::CHECKS,
     calls::CHECKS,
     tracing::CHECKS,
+    propagation::CHECKS,
     labels::CHECKS,
+    cardinality::CHECKS,
     proxies::CHECKS,
     dead::CHECKS,
 ];
@@ -70,9 +80,11 @@ pub(super) fn sum<'o>(calls: impl IntoIterator<Item = &'o Calls>) -> f64 {
 
 /// The calls of each caller, the most frequent first.
 pub(super) fn by_caller<'o>(calls: impl IntoIterator<Item = &'o Calls>) -> Vec<(&'o End, f64)> {
-    let mut all: BTreeMap<(&str, &str), (&End, f64)> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, &str, &str), (&End, f64)> = BTreeMap::new();
     for one in calls {
-        all.entry((&one.from.namespace, &one.from.workload)).or_insert((&one.from, 0.0)).1 += one.count;
+        // Of a workload that is told its identities are one; where it is not, the identity tells callers apart.
+        let identity = if one.from.workload.is_empty() { one.from.principal.as_str() } else { "" };
+        all.entry((&one.from.namespace, &one.from.workload, identity)).or_insert((&one.from, 0.0)).1 += one.count;
     }
     let mut all: Vec<(&End, f64)> = all.into_values().collect();
     all.sort_by(|(a, more), (b, less)| less.total_cmp(more).then_with(|| a.cmp(b)));
@@ -111,10 +123,7 @@ pub(super) fn millis(text: &str) -> Option<f64> {
 impl<'a> Scene<'a> {
     /// The declared workload of a name, as metrics write it; a pod's own when it has no owner.
     pub(super) fn workload(&self, namespace: &str, name: &str) -> Option<&'a Workload<'a>> {
-        self.index
-            .in_namespace(namespace)
-            .find(|one| one.resource.id.name == name && one.resource.id.kind != Kind::Pod)
-            .or_else(|| self.index.in_namespace(namespace).find(|one| one.resource.id.name == name))
+        self.index.workload(namespace, name)
     }
 
     /// The labels of a caller's pods; none known: none.

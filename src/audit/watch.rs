@@ -1,7 +1,8 @@
 //! The audit in the running service: again and again, with the latest result for readers and scores as series.
 //!
-//! In: what declares the mesh ([`CurrentSnapshot`]), and the service's own store. Out: a [`Board`], and the series
-//! `meshscope_audit_score` and `meshscope_audit_findings` in the memory tier. Invariant: one audit at a time; the work that
+//! In: what declares the mesh ([`CurrentSources`]), and the service's own store. Out: a [`Board`], and the series
+//! `meshscope_audit_score`, `meshscope_audit_findings` and `meshscope_declared_mtls_strict` in the memory tier. Invariant: one
+//! audit at a time; the work that
 //! takes long runs on blocking threads; what cannot be gathered leaves the checks of what is declared.
 
 use std::collections::BTreeSet;
@@ -12,8 +13,10 @@ use parking_lot::RwLock;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::gather::{Source, WINDOW_MIN, gather};
-use super::{Options, Report, Scorecard, audit, score};
+use super::gather::{Source, WINDOW_MIN, gather_with};
+use super::{
+    Beside, Comparison, Files, Options, Report, Scorecard, audit_beside, comparisons, demanded, overridden, score,
+};
 use crate::clock::Clock;
 use crate::mesh::Snapshot;
 use crate::model::{Labels, METRIC_NAME, Severity, Timestamp, stale_marker};
@@ -57,8 +60,17 @@ impl WatchConfig {
     }
 }
 
+/// What declares the mesh at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The objects.
+    pub snapshot: Arc<Snapshot>,
+    /// What files declare, when they are read beside a cluster; none: there is nothing to compare.
+    pub files: Option<Files>,
+}
+
 /// Gives what declares the mesh now.
-pub type CurrentSnapshot = Arc<dyn Fn() -> Arc<Snapshot> + Send + Sync>;
+pub type CurrentSources = Arc<dyn Fn() -> Sources + Send + Sync>;
 
 /// What an audit found.
 #[derive(Debug)]
@@ -71,8 +83,12 @@ pub struct Latest {
     pub report: Report,
     /// Scores.
     pub scorecard: Scorecard,
+    /// What is declared beside what was seen.
+    pub comparisons: Vec<Comparison>,
     /// Why there is no traffic in it; none: there is.
     pub no_traffic: Option<String>,
+    /// Namespace and name of each workload that takes mutual TLS only, by what is declared.
+    pub strict: BTreeSet<(String, String)>,
 }
 
 /// Where the latest audit is read. Cheap to clone.
@@ -102,7 +118,7 @@ impl Board {
 /// What a [`Watch`] asks and where it writes.
 pub struct Inputs {
     /// What declares the mesh; none: there is nothing to audit.
-    pub declared: Option<CurrentSnapshot>,
+    pub declared: Option<CurrentSources>,
     /// Evaluates queries.
     pub engine: Arc<Engine>,
     /// Memory and history.
@@ -157,24 +173,28 @@ impl Watch {
         }
     }
 
-    async fn audit(&mut self, declared: &CurrentSnapshot) {
+    async fn audit(&mut self, declared: &CurrentSources) {
         let began = tokio::time::Instant::now();
         let Inputs { engine, series, clock, .. } = &self.inputs;
         let source = Source::Own { engine: Arc::clone(engine), series: Arc::clone(series), at: clock.now() };
-        let (observed, no_traffic) = match gather(&source, self.config.window.get()).await {
+        let Sources { snapshot, files } = declared();
+        let labels = overridden(&snapshot);
+        let (observed, no_traffic) = match gather_with(&source, self.config.window.get(), &labels).await {
             Ok(observed) => (Some(observed), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        let (declared, options) = (Arc::clone(declared), self.options.clone());
+        let options = self.options.clone();
         let work = move || {
-            let snapshot = declared();
-            let report = audit(&snapshot, observed.as_ref(), &options);
+            let beside = Beside { observed: observed.as_ref(), files: files.as_ref() };
+            let report = audit_beside(&snapshot, beside, &options);
             let scorecard = score(&snapshot, observed.as_ref(), &report, &options);
-            (report, scorecard)
+            let strict = demanded::strict(&snapshot, &options);
+            (report, scorecard, comparisons(&snapshot, observed.as_ref(), &options), strict)
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok((report, scorecard)) => {
-                let latest = Latest { at: clock.now(), took: began.elapsed(), report, scorecard, no_traffic };
+            Ok((report, scorecard, comparisons, strict)) => {
+                let (at, took) = (clock.now(), began.elapsed());
+                let latest = Latest { at, took, report, scorecard, comparisons, no_traffic, strict };
                 *self.board.latest.write() = Some(Arc::new(latest));
             }
             Err(error) => tracing::error!("the audit ended early: {error}"),
@@ -212,5 +232,14 @@ fn values(latest: &Latest) -> Vec<(Labels, f64)> {
         let labels = [(METRIC_NAME, "meshscope_audit_findings"), ("severity", severity.as_str())];
         (Labels::from_pairs(labels), latest.report.count(severity) as f64)
     });
-    scores.chain(findings).collect()
+    // Named as proxies name the called workload, so that a rule can join what they report.
+    let strict = latest.strict.iter().map(|(namespace, name)| {
+        let labels = [
+            (METRIC_NAME, "meshscope_declared_mtls_strict"),
+            ("destination_workload_namespace", namespace.as_str()),
+            ("destination_workload", name.as_str()),
+        ];
+        (Labels::from_pairs(labels), 1.0)
+    });
+    scores.chain(findings).chain(strict).collect()
 }

@@ -1,9 +1,11 @@
 //! `meshscope mesh`: checks what is declared for a mesh, alone or against the traffic that a server saw.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -33,9 +35,10 @@ pub(super) enum Command {
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {
     /// Files, folders, or - for standard input: YAML or JSON.
-    #[arg(required_unless_present_any = ["cluster", "explain"], conflicts_with = "cluster", value_name = "PATH")]
+    #[arg(required_unless_present_any = ["cluster", "explain"], value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Instead of files: the objects of a running cluster, by kubeconfig or, inside a pod, by its account.
+    /// The objects of a running cluster, by kubeconfig or, inside a pod, by its account. With files: the cluster's objects,
+    /// those of the files that it does not hold, and how the two differ (MS0910 to MS0912).
     #[arg(long)]
     cluster: bool,
     /// The kubeconfig file. Default: $KUBECONFIG, then ~/.kube/config where it is there.
@@ -149,19 +152,22 @@ fn wrong(message: &str) -> ExitCode {
 
 async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyhow::Result<ExitCode> {
     let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, output, live, window, .. } = arguments;
+    let of_files = (!paths.is_empty()).then(|| mesh::read_paths(&paths, &namespace));
+    let (snapshot, files) = match (cluster, of_files) {
+        (true, None) => (declared(kubeconfig, context).await?.snapshot, None),
+        (true, Some(of_files)) => beside(of_files, declared(kubeconfig, context).await?),
+        (false, of_files) => (of_files.unwrap_or_default(), None),
+    };
+    let options = Options { root_namespace, suppressions, ..Options::default() };
     let observed = match live {
         None => None,
-        Some(url) => match seen(&url, window).await {
+        Some(url) => match seen(&url, window, &audit::overridden(&snapshot)).await {
             Ok(observed) => Some(observed),
             Err(error) => return Ok(wrong(&format!("--live: {error:#}"))),
         },
     };
-    let snapshot = match cluster {
-        true => declared(kubeconfig, context).await?,
-        false => mesh::read_paths(&paths, &namespace),
-    };
-    let options = Options { root_namespace, suppressions, ..Options::default() };
-    let mut report = audit::audit(&snapshot, observed.as_ref(), &options);
+    let looked_at = audit::Beside { observed: observed.as_ref(), files: files.as_ref() };
+    let mut report = audit::audit_beside(&snapshot, looked_at, &options);
     if arguments.scorecard {
         let card = audit::score(&snapshot, observed.as_ref(), &report, &options);
         match output {
@@ -182,10 +188,10 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
 }
 
 /// What a server saw; what it could not be asked is told beside the findings.
-async fn seen(url: &str, window: PromDuration) -> anyhow::Result<audit::Observed> {
+async fn seen(url: &str, window: PromDuration, labels: &BTreeSet<String>) -> anyhow::Result<audit::Observed> {
     let client =
         http_client::build(&http_client::Config::default()).with_context(|| format!("make a client for {url}"))?;
-    let observed = audit::gather(&audit::Source::server(client, url), window.get()).await?;
+    let observed = audit::gather_with(&audit::Source::server(client, url), window.get(), labels).await?;
     observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
     if observed.calls.is_empty() {
         let span = observed.span();
@@ -218,17 +224,26 @@ fn show(report: &Report, output: Format) {
 }
 
 /// What the cluster declares; what of it we may not see is told beside the findings.
-async fn declared(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<mesh::Snapshot> {
+async fn declared(kubeconfig: Option<PathBuf>, context: Option<String>) -> anyhow::Result<FromCluster> {
     let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
     let usual = || std::env::home_dir().map(|home| home.join(".kube/config")).filter(|file| file.exists());
     let is_in_pod = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     let kubeconfig_file = kubeconfig.or(named).or_else(|| if is_in_pod { None } else { usual() });
     let client = Client::new(ClusterConfig { kubeconfig_file, context, ..ClusterConfig::default() });
-    let FromCluster { snapshot, not_served, forbidden } =
-        mesh::read_cluster(&client).await.context("read the cluster")?;
-    if !not_served.is_empty() {
-        eprintln!("note: the cluster does not serve {}", not_served.join(", "));
+    let read = mesh::read_cluster(&client).await.context("read the cluster")?;
+    if !read.not_served.is_empty() {
+        eprintln!("note: the cluster does not serve {}", read.not_served.join(", "));
     }
-    forbidden.iter().for_each(|missing| eprintln!("warning: {missing}"));
-    Ok(snapshot)
+    read.forbidden.iter().for_each(|missing| eprintln!("warning: {missing}"));
+    Ok(read)
+}
+
+/// The cluster's objects and, of the files, those that it does not hold; and all that the files say, to be compared.
+fn beside(of_files: mesh::Snapshot, cluster: FromCluster) -> (mesh::Snapshot, Option<audit::Files>) {
+    let FromCluster { snapshot: held, known, .. } = cluster;
+    let is_new = |one: &&Arc<mesh::Resource>| held.get(one.id.kind, &one.id.namespace, &one.id.name).is_none();
+    let unread = of_files.unread.iter().chain(&held.unread).cloned().collect();
+    let mut all = mesh::Snapshot::new(of_files.shared().filter(is_new).chain(held.shared()).map(Arc::clone), unread);
+    all.repeated.clone_from(&of_files.repeated);
+    (all, Some(audit::Files { snapshot: Arc::new(of_files), known }))
 }

@@ -136,7 +136,7 @@ fn a_mistake_in_any_block_is_named_with_its_path() {
         ("push: {promote_resource_attributes: ['']}", "push.promote_resource_attributes: an attribute is empty"),
         (
             "route: {receiver: ops, mute_time_intervals: [night]}\nreceivers: [{name: ops}]",
-            "must not have any mute_time_intervals",
+            "must not have any mute time intervals",
         ),
     ] {
         let found = problems(text);

@@ -169,11 +169,12 @@ pub(super) fn reporter() -> Variable {
 
 /// The cluster of the called workload.
 pub(super) fn cluster() -> Variable {
-    any_of(
-        ("cluster", "Cluster"),
-        "Cluster of the called workload; `unknown` is a call that reached none",
-        "label_values(istio_requests_total, destination_cluster)",
-    )
+    cluster_of("Cluster of the called workload; `unknown` is a call that reached none")
+}
+
+/// A cluster of the mesh, said to be whose.
+pub(super) fn cluster_of(description: &'static str) -> Variable {
+    any_of(("cluster", "Cluster"), description, "label_values(istio_requests_total, destination_cluster)")
 }
 
 /// The namespace of the called service.

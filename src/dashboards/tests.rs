@@ -134,6 +134,34 @@ fn boards_have_names_of_their_own_and_lead_to_each_other_and_to_our_pages() {
 }
 
 #[test]
+fn boards_of_calls_choose_a_cluster_and_tell_changes_and_quantiles_lead_to_traces() {
+    for Named { name, dashboard, .. } in all() {
+        let names: Vec<&str> = dashboard.templating.list.iter().map(|variable| variable.name).collect();
+        let queries: Vec<&str> =
+            dashboard.panels.iter().flat_map(|panel| &panel.targets).map(|target| target.expr.as_str()).collect();
+        // Only some scrape configurations copy the labels of pods; all name the pod.
+        assert!(queries.iter().all(|expr| !expr.contains("app=\"")), "{name}");
+        if ["istio-mesh", "service", "workload", "edge", "security", "resilience", "split", "ambient"].contains(&name) {
+            assert!(names.contains(&"cluster"), "{name}: {names:?}");
+            let blind = queries.iter().find(|expr| expr.contains("istio_requests_total") && !expr.contains("$cluster"));
+            assert_eq!(blind, None, "{name}: every cluster's calls in one");
+        }
+        let told: Vec<&str> = dashboard.annotations.list.iter().map(|annotation| annotation.name).collect();
+        assert!(name == "sql" || told[..2] == ["Alerts", "Configuration changes"], "{name}: {told:?}");
+        for expr in dashboard.templating.list.iter().map(|variable| &variable.query) {
+            let asked = expr.strip_prefix("label_values(").and_then(|rest| rest.rsplit_once(", "));
+            let Some((selector, _)) = asked else { continue };
+            assert!(promql_parser::parser::parse(&filled_in(&dashboard, selector)).is_ok(), "{name}: {expr}");
+        }
+    }
+    let with_traces = |board: &str| {
+        let named = all().into_iter().find(|named| named.name == board).unwrap();
+        named.dashboard.panels.iter().flat_map(|panel| &panel.targets).any(|target| target.exemplar)
+    };
+    assert!(["istio-mesh", "service", "workload", "edge", "split", "traces"].into_iter().all(with_traces));
+}
+
+#[test]
 fn panels_lie_side_by_side_within_24_columns() {
     for named in all() {
         lie_side_by_side(&named.dashboard.panels);

@@ -1,7 +1,8 @@
 //! Sends the sampled requests' spans over OTLP gRPC, in the shape Istio's Envoy gives them.
 //!
-//! In: [`Hop`]s. Out: `opentelemetry-otlp` exports, one request for each `service.name`. A full queue or an unreachable
-//! receiver drops the batch and counts it; the mesh goes on.
+//! In: [`Hop`]s. Out: `opentelemetry-otlp` exports, one request for each `service.name`, all of a second at the same time,
+//! since a request is answered when it is stored. A full queue or an unreachable receiver drops the batch and counts it; the
+//! mesh goes on.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,9 @@ pub struct Counters {
 /// Sends batches of spans, one at a time.
 #[derive(Debug)]
 pub struct Sender {
-    exporter: SpanExporter,
+    endpoint: String,
+    /// By `service.name`: an exporter has one resource.
+    exporters: BTreeMap<String, SpanExporter>,
     counters: Arc<Counters>,
 }
 
@@ -53,31 +56,44 @@ impl Sender {
     /// # Errors
     /// When `endpoint` is not a URL.
     pub fn new(endpoint: &str, counters: Arc<Counters>) -> Result<Self, opentelemetry_otlp::ExporterBuildError> {
-        let exporter =
-            SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
-        Ok(Self { exporter, counters })
+        exporter(endpoint, "")?;
+        Ok(Self { endpoint: endpoint.to_owned(), exporters: BTreeMap::new(), counters })
     }
 
     /// Sends what arrives until the channel closes.
     pub async fn run(mut self, mut batches: mpsc::Receiver<BTreeMap<String, Vec<SpanData>>>) {
         while let Some(batch) = batches.recv().await {
-            for (service, spans) in batch {
-                self.send(service, spans).await;
-            }
+            self.send(batch).await;
         }
     }
 
-    async fn send(&mut self, service: String, spans: Vec<SpanData>) {
-        let count = spans.len() as u64;
-        self.exporter.set_resource(&Resource::builder_empty().with_service_name(service).build());
-        match self.exporter.export(spans).await {
-            Ok(()) => self.counters.sent.fetch_add(count, Ordering::Relaxed),
-            Err(error) => {
-                tracing::debug!(%error, "the demo's spans were not taken");
-                self.counters.dropped.fetch_add(count, Ordering::Relaxed)
+    async fn send(&mut self, batch: BTreeMap<String, Vec<SpanData>>) {
+        for service in batch.keys() {
+            if !self.exporters.contains_key(service)
+                && let Ok(exporter) = exporter(&self.endpoint, service)
+            {
+                self.exporters.insert(service.clone(), exporter);
             }
-        };
+        }
+        let exports = batch.into_iter().map(async |(service, spans)| {
+            let count = spans.len() as u64;
+            let exported = match self.exporters.get(&service) {
+                Some(exporter) => exporter.export(spans).await.is_ok(),
+                None => false,
+            };
+            let counter = if exported { &self.counters.sent } else { &self.counters.dropped };
+            counter.fetch_add(count, Ordering::Relaxed);
+        });
+        futures_util::future::join_all(exports).await;
     }
+}
+
+/// Sends the spans of one service.
+fn exporter(endpoint: &str, service: &str) -> Result<SpanExporter, opentelemetry_otlp::ExporterBuildError> {
+    let builder = SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT);
+    let mut exporter = builder.build()?;
+    exporter.set_resource(&Resource::builder_empty().with_service_name(service.to_owned()).build());
+    Ok(exporter)
 }
 
 /// The spans of `hops` by `service.name`; `epoch` is when the simulation began.
@@ -132,6 +148,18 @@ fn failed(hop: &Hop) -> bool {
     }
 }
 
+/// `x-request-id`, the same on all spans and access logs of a trace.
+pub(super) fn request_id(hop: &Hop) -> String {
+    format!(
+        "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",
+        (hop.trace >> 96) as u32,
+        (hop.trace >> 80) as u16,
+        (hop.trace >> 68) as u16 & 0xfff,
+        (hop.trace >> 56) as u16 & 0xfff,
+        hop.trace as u64 & 0xffff_ffff_ffff
+    )
+}
+
 /// All values are text, as Envoy sends them.
 fn attributes(hop: &Hop, pods: &[Pod]) -> Vec<KeyValue> {
     let (pod, service) = (&pods[hop.pod], hop.call.to);
@@ -139,14 +167,7 @@ fn attributes(hop: &Hop, pods: &[Pod]) -> Vec<KeyValue> {
     let path = hop.call.path.replace("{id}", &hop.id.to_string());
     let grpc = service.protocol == Protocol::Grpc;
     let cluster = if hop.client { service.cluster(hop.subset) } else { format!("inbound|{}||", service.port) };
-    let request_id = format!(
-        "{:08x}-{:04x}-4{:03x}-9{:03x}-{:012x}",
-        (hop.trace >> 96) as u32,
-        (hop.trace >> 80) as u16,
-        (hop.trace >> 68) as u16 & 0xfff,
-        (hop.trace >> 56) as u16 & 0xfff,
-        hop.trace as u64 & 0xffff_ffff_ffff
-    );
+    let request_id = request_id(hop);
     // The downstream address: on the called side the caller's pod, on the calling side the application's own pod.
     let downstream = if hop.client { Some(pod) } else { peer };
     let upstream = if hop.client { peer } else { Some(pod) };
@@ -278,7 +299,9 @@ mod tests {
         drop(batches);
         Sender::new(&endpoint, counters.clone()).unwrap().run(waiting).await;
         assert!(expected.iter().any(|(name, _)| name == "frontend.shop"));
-        assert_eq!(*receiver.0.lock(), expected);
+        let mut received = receiver.0.lock().clone();
+        received.sort();
+        assert_eq!(received, expected);
         let sent = expected.iter().map(|(_, count)| *count as u64).sum();
         assert_eq!((counters.sent.load(Ordering::Relaxed), counters.dropped.load(Ordering::Relaxed)), (sent, 0));
         server.abort();
@@ -292,9 +315,8 @@ mod tests {
         simulation.step(Duration::from_secs(3));
         simulation.drain();
         let batch = by_service(&simulation.take_hops(), simulation.pods(), SystemTime::UNIX_EPOCH);
-        let (service, spans) = batch.into_iter().next().unwrap();
-        let count = spans.len() as u64;
-        sender.send(service, spans).await;
+        let count = batch.values().map(|spans| spans.len() as u64).sum::<u64>();
+        sender.send(batch).await;
         assert_eq!(counters.dropped.load(Ordering::Relaxed), count);
     }
 }

@@ -4,18 +4,21 @@
 //! spawns nothing; [`World::run`] serves until told to stop.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_sdk::trace::SpanData;
 use parking_lot::Mutex;
 use tokio::{net::TcpListener, sync::mpsc, time::MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    configuration,
+    access_logs, configuration,
     incidents::{Incident, Script},
     page,
     spans::{self, Sender},
@@ -62,14 +65,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The span receiver's address is not usable.
-    #[error("`{endpoint}` is no address for spans; write it as http://host:port")]
+    /// The receiver's address is not usable.
+    #[error("`{endpoint}` is no address for spans and access logs; write it as http://host:port")]
     Endpoint {
         /// As given.
         endpoint: String,
         /// Why.
         #[source]
-        source: Box<opentelemetry_otlp::ExporterBuildError>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Serving stopped.
     #[error("the simulated mesh stopped serving")]
@@ -85,6 +88,8 @@ pub struct World {
     simulation: Arc<Mutex<Simulation>>,
     sender: Sender,
     span_counters: Arc<spans::Counters>,
+    log_sender: access_logs::Sender,
+    log_counters: Arc<spans::Counters>,
     webhook_counters: Arc<webhook::Counters>,
 }
 
@@ -98,9 +103,12 @@ impl World {
         let failed = |source| Error::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let span_counters = Arc::new(spans::Counters::default());
+        let (span_counters, log_counters) = (Arc::<spans::Counters>::default(), Arc::<spans::Counters>::default());
+        let endpoint = || otlp_grpc_endpoint.clone();
         let sender = Sender::new(&otlp_grpc_endpoint, span_counters.clone())
-            .map_err(|source| Error::Endpoint { endpoint: otlp_grpc_endpoint, source: Box::new(source) })?;
+            .map_err(|source| Error::Endpoint { endpoint: endpoint(), source: Box::new(source) })?;
+        let log_sender = access_logs::Sender::new(&otlp_grpc_endpoint, log_counters.clone())
+            .map_err(|source| Error::Endpoint { endpoint: endpoint(), source: Box::new(source) })?;
         let world = Self {
             listener,
             address,
@@ -108,6 +116,8 @@ impl World {
             simulation: Arc::new(Mutex::new(Simulation::new(seed))),
             sender,
             span_counters,
+            log_sender,
+            log_counters,
             webhook_counters: Arc::default(),
         };
         // A run that was killed may have left its fault injection behind.
@@ -148,6 +158,11 @@ impl World {
         self.span_counters.clone()
     }
 
+    /// What became of access logs.
+    pub fn log_counters(&self) -> Arc<spans::Counters> {
+        self.log_counters.clone()
+    }
+
     /// What arrived at the webhook.
     pub fn webhook_counters(&self) -> Arc<webhook::Counters> {
         self.webhook_counters.clone()
@@ -164,10 +179,11 @@ impl World {
     /// When serving fails.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Error> {
         let fault_file = configuration::fault_file(&self);
-        let Self { listener, simulation, sender, span_counters, webhook_counters, .. } = self;
+        let Self { listener, simulation, sender, span_counters, log_sender, log_counters, webhook_counters, .. } = self;
         let routes = page::router(simulation.clone()).merge(webhook::router(webhook_counters));
         let serving = axum::serve(listener, routes).with_graceful_shutdown(shutdown.clone().cancelled_owned());
         let (batches, waiting) = mpsc::channel(BATCHES_WAITING);
+        let (logs, waiting_logs) = mpsc::channel(BATCHES_WAITING);
         let stepping = async {
             let mut ticks = tokio::time::interval(STEP);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -180,13 +196,17 @@ impl World {
                 }
                 let elapsed = began.elapsed();
                 teller.tell(elapsed);
-                let batch = step(&simulation, elapsed, epoch);
+                let (batch, records) = step(&simulation, elapsed, epoch);
                 let count: usize = batch.values().map(Vec::len).sum();
                 if count > 0 && batches.try_send(batch).is_err() {
                     span_counters.dropped.fetch_add(count as u64, Ordering::Relaxed);
                 }
+                let count = access_logs::records(&records);
+                if count > 0 && logs.try_send(records).is_err() {
+                    log_counters.dropped.fetch_add(count, Ordering::Relaxed);
+                }
             }
-            drop(batches);
+            drop((batches, logs));
         };
         // Graceful shutdown waits for open connections; a scraper keeps its own open, so a second after the word we go.
         let serving = async {
@@ -197,7 +217,7 @@ impl World {
         };
         let sending = async {
             tokio::select! {
-                () = sender.run(waiting) => {}
+                _ = async { tokio::join!(sender.run(waiting), log_sender.run(waiting_logs)) } => {}
                 () = shutdown.cancelled() => {}
             }
         };
@@ -210,11 +230,12 @@ fn step(
     simulation: &Mutex<Simulation>,
     elapsed: Duration,
     epoch: SystemTime,
-) -> std::collections::BTreeMap<String, Vec<opentelemetry_sdk::trace::SpanData>> {
+) -> (BTreeMap<String, Vec<SpanData>>, ExportLogsServiceRequest) {
     let mut simulation = simulation.lock();
     simulation.step(elapsed);
     let hops = simulation.take_hops();
-    spans::by_service(&hops, simulation.pods(), epoch)
+    let pods = simulation.pods();
+    (spans::by_service(&hops, pods, epoch), access_logs::of_hops(&hops, pods, epoch))
 }
 
 /// Says on the terminal when an incident starts and ends, and leaves or removes the fault injection's resource.

@@ -4,6 +4,8 @@
 //! cluster does not serve, or that we may not list, is named and loses no other kind; values of secrets are dropped while
 //! they are read.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::files::made;
@@ -23,6 +25,8 @@ pub struct FromCluster {
     pub not_served: Vec<&'static str>,
     /// Kinds that we may not list, each with the right that is missing.
     pub forbidden: Vec<String>,
+    /// Kinds of which all objects were read; those that are not served have none.
+    pub known: BTreeSet<Kind>,
 }
 
 /// Reads all objects of all kinds that the cluster serves, each in the newest version that it serves.
@@ -31,10 +35,11 @@ pub struct FromCluster {
 /// When the cluster cannot be reached or does not accept us; says what to mend.
 pub async fn read_cluster(client: &Client) -> Result<FromCluster, Error> {
     let (mut resources, mut unread) = (Vec::new(), Vec::new());
-    let (mut not_served, mut forbidden) = (Vec::new(), Vec::new());
+    let (mut not_served, mut forbidden, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
     for info in KINDS {
         match list(client, info).await {
             Ok(Some((version, objects))) => {
+                known.insert(info.kind);
                 for mut object in objects {
                     // An audit asks what is declared, not who wrote it.
                     if let Some(metadata) = object.get_mut("metadata").and_then(Json::as_object_mut) {
@@ -46,12 +51,15 @@ pub async fn read_cluster(client: &Client) -> Result<FromCluster, Error> {
                     }
                 }
             }
-            Ok(None) => not_served.push(info.name),
+            Ok(None) => {
+                known.insert(info.kind);
+                not_served.push(info.name);
+            }
             Err(error @ Error::Forbidden { .. }) => forbidden.push(error.to_string()),
             Err(error) => return Err(error),
         }
     }
-    Ok(FromCluster { snapshot: Snapshot::new(resources, unread), not_served, forbidden })
+    Ok(FromCluster { snapshot: Snapshot::new(resources, unread), not_served, forbidden, known })
 }
 
 /// The objects of a kind in the first of its versions that the cluster serves; none when it serves none.

@@ -4,7 +4,11 @@
 //! seconds; then the one whose name sorts first, then its namespace (istio `configCompareByCreationTime`). Objects that no
 //! cluster has made yet are younger than all others. Pure.
 
+mod applied;
+
 use std::collections::BTreeSet;
+
+pub use applied::{Applied, applied_to_edge, applied_to_workload};
 
 use super::hosts::{export_scopes, full_name, overlap, service_of};
 use super::index::Index;

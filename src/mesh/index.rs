@@ -85,6 +85,16 @@ impl<'a> Index<'a> {
         self.by_namespace.get(namespace).into_iter().flatten().map(|&at| &self.workloads[at])
     }
 
+    /// The workload of a name, as metrics write it: what makes pods before a pod of that name.
+    pub fn workload<'s>(&'s self, namespace: &str, name: &str) -> Option<&'s Workload<'a>> {
+        let mut named = self.in_namespace(namespace).filter(|one| one.resource.id.name == name);
+        let first = named.next()?;
+        match first.resource.id.kind {
+            Kind::Pod => named.find(|one| one.resource.id.kind != Kind::Pod).or(Some(first)),
+            _ => Some(first),
+        }
+    }
+
     /// Workloads of a namespace that a selector chooses; an empty one chooses all.
     pub fn selected<'s>(&'s self, selector: &Labels, namespace: &str) -> Vec<&'s Workload<'a>> {
         let lists = selector.iter().map(|(key, value)| self.by_label.get(&(namespace, key.clone(), value.clone())));

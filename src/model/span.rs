@@ -81,6 +81,10 @@ impl SpanStatus {
     }
 }
 
+/// What tells a span from the others of its trace. Its id alone does not: the two sides of a call may share one (B3), and
+/// broken tracers give one to several spans. A span that is sent again has the same key.
+pub type SpanKey = (SpanId, SpanKind, u64);
+
 /// A value of an attribute.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttributeValue {
@@ -164,6 +168,11 @@ pub struct Span {
 }
 
 impl Span {
+    /// What tells it from the others of its trace: id, kind and start.
+    pub fn key(&self) -> SpanKey {
+        (self.span_id, self.kind, self.start_ns)
+    }
+
     /// The attribute of that name, on the span itself.
     pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
         self.attributes.iter().find(|(n, _)| &**n == name).map(|(_, v)| v)

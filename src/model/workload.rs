@@ -111,6 +111,32 @@ pub enum MeshKind {
     Traces,
 }
 
+/// Labels of a Linkerd proxy's metrics that name the owner of its pod, in the order a pod's owner is looked for; viz names
+/// jobs `k8s_job` (reference/mesh.md §3.3).
+pub const LINKERD_OWNERS: [&str; 9] = [
+    "deployment",
+    "statefulset",
+    "daemonset",
+    "rollout",
+    "cronjob",
+    "k8s_job",
+    "job_name",
+    "replicationcontroller",
+    "replicaset",
+];
+
+/// The same of the pod that is called.
+pub const LINKERD_DESTINATION_OWNERS: [&str; 8] = [
+    "dst_deployment",
+    "dst_statefulset",
+    "dst_daemonset",
+    "dst_rollout",
+    "dst_cronjob",
+    "dst_job",
+    "dst_replicationcontroller",
+    "dst_replicaset",
+];
+
 impl MeshKind {
     /// Lower-case name.
     pub fn as_str(self) -> &'static str {

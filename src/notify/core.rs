@@ -18,7 +18,7 @@ use super::silence::Silences;
 use super::status::{AlertStatus, GroupStatus};
 use crate::model::{Alert, Labels, Timestamp};
 
-pub use explain::{Knows, Path};
+pub use explain::{Inhibition, Knows, Path};
 
 /// What a receiver was last told of a group; kept across restarts.
 #[derive(Clone, Debug, PartialEq)]

@@ -20,7 +20,7 @@ pub enum MatchersError {
     #[error("unexpected open or close brace: {0}")]
     Brace(String),
     /// The expression does not compile.
-    #[error("{}", go_regex_text(.0))]
+    #[error("{}", .0.go_text_anchored())]
     Regex(#[from] RegexError),
 }
 
@@ -31,22 +31,6 @@ impl MatchersError {
             Self::Regex(_) => "",
             _ => " (write it like `severity=\"page\"` or `service=~\"cart|shop\"`)",
         }
-    }
-}
-
-/// An error of an anchored expression in Go's words, as Alertmanager passes them on.
-pub(super) fn go_regex_text(error: &RegexError) -> String {
-    format!("error parsing regexp: {}: `^(?:{})$`", go_regex_reason(&error.reason), error.pattern)
-}
-
-/// Go's words for the commonest mistakes in an expression; others keep the words of the regex crate.
-pub fn go_regex_reason(reason: &str) -> &str {
-    match reason {
-        "unclosed group" => "missing closing )",
-        "unopened group" => "unexpected )",
-        "unclosed character class" => "missing closing ]",
-        "repetition operator missing expression" => "missing argument to repetition operator",
-        other => other,
     }
 }
 
@@ -88,6 +72,8 @@ pub(super) fn all_matchers(
 ) -> Result<Vec<Matcher>, MatchersError> {
     let mut all: Vec<Matcher> = equal.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
     for (name, pattern) in regex {
+        // What is wrong with it is said of the pattern as it was written.
+        Matcher::new(MatchOp::Regex, name, pattern)?;
         // Alertmanager keeps the old form with its anchors, and group keys show them.
         all.push(Matcher::new(MatchOp::Regex, name, format!("^(?:{pattern})$"))?);
     }

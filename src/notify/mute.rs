@@ -56,16 +56,20 @@ impl Sources {
         (Self(by_rule), until)
     }
 
-    /// The alert that mutes one of these labels. A rule mutes its targets while a source fires that agrees on `equal`; an
-    /// alert that is both source and target is not muted by such (Alertmanager `inhibit.Mutes`).
+    /// The alert that mutes one of these labels.
     fn muting(&self, plan: &Plan, labels: &Labels) -> Option<u64> {
-        plan.inhibit_rules.iter().zip(&self.0).find_map(|(rule, by_equal)| {
-            if by_equal.is_empty() || !all_match(&rule.target, labels) {
-                return None;
-            }
-            let found = by_equal.get(&rule.equal_values(labels))?;
-            found.plain.or_else(|| found.any.filter(|_| !all_match(&rule.source, labels)))
-        })
+        (0..plan.inhibit_rules.len()).find_map(|at| self.muting_by(plan, at, labels))
+    }
+
+    /// The alert that mutes one of these labels by the rule of that place. A rule mutes its targets while a source fires
+    /// that agrees on `equal`; an alert that is both source and target is not muted by such (Alertmanager `inhibit.Mutes`).
+    pub(super) fn muting_by(&self, plan: &Plan, at: usize, labels: &Labels) -> Option<u64> {
+        let (rule, by_equal) = (plan.inhibit_rules.get(at)?, self.0.get(at)?);
+        if by_equal.is_empty() || !all_match(&rule.target, labels) {
+            return None;
+        }
+        let found = by_equal.get(&rule.equal_values(labels))?;
+        found.plain.or_else(|| found.any.filter(|_| !all_match(&rule.source, labels)))
     }
 }
 
@@ -92,6 +96,6 @@ impl Quiet {
     }
 }
 
-fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
+pub(super) fn all_match(matchers: &[Matcher], labels: &Labels) -> bool {
     matchers.iter().all(|matcher| matcher.matches_labels(labels))
 }

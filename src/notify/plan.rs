@@ -18,11 +18,11 @@ pub use tree::{RouteView, Window};
 /// After how long an alert that was posted without an end counts as resolved (Alertmanager `resolve_timeout`).
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// One thing wrong with who is told.
+/// One thing wrong with who is told: the place, and where Alertmanager refuses it too its sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// A route names nobody that exists.
-    #[error("{place}: undefined receiver {name:?}; known: {known}")]
+    #[error("{place}: undefined receiver {name:?} used in route; known: {known}")]
     UndefinedReceiver {
         /// Where, `route.routes[2]`.
         place: String,
@@ -32,19 +32,22 @@ pub enum PlanError {
         known: String,
     },
     /// The root names nobody.
-    #[error("route: the root route must name a receiver")]
+    #[error("route: root route must specify a default receiver")]
     NoReceiver,
     /// The root must take everything.
-    #[error("route: the root route must not have any matchers")]
+    #[error("route: root route must not have any matchers")]
     RootMatches,
+    /// The root has no siblings.
+    #[error("route: cannot have continue in root route")]
+    RootContinues,
     /// Two receivers of one name.
-    #[error("receivers: the name {0:?} is given twice")]
+    #[error("receivers: notification config name {0:?} is not unique")]
     RepeatedReceiver(String),
     /// A receiver without a name.
-    #[error("receivers[{0}]: the name is missing")]
+    #[error("receivers[{0}]: missing name in receiver")]
     NamelessReceiver(usize),
     /// `...` beside other labels, or a label twice.
-    #[error("{place}: group_by: {reason}")]
+    #[error("{place}: {reason}")]
     GroupBy {
         /// Where.
         place: String,
@@ -52,7 +55,7 @@ pub enum PlanError {
         reason: String,
     },
     /// An interval that must be longer than zero.
-    #[error("{place}: {key} must be longer than 0s")]
+    #[error("{place}: {key} cannot be zero")]
     ZeroInterval {
         /// Where.
         place: String,
@@ -89,10 +92,10 @@ pub enum PlanError {
         reason: String,
     },
     /// The root always tells.
-    #[error("route: the root route must not have any {0}")]
+    #[error("route: root route must not have any {0}")]
     RootIsMuted(&'static str),
     /// A route names times that do not exist.
-    #[error("{place}: {key}: undefined time interval {name:?}; known: {known}")]
+    #[error("{place}: {key}: undefined time interval {name:?} used in route; known: {known}")]
     UndefinedTimeInterval {
         /// Where.
         place: String,
@@ -206,9 +209,12 @@ impl Plan {
             if !(root.matchers.is_empty() && root.equal.is_empty() && root.regex.is_empty()) {
                 errors.push(PlanError::RootMatches);
             }
+            if root.goes_on {
+                errors.push(PlanError::RootContinues);
+            }
             let muted = [
-                (!root.mute_time_intervals.is_empty(), "mute_time_intervals"),
-                (!root.active_time_intervals.is_empty(), "active_time_intervals"),
+                (!root.mute_time_intervals.is_empty(), "mute time intervals"),
+                (!root.active_time_intervals.is_empty(), "active time intervals"),
             ];
             errors.extend(muted.into_iter().filter(|(given, _)| *given).map(|(_, key)| PlanError::RootIsMuted(key)));
             plan.add_route(root, None, "route".to_owned(), &mut errors);
@@ -434,13 +440,16 @@ fn group_by(names: &[String], place: &str, errors: &mut Vec<PlanError>) -> Group
     let mut sorted = names.to_vec();
     sorted.sort();
     if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-        wrong(format!("the label {:?} is given twice", pair[0]));
+        wrong(format!("duplicated label {:?} in group_by", pair[0]));
+    }
+    if names.iter().any(String::is_empty) {
+        wrong("invalid label name \"\" in group_by list".to_owned());
     }
     if !names.iter().any(|name| name == "...") {
         return GroupBy::Names(sorted);
     }
     if names.len() > 1 {
-        wrong("`...` means all labels and stands alone".to_owned());
+        wrong("cannot have wildcard group_by (`...`) and other labels at the same time".to_owned());
     }
     GroupBy::All
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::core::{Core, Notification, Path};
+use super::core::{Core, Inhibition, Notification, Path};
 use super::dispatcher::{Counters, Delivery};
 use super::plan::Plan;
 use super::posted::{PostError, Posted};
@@ -251,6 +251,11 @@ impl Status {
         let now = self.0.clock.now();
         let core = self.0.core.lock();
         alerts.into_iter().map(|labels| core.explain(labels, now)).collect()
+    }
+
+    /// The inhibition rules that can keep an alert of these labels, as they are told, quiet; those that do so now first.
+    pub fn inhibitions(&self, labels: &Labels) -> Vec<Inhibition> {
+        self.0.core.lock().inhibitions(labels, self.0.clock.now())
     }
 
     /// Says that a delivery is under way; what comes back fires when people drop it.

@@ -14,10 +14,14 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::clock::Clock;
 use crate::model::{AlertState, Labels};
-use crate::notify::{Config, Plan, PostError, Posted, Silence, parse_matchers};
+use crate::notify::{Config, Inhibition, Plan, PostError, Posted, Silence, parse_matchers};
 
 #[path = "tests/annotated.rs"]
 mod annotated;
+#[path = "tests/hostile.rs"]
+mod hostile;
+#[path = "tests/inhibited.rs"]
+mod inhibited;
 
 const START: Timestamp = Timestamp::from_millis(1_763_835_000_000);
 
@@ -385,8 +389,8 @@ mute_time_intervals: [{name: v, time_intervals: [{times: [{start_time: '10:00', 
             "time_intervals[2]: missing name in time interval",
             "time_intervals[3]: funday is not a valid weekday",
             "mute_time_intervals[0]: start time cannot be equal or greater than end time",
-            "route: the root route must not have any mute_time_intervals",
-            r#"route.routes[0]: active_time_intervals: undefined time interval "nobody"; known: t, t"#,
+            "route: root route must not have any mute time intervals",
+            r#"route.routes[0]: active_time_intervals: undefined time interval "nobody" used in route; known: t, t"#,
         ]
     );
 }
@@ -421,17 +425,17 @@ receivers: [{name: ops}, {name: ops}, {}, {name: w, webhook_configs: [{}, {url: 
 "
         ),
         [
-            r#"receivers: the name "ops" is given twice"#,
-            "receivers[2]: the name is missing",
-            r#"receiver "w": webhook_configs[0]: one of url or url_file must be given"#,
-            r#"receiver "w": webhook_configs[1]: url: the scheme "ftp" is not http or https"#,
-            r#"receiver "w": webhook_configs[2]: at most one of url and url_file may be given"#,
-            "route: the root route must name a receiver",
-            "route: the root route must not have any matchers",
-            r#"route.routes[0]: undefined receiver "nobody"; known: ops, ops, , w"#,
-            "route.routes[0]: group_by: `...` means all labels and stands alone",
+            r#"receivers: notification config name "ops" is not unique"#,
+            "receivers[2]: missing name in receiver",
+            r#"receiver "w": webhook_configs[0]: one of url or url_file must be configured"#,
+            r#"receiver "w": webhook_configs[1]: url: unsupported scheme "ftp" for URL: write http or https"#,
+            r#"receiver "w": webhook_configs[2]: at most one of url & url_file must be configured"#,
+            "route: root route must specify a default receiver",
+            "route: root route must not have any matchers",
+            r#"route.routes[0]: undefined receiver "nobody" used in route; known: ops, ops, , w"#,
+            "route.routes[0]: cannot have wildcard group_by (`...`) and other labels at the same time",
             r#"route.routes[1]: bad matcher format: oops (write it like `severity="page"` or `service=~"cart|shop"`)"#,
-            "route.routes[2]: repeat_interval must be longer than 0s",
+            "route.routes[2]: repeat_interval cannot be zero",
         ]
     );
     let warned = plan(

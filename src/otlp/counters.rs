@@ -77,11 +77,14 @@ pub enum Trim {
     Events,
     /// Links beyond the limit were dropped, or had an invalid id.
     Links,
+    /// Bytes of a text that are not UTF-8 were replaced.
+    Utf8,
 }
 
 impl Trim {
     /// All kinds, in the order of their counters.
-    pub const ALL: [Self; 5] = [Self::EndBeforeStart, Self::Attributes, Self::Text, Self::Events, Self::Links];
+    pub const ALL: [Self; 6] =
+        [Self::EndBeforeStart, Self::Attributes, Self::Text, Self::Events, Self::Links, Self::Utf8];
 
     /// Value of the `what` label.
     pub fn as_str(self) -> &'static str {
@@ -91,6 +94,7 @@ impl Trim {
             Self::Text => "text",
             Self::Events => "events",
             Self::Links => "links",
+            Self::Utf8 => "utf8",
         }
     }
 }
@@ -112,6 +116,8 @@ pub struct Counters {
     pub unsupported_requests: AtomicU64,
     /// Requests refused because the queue was full or closing; the client was told to retry.
     pub refused_requests: AtomicU64,
+    /// Requests in the queue whose client was told to retry, since PostgreSQL did not have them in time.
+    pub unstored_requests: AtomicU64,
     /// Spans put in the queue.
     pub accepted_spans: AtomicU64,
     /// Spans of refused requests.

@@ -3,12 +3,12 @@
 //! In: bytes or a parsed request, limits, the time now. Out: [`Decoded`]. Pure. Invariant: each span of the request is
 //! either in `spans` or counted in the tally once; nothing in `spans` exceeds the limits.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::resource::v1 as proto_resource;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1 as proto;
 use prost::Message;
 
@@ -39,9 +39,6 @@ pub enum DecodeError {
     /// Not an `ExportTraceServiceRequest`.
     #[error("not an ExportTraceServiceRequest in protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    /// A text is not UTF-8.
-    #[error("a text in the ExportTraceServiceRequest is not UTF-8: {0}")]
-    Text(#[source] std::str::Utf8Error),
     /// Not OTLP/JSON. The message has line and column.
     #[error("not an ExportTraceServiceRequest in OTLP/JSON: {0}")]
     Json(#[from] json::JsonError),
@@ -55,24 +52,10 @@ pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<D
     let mut decoder = Decoder::new(limits, now);
     for group in wire::messages(body, 1) {
         let group = group?;
-        let mut resource = proto_resource::Resource::default();
-        for part in wire::messages(group, 1) {
-            let part = part?;
-            if decoder.fits(part.len()) {
-                resource.merge(part)?;
-            }
-        }
-        let origin = decoder.origin(resource.attributes);
+        let origin = decoder.wire_origin(group)?;
         for group in wire::messages(group, 2) {
             let group = group?;
-            let mut scope = InstrumentationScope::default();
-            for part in wire::messages(group, 1) {
-                let part = part?;
-                if decoder.fits(part.len()) {
-                    scope.merge(part)?;
-                }
-            }
-            let origin = decoder.scoped(&origin, scope.name);
+            let origin = decoder.wire_scoped(&origin, group)?;
             for span in wire::messages(group, 2) {
                 let span = span?;
                 decoder.push(span.len(), |decoder| decoder.wire_span(span, &origin))?;
@@ -138,6 +121,35 @@ impl<'a> Decoder<'a> {
         Origin { resource, service, scope: self.share("") }
     }
 
+    /// The origin of the spans of `ResourceSpans { 1: Resource { 1: repeated attributes } }`.
+    fn wire_origin(&mut self, group: &[u8]) -> Result<Origin, DecodeError> {
+        let (mut budget, mut attributes) = (self.limits.attribute_bytes_per_span, Attributes::new());
+        for part in wire::messages(group, 1) {
+            let part = part?;
+            if self.fits(part.len()) {
+                attributes.extend(self.wire_attributes(part, 1, 0, &mut budget)?);
+            }
+        }
+        let resource = Arc::new(Resource { attributes });
+        let service = self.service(&resource);
+        Ok(Origin { resource, service, scope: self.share("") })
+    }
+
+    /// The same, for the spans of `ScopeSpans { 1: InstrumentationScope { 1: name } }`.
+    fn wire_scoped(&mut self, origin: &Origin, group: &[u8]) -> Result<Origin, DecodeError> {
+        let mut name = &[][..];
+        for part in wire::messages(group, 1) {
+            let part = part?;
+            if self.fits(part.len())
+                && let Some(text) = wire::messages(part, 1).last()
+            {
+                name = text?;
+            }
+        }
+        let name = self.text(name);
+        Ok(Origin { scope: self.name(&name), ..origin.clone() })
+    }
+
     /// The same, for the spans of a scope.
     pub(super) fn scoped(&mut self, origin: &Origin, scope: String) -> Origin {
         Origin { scope: self.name(&scope), ..origin.clone() }
@@ -187,20 +199,20 @@ impl<'a> Decoder<'a> {
     /// A span from its bytes.
     fn wire_span(&mut self, bytes: &[u8], origin: &Origin) -> Result<Result<Span, Rejection>, DecodeError> {
         let (mut ids, mut times, mut kind_number) = ([&[][..]; 3], [0; 2], 0);
-        let (mut name, mut status_bytes, mut counts) = ("", None, [0_usize; 3]);
+        let (mut name, mut status_bytes, mut counts) = (&[][..], &[][..], [0_usize; 3]);
         for field in wire::fields(bytes) {
             match field? {
                 (1, id) => ids[0] = id.bytes()?,
                 (2, id) => ids[1] = id.bytes()?,
                 (4, id) => ids[2] = id.bytes()?,
-                (5, text) => name = utf8(text.bytes()?)?,
+                (5, text) => name = text.bytes()?,
                 (6, number) => kind_number = number.varint()? as i32,
                 (7, time) => times[0] = time.fixed64()?,
                 (8, time) => times[1] = time.fixed64()?,
                 (9, _) => counts[0] += 1,
                 (11, _) => counts[1] += 1,
                 (13, _) => counts[2] += 1,
-                (15, message) => status_bytes = Some(message.bytes()?),
+                (15, message) => status_bytes = message.bytes()?,
                 _ => {}
             }
         }
@@ -209,15 +221,16 @@ impl<'a> Decoder<'a> {
             Err(reason) => return Ok(Err(reason)),
         };
         let mut budget = self.limits.attribute_bytes_per_span;
-        let status = status_bytes.map_or(Ok(proto::Status::default()), proto::Status::decode)?;
+        let (status, status_message) = self.wire_status(status_bytes)?;
         let attributes = self.wire_attributes(bytes, 9, counts[0], &mut budget)?;
         let events = self.wire_events(bytes, counts[1], &mut budget)?;
-        let links = if counts[2] == 0 { Vec::new() } else { self.wire_links(bytes, &mut budget)? };
+        let links = if counts[2] == 0 { Vec::new() } else { self.wire_links(bytes, counts[2], &mut budget)? };
+        let name = self.text(name);
         Ok(Ok(Span {
             kind: kind(kind_number),
-            name: self.name(name),
-            status: status_code(status.code),
-            status_message: self.name(&status.message),
+            name: self.name(&name),
+            status,
+            status_message,
             attributes,
             events,
             links,
@@ -263,6 +276,20 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// `Status { 2: message, 3: code }`.
+    fn wire_status(&mut self, message: &[u8]) -> Result<(SpanStatus, Arc<str>), DecodeError> {
+        let (mut code, mut text) = (0, &[][..]);
+        for field in wire::fields(message) {
+            match field? {
+                (2, message) => text = message.bytes()?,
+                (3, number) => code = number.varint()? as i32,
+                _ => {}
+            }
+        }
+        let text = self.text(text);
+        Ok((status_code(code), self.name(&text)))
+    }
+
     fn wire_attributes(
         &mut self,
         message: &[u8],
@@ -278,16 +305,17 @@ impl<'a> Decoder<'a> {
             if seen > self.limits.attributes_per_span {
                 continue;
             }
-            let (mut key, mut value) = ("", None);
+            let (mut key, mut value) = (&[][..], None);
             for field in wire::fields(pair) {
                 match field? {
-                    (1, text) => key = utf8(text.bytes()?)?,
+                    (1, text) => key = text.bytes()?,
                     (2, message) => value = Some(message.bytes()?),
                     _ => {}
                 }
             }
             let value = self.wire_value(value.unwrap_or_default())?;
-            self.attribute(&mut attributes, key, value, budget);
+            let key = self.text(key);
+            self.attribute(&mut attributes, &key, value, budget);
         }
         self.tally.trim(Trim::Attributes, seen - attributes.len());
         Ok(attributes)
@@ -298,14 +326,15 @@ impl<'a> Decoder<'a> {
         for field in wire::fields(message) {
             value = match field? {
                 (1, text) => {
-                    let limit = self.limits.attribute_value_bytes;
-                    Some(AttributeValue::String(self.cut(utf8(text.bytes()?)?, limit)))
+                    let (limit, text) = (self.limits.attribute_value_bytes, self.text(text.bytes()?));
+                    Some(AttributeValue::String(self.cut(&text, limit)))
                 }
                 (2, number) => Some(AttributeValue::Bool(number.varint()? != 0)),
                 (3, number) => Some(AttributeValue::Int(number.varint()? as i64)),
                 (4, bits) => Some(AttributeValue::Double(f64::from_bits(bits.fixed64()?))),
-                // Lists, maps, bytes and references: rare, so by way of their decoded form.
-                (5..=8, _) => return Ok(self.value(Some(AnyValue::decode(message)?))),
+                // Lists, maps, bytes and references: rare, so by way of their decoded form. One that cannot be decoded (a
+                // text in it is not UTF-8) is left out.
+                (5..=8, _) => return Ok(AnyValue::decode(message).ok().and_then(|value| self.value(Some(value)))),
                 _ => value,
             };
         }
@@ -320,26 +349,41 @@ impl<'a> Decoder<'a> {
         }
         for message in wire::messages(span, 11).take(self.limits.events_per_span) {
             let message = message?;
-            let (mut at_ns, mut name, mut attributes) = (0, "", 0);
+            let (mut at_ns, mut name, mut attributes) = (0, &[][..], 0);
             for field in wire::fields(message) {
                 match field? {
                     (1, time) => at_ns = time.fixed64()?,
-                    (2, text) => name = utf8(text.bytes()?)?,
+                    (2, text) => name = text.bytes()?,
                     (3, _) => attributes += 1,
                     _ => {}
                 }
             }
-            let name = self.name(name);
+            let name = self.text(name);
+            let name = self.name(&name);
             events.push(SpanEvent { at_ns, name, attributes: self.wire_attributes(message, 3, attributes, budget)? });
         }
         Ok(events)
     }
 
-    /// Links are few: by way of their decoded form.
-    fn wire_links(&mut self, span: &[u8], budget: &mut usize) -> Result<Vec<SpanLink>, DecodeError> {
-        let links = wire::messages(span, 13).map(|link| proto::span::Link::decode(link?));
-        let links = links.collect::<Result<_, prost::DecodeError>>()?;
-        Ok(self.links(links, budget))
+    /// `Link { 1: trace id, 2: span id, 4: repeated attributes }`.
+    fn wire_links(&mut self, span: &[u8], count: usize, budget: &mut usize) -> Result<Vec<SpanLink>, DecodeError> {
+        let mut links = Vec::with_capacity(count.min(self.limits.links_per_span));
+        for message in wire::messages(span, 13).take(self.limits.links_per_span) {
+            let message = message?;
+            let mut ids = [&[][..]; 2];
+            for field in wire::fields(message) {
+                match field? {
+                    (1, id) => ids[0] = id.bytes()?,
+                    (2, id) => ids[1] = id.bytes()?,
+                    _ => {}
+                }
+            }
+            if let (Some(trace_id), Some(span_id)) = (non_zero(ids[0]), non_zero(ids[1])) {
+                links.push(SpanLink { trace_id, span_id, attributes: self.wire_attributes(message, 4, 0, budget)? });
+            }
+        }
+        self.tally.trim(Trim::Links, count - links.len());
+        Ok(links)
     }
 
     /// `service.name`, or the name the specification gives to a resource without one.
@@ -421,6 +465,14 @@ impl<'a> Decoder<'a> {
         })
     }
 
+    /// The text; what is not UTF-8 in it is replaced.
+    fn text<'b>(&mut self, bytes: &'b [u8]) -> Cow<'b, str> {
+        std::str::from_utf8(bytes).map(Cow::Borrowed).unwrap_or_else(|_| {
+            self.tally.trim(Trim::Utf8, 1);
+            String::from_utf8_lossy(bytes)
+        })
+    }
+
     fn name(&mut self, text: &str) -> Arc<str> {
         self.cut(text, self.limits.name_bytes)
     }
@@ -461,10 +513,6 @@ fn value_bytes(value: &AttributeValue) -> usize {
 /// The id, unless it has another length or is all zero (invalid by the W3C Trace Context and OTLP specs).
 fn non_zero<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     <[u8; N]>::try_from(bytes).ok().filter(|id| id.iter().any(|byte| *byte != 0))
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
-    std::str::from_utf8(bytes).map_err(DecodeError::Text)
 }
 
 fn status_code(number: i32) -> SpanStatus {

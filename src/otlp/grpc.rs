@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes};
 use futures_util::future::BoxFuture;
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding::{Gzip, Zstd};
 use tonic::{Code, Request, Response};
@@ -37,18 +37,18 @@ pub(super) async fn serve(
     shutdown: CancellationToken,
 ) -> Result<(), ReceiverError> {
     let max_request_bytes = config.max_request();
-    let traces = ExportServer::<TRACES> { intake: intake.clone(), max_request_bytes };
-    let metrics = ExportServer::<METRICS> { intake: intake.clone(), max_request_bytes };
-    let logs = ExportServer::<LOGS> { intake, max_request_bytes };
+    let traces = ExportServer::<TRACES> { intake: intake.clone(), max_request_bytes, requests: Arc::clone(&requests) };
+    let metrics =
+        ExportServer::<METRICS> { intake: intake.clone(), max_request_bytes, requests: Arc::clone(&requests) };
+    let logs = ExportServer::<LOGS> { intake, max_request_bytes, requests };
     tonic::transport::Server::builder()
-        .timeout(config.request_timeout.get())
+        .timeout(config.longest_request())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_keepalive_interval(Some(Duration::from_secs(60)))
         .layer(tower::util::MapResponseLayer::new(final_when_too_large))
         .layer(tower::filter::AsyncFilterLayer::new(admitting(listener.guard())))
-        .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .add_service(traces)
         .add_service(logs)
         .add_service(metrics)
@@ -105,6 +105,8 @@ const SERVICES: [&str; 3] = [
 struct ExportServer<const SIGNAL: usize> {
     intake: Intake,
     max_request_bytes: usize,
+    /// One permit for each request that is read and decoded.
+    requests: Arc<Semaphore>,
 }
 
 impl<const SIGNAL: usize> tonic::server::NamedService for ExportServer<SIGNAL> {
@@ -121,7 +123,7 @@ impl<const SIGNAL: usize> tower::Service<http::Request<tonic::body::Body>> for E
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let Self { intake, max_request_bytes } = self.clone();
+        let Self { intake, max_request_bytes, requests } = self.clone();
         Box::pin(async move {
             let service = SERVICES[SIGNAL];
             let is_export = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(service));
@@ -129,11 +131,13 @@ impl<const SIGNAL: usize> tower::Service<http::Request<tonic::body::Body>> for E
                 let message = format!("{service} has the one method Export");
                 return Ok(tonic::Status::unimplemented(message).into_http());
             }
+            // The semaphore is never closed, so the permit is always there. It is held from before the message is read.
+            let turn = requests.acquire_owned().await.ok();
             let mut grpc = tonic::server::Grpc::new(RawCodec)
                 .accept_compressed(Gzip)
                 .accept_compressed(Zstd)
                 .max_decoding_message_size(max_request_bytes);
-            Ok(grpc.unary(Export::<SIGNAL>(intake), request).await)
+            Ok(grpc.unary(Export::<SIGNAL> { intake, turn }, request).await)
         })
     }
 }
@@ -175,42 +179,49 @@ impl tonic::codec::Decoder for RawCodec {
     }
 }
 
-struct Export<const SIGNAL: usize>(Intake);
+/// The permit of a request that is read and decoded; given back before it waits for the store.
+type Turn = Option<OwnedSemaphorePermit>;
+
+struct Export<const SIGNAL: usize> {
+    intake: Intake,
+    turn: Turn,
+}
 
 impl<const SIGNAL: usize> tonic::server::UnaryService<Bytes> for Export<SIGNAL> {
     type Response = Vec<u8>;
     type Future = BoxFuture<'static, Result<Response<Vec<u8>>, tonic::Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let (intake, body) = (self.0.clone(), request.into_inner());
+        let (intake, turn, body) = (self.intake.clone(), self.turn.take(), request.into_inner());
         Box::pin(async move {
             intake.counters.grpc_requests.fetch_add(1, Relaxed);
             let answer = match SIGNAL {
-                TRACES => export_traces(intake, body).await,
-                METRICS => export_metrics(intake, body).await,
-                _ => export_logs(intake, body).await,
+                TRACES => export_traces(intake, body, turn).await,
+                METRICS => export_metrics(intake, body, turn).await,
+                _ => export_logs(intake, body, turn).await,
             };
             answer.map(Response::new)
         })
     }
 }
 
-async fn export_traces(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
+async fn export_traces(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>, tonic::Status> {
     let limits = Arc::clone(&intake.limits);
     let decode = move |body: &[u8]| decode::decode_protobuf(body, &limits, intake::now());
     let decoded = decoded(&intake, body, decode).await?;
-    intake.take(decoded).map(|answer| answer.encode_to_vec()).map_err(|refused| queue_full("span", refused))
+    let taken = intake.take(decoded, turn).await;
+    taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("span", refused))
 }
 
-async fn export_logs(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
+async fn export_logs(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>, tonic::Status> {
     let Some((reader, sink)) = intake.logs.clone() else {
         return Err(tonic::Status::unimplemented("logs are not taken here: remove this exporter"));
     };
     let limits = Arc::clone(&intake.limits);
     let decode = move |body: &[u8]| logs::decode_logs_protobuf(body, &reader, &limits, intake::now());
     let decoded = decoded(&intake, body, decode).await?;
-    let taken = intake.take_logs(&sink, decoded);
-    taken.map(|answer| answer.encode_to_vec()).map_err(|refused| queue_full("access log", refused))
+    let taken = intake.take_logs(&sink, decoded, turn).await;
+    taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("access log", refused))
 }
 
 /// The decoded message, on a blocking thread when it is large.
@@ -227,12 +238,14 @@ async fn decoded<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     })
 }
 
-fn queue_full(of: &str, refused: Refused) -> tonic::Status {
-    let message = format!("the {of} queue is full, send again later");
-    Status::new(Code::Unavailable, &message, Some(refused.retry_after)).into_grpc()
+/// Without a time to come again at, the request is refused for good.
+fn unstored(of: &str, refused: Refused) -> tonic::Status {
+    let retry_after = refused.retry_after();
+    let code = if retry_after.is_some() { Code::Unavailable } else { Code::Internal };
+    Status::new(code, &refused.message(of), retry_after).into_grpc()
 }
 
-async fn export_metrics(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
+async fn export_metrics(intake: Intake, body: Bytes, _turn: Turn) -> Result<Vec<u8>, tonic::Status> {
     let Some(metrics) = intake.metrics.clone() else {
         return Err(tonic::Status::unimplemented("metrics are not taken here: remove this exporter"));
     };

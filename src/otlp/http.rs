@@ -17,15 +17,16 @@ use axum::routing::post;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsPartialSuccess, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
 use super::connections::LimitedListener;
 use super::intake::{self, Intake, MetricsRefusal};
 use super::status::Status;
-use super::{Config, ReceiverError, decode, logs, metrics, zipkin};
+use super::{Config, Decoded, ReceiverError, decode, logs, metrics, zipkin};
 use crate::push;
 use crate::web_config::{self, Guard};
 
@@ -38,6 +39,8 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 struct Face {
     intake: Intake,
     max_request_bytes: usize,
+    /// One permit for each request that is read and decoded.
+    requests: Arc<Semaphore>,
 }
 
 /// Serves HTTP until `shutdown` fires.
@@ -48,14 +51,13 @@ pub(super) async fn serve(
     requests: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) -> Result<(), ReceiverError> {
-    let face = Face { intake, max_request_bytes: config.max_request() };
-    let timeout = config.request_timeout.get();
+    let face = Face { intake, max_request_bytes: config.max_request(), requests };
+    let timeout = config.longest_request();
     let router = Router::new()
         .route("/v1/traces", post(otlp_traces))
         .route("/api/v2/spans", post(zipkin_spans))
         .route("/v1/logs", post(otlp_logs))
         .route("/v1/metrics", post(otlp_metrics))
-        .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .with_state(face)
         .layer(axum::middleware::from_fn_with_state(listener.guard(), admitted));
@@ -88,9 +90,22 @@ enum Refusal {
     Malformed(String),
     TooLarge(usize),
     Unsupported(String),
-    /// Which queue is full, and when to come again.
-    Retry(&'static str, Duration),
+    /// Why the client should come again, and when.
+    Retry(String, Duration),
+    /// PostgreSQL will never take it.
+    Unstorable(String),
     Internal,
+}
+
+impl Refusal {
+    /// Of a request that has such items in it.
+    fn unstored(refused: intake::Refused, of: &str) -> Self {
+        let message = refused.message(of);
+        match refused.retry_after() {
+            Some(after) => Self::Retry(message, after),
+            None => Self::Unstorable(message),
+        }
+    }
 }
 
 async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
@@ -106,11 +121,7 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
         }
         .map_err(|error| error.to_string())
     };
-    let answered = face
-        .receive(request, decode)
-        .await
-        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry("span", refused.retry_after)));
-    match answered {
+    match face.spans(request, decode).await {
         Err(refusal) => face.refuse(refusal, encoding),
         Ok(response) => {
             let partial = response.partial_success.as_ref();
@@ -135,11 +146,12 @@ async fn otlp_logs(State(face): State<Face>, request: Request) -> Response {
         }
         .map_err(|error| error.to_string())
     };
-    let answered = face.receive(request, decode).await.and_then(|decoded| {
-        let taken = face.intake.take_logs(&sink, decoded);
-        taken.map_err(|refused| Refusal::Retry("access log", refused.retry_after))
-    });
-    match answered {
+    let answered = async {
+        let (decoded, turn) = face.receive(request, decode).await?;
+        let taken = face.intake.take_logs(&sink, decoded, turn).await;
+        taken.map_err(|refused| Refusal::unstored(refused, "access log"))
+    };
+    match answered.await {
         Err(refusal) => face.refuse(refusal, encoding),
         Ok(response) => {
             let partial = response.partial_success.as_ref();
@@ -176,14 +188,11 @@ pub fn metrics_route<S: Clone + Send + Sync + 'static>(
 ) -> axum::routing::MethodRouter<S> {
     // Spans have no way in here, so the channel needs no reader.
     let intake = Intake::new(config, tokio::sync::mpsc::channel(1).0);
-    let face = Face { intake, max_request_bytes: config.max_request() };
-    let permits = Arc::new(Semaphore::new(metrics.config().concurrency.max(1)));
+    let requests = Arc::new(Semaphore::new(metrics.config().concurrency.max(1)));
+    let face = Face { intake, max_request_bytes: config.max_request(), requests };
     post(move |request: Request| {
-        let (face, metrics, permits) = (face.clone(), metrics.clone(), Arc::clone(&permits));
-        async move {
-            let _permit = permits.acquire().await;
-            face.metrics(metrics, request).await
-        }
+        let (face, metrics) = (face.clone(), metrics.clone());
+        async move { face.metrics(metrics, request).await }
     })
 }
 
@@ -197,11 +206,7 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
     let decode = |body: &[u8], face: &Face| {
         zipkin::decode(body, &face.intake.limits, intake::now()).map_err(|error| error.to_string())
     };
-    let answered = face
-        .receive(request, decode)
-        .await
-        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry("span", refused.retry_after)));
-    match answered {
+    match face.spans(request, decode).await {
         Err(refusal) => face.refuse(refusal, Encoding::Json),
         Ok(_) => StatusCode::ACCEPTED.into_response(), // Zipkin's API has no partial success
     }
@@ -242,6 +247,8 @@ impl Encoding {
 impl Face {
     /// Takes metrics; what of them is not stored is told in the partial success.
     async fn metrics(&self, metrics: push::Intake, request: Request) -> Response {
+        // The semaphore is never closed, so the permit is always there.
+        let _turn = self.requests.acquire().await.ok();
         self.intake.counters.http_requests.fetch_add(1, Relaxed);
         let encoding = match encoding_of(request.headers()) {
             Ok(encoding) => encoding,
@@ -261,7 +268,7 @@ impl Face {
             Err(MetricsRefusal::Internal) => self.refuse(Refusal::Internal, encoding),
             Err(MetricsRefusal::Unavailable(reason)) => {
                 tracing::warn!(reason, "metrics could not be stored; the client was told to retry");
-                self.refuse(Refusal::Retry("sample", self.intake.retry_after), encoding)
+                self.refuse(Refusal::Retry(format!("not all is stored: {reason}"), self.intake.retry_after), encoding)
             }
         }
     }
@@ -275,12 +282,25 @@ impl Face {
         intake::run_decode(usize::MAX, move || compression.expand(body, limit)).await.unwrap_or(Err(Refusal::Internal))
     }
 
-    /// Reads, decompresses and decodes the body, each within the limit.
+    /// Takes spans, as `decode` reads them, and waits until they are stored.
+    async fn spans(
+        &self,
+        request: Request,
+        decode: impl FnOnce(&[u8], &Self) -> Result<Decoded, String> + Send + 'static,
+    ) -> Result<ExportTraceServiceResponse, Refusal> {
+        let (decoded, turn) = self.receive(request, decode).await?;
+        self.intake.take(decoded, turn).await.map_err(|refused| Refusal::unstored(refused, "span"))
+    }
+
+    /// Waits for its turn, then reads, decompresses and decodes the body, each within the limit. Gives the turn back with
+    /// what is decoded.
     async fn receive<T: Send + 'static>(
         &self,
         request: Request,
         decode: impl FnOnce(&[u8], &Self) -> Result<T, String> + Send + 'static,
-    ) -> Result<T, Refusal> {
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), Refusal> {
+        // The semaphore is never closed, so the permit is always there.
+        let turn = Arc::clone(&self.requests).acquire_owned().await.ok();
         let compression = Compression::of(request.headers())?;
         let body = self.read(request.into_body()).await?;
         self.intake.counters.http_received_bytes.fetch_add(body.len() as u64, Relaxed);
@@ -290,7 +310,8 @@ impl Face {
             let plain = compression.expand(body, face.max_request_bytes)?;
             decode(&plain, &face).map_err(Refusal::Malformed)
         };
-        intake::run_decode(work_bytes, work).await.unwrap_or(Err(Refusal::Internal))
+        let decoded = intake::run_decode(work_bytes, work).await.unwrap_or(Err(Refusal::Internal))?;
+        Ok((decoded, turn))
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, Refusal> {
@@ -320,10 +341,10 @@ impl Face {
                 counters.unsupported_requests.fetch_add(1, Relaxed);
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, message, None)
             }
-            Refusal::Retry(of, after) => {
-                let message = format!("the {of} queue is full, send again later");
+            Refusal::Retry(message, after) => {
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message, Some(after))
             }
+            Refusal::Unstorable(message) => (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message, None),
             Refusal::Internal => {
                 let message = "the request could not be decoded".to_owned();
                 (StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, message, None)

@@ -1,6 +1,6 @@
-//! The one way from a decoded request to the queue, for all protocols.
+//! The one way from a decoded request to the queue, for all protocols, and from the store back to the answer.
 //!
-//! Invariant: all chunks of a request are queued, or none.
+//! Invariant: all chunks of a request are queued, or none; a request is answered as taken when the store has all of it.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::metrics::{self, Encoding, MetricsError, Taken};
 use super::{Config, Counters, Decoded, DecodedLogs, Limits};
 use crate::access_logs::{self, AccessRecord};
+use crate::batching::{Delivery, Receipt, Verdict, Waiting};
 use crate::model::{Span, Timestamp};
 use crate::push;
 
@@ -23,39 +24,79 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Below this size a request is decoded where it is; above, on a blocking thread (CONVENTIONS §2.8: 500 µs of work).
 const INLINE_BYTES: usize = 32 << 10;
 
-/// The queue is full or closing: the client should come again after this time.
+/// Why a request is not answered as taken.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
-    pub(super) retry_after: Duration,
+pub(super) enum Refused {
+    /// The queue is full or closing: the client should come again after this time.
+    QueueFull(Duration),
+    /// PostgreSQL does not have it yet: the same. What is stored by then is known again by its ids when it is read.
+    NotStored(Duration),
+    /// PostgreSQL will never take it.
+    ForGood,
+}
+
+impl Refused {
+    /// What the client is told; `of` is what the request has in it.
+    pub(super) fn message(self, of: &str) -> String {
+        match self {
+            Self::QueueFull(_) => format!("the {of} queue is full, send again later"),
+            Self::NotStored(_) => {
+                format!("PostgreSQL does not have every {of} of this request yet, send it again later")
+            }
+            Self::ForGood => format!("PostgreSQL refuses a {of} of this request: see the log of meshscope"),
+        }
+    }
+
+    /// When to come again; `None`: never.
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::QueueFull(after) | Self::NotStored(after) => Some(after),
+            Self::ForGood => None,
+        }
+    }
 }
 
 /// Takes decoded requests. Clones share it.
 #[derive(Clone)]
 pub(super) struct Intake {
-    sink: mpsc::Sender<Vec<Span>>,
+    sink: mpsc::Sender<Delivery<Span>>,
     pub(super) limits: Arc<Limits>,
     pub(super) counters: Arc<Counters>,
     pub(super) retry_after: Duration,
+    acknowledge_timeout: Duration,
+    /// One permit for each request that may wait for the store.
+    waiting: Arc<Semaphore>,
     /// Where metrics go; `None` where nobody takes them.
     pub(super) metrics: Option<push::Intake>,
     /// What reads access logs and where they go; `None` where nobody takes them.
-    pub(super) logs: Option<(access_logs::Reader, mpsc::Sender<Vec<AccessRecord>>)>,
+    pub(super) logs: Option<(access_logs::Reader, mpsc::Sender<Delivery<AccessRecord>>)>,
 }
 
 impl Intake {
-    pub(super) fn new(config: &Config, sink: mpsc::Sender<Vec<Span>>) -> Self {
-        let (limits, counters) = (Arc::new(config.limits.clone()), Arc::default());
-        Self { sink, limits, counters, retry_after: config.retry_after.get(), metrics: None, logs: None }
+    pub(super) fn new(config: &Config, sink: mpsc::Sender<Delivery<Span>>) -> Self {
+        Self {
+            sink,
+            limits: Arc::new(config.limits.clone()),
+            counters: Arc::default(),
+            retry_after: config.retry_after.get(),
+            acknowledge_timeout: config.acknowledge_timeout.get(),
+            waiting: Arc::new(Semaphore::new(config.max_waiting_requests.clamp(1, Semaphore::MAX_PERMITS))),
+            metrics: None,
+            logs: None,
+        }
     }
 
-    /// Queues the spans and says what the client should know.
-    pub(super) fn take(&self, decoded: Decoded) -> Result<ExportTraceServiceResponse, Refused> {
+    /// Queues the spans, waits until they are stored, and says what the client should know. `turn` is what the request
+    /// held while it was decoded; it is given back before the wait.
+    pub(super) async fn take<P>(&self, decoded: Decoded, turn: P) -> Result<ExportTraceServiceResponse, Refused> {
         let Decoded { spans, tally, warning } = decoded;
         let count = spans.len() as u64;
-        self.queue(&self.sink, spans, Span::memory_bytes)
-            .inspect_err(|_| _ = self.counters.refused_spans.fetch_add(count, Relaxed))?;
+        let queued = self.queue(&self.sink, spans, Span::memory_bytes);
+        let queued = queued.inspect_err(|_| _ = self.counters.refused_spans.fetch_add(count, Relaxed))?;
         self.counters.accepted_spans.fetch_add(count, Relaxed);
         self.counters.add(&tally);
+        drop(turn);
+        self.stored(queued).await?;
         let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let rejected_spans = i64::try_from(tally.total_rejected()).unwrap_or(i64::MAX);
         let partial_success =
@@ -63,18 +104,21 @@ impl Intake {
         Ok(ExportTraceServiceResponse { partial_success })
     }
 
-    /// Queues the records and says what the client should know.
-    pub(super) fn take_logs(
+    /// Queues the records, waits until they are stored, and says what the client should know.
+    pub(super) async fn take_logs<P>(
         &self,
-        sink: &mpsc::Sender<Vec<AccessRecord>>,
+        sink: &mpsc::Sender<Delivery<AccessRecord>>,
         decoded: DecodedLogs,
+        turn: P,
     ) -> Result<ExportLogsServiceResponse, Refused> {
         let DecodedLogs { records, tally, warning } = decoded;
         let count = records.len() as u64;
-        self.queue(sink, records, AccessRecord::memory_bytes)
-            .inspect_err(|_| _ = self.counters.refused_log_records.fetch_add(count, Relaxed))?;
+        let queued = self.queue(sink, records, AccessRecord::memory_bytes);
+        let queued = queued.inspect_err(|_| _ = self.counters.refused_log_records.fetch_add(count, Relaxed))?;
         self.counters.accepted_log_records.fetch_add(count, Relaxed);
         self.counters.add_logs(&tally);
+        drop(turn);
+        self.stored(queued).await?;
         let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let rejected_log_records = i64::try_from(tally.total_rejected()).unwrap_or(i64::MAX);
         let partial_success =
@@ -83,17 +127,42 @@ impl Intake {
     }
 
     /// Queues all items, or none.
-    fn queue<T>(&self, sink: &mpsc::Sender<Vec<T>>, items: Vec<T>, bytes_of: fn(&T) -> usize) -> Result<(), Refused> {
+    fn queue<T>(
+        &self,
+        sink: &mpsc::Sender<Delivery<T>>,
+        items: Vec<T>,
+        bytes_of: fn(&T) -> usize,
+    ) -> Result<Queued<'_>, Refused> {
         let chunks = chunked(items, sink.max_capacity(), bytes_of);
-        let Ok(places) = sink.try_reserve_many(chunks.len()) else {
+        let (Ok(permit), Ok(places)) = (self.waiting.try_acquire(), sink.try_reserve_many(chunks.len())) else {
             self.counters.refused_requests.fetch_add(1, Relaxed);
-            return Err(Refused { retry_after: self.retry_after });
+            return Err(Refused::QueueFull(self.retry_after));
         };
-        for (place, chunk) in places.zip(chunks) {
-            place.send(chunk);
+        let (receipt, waiting) = Receipt::new();
+        for (place, items) in places.zip(chunks) {
+            place.send(Delivery { items, receipt: receipt.clone() });
         }
-        Ok(())
+        // From here on its clones, one in each delivery, say what becomes of the request.
+        receipt.settle(Verdict::Stored);
+        Ok(Queued { waiting, _permit: permit })
     }
+
+    /// Waits until the store has all of a request, but not for ever.
+    async fn stored(&self, queued: Queued<'_>) -> Result<(), Refused> {
+        let refused = match tokio::time::timeout(self.acknowledge_timeout, queued.waiting.verdict()).await {
+            Ok(Verdict::Stored) => return Ok(()),
+            Ok(Verdict::Refused) => Refused::ForGood,
+            Ok(Verdict::Lost) | Err(_) => Refused::NotStored(self.retry_after),
+        };
+        self.counters.unstored_requests.fetch_add(1, Relaxed);
+        Err(refused)
+    }
+}
+
+/// A request in the queue.
+struct Queued<'a> {
+    waiting: Waiting,
+    _permit: SemaphorePermit<'a>,
 }
 
 /// Why metrics are not taken.

@@ -38,9 +38,6 @@ pub enum LogsError {
     /// Not an `ExportLogsServiceRequest`.
     #[error("not an ExportLogsServiceRequest in protobuf: {0}")]
     Protobuf(#[from] prost::DecodeError),
-    /// A text is not UTF-8.
-    #[error("a text in the ExportLogsServiceRequest is not UTF-8: {0}")]
-    Text(#[source] std::str::Utf8Error),
     /// Not OTLP/JSON. The message has line and column.
     #[error("not an ExportLogsServiceRequest in OTLP/JSON: {0}")]
     Json(#[from] JsonError),
@@ -149,11 +146,14 @@ impl<'d> Decoder<'d> {
                 _ => {}
             }
         }
+        let line = match wire::messages(body.unwrap_or_default(), 1).last() {
+            Some(text) => Some(self.text(text?)),
+            None => None,
+        };
         let mut fields = Fields::default();
-        let mut is_line = false;
+        let is_line = line.as_ref().is_some_and(|line| self.session.read_body(line, &mut fields));
         for field in wire::fields(body.unwrap_or_default()) {
             match field? {
-                (1, text) => is_line = self.session.read_body(utf8(text.bytes()?)?, &mut fields),
                 // A map: what collectors make of a JSON line.
                 (6, map) => self.wire_attributes(map.bytes()?, 1, &mut fields)?,
                 _ => {}
@@ -174,24 +174,33 @@ impl<'d> Decoder<'d> {
                 self.decoded.tally.trim(LogTrim::Attributes, 1);
                 continue;
             }
-            let (mut key, mut value) = ("", &[][..]);
+            let (mut key, mut value) = (&[][..], &[][..]);
             for field in wire::fields(pair) {
                 match field? {
-                    (1, text) => key = utf8(text.bytes()?)?,
+                    (1, text) => key = text.bytes()?,
                     (2, message) => value = message.bytes()?,
                     _ => {}
                 }
             }
+            let key = self.text(key);
             for field in wire::fields(value) {
                 match field? {
-                    (1, text) => into.take(key, utf8(text.bytes()?)?),
-                    (3, whole) => into.take(key, (whole.varint()? as i64).to_string()),
-                    (4, bits) => into.take(key, f64::from_bits(bits.fixed64()?).to_string()),
+                    (1, text) => into.take(&key, self.text(text.bytes()?)),
+                    (3, whole) => into.take(&key, (whole.varint()? as i64).to_string()),
+                    (4, bits) => into.take(&key, f64::from_bits(bits.fixed64()?).to_string()),
                     _ => {} // no access log says anything in other ways
                 }
             }
         }
         Ok(())
+    }
+
+    /// The text; what is not UTF-8 in it is replaced.
+    fn text<'a>(&mut self, bytes: &'a [u8]) -> Cow<'a, str> {
+        std::str::from_utf8(bytes).map(Cow::Borrowed).unwrap_or_else(|_| {
+            self.decoded.tally.trim(LogTrim::Utf8, 1);
+            String::from_utf8_lossy(bytes)
+        })
     }
 
     /// The same, decoded, as JSON gives them.
@@ -240,8 +249,4 @@ fn plain(value: &AnyValue) -> Option<Cow<'_, str>> {
         Value::DoubleValue(number) => Some(Cow::Owned(number.to_string())),
         _ => None,
     }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str, LogsError> {
-    std::str::from_utf8(bytes).map_err(LogsError::Text)
 }

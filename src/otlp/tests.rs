@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::intake::now;
 use super::*;
+use crate::batching::Verdict;
 use crate::model::span::{AttributeValue, SpanKind, SpanStatus, hex};
 
 // === decoding ===
@@ -127,7 +128,7 @@ fn cuts_what_is_beyond_the_limits() {
     assert_eq!(span.attribute("a"), Some(&AttributeValue::String("ééééé".into())), "cut at a character");
     assert_eq!((span.attributes.len(), span.events.len(), span.links.len(), &*span.name), (3, 1, 1, "oper"));
     let trimmed = Trim::ALL.map(|what| decoded.tally.trimmed(what));
-    assert_eq!(trimmed, [0, 1, 2, 1, 1]); // unknown_service is ours and not cut
+    assert_eq!(trimmed, [0, 1, 2, 1, 1, 0]); // unknown_service is ours and not cut
     let three = proto_decoded((1..4).map(proto_span).collect(), &limits);
     assert_eq!((three.spans.len(), three.tally.rejected(Rejection::SpanLimit)), (2, 1));
     let huge = attribute("k", &"v".repeat(10));
@@ -229,8 +230,8 @@ fn tiny_messages_do_not_become_large() {
     body.extend([0x0a, 0].repeat(100_000));
     let decoded = decode_protobuf(&body, &Limits::default(), now()).unwrap();
     assert_eq!((decoded.spans.capacity(), decoded.tally.rejected(Rejection::TraceId)), (0, 100_000));
-    // Length-delimited where a number belongs, a text that is not UTF-8, a length beyond the end.
-    for span in [&[0x3a, 1, 0][..], &[0x2a, 1, 0xff], &[0x2a, 9, 0]] {
+    // Length-delimited where a number belongs, a length beyond the end.
+    for span in [&[0x3a, 1, 0][..], &[0x2a, 9, 0]] {
         let mut body = vec![0x0a, span.len() as u8 + 4, 0x12, span.len() as u8 + 2, 0x12, span.len() as u8];
         body.extend(span);
         assert!(decode_protobuf(&body, &Limits::default(), now()).is_err(), "{span:?}");
@@ -242,6 +243,61 @@ fn tiny_messages_do_not_become_large() {
     let json = with_span(&format!(r#"{},"name":"{}""#, good_fields(1), "x".repeat(2 << 20)));
     let decoded = decode_json(json.as_bytes(), &Limits::default(), now()).unwrap();
     assert_eq!((decoded.spans.len(), decoded.tally.rejected(Rejection::TooLarge)), (0, 1));
+}
+
+/// The bytes `bad!` in them become two that are not UTF-8 and `d!`.
+fn break_utf8(mut body: Vec<u8>) -> Vec<u8> {
+    for at in 0..body.len() {
+        if body[at..].starts_with(b"bad!") {
+            body[at..at + 2].fill(0xff);
+        }
+    }
+    body
+}
+
+#[test]
+fn texts_that_are_not_utf8_are_mended_wherever_they_stand_and_lose_no_span() {
+    let text = |text: &str| Some(AnyValue { value: Some(Value::StringValue(text.to_owned())) });
+    let pair = |key: &str, value| vec![KeyValue { key: key.to_owned(), value, ..KeyValue::default() }];
+    let mut span = proto_span(1);
+    span.name = "bad! name".into();
+    span.status = Some(proto::Status { message: "bad! status".into(), code: 2 });
+    span.attributes = [pair("bad! key", text("x")), pair("value", text("bad! value"))].concat();
+    let list = ArrayValue { values: vec![text("bad! member").unwrap()] };
+    span.attributes.extend(pair("list", Some(AnyValue { value: Some(Value::ArrayValue(list)) })));
+    span.events = vec![proto::span::Event { name: "bad! event".into(), ..Default::default() }];
+    let attributes = pair("in", text("bad! link"));
+    span.links =
+        vec![proto::span::Link { trace_id: vec![1; 16], span_id: vec![1; 8], attributes, ..Default::default() }];
+    let mut request = request(vec![span, proto_span(2)]);
+    let group = &mut request.resource_spans[0];
+    let attributes = pair("service.name", text("bad! service"));
+    group.resource = Some(opentelemetry_proto::tonic::resource::v1::Resource { attributes, ..Default::default() });
+    group.scope_spans[0].scope = Some(opentelemetry_proto::tonic::common::v1::InstrumentationScope {
+        name: "bad! scope".into(),
+        ..Default::default()
+    });
+    let decoded = decode_protobuf(&break_utf8(request.encode_to_vec()), &Limits::default(), now()).unwrap();
+    let span = &decoded.spans[0];
+    let mended = |rest: &str| format!("\u{fffd}\u{fffd}d! {rest}");
+    for (found, rest) in [
+        (&span.name, "name"),
+        (&span.status_message, "status"),
+        (&span.service, "service"),
+        (&span.scope, "scope"),
+        (&span.events[0].name, "event"),
+        (&span.attributes[0].0, "key"),
+    ] {
+        assert_eq!(**found, *mended(rest));
+    }
+    assert_eq!(span.attribute("value"), Some(&AttributeValue::String(mended("value").into())));
+    assert_eq!(span.links[0].attributes[0].1, AttributeValue::String(mended("link").into()));
+    assert_eq!(span.attribute("list"), None, "what cannot be mended in its place is left out");
+    assert_eq!(
+        (decoded.spans.len(), decoded.tally.trimmed(Trim::Utf8), decoded.tally.trimmed(Trim::Attributes)),
+        (2, 8, 1)
+    );
+    assert!(decoded.tally.message().unwrap().contains("trimmed 8 utf8"));
 }
 
 #[test]
@@ -421,18 +477,32 @@ struct Running {
     task: tokio::task::JoinHandle<Result<(), ReceiverError>>,
 }
 
+/// A receiver whose deliveries are stored as soon as they come.
 async fn start(capacity: usize, change: fn(&mut Config)) -> Running {
+    let (running, mut deliveries) = start_before_store(capacity, change).await;
+    let (stored, queue) = mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Some(Delivery { items, receipt }) = deliveries.recv().await {
+            receipt.settle(Verdict::Stored);
+            stored.send(items).await.unwrap();
+        }
+    });
+    Running { queue, ..running }
+}
+
+/// A receiver, and the deliveries that wait for a store.
+async fn start_before_store(capacity: usize, change: fn(&mut Config)) -> (Running, mpsc::Receiver<Delivery<Span>>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config::default();
     config.grpc_listen.set_port(0);
     config.http_listen.set_port(0);
     change(&mut config);
-    let (sink, queue) = mpsc::channel(capacity);
+    let (sink, deliveries) = mpsc::channel(capacity);
     let receiver = Receiver::bind(config, sink).await.unwrap();
     let (http, grpc) = (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
     let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
     let task = tokio::spawn(receiver.run(shutdown.clone()));
-    Running { http, grpc, queue, counters, shutdown, task }
+    (Running { http, grpc, queue: mpsc::channel(1).1, counters, shutdown, task }, deliveries)
 }
 
 impl Running {
@@ -550,23 +620,103 @@ async fn reports_rejected_spans_as_partial_success() {
 
 #[tokio::test]
 async fn a_full_queue_tells_clients_to_retry() {
-    let mut running = start(1, |_| {}).await;
+    let (running, mut deliveries) = start_before_store(1, |_| {}).await;
+    let running = Arc::new(running);
     let body = request(vec![proto_span(1)]);
-    let post = async |running: &Running| running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec()).await;
-    assert_eq!(post(&running).await.status(), 200);
-    let refused = post(&running).await;
+    let post = |running: &Arc<Running>| {
+        let (running, body) = (Arc::clone(running), body.encode_to_vec());
+        tokio::spawn(async move { running.post("/v1/traces", &[PROTO_TYPE], body).await })
+    };
+    let first = post(&running);
+    eventually(|| running.counters.accepted_spans.load(Relaxed) == 1).await;
+    let refused = post(&running).await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     let mut client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
     let error = client.export(body.clone()).await.unwrap_err();
+    assert_retry(&error);
+    assert_eq!(running.counters.refused_spans.load(Relaxed), 2);
+    deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
+    assert_eq!(first.await.unwrap().status(), 200);
+    let second = post(&running);
+    deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
+    assert_eq!(second.await.unwrap().status(), 200, "room again");
+    drop(client);
+    Arc::into_inner(running).unwrap().stop().await;
+}
+
+/// Looks again and again until it holds.
+async fn eventually(holds: impl Fn() -> bool) {
+    let looking = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looking).await.expect("it holds in time");
+}
+
+fn assert_retry(error: &tonic::Status) {
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let status = status::Status::decode(error.details()).unwrap();
     assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
     let info = status::RetryInfo::decode(&*status.details[0].value).unwrap();
     assert_eq!(info.retry_delay.map(|delay| delay.seconds), Some(1));
-    assert_eq!(running.counters.refused_spans.load(Relaxed), 2);
-    running.queue.recv().await.unwrap();
-    assert_eq!(post(&running).await.status(), 200, "room again");
+}
+
+#[tokio::test]
+async fn a_request_is_answered_when_the_store_has_it_and_refused_when_it_has_not() {
+    let (running, mut deliveries) = start_before_store(16, |config| {
+        config.acknowledge_timeout = Duration::from_millis(300).into();
+        config.max_concurrent_requests = 1;
+    })
+    .await;
+    let body = request(vec![proto_span(1)]);
+    let client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
+    for (verdict, http, grpc) in [
+        (Some(Verdict::Stored), 200, tonic::Code::Ok),
+        (Some(Verdict::Refused), 500, tonic::Code::Internal),
+        (Some(Verdict::Lost), 503, tonic::Code::Unavailable),
+        (None, 503, tonic::Code::Unavailable),
+    ] {
+        let by_http = running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec());
+        let mut client = client.clone();
+        let by_grpc = client.export(body.clone());
+        // Both are in the queue at once, though only one request is decoded at a time: waiting takes no turn.
+        let store = async {
+            let both = [deliveries.recv().await.unwrap(), deliveries.recv().await.unwrap()];
+            match verdict {
+                Some(verdict) => both.into_iter().for_each(|delivery| delivery.receipt.settle(verdict)),
+                None => tokio::time::sleep(Duration::from_millis(500)).await,
+            }
+        };
+        let (by_http, by_grpc, _) = tokio::join!(by_http, by_grpc, store);
+        assert_eq!(by_http.status(), http, "{verdict:?}");
+        assert_eq!(by_http.headers().contains_key("retry-after"), http == 503, "{verdict:?}");
+        assert_eq!(by_grpc.as_ref().map_or_else(tonic::Status::code, |_| tonic::Code::Ok), grpc, "{verdict:?}");
+        if http == 503 {
+            assert_retry(&by_grpc.unwrap_err());
+        }
+    }
+    assert_eq!(
+        (running.counters.accepted_spans.load(Relaxed), running.counters.unstored_requests.load(Relaxed)),
+        (8, 6)
+    );
     drop(client);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn requests_that_wait_for_the_store_are_bounded() {
+    let (running, mut deliveries) = start_before_store(16, |config| config.max_waiting_requests = 1).await;
+    let body = request(vec![proto_span(1)]);
+    let first = running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec());
+    let others = async {
+        let waits = deliveries.recv().await.unwrap();
+        let refused = running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec()).await;
+        waits.receipt.settle(Verdict::Stored);
+        refused
+    };
+    let (first, refused) = tokio::join!(first, others);
+    assert_eq!((first.status().as_u16(), refused.status().as_u16()), (200, 503));
     running.stop().await;
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::access_logs::LogReading;
 use crate::access_logs;
-use crate::model::span::{Span, SpanId, TraceId, TracePart};
+use crate::model::span::{Span, SpanKey, TraceId, TracePart};
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
 use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary};
@@ -193,7 +193,8 @@ impl Archive {
         let mut warning;
         match self.read(self.store.trace(id)).await {
             Ok(batches) => {
-                let decoded = tokio::task::spawn_blocking(move || joined(spans, &batches, id)).await;
+                let most = self.reading.trace_spans;
+                let decoded = tokio::task::spawn_blocking(move || joined(spans, &batches, id, most)).await;
                 (spans, warning) = decoded.unwrap_or_else(|error| (Vec::new(), Some(error.to_string())));
             }
             Err(reason) => warning = Some(format!("Stored spans are not shown: {reason}.")),
@@ -330,15 +331,18 @@ fn windows(bounds: &[Timestamp], from: Timestamp, to: Timestamp) -> Vec<(Timesta
     bounds.windows(2).map(cut).filter(|(from, to)| from < to).collect()
 }
 
-/// Spans of memory with those of batches, each once.
-fn joined(mut spans: Vec<Span>, batches: &[Vec<u8>], id: TraceId) -> (Vec<Span>, Option<String>) {
-    let mut seen: HashSet<SpanId> = spans.iter().map(|span| span.span_id).collect();
+/// Spans of memory with those of batches, each once. No further batch is opened when there are more than `most`.
+fn joined(mut spans: Vec<Span>, batches: &[Vec<u8>], id: TraceId, most: usize) -> (Vec<Span>, Option<String>) {
+    let mut seen: HashSet<SpanKey> = spans.iter().map(Span::key).collect();
     let mut warning = None;
     for bytes in batches {
+        if spans.len() > most {
+            break;
+        }
         match decode_batch(bytes) {
             Ok(stored) => {
                 let own = stored.into_iter().filter(|span| span.trace_id == id);
-                spans.extend(own.filter(|span| seen.insert(span.span_id)));
+                spans.extend(own.filter(|span| seen.insert(span.key())));
             }
             Err(error) => warning = Some(format!("A stored part of this trace is damaged: {error}.")),
         }

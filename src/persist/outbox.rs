@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::outbox_subject::subject;
 use super::{LAST_PASS_LIMIT, PartStatus, limited};
 use crate::clock::Clock;
 use crate::model::Timestamp;
@@ -102,7 +103,18 @@ fn entry(stored: StoredNotification) -> OutboxEntry {
 }
 
 fn delivery(stored: NewNotification) -> Delivery {
-    let NewNotification { dedup_key, receiver, integration, group_key, kind, payload, body, told, created_at } = stored;
+    let NewNotification {
+        dedup_key,
+        receiver,
+        integration,
+        group_key,
+        kind,
+        payload,
+        body,
+        told,
+        created_at,
+        subject: _,
+    } = stored;
     let integration = integration.parse().unwrap_or(0);
     let payload = format!("{payload}\n");
     let told = told.and_then(|told| told_entry(&told, (&group_key, &receiver, integration)));
@@ -280,13 +292,15 @@ fn stored_log(log: LogEntry) -> NotifyLogEntry {
 
 fn new_notification(delivery: Delivery) -> NewNotification {
     let Delivery { id, receiver, integration, kind, group_key, payload, body, told, created_at } = delivery;
+    let payload = serde_json::from_str(&payload).unwrap_or_else(|_| payload.into());
     NewNotification {
+        subject: subject(&group_key, &payload),
         dedup_key: id,
         receiver,
         integration: integration.to_string(),
         group_key,
         kind,
-        payload: serde_json::from_str(&payload).unwrap_or_else(|_| payload.into()),
+        payload,
         body: Some(body),
         told: told.as_ref().map(told_json),
         created_at,

@@ -7,7 +7,7 @@ use super::outbox::{OutboxReader, WRITE_LIMIT};
 use crate::model::Timestamp;
 use crate::store::{NotificationQuery, NotificationSummary, ReceiverSummary, StoreError};
 
-/// How long a search by text may take, which reads every body.
+/// How long a search may take: rows of earlier versions have no subject, so their bodies are read.
 const SEARCH_LIMIT: Duration = Duration::from_secs(10);
 
 impl OutboxReader {

@@ -1,5 +1,6 @@
 //! Writes what comes through a channel: batches of spans and of access logs, and alert transitions.
 //!
+//! The senders of a batch are told what became of it once its transaction is committed, or refused for good.
 //! Invariant: what is held is bounded. While PostgreSQL is away the queue fills, then is no longer read; the channel fills,
 //! and its sender refuses or waits as it sees fit. Nothing that was taken is dropped but what PostgreSQL refuses for good.
 
@@ -13,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{LAST_PASS_LIMIT, PartStatus, WRITE_LIMIT, limited};
+use crate::batching::{Parcel, Verdict};
 use crate::clock::Clock;
 use crate::model::AlertTransition;
 use crate::model::access_log::AccessLogBatch;
@@ -30,14 +32,15 @@ struct Limits {
     linger: Duration,
 }
 
-/// Spans and access logs: weighed in bytes, with about 100 bytes for each index row.
-const SPANS: Limits = Limits { batch: 4 << 20, held: 64 << 20, linger: Duration::from_millis(500) };
+/// Spans and access logs: weighed in bytes, with about 100 bytes for each index row. Their senders wait, so what comes while a
+/// transaction runs makes the next one, and a batch that comes alone hardly waits for others.
+const SPANS: Limits = Limits { batch: 4 << 20, held: 64 << 20, linger: Duration::from_millis(10) };
 /// Alert transitions: counted.
 const ALERTS: Limits = Limits { batch: 1000, held: 50_000, linger: Duration::from_millis(500) };
 
 /// Writes span batches.
 pub struct SpanPersist {
-    input: mpsc::Receiver<SpanBatch>,
+    input: mpsc::Receiver<Parcel<SpanBatch>>,
     store: Store,
     clock: Clock,
     status: Arc<PartStatus>,
@@ -45,7 +48,7 @@ pub struct SpanPersist {
 
 impl SpanPersist {
     /// Writes what `input` brings.
-    pub fn new(input: mpsc::Receiver<SpanBatch>, store: Store, clock: Clock) -> Self {
+    pub fn new(input: mpsc::Receiver<Parcel<SpanBatch>>, store: Store, clock: Clock) -> Self {
         Self { input, store, clock, status: Arc::new(PartStatus::new("spans")) }
     }
 
@@ -63,15 +66,14 @@ impl SpanPersist {
             let store = store.clone();
             async move { store.write_spans(batches).await }
         };
-        Queue { input, held: VecDeque::new(), held_weight: 0, limits: SPANS, weight, count, clock, status }
-            .run(write, shutdown)
-            .await;
+        let scale = Scale { limits: SPANS, weight, count };
+        Queue::new(input, |parcel| parcel, scale, (clock, status)).run(write, shutdown).await;
     }
 }
 
 /// Writes batches of access log records.
 pub struct AccessLogPersist {
-    input: mpsc::Receiver<AccessLogBatch>,
+    input: mpsc::Receiver<Parcel<AccessLogBatch>>,
     store: Store,
     clock: Clock,
     status: Arc<PartStatus>,
@@ -79,7 +81,7 @@ pub struct AccessLogPersist {
 
 impl AccessLogPersist {
     /// Writes what `input` brings.
-    pub fn new(input: mpsc::Receiver<AccessLogBatch>, store: Store, clock: Clock) -> Self {
+    pub fn new(input: mpsc::Receiver<Parcel<AccessLogBatch>>, store: Store, clock: Clock) -> Self {
         Self { input, store, clock, status: Arc::new(PartStatus::new("access_logs")) }
     }
 
@@ -97,9 +99,8 @@ impl AccessLogPersist {
             let store = store.clone();
             async move { store.write_access_logs(batches).await }
         };
-        Queue { input, held: VecDeque::new(), held_weight: 0, limits: SPANS, weight, count, clock, status }
-            .run(write, shutdown)
-            .await;
+        let scale = Scale { limits: SPANS, weight, count };
+        Queue::new(input, |parcel| parcel, scale, (clock, status)).run(write, shutdown).await;
     }
 }
 
@@ -130,24 +131,40 @@ impl AlertPersist {
             async move { store.append_alert_events(&events).await }
         };
         let one = |_: &AlertTransition| 1;
-        Queue { input, held: VecDeque::new(), held_weight: 0, limits: ALERTS, weight: one, count: one, clock, status }
-            .run(write, shutdown)
-            .await;
+        let scale = Scale { limits: ALERTS, weight: one, count: one };
+        let open = |batch| Parcel { batch, receipts: Vec::new() };
+        Queue::new(input, open, scale, (clock, status)).run(write, shutdown).await;
     }
 }
 
-struct Queue<T> {
-    input: mpsc::Receiver<T>,
-    held: VecDeque<T>,
-    held_weight: usize,
+/// How items are measured.
+struct Scale<T> {
     limits: Limits,
     weight: fn(&T) -> usize,
     count: fn(&T) -> usize,
+}
+
+/// What comes is of type `I`, what is written of type `T`.
+struct Queue<I, T> {
+    input: mpsc::Receiver<I>,
+    open: fn(I) -> Parcel<T>,
+    held: VecDeque<Parcel<T>>,
+    held_weight: usize,
+    scale: Scale<T>,
     clock: Clock,
     status: Arc<PartStatus>,
 }
 
-impl<T: Clone> Queue<T> {
+impl<I, T: Clone> Queue<I, T> {
+    fn new(
+        input: mpsc::Receiver<I>,
+        open: fn(I) -> Parcel<T>,
+        scale: Scale<T>,
+        (clock, status): (Clock, Arc<PartStatus>),
+    ) -> Self {
+        Self { input, open, held: VecDeque::new(), held_weight: 0, scale, clock, status }
+    }
+
     async fn run<F>(mut self, write: impl Fn(Vec<T>) -> F, shutdown: CancellationToken)
     where
         F: Future<Output = Result<(), StoreError>>,
@@ -157,15 +174,15 @@ impl<T: Clone> Queue<T> {
         while open || !self.held.is_empty() {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                item = self.input.recv(), if open && self.held_weight < self.limits.held => match item {
+                item = self.input.recv(), if open && self.held_weight < self.scale.limits.held => match item {
                     Some(item) => {
                         if self.held.is_empty() {
-                            due = due.max(Instant::now() + self.limits.linger);
+                            due = due.max(Instant::now() + self.scale.limits.linger);
                         }
                         self.hold(item);
                         // A full batch waits for nobody, but a failed one waits for its pause.
                         let well = self.status.state().failures_in_a_row == 0;
-                        if self.held_weight < self.limits.batch || !well {
+                        if self.held_weight < self.scale.limits.batch || !well {
                             continue;
                         }
                         due = Instant::now();
@@ -206,10 +223,11 @@ impl<T: Clone> Queue<T> {
         }
     }
 
-    fn hold(&mut self, item: T) {
-        self.held_weight += (self.weight)(&item);
-        self.status.pending.fetch_add((self.count)(&item) as u64, Relaxed);
-        self.held.push_back(item);
+    fn hold(&mut self, item: I) {
+        let parcel = (self.open)(item);
+        self.held_weight += (self.scale.weight)(&parcel.batch);
+        self.status.pending.fetch_add((self.scale.count)(&parcel.batch) as u64, Relaxed);
+        self.held.push_back(parcel);
     }
 
     /// Writes all that is held, oldest first.
@@ -220,11 +238,11 @@ impl<T: Clone> Queue<T> {
         while !self.held.is_empty() {
             let batch = self.next_batch();
             match limited(limit, "write", write(batch.clone())).await {
-                Ok(()) => self.done(batch.len(), true),
+                Ok(()) => self.done(batch.len(), Verdict::Stored),
                 Err(error) if error.is_temporary() => return Err(error),
                 Err(error) if batch.len() == 1 => {
-                    self.status.gave_up(self.clock.now(), (self.count)(&batch[0]), &error);
-                    self.done(1, false);
+                    self.status.gave_up(self.clock.now(), (self.scale.count)(&batch[0]), &error);
+                    self.done(1, Verdict::Refused);
                 }
                 // One of them is refused: the others must not go with it.
                 Err(_) => self.write_each(batch, write, limit).await?,
@@ -243,13 +261,13 @@ impl<T: Clone> Queue<T> {
         F: Future<Output = Result<(), StoreError>>,
     {
         for item in batch {
-            let count = (self.count)(&item);
+            let count = (self.scale.count)(&item);
             match limited(limit, "write", write(vec![item])).await {
-                Ok(()) => self.done(1, true),
+                Ok(()) => self.done(1, Verdict::Stored),
                 Err(error) if error.is_temporary() => return Err(error),
                 Err(error) => {
                     self.status.gave_up(self.clock.now(), count, &error);
-                    self.done(1, false);
+                    self.done(1, Verdict::Refused);
                 }
             }
         }
@@ -258,22 +276,24 @@ impl<T: Clone> Queue<T> {
 
     fn next_batch(&self) -> Vec<T> {
         let mut weight = 0;
-        let fits = |item: &&T| {
+        let fits = |parcel: &&Parcel<T>| {
             let first = weight == 0;
-            weight += (self.weight)(item).max(1);
-            first || weight <= self.limits.batch
+            weight += (self.scale.weight)(&parcel.batch).max(1);
+            first || weight <= self.scale.limits.batch
         };
-        self.held.iter().take_while(fits).cloned().collect()
+        self.held.iter().take_while(fits).map(|parcel| parcel.batch.clone()).collect()
     }
 
-    fn done(&mut self, items: usize, written: bool) {
+    /// The oldest items are written, or refused for good: their senders are told.
+    fn done(&mut self, items: usize, verdict: Verdict) {
         let mut counted = 0;
-        for item in self.held.drain(..items) {
-            self.held_weight -= (self.weight)(&item);
-            counted += (self.count)(&item);
+        for parcel in self.held.drain(..items) {
+            self.held_weight -= (self.scale.weight)(&parcel.batch);
+            counted += (self.scale.count)(&parcel.batch);
+            parcel.settle(verdict);
         }
         self.status.pending.fetch_sub(counted as u64, Relaxed);
-        if written {
+        if verdict == Verdict::Stored {
             self.status.succeeded(self.clock.now(), counted);
         }
     }
@@ -283,16 +303,23 @@ impl<T: Clone> Queue<T> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::batching::{Receipt, Waiting};
     use crate::model::Timestamp;
     use parking_lot::Mutex;
 
     const LIMITS: Limits = Limits { batch: 4, held: 8, linger: Duration::from_millis(500) };
 
-    fn queue(input: mpsc::Receiver<u32>) -> Queue<u32> {
+    fn queue(input: mpsc::Receiver<Parcel<u32>>) -> Queue<Parcel<u32>, u32> {
         let clock = Clock::starting_at(Timestamp::from_millis(0));
         let status = Arc::new(PartStatus::new("test"));
         let one = |_: &u32| 1;
-        Queue { input, held: VecDeque::new(), held_weight: 0, limits: LIMITS, weight: one, count: one, clock, status }
+        let scale = Scale { limits: LIMITS, weight: one, count: one };
+        Queue::new(input, |parcel| parcel, scale, (clock, status))
+    }
+
+    fn parcel(batch: u32) -> (Parcel<u32>, Waiting) {
+        let (receipt, waiting) = Receipt::new();
+        (Parcel { batch, receipts: vec![receipt] }, waiting)
     }
 
     fn away() -> StoreError {
@@ -320,15 +347,26 @@ mod tests {
             }
         };
         let task = tokio::spawn(queue.run(write, CancellationToken::new()));
-        let mut sent = 0;
-        while tokio::time::timeout(Duration::from_secs(120), sender.send(sent)).await.is_ok() {
+        let (mut sent, mut waiting) = (0, Vec::new());
+        loop {
+            let (parcel, told) = parcel(sent);
+            if tokio::time::timeout(Duration::from_secs(120), sender.send(parcel)).await.is_err() {
+                break;
+            }
+            waiting.push(Box::pin(told.verdict()));
             sent += 1;
         }
         assert_eq!(sent, 10, "8 held and 2 in the channel");
         assert_eq!(status.pending.load(Relaxed), 8);
+        for told in &mut waiting {
+            assert!(futures_util::poll!(told).is_pending(), "nobody hears of what is not written");
+        }
         back.store(true, Relaxed);
         drop(sender);
         task.await.unwrap();
+        for told in waiting {
+            assert_eq!(told.await, Verdict::Stored);
+        }
         let written = written.lock().clone();
         assert!(written.iter().all(|batch| batch.len() <= 4), "{written:?}");
         assert_eq!(written.concat(), (0..10).collect::<Vec<_>>());
@@ -354,13 +392,31 @@ mod tests {
                 }
             }
         };
+        let mut waiting = Vec::new();
         for item in 0..5 {
-            sender.send(item).await.unwrap();
+            let (parcel, told) = parcel(item);
+            sender.send(parcel).await.unwrap();
+            waiting.push(told);
         }
         let shutdown = CancellationToken::new();
         shutdown.cancel();
         queue.run(write, shutdown).await;
         assert_eq!(*written.lock(), [0, 1, 3, 4]);
         assert_eq!((status.written.load(Relaxed), status.dropped.load(Relaxed)), (4, 1));
+        for (item, told) in waiting.into_iter().enumerate() {
+            let expect = if item == 2 { Verdict::Refused } else { Verdict::Stored };
+            assert_eq!(told.verdict().await, expect, "{item}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_last_pass_cannot_write_is_told_to_be_lost() {
+        let (sender, input) = mpsc::channel(8);
+        let (parcel, told) = parcel(1);
+        sender.send(parcel).await.unwrap();
+        let shutdown = CancellationToken::new();
+        shutdown.cancel();
+        queue(input).run(|_| async { Err(away()) }, shutdown).await;
+        assert_eq!(told.verdict().await, Verdict::Lost);
     }
 }

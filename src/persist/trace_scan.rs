@@ -10,7 +10,7 @@ use tokio::sync::SemaphorePermit;
 
 use super::archive::Archive;
 use crate::model::Timestamp;
-use crate::model::span::{Span, SpanId, TraceId};
+use crate::model::span::{Span, SpanKey, TraceId};
 use crate::store::{BatchKey, PartKey, PartSearch, StoredPart};
 use crate::traceql::Needs;
 use crate::traces::{Filter, attribute_hash, decode_batch};
@@ -230,13 +230,12 @@ impl TraceScan<'_> {
         let most = self.archive.reading.trace_spans;
         let decoded = tokio::task::spawn_blocking(move || {
             let spans = decode_batch(&bytes).map_err(|error| error.to_string());
-            let mut known: HashMap<TraceId, HashSet<SpanId>> = HashMap::new();
+            let mut known: HashMap<TraceId, HashSet<SpanKey>> = HashMap::new();
             let damage = spans.map(|spans| {
                 for span in spans {
                     let Some(trace) = traces.get_mut(&span.trace_id) else { continue };
-                    let of_trace =
-                        known.entry(span.trace_id).or_insert_with(|| trace.iter().map(|span| span.span_id).collect());
-                    if trace.len() <= most && of_trace.insert(span.span_id) {
+                    let of_trace = known.entry(span.trace_id).or_insert_with(|| trace.iter().map(Span::key).collect());
+                    if trace.len() <= most && of_trace.insert(span.key()) {
                         trace.push(span);
                     }
                 }

@@ -208,6 +208,10 @@ fn select_k(
     (mut table, groups): (Table, Groups),
     parameter: &[f64],
 ) -> Result<Table, EvalError> {
+    // Nothing to choose from: Prometheus does not look at the parameter then.
+    if table.keys.is_empty() {
+        return Ok(table);
+    }
     let execution = |message: String| Err(EvalError::Execution(message));
     // As Prometheus finds the largest and the smallest: a NaN counts only when it is the first.
     let first = parameter.first().copied().unwrap_or(0.0);

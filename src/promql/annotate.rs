@@ -43,17 +43,16 @@ fn located(query: &str, prefix: &str, message: &str, span: Span) -> String {
     format!("{prefix}{message} ({line}:{column})")
 }
 
-/// A number as Go's `%g` prints it.
+/// A number as Go's `%g` and `%v` print it: the fewest digits, with an exponent from a million on.
 pub(super) fn short_number(value: f64) -> String {
     if value.is_nan() || value.is_infinite() {
         return super::value::format_value(value);
     }
-    let exponent = if value == 0.0 { 0 } else { value.abs().log10().floor() as i32 };
-    if (-4..21).contains(&exponent) {
-        return value.to_string();
-    }
     let text = format!("{value:e}");
     let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+    if power.parse().is_ok_and(|power| (-4..6).contains(&power)) {
+        return value.to_string();
+    }
     let (sign, power) = power.strip_prefix('-').map_or(('+', power), |power| ('-', power));
     format!("{digits}e{sign}{power:0>2}")
 }

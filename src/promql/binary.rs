@@ -189,6 +189,10 @@ impl<'e, 'a> Match<'e, 'a> {
         let mut written = vec![usize::MAX; self.signatures];
         for step in 0..self.many.steps {
             self.evaluator.spend(self.many.keys.len() + self.one.keys.len())?;
+            // Nothing on the other side finds no duplicates either, as in Prometheus.
+            if (0..self.many.keys.len()).all(|row| is_absent(self.many.row(row)[step])) {
+                continue;
+            }
             for row in 0..self.one.keys.len() {
                 if is_absent(self.one.row(row)[step]) {
                     continue;

@@ -24,12 +24,12 @@ pub(super) struct Built {
     pub nodes: usize,
 }
 
-/// Builds the tree of `query`.
+/// Builds the tree of `query`; `experimental` as for [`super::survey::survey`].
 ///
 /// # Errors
 /// The first syntax or type error.
-pub(super) fn build(query: &str) -> Result<Built, ParseError> {
-    let Survey { pieces, whole, experimental, durations } = super::survey::survey(query)?;
+pub(super) fn build(query: &str, experimental: bool) -> Result<Built, ParseError> {
+    let Survey { pieces, whole, experimental, durations } = super::survey::survey(query, experimental)?;
     let mut builder = Builder { facts: Vec::new().into_iter(), pieces: Vec::with_capacity(pieces.len()), selectors: 0 };
     let nodes = whole.facts.len() + pieces.iter().map(|piece| piece.facts.len()).sum::<usize>();
     for piece in pieces {
@@ -122,7 +122,9 @@ impl Builder {
         let fact = self.facts.next().filter(|fact| matches!(fact.leaf, Leaf::Tree))?;
         let op = BinaryOp::of_text(&binary.op.to_string())?;
         let return_bool = binary.modifier.as_ref().is_some_and(|modifier| modifier.return_bool);
-        let matching = binary.modifier.as_ref().map(matching_of).unwrap_or_default();
+        // Beside a scalar it means nothing, and Prometheus forgets it.
+        let vectors = left.value == ValueKind::Vector && right.value == ValueKind::Vector;
+        let matching = binary.modifier.as_ref().filter(|_| vectors).map(matching_of).unwrap_or_default();
         let fixed = left.fixed && right.fixed;
         let binary = Binary { op, left, right, return_bool, matching };
         Some(Self::finish(&fact, Kind::Binary(Box::new(binary)), fixed))

@@ -204,9 +204,7 @@ impl Engine {
     /// # Errors
     /// As [`super::parse`], and when the query uses an experimental function that is not enabled.
     pub fn parse(&self, query: &str) -> Result<Expr, ParseError> {
-        let expr = super::parse(query)?;
-        expr.check_enabled(self.0.config.features())?;
-        Ok(expr)
+        super::parse_enabled(query, self.0.config.features())
     }
 
     /// Evaluates `expr` at one time.

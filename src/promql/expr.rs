@@ -55,17 +55,31 @@ pub struct Selector {
     pub at: Option<At>,
 }
 
-/// Parses a query.
+/// Parses a query, whatever it uses; [`Expr::check_enabled`] says whether that is enabled.
 ///
 /// # Errors
 /// The first syntax or type error, with Prometheus' text and place; also for a query of more than
 /// [`QUERY_LIMIT_BYTES`] or nested too deep.
 pub fn parse(query: &str) -> Result<Expr, ParseError> {
+    read(query, true)
+}
+
+/// Parses a query that may use `features`.
+///
+/// # Errors
+/// As [`parse`], and for what is not enabled: the one that Prometheus finds first.
+pub fn parse_enabled(query: &str, features: Features) -> Result<Expr, ParseError> {
+    let expr = read(query, features.experimental_functions)?;
+    expr.check_enabled(features)?;
+    Ok(expr)
+}
+
+fn read(query: &str, experimental: bool) -> Result<Expr, ParseError> {
     if query.len() > QUERY_LIMIT_BYTES {
         let message = format!("query of {} bytes is longer than {QUERY_LIMIT_BYTES}", query.len());
         return Err(ParseError::new(query, 0, message));
     }
-    let Built { root, experimental, durations, nodes } = build::build(query)?;
+    let Built { root, experimental, durations, nodes } = build::build(query, experimental)?;
     Ok(Expr(Arc::new(Parsed { query: query.into(), root: Arc::new(root), experimental, durations, nodes })))
 }
 

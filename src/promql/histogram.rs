@@ -9,6 +9,7 @@ use super::eval::Evaluator;
 use super::grouping::{BOUND, Grouping};
 use super::lex::quote;
 use super::table::{Grid, Key, Names, Projection, Table, is_absent};
+use crate::model::Labels;
 
 /// Counts that differ by less than this share are the same count with a rounding error.
 const TOLERANCE: f64 = 1e-12;
@@ -40,7 +41,7 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
         evaluator.spend(1)?;
         let (group, text) = grouping.of(key);
         let Some(bound) = parse_bound(text) else {
-            evaluator.warn(bad_bound(key, text), span);
+            evaluator.warn(bad_bound(&key.visible(names), text), span);
             continue;
         };
         places.resize(places.len().max(group + 1), None);
@@ -59,8 +60,8 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
     Ok(found)
 }
 
-fn bad_bound(key: &Key, text: &str) -> String {
-    let name = key.labels.metric_name();
+fn bad_bound(labels: &Labels, text: &str) -> String {
+    let name = labels.metric_name();
     let (text, name) = (quote(text), quote(name));
     format!("bucket label \"{BOUND}\" is missing or has a malformed value of {text} for metric name {name}")
 }
@@ -114,7 +115,9 @@ pub(super) fn quantile<'a>(evaluator: &Evaluator<'a>, args: &'a [Node], grid: Gr
     let q = evaluator.scalar(&args[0], grid)?;
     for odd in q.iter().filter(|q| !(0.0..=1.0).contains(*q)) {
         let message = format!("quantile value should be between 0 and 1, got {}", short_number(*odd));
-        evaluator.warn(message, args[0].unwrapped().span);
+        // What is the same in every step Prometheus wraps, so that it does not see the parentheses.
+        let parameter = if args[0].fixed { &args[0] } else { args[0].unwrapped() };
+        evaluator.warn(message, parameter.span);
     }
     let span = args[1].unwrapped().span;
     let seen = evaluator.context.names == Names::DropAtEnd;

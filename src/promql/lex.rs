@@ -73,7 +73,7 @@ pub(super) fn tokens(query: &str) -> Vec<Token> {
         let done = matches!(kind, Kind::End | Kind::Error(_));
         // Prometheus has taken the parenthesis already when it finds that it is one too many.
         // So it has the colon that no duration precedes.
-        let taken = matches!(&kind, Kind::Error(message) if query[start..].starts_with(')') || message == COLON_FIRST);
+        let taken = matches!(&kind, Kind::Error(message) if message == PAREN_TOO_MANY || message == COLON_FIRST);
         let start = if taken { lexer.at } else { start };
         tokens.push(Token { kind, start, end: lexer.at });
         if done {
@@ -91,6 +91,8 @@ impl Token {
             Kind::Error(message) => message.clone(),
             Kind::Identifier => format!("identifier {}", quote(text)),
             Kind::MetricIdentifier => format!("metric identifier {}", quote(text)),
+            // These two are no keywords to Prometheus.
+            Kind::Keyword(Keyword::Start | Keyword::End) => shortened(text),
             Kind::Keyword(_) => format!("<{text}>"),
             Kind::Operator(_) | Kind::At | Kind::EqualRegex | Kind::NotRegex => format!("<op:{text}>"),
             Kind::Aggregator(_) => format!("<aggr:{text}>"),
@@ -109,6 +111,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
+const PAREN_TOO_MANY: &str = "unexpected right parenthesis ')'";
 const COLON_FIRST: &str = "unexpected colon before duration in duration expression";
 
 struct Lexer<'a> {
@@ -152,7 +155,8 @@ impl Lexer<'_> {
     fn skip_blank(&mut self) {
         loop {
             self.skip_while(|c| matches!(c, ' ' | '\t' | '\n' | '\r'));
-            if self.peek() != Some('#') {
+            // A range begins without comments.
+            if self.peek() != Some('#') || self.range_begins {
                 return;
             }
             self.skip_while(|c| c != '\n' && c != '\r');
@@ -198,7 +202,7 @@ impl Lexer<'_> {
                 Kind::LeftParen
             }
             ')' => {
-                self.parens = self.parens.checked_sub(1).ok_or("unexpected right parenthesis ')'")?;
+                self.parens = self.parens.checked_sub(1).ok_or(PAREN_TOO_MANY)?;
                 Kind::RightParen
             }
             '{' => {
@@ -236,7 +240,7 @@ impl Lexer<'_> {
                 Kind::LeftParen
             }
             ')' => {
-                self.parens = self.parens.checked_sub(1).ok_or("unexpected right parenthesis ')'")?;
+                self.parens = self.parens.checked_sub(1).ok_or(PAREN_TOO_MANY)?;
                 Kind::RightParen
             }
             ']' => {
@@ -300,15 +304,7 @@ impl Lexer<'_> {
 
     fn number_or_duration(&mut self) -> Result<Kind, String> {
         let start = self.at;
-        let rest = self.rest();
-        let digits = number_length(rest);
-        let unfinished = rest[..digits].ends_with(['_', 'e', 'E', '+', '-']) && !rest.starts_with("0x");
-        self.at += digits;
-        if unfinished || self.peek() == Some('.') {
-            self.bump_if(|c| matches!(c, '_' | '.'));
-            return Err(format!("bad number or duration syntax: {}", quote(&self.query[start..self.at])));
-        }
-        if digits > 0 && !self.peek().is_some_and(is_alphanumeric) {
+        if self.scan_number() && !self.peek().is_some_and(is_alphanumeric) {
             return Ok(Kind::Number);
         }
         let mut is_duration = self.duration_unit("smhdwy");
@@ -320,6 +316,49 @@ impl Lexer<'_> {
             return Ok(Kind::Duration);
         }
         Err(format!("bad number or duration syntax: {}", quote(&self.query[start..self.at])))
+    }
+
+    /// Takes decimal digits with `_` between them, a fraction and an exponent, or hexadecimal digits; `false` when they do
+    /// not end as a number. Rule: `scanNumber` of P:promql/parser/lex.go.
+    fn scan_number(&mut self) -> bool {
+        let start = self.at;
+        let hex = self.bump_if(|c| c == '0') && self.bump_if(|c| matches!(c, 'x' | 'X'));
+        let digit = |c: char| if hex { c.is_ascii_hexdigit() } else { c.is_ascii_digit() };
+        if hex {
+            self.bump_if(|c| c == '_');
+        }
+        // A point in front is not counted.
+        self.bump_if(|c| c == '.');
+        self.bump_if(digit);
+        let (mut point, mut exponent) = (false, false);
+        while let Some(c) = self.peek().filter(|c| digit(*c) || matches!(c, '.' | '_' | 'e' | 'E')) {
+            match c {
+                '.' => {
+                    self.bump();
+                    if std::mem::replace(&mut point, true) || self.bump_if(|c| matches!(c, '_' | '.')) || hex {
+                        return false;
+                    }
+                }
+                'e' | 'E' => {
+                    self.bump();
+                    if std::mem::replace(&mut exponent, true) {
+                        return false;
+                    }
+                    self.bump_if(|c| matches!(c, '+' | '-'));
+                    if self.bump_if(|c| matches!(c, '.' | '_' | 'e' | 'E')) || self.peek().is_none() {
+                        return false;
+                    }
+                }
+                '_' => {
+                    self.bump();
+                    if self.bump_if(|c| matches!(c, '.' | '_' | 'e' | 'E')) || self.peek().is_none() {
+                        return false;
+                    }
+                }
+                _ => self.skip_while(digit),
+            }
+        }
+        self.at > start
     }
 
     fn duration_unit(&mut self, units: &str) -> bool {
@@ -398,34 +437,11 @@ fn word(text: &str) -> Kind {
     }
 }
 
-/// Bytes of the number that `text` starts with: decimal with `_` between digits, hexadecimal, exponent. 0 when none.
-fn number_length(text: &str) -> usize {
-    let bytes = text.as_bytes();
-    let hex = bytes.len() > 1 && bytes[0] == b'0' && bytes[1].eq_ignore_ascii_case(&b'x');
-    let mut at = if hex { 2 } else { 0 };
-    let mut last = b'0';
-    while let Some(&byte) = bytes.get(at) {
-        let after_exponent = !hex && matches!(last, b'e' | b'E');
-        let fits = match byte {
-            b'0'..=b'9' => true,
-            b'a'..=b'f' | b'A'..=b'F' if hex => true,
-            b'e' | b'E' => last.is_ascii_digit() || last == b'.',
-            b'.' => !hex && last.is_ascii_digit() && !text[..at].contains(['.', 'e', 'E']),
-            b'_' => last.is_ascii_alphanumeric() && !after_exponent,
-            b'+' | b'-' => after_exponent,
-            _ => false,
-        };
-        if !fits {
-            break;
-        }
-        last = byte;
-        at += 1;
-    }
-    at
-}
-
 /// The value of a number token: `1_000`, `0x1f`, `017` (octal, as Go reads it), `1e3`, `Inf`, `NaN`.
 pub(super) fn number_value(text: &str) -> Option<f64> {
+    if text.ends_with('_') {
+        return None;
+    }
     let plain = text.replace('_', "");
     let lower = plain.to_ascii_lowercase();
     if let Some(hex) = lower.strip_prefix("0x") {

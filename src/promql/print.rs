@@ -11,7 +11,7 @@ use super::lex::{is_plain_label, quote};
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::units::PromDuration;
 
-/// Lines longer than this are split.
+/// Lines of more bytes are split.
 const LINE_WIDTH: usize = 100;
 /// What lies deeper is printed on one line: each operator of a chain indents those before it once more.
 const LEVELS_MAX: usize = 192;
@@ -179,7 +179,7 @@ fn indent(level: usize, out: &mut String) {
 fn pretty_into(node: &Node, level: usize, out: &mut String) {
     let line = node.to_string();
     let too_deep = level + node.chain().1.len() > LEVELS_MAX;
-    if too_deep || line.chars().count() <= LINE_WIDTH {
+    if too_deep || line.len() <= LINE_WIDTH {
         // Prometheus does not indent a subquery that fits.
         if !matches!(node.kind, Kind::Subquery(_)) {
             indent(level, out);

@@ -95,11 +95,11 @@ pub(super) struct Durations {
     pub unusable: Option<String>,
 }
 
-/// Surveys `query`.
+/// Surveys `query`. With `experimental` an experimental function is noted, else it is an error where it stands.
 ///
 /// # Errors
 /// The first error, as Prometheus words it.
-pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
+pub(super) fn survey(query: &str, experimental: bool) -> Result<Survey, ParseError> {
     let tokens = lex::tokens(query);
     let mut surveyor = Surveyor {
         query,
@@ -110,6 +110,7 @@ pub(super) fn survey(query: &str) -> Result<Survey, ParseError> {
         plain: String::with_capacity(query.len()),
         type_errors: Vec::new(),
         experimental: None,
+        experimental_enabled: experimental,
         durations: None,
         invalid: None,
         unusable: None,
@@ -144,6 +145,7 @@ struct Surveyor<'a> {
     /// Reported only when there is no syntax error.
     type_errors: Vec<ParseError>,
     experimental: Option<ParseError>,
+    experimental_enabled: bool,
     durations: Option<ParseError>,
     invalid: Option<ParseError>,
     unusable: Option<String>,
@@ -214,6 +216,15 @@ impl Surveyor<'_> {
 
     fn expect(&mut self, kind: &Kind, context: &str, expected: &str) -> Parsed<Token> {
         self.take_if(kind).ok_or_else(|| self.unexpected(context, expected))
+    }
+
+    fn needs_experimental(&mut self, at: usize, message: String) -> Parsed<()> {
+        let error = self.error(at, message);
+        if !self.experimental_enabled {
+            return Err(error);
+        }
+        self.experimental.get_or_insert(error);
+        Ok(())
     }
 
     fn type_error(&mut self, at: usize, message: impl Into<String>) {
@@ -338,12 +349,23 @@ impl Surveyor<'_> {
         self.next += 1;
         self.plain(group);
         matching.grouped = true;
-        if self.peek().kind == Kind::LeftParen {
+        if self.peek().kind == Kind::LeftParen || !self.expression_follows() {
             matching.include = self.grouping_labels()?;
         } else {
             self.plain("()");
         }
         Ok(matching)
+    }
+
+    /// Whether the next token may begin an expression.
+    fn expression_follows(&self) -> bool {
+        use BinaryOp::{Add, And, Or, Sub, Unless};
+        match self.peek().kind {
+            Kind::Operator(op) => matches!(op, Add | And | Or | Sub | Unless),
+            Kind::Number | Kind::Duration | Kind::Text | Kind::LeftParen | Kind::LeftBrace => true,
+            Kind::Identifier | Kind::MetricIdentifier | Kind::Aggregator(_) | Kind::Keyword(_) => true,
+            _ => false,
+        }
     }
 
     fn check_binary(
@@ -445,14 +467,10 @@ impl Surveyor<'_> {
 
     fn duration_ms(&self, token: &Token) -> Parsed<i64> {
         let text = self.text(token);
-        let duration: PromDuration = text.parse().map_err(|_| {
-            let message = if is_overlong(text) { "duration out of range".to_owned() } else { bad_duration(text) };
-            self.error(token.start, message)
-        })?;
-        if duration.get().as_nanos() > i64::MAX as u128 {
-            return Err(self.error(token.start, "duration out of range"));
+        match text.parse::<PromDuration>() {
+            Ok(duration) if duration.get().as_nanos() <= i64::MAX as u128 => Ok(duration.as_millis()),
+            _ => Err(self.error(token.start, duration_fault(text))),
         }
-        Ok(duration.as_millis())
     }
 
     fn parenthesized(&mut self) -> Parsed<Part> {
@@ -476,21 +494,26 @@ struct Matching {
     include: Vec<String>,
 }
 
-/// Whether nothing is wrong with a duration but its length: with other numbers it would be one.
-fn is_overlong(text: &str) -> bool {
-    let numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    let mut readable = numbers.map(|digits| digits.parse::<u64>().is_ok());
-    let mut plain = String::new();
-    for c in text.chars() {
-        match c.is_ascii_digit() {
-            true if plain.ends_with('1') => {}
-            true => plain.push('1'),
-            false => plain.push(c),
+/// What is wrong with a duration that was refused; the rule is `ParseDuration` of github.com/prometheus/common/model.
+fn duration_fault(text: &str) -> String {
+    const UNITS: [&str; 7] = ["y", "w", "d", "h", "m", "s", "ms"];
+    let invalid = || format!("not a valid duration string: {}", lex::quote(text));
+    let (mut rest, mut smallest) = (text, None);
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = rest[digits..].bytes().take_while(|byte| !byte.is_ascii_digit()).count();
+        let (number, unit) = (&rest[..digits], &rest[digits..digits + letters]);
+        if number.parse::<u64>().is_err() || unit.is_empty() {
+            return invalid();
         }
+        let Some(place) = UNITS.iter().position(|known| *known == unit) else {
+            return format!("unknown unit {} in duration {}", lex::quote(unit), lex::quote(text));
+        };
+        if smallest.is_some_and(|smallest| place <= smallest) {
+            return invalid();
+        }
+        smallest = Some(place);
+        rest = &rest[digits + letters..];
     }
-    readable.all(|readable| readable) && plain.parse::<PromDuration>().is_ok()
-}
-
-fn bad_duration(text: &str) -> String {
-    format!("not a valid duration string: {}", lex::quote(text))
+    "duration out of range".to_owned()
 }

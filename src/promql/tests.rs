@@ -70,7 +70,7 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn says_what_is_wrong_and_where_as_prometheus_does() {
     let check = |query: &str, expect: &str| {
-        let enabled = parse(query).and_then(|expr| expr.check_enabled(super::Features::default()));
+        let enabled = super::parse_enabled(query, super::Features::default());
         let error = enabled.err().unwrap_or_else(|| panic!("{query} parses"));
         assert_eq!(error.to_string(), expect, "{query}");
     };
@@ -98,6 +98,33 @@ fn says_what_is_wrong_and_where_as_prometheus_does() {
     check("round()", "1:1: parse error: expected at least 1 argument(s) in call to \"round\", got 0");
     check("sum by (1) (foo)", "1:9: parse error: unexpected number \"1\" in grouping opts, expected label");
     check("foo[5m*2]", "1:5: parse error: experimental duration expression is not enabled");
+    // A lexer's error is seen before what only the next token ends.
+    check("foo[0", "1:6: parse error: unclosed left bracket");
+    check("foo[-1m}", "1:8: parse error: unexpected character: '}'");
+    check("count(a, b))", "1:13: parse error: unexpected right parenthesis ')'");
+    check("foo[#1]", "1:5: parse error: unexpected character in duration expression: '#'");
+    check("(foo{)", "1:6: parse error: unexpected character inside braces: ')'");
+    check("1e", "1:1: parse error: bad number or duration syntax: \"1e\"");
+    check(".5.", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \".5.\": invalid syntax");
+    check("round(a, , 1)", "1:8: parse error: trailing commas not allowed in function call args");
+    check("1e + 1", "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"1e\": invalid syntax");
+    check("1e7e7", "1:1: parse error: bad number or duration syntax: \"1e7e\"");
+    check("foo[10ss]", "1:5: parse error: unknown unit \"ss\" in duration \"10ss\"");
+    check("foo[5m1h]", "1:5: parse error: not a valid duration string: \"5m1h\"");
+    check("foo start()", "1:5: parse error: unexpected \"start\"");
+    check("a + on(x) group_right = b", "1:23: parse error: unexpected \"=\" in grouping opts, expected \"(\"");
+    // What is not enabled is an error where it stands, before types are looked at.
+    check("a / bool mad_over_time(b[5m])", "1:10: parse error: function \"mad_over_time\" is not enabled");
+    check(
+        "nofunction(limitk(1, a))",
+        "1:12: parse error: limitk() is experimental and must be enabled with --enable-feature=promql-experimental-functions",
+    );
+    check(
+        "topk(scalar(a{__name__=\"b\"}), 1)",
+        "1:31: parse error: expected type instant vector in aggregation expression, got scalar",
+    );
+    check(r#"foo{a=~"l[at"}"#, "1:5: parse error: error parsing regexp: missing closing ]: `[at`");
+    check(r#"foo{a=~".b\xffc"}"#, "1:5: parse error: error parsing regexp: invalid UTF-8: `\u{fffd}c`");
     check("1.2.3", "1:1: parse error: bad number or duration syntax: \"1.2.\"");
 }
 
@@ -109,6 +136,7 @@ fn prints_as_prometheus_does() {
     check("sum without() (foo)", "sum without () (foo)");
     check("+foo + -1e3", "+foo + -1000");
     check("1_000 + 0x1f + 017 + 90s", "1000 + 31 + 15 + 1m30s");
+    check("1 + on () foo", "1 + foo");
     check("a+on(x)group_left b", "a + on (x) group_left () b");
     check("foo @ 100 + foo @ end() offset -1h", "foo @ 100.000 + foo @ end() offset -1h");
     check(r#"{"foo.bar", "a.b"="x"}"#, r#"{"a.b"="x",__name__="foo.bar"}"#);
@@ -210,6 +238,39 @@ fn enormous_grids_are_refused_before_memory_is_asked_for() {
         let report = testlang::run_script_with("held", &script, &config);
         assert_eq!((report.passed, report.failed), (1, vec![]), "{expression}");
     }
+}
+
+#[test]
+fn an_empty_side_is_no_error() {
+    // Seen of 3.5.3: duplicates and wrong parameters are found only where there is something to match or to choose.
+    let script = r#"
+load 1m
+  b{i="1",j="1"} 1
+  b{i="1",j="2"} 1
+  c{i="1"} _ 1
+
+eval instant at 0 nothing + on (i) b
+
+eval instant at 0 b * on (i) group_right nothing
+
+eval range from 0 to 0 step 1m c > on (i) b
+
+eval instant at 1m c > on (i) b
+  expect fail
+
+eval instant at 0 topk(NaN, nothing)
+
+eval instant at 0 topk(NaN, b)
+  expect fail msg: Scalar value NaN overflows int64
+
+eval instant at 0 topk(1e30, b)
+  expect fail msg: Scalar value 1e+30 overflows int64
+
+eval instant at 0 quantile(1234567, nothing)
+  expect warn msg: PromQL warning: quantile value should be between 0 and 1, got 1.234567e+06
+"#;
+    let report = testlang::run_script("empty", script);
+    assert_eq!((report.passed, report.failed), (8, vec![]));
 }
 
 #[tokio::test]

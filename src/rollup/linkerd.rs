@@ -6,33 +6,14 @@
 
 use std::sync::Arc;
 
-use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+use crate::model::workload::{
+    EdgeKey, LINKERD_DESTINATION_OWNERS, LINKERD_OWNERS, MeshKind, Outcome, Protocol, Reporter, Security, Service,
+    Workload,
+};
 use crate::model::{GRPC_STATUSES, Labels};
 
 use super::{Counted, Counting, bucket_bound, is_address, known};
 
-/// Kinds that own pods, in the order a pod's owner is looked for; viz names jobs `k8s_job`.
-const OWNERS: [&str; 9] = [
-    "deployment",
-    "statefulset",
-    "daemonset",
-    "rollout",
-    "cronjob",
-    "k8s_job",
-    "job_name",
-    "replicationcontroller",
-    "replicaset",
-];
-const DESTINATION_OWNERS: [&str; 8] = [
-    "dst_deployment",
-    "dst_statefulset",
-    "dst_daemonset",
-    "dst_rollout",
-    "dst_cronjob",
-    "dst_job",
-    "dst_replicationcontroller",
-    "dst_replicaset",
-];
 /// The proxy's own admin port: scrapes of it are not traffic of the mesh.
 const ADMIN_PORT: &str = "4191";
 
@@ -90,7 +71,7 @@ fn outbound_edge(labels: &Labels, protocol: Protocol) -> EdgeKey {
         destination: Workload {
             cluster: None,
             namespace: known(labels, "dst_namespace"),
-            name: DESTINATION_OWNERS.iter().find_map(|owner| known(labels, owner)),
+            name: LINKERD_DESTINATION_OWNERS.iter().find_map(|owner| known(labels, owner)),
             app: None,
             version: None,
         },
@@ -130,7 +111,7 @@ fn own_workload(labels: &Labels) -> Workload {
     Workload {
         cluster: known(labels, "cluster"),
         namespace: known(labels, "namespace"),
-        name: OWNERS.iter().find_map(|owner| known(labels, owner)),
+        name: LINKERD_OWNERS.iter().find_map(|owner| known(labels, owner)),
         app,
         version,
     }

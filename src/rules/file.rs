@@ -247,8 +247,7 @@ impl Reader<'_> {
             self.rule_fault(at("expr"), &place, "field 'expr' must be set in rule");
             None
         } else {
-            let parsed =
-                promql::parse(&expr).and_then(|parsed| parsed.check_enabled(self.options.features).map(|()| parsed));
+            let parsed = promql::parse_enabled(&expr, self.options.features);
             parsed.map_err(|e| self.rule_fault(at("expr"), &place, &format!("could not parse expression: {e}"))).ok()
         };
         let unfit = [

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use codes::{CODES, Code};
+pub use names::{ISTIO_LABELS, ISTIO_METRICS, metric_of_series};
 pub use seen::{Seen, observe, wanted};
 
 pub use crate::model::Severity;

@@ -1,6 +1,7 @@
 //! Batches of access log records, and the index of the edges, codes and reasons in them.
 //!
-//! Invariant: each statement walks an index and returns a bounded number of rows.
+//! Invariant: each statement walks an index and returns a bounded number of rows; statements are made for their conditions,
+//! since a general one could use no index.
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::Postgres;
@@ -50,8 +51,8 @@ impl Store {
     pub async fn write_access_logs(&self, batches: Vec<AccessLogBatch>) -> Result<(), StoreError> {
         let mut batches: Vec<(i64, AccessLogBatch)> =
             batches.into_iter().map(|batch| (id_of([&batch.bytes]), batch)).collect();
-        batches.sort_by_key(|(id, batch)| (*id, batch.from_ns));
-        batches.dedup_by_key(|(id, batch)| (*id, batch.from_ns));
+        batches.sort_by_key(|(id, batch)| (*id, batch.to_ns));
+        batches.dedup_by_key(|(id, batch)| (*id, batch.to_ns));
         let mut transaction = self.begin("write access logs").await?;
         part_insert(&mut batches).run(&mut transaction).await?;
         batch_insert(batches).run(&mut transaction).await?;
@@ -68,18 +69,27 @@ impl Store {
         after: Option<AccessLogKey>,
         limit: usize,
     ) -> Result<Vec<AccessLogKey>, StoreError> {
-        let mut query = QueryBuilder::new("");
-        push_search(&mut query, search, after);
-        query.push(" ORDER BY to_at DESC, batch_id DESC, part DESC LIMIT ");
-        query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let doing = || StoreError::doing("search access logs");
         // Not kept: a kept statement may be planned for any values, and so for no index.
-        let found = query.build().persistent(false).fetch_all(self.pool()).await;
+        let mut query = QueryBuilder::new("");
+        push_walk(&mut query, search, after, limit);
+        let mut rows = query.build().persistent(false).fetch_all(self.pool()).await.map_err(doing())?;
+        if rows.len() < limit && search.names_content() {
+            // It is rare. How rare, the server's statistics do not know: kept from walking through time, it asks the indexes
+            // of contents, whose answer cannot be large.
+            let mut transaction = self.begin("search access logs").await?;
+            sqlx::query(BY_CONTENT).execute(&mut *transaction).await.map_err(doing())?;
+            let mut query = QueryBuilder::new("");
+            push_by_content(&mut query, search, after, limit);
+            rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(doing())?;
+            transaction.commit().await.map_err(doing())?;
+        }
         let key = |row: &sqlx::postgres::PgRow| AccessLogKey {
             batch: BatchKey { from_at: row.get("batch_at"), id: row.get("batch_id") },
             to_at: row.get("to_at"),
             part: row.get("part"),
         };
-        Ok(found.map_err(StoreError::doing("search access logs"))?.iter().map(key).collect())
+        Ok(rows.iter().map(key).collect())
     }
 
     /// This batch, as `access_logs` encoded it; `None` when its retention has ended.
@@ -93,19 +103,63 @@ impl Store {
     }
 }
 
-fn push_search(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch, after: Option<AccessLogKey>) {
-    let AccessLogSearch { from, to, source, destination, reasons, codes, trace_hash } = search;
-    query.push("SELECT batch_id, batch_at, to_at, part FROM access_log_part WHERE to_at >= ");
-    query.push_bind(values::time(*from)).push(" AND from_at <= ").push_bind(values::time(*to));
+impl AccessLogSearch {
+    /// Whether it asks for what an index of contents has.
+    fn names_content(&self) -> bool {
+        let Self { source, destination, reasons, codes, trace_hash, .. } = self;
+        source.is_some() || destination.is_some() || !reasons.is_empty() || codes.is_some() || trace_hash.is_some()
+    }
+}
+
+/// Newest rows that are looked through for what is common, before the indexes of contents are asked for what is rare.
+const WALK_ROWS: i64 = 20_000;
+const ORDER: &str = " ORDER BY to_at DESC, batch_id DESC, part DESC LIMIT ";
+/// Keeps the server, until the transaction ends, from walking through time and through whole tables; bitmaps of the indexes of
+/// contents are left.
+const BY_CONTENT: &str =
+    "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)";
+
+/// From the newest row on, in order of time. Contents are sought in the newest rows only.
+fn push_walk(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch, after: Option<AccessLogKey>, limit: usize) {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let walked = if search.names_content() { WALK_ROWS } else { limit };
+    query.push("SELECT batch_id, batch_at, to_at, part FROM (SELECT * FROM access_log_part WHERE ");
+    push_time(query, search, after);
+    query.push(ORDER).push_bind(walked).push(") newest WHERE true");
+    push_conditions(query, search);
+    query.push(ORDER).push_bind(limit);
+}
+
+/// All rows with these contents, then the newest of them.
+fn push_by_content(
+    query: &mut QueryBuilder<Postgres>,
+    search: &AccessLogSearch,
+    after: Option<AccessLogKey>,
+    limit: usize,
+) {
+    query.push("SELECT batch_id, batch_at, to_at, part FROM access_log_part WHERE ");
+    push_time(query, search, after);
+    push_conditions(query, search);
+    query.push(ORDER).push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+}
+
+fn push_time(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch, after: Option<AccessLogKey>) {
+    query.push("to_at >= ").push_bind(values::time(search.from));
+    query.push(" AND from_at <= ").push_bind(values::time(search.to));
     if let Some(AccessLogKey { batch, to_at, part }) = after {
+        query.push(" AND to_at <= ").push_bind(to_at);
         query.push(" AND (to_at, batch_id, part) < (").push_bind(to_at).push(", ").push_bind(batch.id).push(", ");
         query.push_bind(part).push(")");
     }
+}
+
+fn push_conditions(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch) {
+    let AccessLogSearch { source, destination, reasons, codes, trace_hash, .. } = search;
     if let Some(source) = source {
-        push_names(query, &["source"], source);
+        query.push(format!(" AND {SOURCE_NAMES} && ")).push_bind(names_of(source)).push("::text[]");
     }
     if let Some(destination) = destination {
-        push_names(query, &["destination", "service"], destination);
+        query.push(format!(" AND {CALLED_NAMES} && ")).push_bind(names_of(destination)).push("::text[]");
     }
     if !reasons.is_empty() {
         let names: Vec<&str> = reasons.iter().map(|reason| reason.as_str()).collect();
@@ -119,21 +173,21 @@ fn push_search(query: &mut QueryBuilder<Postgres>, search: &AccessLogSearch, aft
     }
 }
 
-/// A name whole, without its namespace, or as the host of a Kubernetes service.
-fn push_names(query: &mut QueryBuilder<Postgres>, columns: &[&str], wanted: &str) {
+/// By what names the caller of a row, and what it called, are found: whole, and without the namespace. The indexes of
+/// migration 0047 have the same expressions.
+const SOURCE_NAMES: &str = "ARRAY[source, split_part(source, '/', 2)]";
+const CALLED_NAMES: &str = "ARRAY[destination, split_part(destination, '/', 2), service, split_part(service, '/', 2)]";
+
+/// The names a row may have of what is asked for.
+fn names_of(wanted: &str) -> Vec<String> {
     let wanted = values::text(wanted).into_owned();
     // `cart.shop.svc.cluster.local` stands in the index as `shop/cart`.
     let mut labels = wanted.split('.');
     let host = match (labels.next(), labels.next(), labels.next()) {
-        (Some(name), Some(namespace), Some("svc")) => format!("{namespace}/{name}"),
-        _ => wanted.clone(),
+        (Some(name), Some(namespace), Some("svc")) => Some(format!("{namespace}/{name}")),
+        _ => None,
     };
-    query.push(" AND (false");
-    for column in columns {
-        query.push(format!(" OR {column} IN (")).push_bind(wanted.clone()).push(", ").push_bind(host.clone());
-        query.push(format!(") OR split_part({column}, '/', 2) = ")).push_bind(wanted.clone());
-    }
-    query.push(")");
+    [wanted].into_iter().chain(host).collect()
 }
 
 fn at(ns: u64) -> chrono::DateTime<chrono::Utc> {
@@ -147,7 +201,8 @@ fn count(number: u32) -> i32 {
 fn batch_insert(batches: Vec<(i64, AccessLogBatch)>) -> Insert {
     let columns = vec![
         ("batch_id", Column::Bigint(batches.iter().map(|(id, _)| *id).collect())),
-        ("from_at", Column::Time(batches.iter().map(|(_, b)| at(b.from_ns)).collect())),
+        // One record with a time in 1970 must not take its batch to where all is past its retention.
+        ("from_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
         ("to_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
         ("record_count", Column::Integer(batches.iter().map(|(_, b)| count(b.record_count)).collect())),
         ("bytes", Column::Bytes(batches.into_iter().map(|(_, b)| b.bytes).collect())),
@@ -159,14 +214,14 @@ fn batch_insert(batches: Vec<(i64, AccessLogBatch)>) -> Insert {
 fn part_insert(batches: &mut [(i64, AccessLogBatch)]) -> Insert {
     let mut rows: Vec<(i64, u64, usize, AccessLogPart)> = Vec::new();
     for (id, batch) in batches {
-        let (id, from_ns) = (*id, batch.from_ns);
+        let (id, to_ns) = (*id, batch.to_ns);
         let parts = std::mem::take(&mut batch.parts).into_iter().enumerate();
-        rows.extend(parts.map(|(place, part)| (id, from_ns, place, part)));
+        rows.extend(parts.map(|(place, part)| (id, to_ns, place, part)));
     }
     let place = |place: usize| i32::try_from(place).unwrap_or(i32::MAX);
     let columns = vec![
         ("batch_id", Column::Bigint(rows.iter().map(|(id, ..)| *id).collect())),
-        ("batch_at", Column::Time(rows.iter().map(|(_, from_ns, ..)| at(*from_ns)).collect())),
+        ("batch_at", Column::Time(rows.iter().map(|(_, to_ns, ..)| at(*to_ns)).collect())),
         ("part", Column::Integer(rows.iter().map(|(_, _, at, _)| place(*at)).collect())),
         ("from_at", Column::Time(rows.iter().map(|(.., p)| at(p.from_ns)).collect())),
         ("to_at", Column::Time(rows.iter().map(|(.., p)| at(p.to_ns)).collect())),

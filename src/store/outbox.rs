@@ -28,6 +28,8 @@ pub struct NewNotification {
     pub told: Option<serde_json::Value>,
     /// When it was decided.
     pub created_at: Timestamp,
+    /// What a search by text looks at, in lower case; empty in rows of versions that did not record it.
+    pub subject: String,
 }
 
 /// A notification of the outbox.
@@ -105,6 +107,7 @@ impl Store {
             .bind(new.body.as_deref().map(|body| values::text(body).into_owned()))
             .bind(new.told.clone())
             .bind(values::time(new.created_at))
+            .bind(values::text(&new.subject).into_owned())
             .fetch_one(self.pool())
             .await;
         id.map_err(StoreError::doing("insert a notification"))
@@ -266,6 +269,7 @@ fn notification_from(row: &PgRow) -> StoredNotification {
             body: row.get("body"),
             told: row.get("told"),
             created_at: row.get::<DateTime<Utc>, _>("created_at").into(),
+            subject: row.get::<Option<String>, _>("subject").unwrap_or_default(),
         },
         attempts: row.get::<i32, _>("attempts").unsigned_abs(),
         next_attempt_at: time("next_attempt_at"),

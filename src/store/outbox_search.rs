@@ -1,6 +1,7 @@
 //! The outbox for people: rows without their bodies, found by what people know of them, and sums by receiver.
 //!
-//! Invariant: no body is read for a list; a body may tell of ten thousand alerts.
+//! Invariant: no body is read, neither for a list nor for a search by text (but of rows that earlier versions wrote); a body
+//! may tell of ten thousand alerts.
 
 use std::time::Duration;
 
@@ -21,7 +22,8 @@ pub struct NotificationQuery {
     pub receiver: Option<String>,
     /// Those that told of the alert of this fingerprint.
     pub told: Option<u64>,
-    /// Text that the group key, the body or the error holds, in any case.
+    /// Text that the group key, the labels and summaries of the alerts ([`super::NewNotification::subject`]) or the error hold, in
+    /// any case.
     pub text: Option<String>,
     /// Not older than this.
     pub from: Option<Timestamp>,

@@ -77,8 +77,8 @@ impl Store {
     pub async fn write_spans(&self, batches: Vec<SpanBatch>) -> Result<(), StoreError> {
         let mut batches: Vec<(i64, SpanBatch)> =
             batches.into_iter().map(|batch| (id_of([&batch.bytes]), batch)).collect();
-        batches.sort_by_key(|(id, batch)| (*id, batch.from_ns));
-        batches.dedup_by_key(|(id, batch)| (*id, batch.from_ns));
+        batches.sort_by_key(|(id, batch)| (*id, batch.to_ns));
+        batches.dedup_by_key(|(id, batch)| (*id, batch.to_ns));
         let mut transaction = self.begin("write spans").await?;
         part_insert(&mut batches).run(&mut transaction).await?;
         batch_insert(batches).run(&mut transaction).await?;
@@ -186,7 +186,8 @@ fn count(number: u32) -> i32 {
 fn batch_insert(batches: Vec<(i64, SpanBatch)>) -> Insert {
     let columns = vec![
         ("batch_id", Column::Bigint(batches.iter().map(|(id, _)| *id).collect())),
-        ("from_at", Column::Time(batches.iter().map(|(_, b)| at(b.from_ns)).collect())),
+        // One span with a time in 1970 must not take its batch to where all is past its retention.
+        ("from_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
         ("to_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
         ("span_count", Column::Integer(batches.iter().map(|(_, b)| count(b.span_count)).collect())),
         ("bytes", Column::Bytes(batches.into_iter().map(|(_, b)| b.bytes).collect())),
@@ -198,8 +199,8 @@ fn batch_insert(batches: Vec<(i64, SpanBatch)>) -> Insert {
 fn part_insert(batches: &mut [(i64, SpanBatch)]) -> Insert {
     let mut rows: Vec<(i64, u64, TracePart)> = Vec::new();
     for (id, batch) in batches {
-        let (id, from_ns) = (*id, batch.from_ns);
-        rows.extend(std::mem::take(&mut batch.parts).into_iter().map(|part| (id, from_ns, part)));
+        let (id, to_ns) = (*id, batch.to_ns);
+        rows.extend(std::mem::take(&mut batch.parts).into_iter().map(|part| (id, to_ns, part)));
     }
     let texts = |list: &[Arc<str>]| list.iter().map(|text| text.to_string()).collect();
     let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
@@ -207,7 +208,7 @@ fn part_insert(batches: &mut [(i64, SpanBatch)]) -> Insert {
         ("trace_id", Column::Uuid(rows.iter().map(|(.., p)| p.trace_id).collect())),
         ("start_at", Column::Time(rows.iter().map(|(.., p)| at(p.start_ns)).collect())),
         ("batch_id", Column::Bigint(rows.iter().map(|(id, ..)| *id).collect())),
-        ("batch_at", Column::Time(rows.iter().map(|(_, from_ns, _)| at(*from_ns)).collect())),
+        ("batch_at", Column::Time(rows.iter().map(|(_, to_ns, _)| at(*to_ns)).collect())),
         ("start_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.start_ns)).collect())),
         ("end_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.end_ns)).collect())),
         ("span_count", Column::Integer(rows.iter().map(|(.., p)| count(p.span_count)).collect())),

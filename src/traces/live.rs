@@ -1,9 +1,10 @@
 //! The last spans in memory, so that a trace can be read before it reaches PostgreSQL, or while that is away.
 //!
 //! In: spans from the pipeline. Out: traces by id, recent traces by filter. Invariant: never more spans or bytes than
-//! the configuration allows, plus one span; the oldest received leaves first.
+//! the configuration allows, plus one span; the oldest received leaves first; a span that was sent again is held once.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ struct Ring {
     bytes: usize,
     spans: VecDeque<Arc<Span>>,
     by_trace: HashMap<TraceId, VecDeque<Arc<Span>>, foldhash::fast::RandomState>,
+    /// Hashes of the trace id and [`Span::key`] of what is held.
+    held: HashSet<u64, foldhash::fast::RandomState>,
 }
 
 /// Which traces are wanted. A trace is, when one of its spans satisfies all conditions on spans.
@@ -65,15 +68,22 @@ impl Filter {
 impl Live {
     /// An empty ring of at most so many spans and bytes.
     pub fn new(span_limit: usize, byte_limit: usize) -> Self {
-        let (spans, by_trace) = (VecDeque::new(), HashMap::default());
-        Self(Arc::new(Mutex::new(Ring { span_limit, byte_limit, bytes: 0, spans, by_trace })))
+        let (spans, by_trace, held) = (VecDeque::new(), HashMap::default(), HashSet::default());
+        Self(Arc::new(Mutex::new(Ring { span_limit, byte_limit, bytes: 0, spans, by_trace, held })))
     }
 
-    /// Adds spans; the oldest make room.
-    pub fn push(&self, spans: &[Span]) {
+    /// Adds spans; the oldest make room. Gives the places of those that are held already: their sender did not hear that
+    /// they were taken, and sent them again.
+    pub fn push(&self, spans: &[Span]) -> Vec<usize> {
         let spans: Vec<Arc<Span>> = spans.iter().cloned().map(Arc::new).collect();
+        let mut repeated = Vec::new();
         let mut ring = self.0.lock();
-        for span in spans {
+        for (at, span) in spans.into_iter().enumerate() {
+            let hash = ring.hash(&span);
+            if !ring.held.insert(hash) {
+                repeated.push(at);
+                continue;
+            }
             ring.bytes += span.memory_bytes();
             ring.by_trace.entry(span.trace_id).or_default().push_back(Arc::clone(&span));
             ring.spans.push_back(span);
@@ -83,6 +93,7 @@ impl Live {
                 }
             }
         }
+        repeated
     }
 
     /// The spans of a trace that are in memory, by start.
@@ -163,8 +174,14 @@ impl Live {
 }
 
 impl Ring {
+    fn hash(&self, span: &Span) -> u64 {
+        self.held.hasher().hash_one((span.trace_id, span.key()))
+    }
+
     fn drop_oldest(&mut self) -> bool {
         let Some(span) = self.spans.pop_front() else { return false };
+        let hash = self.hash(&span);
+        self.held.remove(&hash);
         self.bytes = self.bytes.saturating_sub(span.memory_bytes());
         if let Some(trace) = self.by_trace.get_mut(&span.trace_id) {
             // Spans of a trace stand in the order they came, so the oldest of all is the first of its trace.

@@ -1,16 +1,15 @@
 //! The task that takes spans from the receiver and feeds everything made of them.
 //!
-//! In: chunks of spans, the clock. Out: batches, live spans, series, edges. Invariant: derived series go on while the
-//! store is away; when its batches pile up to the limit no more spans are taken, so the receiver's queue fills and
-//! clients are told to retry: nothing that was accepted is dropped.
+//! In: deliveries of spans, the clock. Out: batches with the receipts of their deliveries, live spans, series, edges.
+//! Invariant: derived series go on while the store is away; when its batches pile up to the limit no more spans are taken,
+//! so the receiver's queue fills and clients are told to retry: nothing that was accepted is dropped.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::cumulative::Slot;
@@ -19,6 +18,7 @@ use super::pairing::{Call, Pairing};
 use super::service_graph::ServiceGraph;
 use super::span_metrics::SpanMetrics;
 use super::{Config, Counters, Live, encode_batch};
+use crate::batching::{self, Batcher, Delivery, Parcel};
 use crate::clock::Clock;
 use crate::model::span::SpanBatch;
 use crate::model::{Span, Timestamp};
@@ -35,15 +35,14 @@ const LAST_BATCHES: Duration = Duration::from_secs(5);
 /// Everything done with spans after they were received.
 pub struct Pipeline {
     config: Config,
-    input: mpsc::Receiver<Vec<Span>>,
-    outputs: Outputs,
+    input: mpsc::Receiver<Delivery<Span>>,
+    head: Head,
+    rollup: Rollup,
     clock: Clock,
     live: Live,
     counters: Arc<Counters>,
     derived: Derived,
-    gathered: Vec<Span>,
-    gathered_since: Option<Instant>,
-    outbox: VecDeque<SpanBatch>,
+    batcher: Batcher<Span, SpanBatch>,
 }
 
 /// Where the results go.
@@ -53,7 +52,7 @@ pub struct Outputs {
     /// Calls, as edge minutes.
     pub rollup: Rollup,
     /// Batches for the store.
-    pub batches: mpsc::Sender<SpanBatch>,
+    pub batches: mpsc::Sender<Parcel<SpanBatch>>,
 }
 
 /// What is counted from spans.
@@ -67,8 +66,21 @@ struct Derived {
 
 impl Pipeline {
     /// A pipeline that reads `input`. Nothing runs before [`Pipeline::run`].
-    pub fn new(config: Config, input: mpsc::Receiver<Vec<Span>>, outputs: Outputs, clock: Clock) -> Self {
+    pub fn new(config: Config, input: mpsc::Receiver<Delivery<Span>>, outputs: Outputs, clock: Clock) -> Self {
         let live_bytes = usize::try_from(config.live_bytes.0).unwrap_or(usize::MAX);
+        let Outputs { head, rollup, batches } = outputs;
+        let counters = Arc::<Counters>::default();
+        let limits = batching::Limits {
+            items: config.batch_spans,
+            delay: config.batch_delay.get(),
+            pending: config.pending_batches,
+        };
+        let index = config.index.clone();
+        let encode: batching::Encode<Span, SpanBatch> = Arc::new(move |spans| {
+            let batch = encode_batch(&spans, &index)?;
+            let bytes = batch.bytes.len();
+            Some((batch, bytes))
+        });
         let derived = Derived {
             span_metrics: SpanMetrics::new(config.span_metrics_series_limit),
             service_graph: ServiceGraph::new(config.service_graph_series_limit),
@@ -80,13 +92,12 @@ impl Pipeline {
             live: Live::new(config.live_spans, live_bytes),
             config,
             input,
-            outputs,
+            head,
+            rollup,
             clock,
-            counters: Arc::default(),
+            batcher: Batcher::new(limits, encode, batches, Arc::clone(&counters.batching)),
+            counters,
             derived,
-            gathered: Vec::new(),
-            gathered_since: None,
-            outbox: VecDeque::new(),
         }
     }
 
@@ -106,10 +117,8 @@ impl Pipeline {
         let every = self.config.metrics_interval.get().max(Duration::from_millis(100));
         let mut sweep = interval(SWEEP);
         let mut slot = self.clock.next_slot(every, Duration::ZERO);
-        let batches = self.outputs.batches.clone();
         loop {
-            let room = self.outbox.len() < self.config.pending_batches.max(1);
-            let flush_at = self.gathered_since.map(|since| since + self.config.batch_delay.get());
+            let room = self.batcher.has_room();
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = sleep_until(self.clock.instant_of(slot)) => {
@@ -118,87 +127,46 @@ impl Pipeline {
                     slot = self.clock.next_slot(every, Duration::ZERO).max(slot + every);
                 }
                 _ = sweep.tick() => self.sweep(),
-                place = batches.reserve(), if !self.outbox.is_empty() => {
-                    let Ok(place) = place else { break };
-                    if let Some(batch) = self.outbox.pop_front() {
-                        place.send(batch);
-                    }
-                }
-                () = sleep_until(flush_at.unwrap_or_else(Instant::now)), if room && flush_at.is_some() => {
-                    self.make_batch().await;
-                }
-                spans = self.input.recv(), if room => match spans {
-                    Some(spans) => self.take(spans).await,
+                open = self.batcher.turn() => if !open { break },
+                delivery = self.input.recv(), if room => match delivery {
+                    Some(delivery) => self.take(delivery).await,
                     None => break,
                 },
             }
-            self.counters.pending_batches.store(self.outbox.len() as u64, Relaxed);
         }
         self.finish(every).await;
     }
 
     async fn finish(mut self, every: Duration) {
         self.input.close();
-        while let Some(spans) = self.input.recv().await {
-            self.take(spans).await;
+        while let Some(delivery) = self.input.recv().await {
+            self.take(delivery).await;
         }
-        self.make_batch().await;
         self.sweep();
         let at = self.clock.now();
         self.write_series(Slot { at, interval: every }).await;
         let ended = at + Duration::from_millis(1);
-        self.derived.span_metrics.end(&self.outputs.head, ended);
-        self.derived.service_graph.end(&self.outputs.head, ended);
-        let (mut outbox, batches) = (std::mem::take(&mut self.outbox), self.outputs.batches.clone());
-        let hand_over = async {
-            while let Ok(place) = batches.reserve().await {
-                let Some(batch) = outbox.pop_front() else { break };
-                place.send(batch);
-            }
-        };
-        let _ = tokio::time::timeout(LAST_BATCHES, hand_over).await;
-        self.counters.lost_batches.fetch_add(outbox.len() as u64, Relaxed);
-        self.counters.pending_batches.store(0, Relaxed);
+        self.derived.span_metrics.end(&self.head, ended);
+        self.derived.service_graph.end(&self.head, ended);
+        self.batcher.finish(LAST_BATCHES).await;
     }
 
-    async fn take(&mut self, spans: Vec<Span>) {
-        self.counters.spans.fetch_add(spans.len() as u64, Relaxed);
-        for turn in spans.chunks(SPANS_PER_TURN) {
+    async fn take(&mut self, delivery: Delivery<Span>) {
+        self.counters.spans.fetch_add(delivery.items.len() as u64, Relaxed);
+        for turn in delivery.items.chunks(SPANS_PER_TURN) {
             let now = self.clock.now();
-            self.live.push(turn);
-            for span in turn {
+            let repeated = self.live.push(turn);
+            self.counters.repeated_spans.fetch_add(repeated.len() as u64, Relaxed);
+            // What is sent again was counted the first time. It is stored again, and known again when it is read.
+            let new = turn.iter().enumerate().filter(|(at, _)| repeated.binary_search(at).is_err());
+            for (_, span) in new {
                 self.derived.span_metrics.observe(span, now);
                 self.derived.pairing.observe(span, now, &mut self.derived.calls);
             }
             self.count_calls(now);
             tokio::task::yield_now().await;
         }
-        for span in spans {
-            self.gathered_since.get_or_insert_with(Instant::now);
-            self.gathered.push(span);
-            if self.gathered.len() >= self.config.batch_spans.max(1) {
-                self.make_batch().await;
-            }
-        }
-    }
-
-    async fn make_batch(&mut self) {
-        self.gathered_since = None;
-        let (spans, index) = (std::mem::take(&mut self.gathered), self.config.index.clone());
-        // Compressing a full batch takes milliseconds.
-        let encoded = tokio::task::spawn_blocking(move || encode_batch(&spans, &index)).await;
-        match encoded {
-            Ok(Some(batch)) => {
-                self.counters.batches.fetch_add(1, Relaxed);
-                self.counters.batch_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
-                self.outbox.push_back(batch);
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, "encoding a batch of spans failed");
-                self.counters.lost_batches.fetch_add(1, Relaxed);
-            }
-        }
+        self.batcher.gather(delivery).await;
     }
 
     fn sweep(&mut self) {
@@ -225,7 +193,7 @@ impl Pipeline {
 
     fn flush_edges(&mut self) {
         for edge in self.derived.edges.flush() {
-            self.outputs.rollup.add(edge);
+            self.rollup.add(edge);
         }
     }
 
@@ -241,8 +209,8 @@ impl Pipeline {
 
     async fn write_series(&mut self, slot: Slot) {
         let stale_after = self.config.stale_after.get();
-        let refused = self.derived.span_metrics.write(&self.outputs.head, slot, stale_after).await
-            + self.derived.service_graph.write(&self.outputs.head, slot, stale_after).await;
+        let refused = self.derived.span_metrics.write(&self.head, slot, stale_after).await
+            + self.derived.service_graph.write(&self.head, slot, stale_after).await;
         self.counters.refused_samples.fetch_add(refused, Relaxed);
     }
 }

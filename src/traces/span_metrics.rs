@@ -22,10 +22,12 @@ type Key = (Arc<str>, Arc<str>, SpanKind, SpanStatus);
 pub(super) struct SpanMetrics {
     registry: Registry<Key>,
     targets: Registry<Labels>,
+    roots: Registry<(Arc<str>, SpanKind)>,
     calls: usize,
     size: usize,
     latency: HistogramAt,
     target_info: usize,
+    root: usize,
     last_resource: Option<(Arc<Resource>, Labels)>,
     /// Spans that found no place.
     pub(super) dropped: u64,
@@ -41,12 +43,18 @@ impl SpanMetrics {
         let latency = layout.histogram(names, BOUNDS);
         let mut info = Layout::default();
         let target_info = info.gauge("traces_target_info");
+        let mut of_roots = Layout::default();
+        let root = of_roots.counter("meshscope_traces_root_spans_total");
         let (registry, targets) = (Registry::new(layout, series_limit), Registry::new(info, series_limit / 10));
-        Self { registry, targets, calls, size, latency, target_info, last_resource: None, dropped: 0 }
+        let roots = Registry::new(of_roots, series_limit / 10);
+        Self { registry, targets, roots, calls, size, latency, target_info, root, last_resource: None, dropped: 0 }
     }
 
     pub(super) fn observe(&mut self, span: &Span, now: Timestamp) {
         self.target(span, now);
+        if span.parent_id.is_none() {
+            self.root(span, now);
+        }
         let key = (Arc::clone(&span.service), Arc::clone(&span.name), span.kind, span.status);
         let labels = |(service, name, kind, status): &Key| {
             Labels::from_pairs([
@@ -65,6 +73,17 @@ impl SpanMetrics {
         group.observe(self.latency, span.duration_ns as f64 / 1e9);
     }
 
+    /// Who begins traces: a workload that is called and begins one for what it calls in turn does not hand on its context.
+    fn root(&mut self, span: &Span, now: Timestamp) {
+        let labels = |(service, kind): &(Arc<str>, SpanKind)| {
+            Labels::from_pairs([("service", &**service), ("span_kind", kind.as_str())])
+        };
+        // Past its limit it is only left out here: the span itself still counts.
+        if let Some(group) = self.roots.group((Arc::clone(&span.service), span.kind), now, labels) {
+            group.add(self.root, 1.0);
+        }
+    }
+
     fn target(&mut self, span: &Span, now: Timestamp) {
         // Spans of one resource come together, so its labels are made once for each run of them.
         let known = self.last_resource.as_ref().filter(|(resource, _)| Arc::ptr_eq(resource, &span.resource));
@@ -81,6 +100,7 @@ impl SpanMetrics {
 
     pub(super) async fn write(&mut self, head: &Head, slot: Slot, stale_after: Duration) -> u64 {
         let refused = self.registry.write(head, slot, stale_after).await;
+        let refused = refused + self.roots.write(head, slot, stale_after).await;
         self.last_resource = None; // so that a resource that still sends stays fresh
         refused + self.targets.write(head, slot, stale_after).await
     }
@@ -88,6 +108,7 @@ impl SpanMetrics {
     pub(super) fn end(&mut self, head: &Head, at: Timestamp) {
         self.registry.end(head, at);
         self.targets.end(head, at);
+        self.roots.end(head, at);
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::edges::Edges;
 use super::pairing::{Call, Connection, Pairing};
 use super::*;
+use crate::batching::{Delivery, Parcel, Receipt};
 use crate::clock::Clock;
 use crate::model::span::{
     AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, TraceId,
@@ -187,8 +188,8 @@ fn an_index_row_sums_up_its_trace() {
 #[test]
 fn live_spans_are_found_and_leave_oldest_first() {
     let live = Live::new(3, usize::MAX);
-    for (trace, service) in [(1, "a"), (2, "a"), (1, "b"), (3, "b")] {
-        live.push(&[Span { trace_id: [trace; 16], ..span(service, trace, 0, SpanKind::Server) }]);
+    for (id, (trace, service)) in (1..).zip([(1, "a"), (2, "a"), (1, "b"), (3, "b")]) {
+        live.push(&[Span { trace_id: [trace; 16], ..span(service, id, 0, SpanKind::Server) }]);
     }
     assert_eq!(live.trace([1; 16]).iter().map(|span| &*span.service).collect::<Vec<_>>(), ["b"]);
     assert_eq!((live.trace([2; 16]).len(), live.trace([9; 16]).len(), live.size().0), (1, 0, 3));
@@ -202,8 +203,20 @@ fn live_spans_are_found_and_leave_oldest_first() {
     assert_eq!(live.services(), ["a".into(), "b".into()] as [Arc<str>; 2]);
     let bytes = span("a", 1, 0, SpanKind::Server).memory_bytes();
     let small = Live::new(100, 2 * bytes + 1);
-    small.push(&vec![span("a", 1, 0, SpanKind::Server); 50]);
+    let many: Vec<Span> = (1..51).map(|id| span("a", id, 0, SpanKind::Server)).collect();
+    assert_eq!(small.push(&many), [0_usize; 0]);
     assert_eq!(small.size(), (2, 2 * bytes));
+}
+
+#[test]
+fn a_span_that_is_sent_again_is_held_once_while_it_is_held() {
+    let live = Live::new(2, usize::MAX);
+    let (one, other) = (span("a", 1, 0, SpanKind::Client), span("a", 1, 0, SpanKind::Server));
+    assert_eq!(live.push(&[one.clone(), one.clone(), other.clone()]), [1], "the two sides of a call may share an id");
+    assert_eq!(live.push(&[other]), [0]);
+    assert_eq!(live.trace([1; 16]).len(), 2);
+    live.push(&[span("a", 2, 0, SpanKind::Server), span("a", 3, 0, SpanKind::Server)]);
+    assert_eq!(live.push(&[one]), [0_usize; 0], "it had left");
 }
 
 // === pairing ===
@@ -449,8 +462,8 @@ fn replayed_calls_do_not_enter_the_mesh_graph() {
 // === the pipeline ===
 
 struct Running {
-    spans: mpsc::Sender<Vec<Span>>,
-    batches: mpsc::Receiver<SpanBatch>,
+    spans: mpsc::Sender<Delivery<Span>>,
+    batches: mpsc::Receiver<Parcel<SpanBatch>>,
     head: Head,
     live: Live,
     counters: Arc<Counters>,
@@ -469,6 +482,11 @@ fn start(config: Config, batches: usize) -> Running {
     let (live, counters, shutdown) = (pipeline.live(), pipeline.counters(), CancellationToken::new());
     let task = tokio::spawn(pipeline.run(shutdown.clone()));
     Running { spans, batches, head, live, counters, clock, shutdown, task }
+}
+
+/// Spans for whose end nobody waits.
+fn given(items: Vec<Span>) -> Delivery<Span> {
+    Delivery { items, receipt: Receipt::unwatched() }
 }
 
 impl Running {
@@ -503,7 +521,7 @@ fn call_spans() -> Vec<Span> {
 #[tokio::test(start_paused = true)]
 async fn derived_series_have_tempos_names_labels_and_values() {
     let mut running = start(Config::default(), 100);
-    running.spans.send(call_spans()).await.unwrap();
+    running.spans.send(given(call_spans())).await.unwrap();
     // NOW is 5 s past a multiple of 15 s: slots at +10, +25.
     tokio::time::sleep(Duration::from_secs(11)).await;
     let b_ok = [
@@ -534,7 +552,7 @@ async fn derived_series_have_tempos_names_labels_and_values() {
         assert_eq!(server[1].1, count, "{le}");
     }
     assert_eq!(running.samples("traces_service_graph_request_client_seconds_sum", &edge).await[1].1, 0.5);
-    running.spans.send(vec![span("b", 5, 7, SpanKind::Server)]).await.unwrap();
+    running.spans.send(given(vec![span("b", 5, 7, SpanKind::Server)])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(15)).await;
     let calls = running.samples("traces_spanmetrics_calls_total", &b_ok).await;
     assert_eq!(calls, [(-5, 0.0), (10, 1.0), (25, 2.0)], "cumulative");
@@ -545,17 +563,35 @@ async fn derived_series_have_tempos_names_labels_and_values() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn spans_that_are_sent_again_are_stored_again_and_counted_once() {
+    let mut running = start(Config::default(), 100);
+    for _ in 0..3 {
+        running.spans.send(given(call_spans())).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let calls = running.samples("traces_spanmetrics_calls_total", &[("service", "a")]).await;
+    assert_eq!(calls.last().map(|(_, value)| *value), Some(2.0));
+    assert_eq!(running.counters.repeated_spans.load(Relaxed), 8);
+    assert_eq!(running.batches.recv().await.unwrap().batch.span_count, 12);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_series_without_spans_ends_and_makes_room() {
     let config = Config { span_metrics_series_limit: 20, ..Config::default() }; // room for one label set
     let mut running = start(config, 100);
-    running.spans.send(vec![span("a", 1, 9, SpanKind::Internal), span("b", 2, 9, SpanKind::Internal)]).await.unwrap();
+    running
+        .spans
+        .send(given(vec![span("a", 1, 9, SpanKind::Internal), span("b", 2, 9, SpanKind::Internal)]))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(890)).await;
     assert_eq!(running.counters.span_metrics_dropped.load(Relaxed), 1);
     assert!(running.samples("traces_spanmetrics_calls_total", &[("service", "b")]).await.is_empty());
     tokio::time::sleep(Duration::from_secs(40)).await;
     let a = running.samples("traces_spanmetrics_calls_total", &[("service", "a")]).await;
     assert!(is_stale(a.last().unwrap().1), "{:?}", a.last());
-    running.spans.send(vec![span("b", 3, 9, SpanKind::Internal)]).await.unwrap();
+    running.spans.send(given(vec![span("b", 3, 9, SpanKind::Internal)])).await.unwrap();
     tokio::time::sleep(Duration::from_secs(16)).await;
     assert_eq!(running.samples("traces_spanmetrics_calls_total", &[("service", "b")]).await.last().unwrap().1, 1.0);
     running.stop().await;
@@ -564,19 +600,19 @@ async fn a_series_without_spans_ends_and_makes_room() {
 #[tokio::test(start_paused = true)]
 async fn batches_close_by_size_or_by_time_and_hold_every_span() {
     let mut running = start(Config { batch_spans: 3, ..Config::default() }, 100);
-    running.spans.send(call_spans()).await.unwrap();
-    let first = running.batches.recv().await.unwrap();
+    running.spans.send(given(call_spans())).await.unwrap();
+    let first = running.batches.recv().await.unwrap().batch;
     assert_eq!((first.span_count, running.clock.now()), (3, NOW), "full at once");
-    let second = running.batches.recv().await.unwrap();
-    assert_eq!((second.span_count, running.clock.now()), (1, NOW + Duration::from_secs(1)), "after the delay");
+    let second = running.batches.recv().await.unwrap().batch;
+    assert_eq!((second.span_count, running.clock.now()), (1, NOW + Duration::from_millis(200)), "after the delay");
     let stored: Vec<Span> = [first, second].iter().flat_map(|batch| decode_batch(&batch.bytes).unwrap()).collect();
     assert_eq!(stored, call_spans());
     assert_eq!(running.live.trace([1; 16]).len(), 4);
-    running.spans.send(call_spans()).await.unwrap();
+    running.spans.send(given(call_spans())).await.unwrap();
     running.stop().await;
     let mut last = 0;
-    while let Some(batch) = running.batches.recv().await {
-        last += batch.span_count;
+    while let Some(parcel) = running.batches.recv().await {
+        last += parcel.batch.span_count;
     }
     assert_eq!(last, 4, "what was accepted before shutdown is handed over");
 }
@@ -587,7 +623,7 @@ async fn while_the_store_is_away_input_waits_and_series_go_on() {
     let (mut sent, mut id) = (0, 0);
     for _ in 0..100 {
         id += 1;
-        if running.spans.try_send(vec![span("a", id, 9, SpanKind::Internal)]).is_ok() {
+        if running.spans.try_send(given(vec![span("a", id, 9, SpanKind::Internal)])).is_ok() {
             sent += 1;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -597,9 +633,9 @@ async fn while_the_store_is_away_input_waits_and_series_go_on() {
     assert!(running.samples("traces_spanmetrics_calls_total", &[("service", "a")]).await.len() >= 3);
     let mut stored = 0;
     while stored < sent {
-        stored += running.batches.recv().await.unwrap().span_count;
+        stored += running.batches.recv().await.unwrap().batch.span_count;
     }
-    assert_eq!((stored, running.counters.lost_batches.load(Relaxed)), (sent, 0), "nothing accepted is lost");
+    assert_eq!((stored, running.counters.batching.lost_batches.load(Relaxed)), (sent, 0), "nothing accepted is lost");
     running.stop().await;
 }
 
@@ -653,4 +689,90 @@ fn clocks_of_other_hosts_are_mended() {
     let rows: Vec<_> = laid.rows.iter().map(|row| (row.offset_ns, row.skew_ns)).collect();
     assert_eq!(rows, [(0, 0), (20, 520), (30, 520)]);
     assert_eq!((laid.start_ns, laid.duration_ns), (1000, 100));
+}
+
+// === where time went, and comparing ===
+
+/// Service, id, parent, kind, start and duration in milliseconds.
+fn timed(service: &str, (id, parent): (u8, u8), kind: SpanKind, start_ms: u64, took_ms: u64) -> Span {
+    let moment = span(service, id, parent, kind);
+    Span { start_ns: moment.start_ns + start_ms * 1_000_000, duration_ns: took_ms * 1_000_000, ..moment }
+}
+
+#[test]
+fn the_time_of_a_call_is_the_called_application_its_own_calls_and_what_lies_between() {
+    use SpanKind::{Client, Internal, Server};
+    let spans = [
+        timed("front", (1, 0), Server, 0, 100),
+        timed("front", (2, 1), Client, 5, 80),
+        timed("cart", (3, 2), Server, 10, 70),
+        // Two calls that overlap (20 to 50), one below inner work (60 to 70), and one whose other side was never seen.
+        timed("cart", (4, 3), Client, 20, 20),
+        timed("db", (5, 4), Server, 22, 10),
+        timed("cart", (6, 3), Client, 30, 20),
+        timed("cart", (7, 3), Internal, 55, 20),
+        timed("cart", (8, 7), Client, 60, 10),
+    ];
+    let fall = waterfall(&spans);
+    let found: Vec<_> = (hops(&fall, &spans, 10).iter())
+        .map(|hop| {
+            let ms = [hop.whole_ns, hop.between_ns, hop.waiting_ns, hop.own_ns].map(|ns| ns / 1_000_000);
+            assert_eq!(hop.between_ns + hop.waiting_ns + hop.own_ns, hop.whole_ns);
+            (&*spans[hop.client].service, &*spans[hop.server].service, ms)
+        })
+        .collect();
+    assert_eq!(found, [("front", "cart", [80, 10, 40, 30]), ("cart", "db", [20, 10, 0, 10])]);
+    assert_eq!(hops(&fall, &spans, 1).len(), 1);
+    // A server that says it took longer than its caller waited (another clock, a hang-up) leaves nothing below zero.
+    let odd = [timed("a", (1, 0), Client, 0, 10), timed("b", (2, 1), Server, 0, 50), timed("b", (3, 2), Client, 0, 45)];
+    assert_eq!(hops(&waterfall(&odd), &odd, 10)[0].between_ns, 0);
+    assert_eq!(hops(&waterfall(&[]), &[], 10), []);
+}
+
+#[test]
+fn two_traces_are_compared_operation_by_operation() {
+    use SpanKind::{Client, Server};
+    let first = [
+        timed("front", (1, 0), Server, 0, 100),
+        timed("front", (2, 1), Client, 5, 10),
+        timed("front", (3, 1), Client, 20, 30),
+        timed("cart", (4, 3), Server, 21, 20),
+    ];
+    let mut failed = timed("pay", (3, 1), Server, 30, 100);
+    failed.status = SpanStatus::Error;
+    let second = [timed("front", (1, 0), Server, 0, 150), timed("front", (2, 1), Client, 5, 20), failed];
+    let compared = compare(&first, &second);
+    let rows: Vec<_> = (compared.rows.iter())
+        .map(|row| {
+            let side = |side: Side| (side.spans, side.total_ns / 1_000_000, side.errors);
+            (row.depth, row.service, side(row.first), side(row.second))
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            (0, "front", (1, 100, 0), (1, 150, 0)),
+            (1, "front", (2, 40, 0), (1, 20, 0)),
+            (2, "cart", (1, 20, 0), (0, 0, 0)),
+            (1, "pay", (0, 0, 0), (1, 100, 1)),
+        ]
+    );
+    assert_eq!(compared.durations_ns, [100_000_000, 150_000_000]);
+    assert_eq!(compare(&[], &[]).rows, []);
+}
+
+proptest! {
+    #[test]
+    fn every_span_shown_is_counted_once_in_a_comparison(
+        links in proptest::collection::vec((0_u8..8, 0_u8..8, 0_u64..4), 0..12),
+    ) {
+        let spans: Vec<Span> = links.iter().map(|&(id, parent, start_ns)| {
+            Span { start_ns, ..span(["a", "b"][usize::from(id % 2)], id, parent, SpanKind::Internal) }
+        }).collect();
+        let shown = waterfall(&spans).rows.len() as u64;
+        let compared = compare(&spans, &spans);
+        prop_assert_eq!(compared.rows.iter().map(|row| row.first.spans).sum::<u64>(), shown);
+        prop_assert!(compared.rows.iter().all(|row| row.first == row.second));
+        let _ = hops(&waterfall(&spans), &spans, 100);
+    }
 }

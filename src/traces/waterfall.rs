@@ -3,10 +3,10 @@
 //! Pure. Takes any spans: cycles, missing parents, repeated spans and skewed clocks give rows all the same. Invariant:
 //! each span is in at most one row; repeated spans and those beyond the limit are counted instead; no recursion.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::model::Span;
-use crate::model::span::{SpanId, SpanKind};
+use crate::model::span::{SpanId, SpanKey, SpanKind};
 
 /// Rows at most.
 const ROW_LIMIT: usize = 10_000;
@@ -88,12 +88,11 @@ struct Tree {
 
 impl Tree {
     fn of(spans: &[Span]) -> Self {
-        let mut distinct: HashMap<(SpanId, SpanKind, &str), usize> = HashMap::new();
+        let mut distinct: HashSet<SpanKey> = HashSet::new();
         let mut by_id: HashMap<SpanId, usize> = HashMap::new();
         let mut shown = Vec::new();
         for (at, span) in spans.iter().enumerate() {
-            // Zipkin's clients and servers share an id, so the id alone does not make a span.
-            if distinct.insert((span.span_id, span.kind, &span.service), at).is_none() {
+            if distinct.insert(span.key()) {
                 shown.push(at);
             }
         }

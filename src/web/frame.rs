@@ -33,13 +33,14 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 11] = [
+const PAGES: [(&str, &str, &str); 12] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
     ("slos", "SLOs", "/slos"),
     ("changes", "Changes", "/changes"),
+    ("audit", "Audit", "/audit"),
     ("traces", "Traces", "/traces"),
     ("logs", "Logs", "/logs"),
     ("explore", "Explore", "/explore"),

@@ -1,6 +1,11 @@
-//! The page of one declared object: its YAML, whom it governs, its generations and how they differ.
+//! The page of one declared object: its YAML with what the audit found in place, whom it governs and the traffic it steers,
+//! how that compares with what it declares, its generations and how they differ.
 //!
-//! In: what is declared, the book of changes. Out: HTML.
+//! In: what is declared, the latest audit, edges, the book of changes. Out: HTML.
+
+mod steered;
+#[cfg(test)]
+mod tests;
 
 use askama::Template;
 use axum::extract::Path;
@@ -11,11 +16,15 @@ use serde_json::Value as Json;
 
 use super::ask::{Asked, Shared, given, link};
 use super::changes::{Field, Row, field, row};
+use super::declared::{self, Bar};
+use super::findings;
 use super::frame::{Frame, render};
 use super::{State, error, format};
 use crate::changes::{Governs, diff, kind_key, kind_of_key, normal, yaml};
-use crate::mesh::{Index, ResourceId};
+use crate::mesh::{Index, Input, ResourceId, Snapshot};
+use crate::model::Finding;
 use crate::persist::Generation;
+use steered::Steered;
 
 /// Generations of one page.
 const HISTORY_MAX: usize = 50;
@@ -25,6 +34,9 @@ const LINES_MAX: usize = 3_000;
 const LINE_CHARS_MAX: usize = 500;
 /// Most of whom it governs that is named.
 const GOVERNED_MAX: usize = 40;
+/// Findings and comparisons that are shown.
+const FINDINGS_MAX: usize = 100;
+const BARS_MAX: usize = 40;
 
 /// What the URL says: two revisions to be compared.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -44,8 +56,13 @@ struct Page {
     is_declared: bool,
     place: Option<String>,
     generation: Option<u64>,
-    lines: Vec<String>,
+    lines: Vec<Line>,
     lines_left_out: usize,
+    findings: Vec<findings::Row>,
+    findings_left: usize,
+    audited: bool,
+    bars: Vec<Bar>,
+    steered: Steered,
     governs: Vec<String>,
     governs_more: usize,
     graph_href: Option<String>,
@@ -53,6 +70,12 @@ struct Page {
     revisions: Vec<u64>,
     compared: Option<Compared>,
     changes_href: String,
+}
+
+/// A line of YAML, with what was found about it: class, code, message.
+struct Line {
+    text: String,
+    found: Vec<(&'static str, &'static str, String)>,
 }
 
 /// Two revisions.
@@ -102,6 +125,20 @@ pub(super) async fn page(
     let words = governs.as_ref().map(Governs::words).unwrap_or_default();
     let text = yaml(&body);
     let now = state.clock.now();
+    let latest = state.audit.latest();
+    let subject = id.to_string();
+    let own = latest.iter().flat_map(|latest| &latest.report.findings);
+    // Two groups may have a kind of one name: what is shown is about the first that is declared.
+    let is_meant = found.is_some() && findings::object(&snapshot, &subject).as_ref() == Some(&id);
+    let mut shown_in_place: Vec<&Finding> =
+        own.filter(|one| is_meant && one.suppressed.is_none() && one.subject == subject).collect();
+    shown_in_place.sort_by(|a, b| b.severity.cmp(&a.severity));
+    let compared_with = latest.iter().flat_map(|latest| &latest.comparisons).filter(|one| one.object == id);
+    let bars: Vec<Bar> = compared_with.filter_map(|one| declared::bar(one, None)).take(BARS_MAX).collect();
+    let steered = match &governs {
+        Some(governs) => steered::read(&state, governs, now).await,
+        None => Steered::default(),
+    };
     let called = governs.iter().flat_map(|governs| &governs.services).next();
     let page = Page {
         frame: Frame::new(&state, "changes").warn(warning),
@@ -114,7 +151,12 @@ pub(super) async fn page(
         is_declared: found.is_some(),
         place: found.and_then(|one| Some(format!("{}:{}", one.place.file.as_ref()?, one.place.line))),
         generation: history.first().map(|one| one.change.generation),
-        lines: text.lines().take(LINES_MAX).map(|line| format::visible(line, LINE_CHARS_MAX)).collect(),
+        lines: lines(&text, &id, &shown_in_place),
+        findings_left: shown_in_place.len().saturating_sub(FINDINGS_MAX),
+        findings: shown_in_place.iter().take(FINDINGS_MAX).map(|one| findings::row(one, &snapshot)).collect(),
+        audited: latest.is_some(),
+        bars,
+        steered,
         lines_left_out: text.lines().count().saturating_sub(LINES_MAX),
         governs_more: words.len().saturating_sub(GOVERNED_MAX),
         governs: words.into_iter().take(GOVERNED_MAX).map(|word| format::visible(&word, 160)).collect(),
@@ -128,6 +170,26 @@ pub(super) async fn page(
         ),
     };
     render(&page)
+}
+
+/// The YAML line by line, with findings below the line of their field; those of the whole object at the first.
+fn lines(text: &str, id: &ResourceId, found: &[&Finding]) -> Vec<Line> {
+    let mut lines: Vec<Line> = text
+        .lines()
+        .take(LINES_MAX)
+        .map(|line| Line { text: format::visible(line, LINE_CHARS_MAX), found: Vec::new() })
+        .collect();
+    // Read again, what is shown knows its own lines.
+    let read = Snapshot::read(&[Input { name: "shown".into(), text: text.to_owned() }], &id.namespace);
+    let object = read.get(id.kind, &id.namespace, &id.name);
+    for one in found.iter().take(FINDINGS_MAX) {
+        let line = object.filter(|_| !one.field.is_empty()).map_or(1, |object| object.line(&one.field));
+        if let Some(line) = lines.get_mut(line.saturating_sub(1)) {
+            let message = format::visible(&one.message, 400);
+            line.found.push((findings::class(one.severity), one.code, message));
+        }
+    }
+    lines
 }
 
 fn compared(history: &[Generation], address: &Address) -> Result<Option<Compared>, String> {

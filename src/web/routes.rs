@@ -1,19 +1,23 @@
-//! The routing tree: who is told of what, which times keep whom quiet now and until when, and which way given labels take.
+//! The routing tree: who is told of what, which times keep whom quiet now and until when, and which way given labels take
+//! and what keeps them quiet.
 
 use askama::Template;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::alerts::row::href;
 use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, format};
-use crate::model::{Labels, MatchOp, Timestamp};
+use crate::model::{Labels, MatchOp, Matcher, Timestamp};
 use crate::notify::{RouteView, Window, parse_matchers, parse_one_matcher};
 
 /// Most nodes on the page; the others are counted.
 const NODES_SHOWN: usize = 1000;
 /// Depth that is drawn; what is deeper stands below that.
 const DEPTH_DRAWN: usize = 8;
+/// Most inhibition rules told of one alert.
+const INHIBITIONS_SHOWN: usize = 20;
 
 /// What the URL says.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,6 +42,16 @@ struct Page {
 struct Tested {
     ways: Vec<Way>,
     silenced: Vec<(String, String)>,
+    inhibited: Vec<Inhibited>,
+}
+
+/// A rule by which other alerts can mute the labels.
+struct Inhibited {
+    rule: usize,
+    source: Vec<String>,
+    equal: String,
+    /// The alert that does so now, with its page.
+    by: Option<(String, String)>,
 }
 
 struct Way {
@@ -121,6 +135,21 @@ fn test(state: &State, labels: &Labels, now: Timestamp) -> Tested {
     Tested {
         ways: paths.into_iter().map(way).collect(),
         silenced: muting.map(|one| (one.id.clone(), format::visible(&one.comment, 200))).collect(),
+        inhibited: state.notify.inhibitions(labels).into_iter().take(INHIBITIONS_SHOWN).map(inhibited).collect(),
+    }
+}
+
+fn inhibited(one: crate::notify::Inhibition) -> Inhibited {
+    let equal = one.equal.iter().map(|(name, value)| match value.is_empty() {
+        true => format!("no {name}"),
+        false => Matcher::equal(name, value).to_string(),
+    });
+    let by = one.by.map(|labels| (format::visible(labels.value("alertname"), 200), href(labels.fingerprint())));
+    Inhibited {
+        rule: one.rule,
+        source: one.source.iter().map(|matcher| format::visible(matcher, 400)).collect(),
+        equal: format::visible(&equal.collect::<Vec<_>>().join(", "), 400),
+        by,
     }
 }
 

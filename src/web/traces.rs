@@ -1,70 +1,36 @@
-//! Pages of traces: the search and its results, and one trace as a waterfall.
+//! Pages of traces: the search and its results, one trace as a waterfall, and two side by side.
+
+mod compare;
+mod search;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use axum::response::Response;
-use serde::Deserialize;
 
-use super::ask::{Asked, Shared, given};
+use super::ask::Shared;
 use super::frame::{Frame, render};
 use super::logs::{self, LogRow};
-use super::{State, error, format, range};
+use super::{State, error, format};
 use crate::access_logs::{AccessRecord, Detail};
+use crate::graph::flags;
 use crate::model::Timestamp;
 use crate::model::span::{AttributeValue, Span, SpanKind, SpanStatus, hex, trace_id_from_hex};
 use crate::model::workload::Reporter;
-use crate::persist::TraceQuery;
-use crate::traces::{Row, waterfall};
+use crate::traces::{Row, Waterfall, hops, waterfall};
 
-const RANGES: [&str; 4] = ["15m", "1h", "6h", "24h"];
-const LIMIT: usize = 100;
+pub(super) use compare::compare;
+pub(super) use search::search;
+
 /// Most spans of one trace that are drawn.
 const ROWS_MAX: usize = 3000;
-
-/// What the URL of the search says.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Address {
-    service: Option<String>,
-    operation: Option<String>,
-    min: Option<String>,
-    errors: Option<String>,
-    range: Option<String>,
-    at: Option<String>,
-}
-
-#[derive(Template)]
-#[template(path = "traces.html")]
-struct SearchPage {
-    frame: Frame,
-    services: Vec<(String, bool)>,
-    operation: String,
-    min: String,
-    errors: bool,
-    ranges: Vec<(&'static str, bool)>,
-    traces: Vec<Found>,
-    spans_seen: u64,
-    otlp: [SocketAddr; 2],
-    full: bool,
-}
-
-struct Found {
-    id: String,
-    short_id: String,
-    root: String,
-    operation: String,
-    services: usize,
-    spans: u64,
-    errors: u64,
-    took: String,
-    width: f64,
-    ago: String,
-    exact: String,
-}
+/// Most failed spans that are listed before the waterfall.
+const FAILURES_MAX: usize = 50;
+/// Most calls whose time is taken apart.
+const HOPS_MAX: usize = 100;
 
 #[derive(Template)]
 #[template(path = "trace.html")]
@@ -78,9 +44,35 @@ struct TracePage {
     spans: usize,
     errors: usize,
     ticks: Vec<Tick>,
+    failures: Vec<Failure>,
+    more_failures: usize,
     rows: Vec<Bar>,
+    hops: Vec<HopRow>,
     records: Vec<LogRow>,
     notes: Vec<String>,
+}
+
+/// A failed span, and where it stands in the waterfall.
+struct Failure {
+    anchor: String,
+    service: String,
+    name: String,
+    why: String,
+    at: String,
+}
+
+/// Where the time of one call went.
+struct HopRow {
+    anchor: String,
+    from: String,
+    to: String,
+    name: String,
+    whole: String,
+    own: String,
+    waiting: String,
+    between: String,
+    /// Percent of the whole: in the called application, in its own calls, between the two.
+    shares: [f64; 3],
 }
 
 /// Where the duration of a bar is written.
@@ -102,6 +94,7 @@ struct Tick {
 }
 
 struct Bar {
+    anchor: String,
     service: String,
     name: String,
     kind: &'static str,
@@ -115,73 +108,6 @@ struct Bar {
     critical: bool,
     facts: Vec<(String, String)>,
     records: Vec<LogRow>,
-}
-
-pub(super) async fn search(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
-    let now = state.clock.now();
-    let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
-    let range = match range.read("1h", now) {
-        Ok(range) => range,
-        Err(message) => return error::bad_request(&state, "traces", message),
-    };
-    let min = match given(asked.min.as_deref()).map(str::parse::<crate::units::PromDuration>).transpose() {
-        Ok(min) => min.map(crate::units::PromDuration::get),
-        Err(wrong) => return error::bad_request(&state, "traces", format!("min: {wrong}")),
-    };
-    let query = TraceQuery {
-        from: range.from,
-        to: range.to,
-        service: given(asked.service.as_deref()).map(str::to_owned),
-        operation: given(asked.operation.as_deref()).map(str::to_owned),
-        duration_min: min,
-        errors_only: asked.errors.is_some(),
-        limit: LIMIT,
-    };
-    let (found, warning) = state.archive.search_traces(&query).await;
-    let longest = found.iter().map(|trace| trace.end_ns.saturating_sub(trace.start_ns)).max().unwrap_or(1).max(1);
-    let traces = found.into_iter().map(|trace| {
-        let (id, took) = (hex(&trace.trace_id), trace.end_ns.saturating_sub(trace.start_ns));
-        let at = Timestamp::from_nanos(trace.start_ns);
-        Found {
-            short_id: id[..8].to_owned(),
-            id,
-            root: trace.root_service.map_or_else(|| "(root not seen)".to_owned(), |service| service.to_string()),
-            operation: trace.root_name.map_or_else(String::new, |name| name.to_string()),
-            services: trace.services.len(),
-            spans: trace.span_count,
-            errors: trace.error_count,
-            took: format::nanos(took),
-            width: (took as f64 / longest as f64 * 100.0).max(1.0),
-            ago: format::ago(Some(at), now),
-            exact: at.to_string(),
-        }
-    });
-    let traces: Vec<Found> = traces.collect();
-    let asked_service = asked.service.as_deref().unwrap_or_default();
-    let services = state.archive.services(range.from, range.to).await;
-    let page = SearchPage {
-        frame: Frame::new(&state, "traces").warn(warning).warn(range.before_retention(
-            "spans",
-            state.retention.spans,
-            "spans",
-        )),
-        services: services
-            .into_iter()
-            .map(|name| {
-                let chosen = name == asked_service;
-                (name, chosen)
-            })
-            .collect(),
-        operation: asked.operation.unwrap_or_default(),
-        min: asked.min.unwrap_or_default(),
-        errors: asked.errors.is_some(),
-        ranges: RANGES.map(|text| (text, text == range.text)).into(),
-        full: traces.len() >= LIMIT,
-        traces,
-        spans_seen: state.otlp.accepted_spans.load(std::sync::atomic::Ordering::Relaxed),
-        otlp: state.otlp_addresses,
-    };
-    render(&page)
 }
 
 pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>, PathRejection>) -> Response {
@@ -226,6 +152,7 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span], records: &[Arc<AccessRecor
     if spans.is_empty() {
         notes.push("No span of this trace is kept: it was not sampled, or its spans went elsewhere.".to_owned());
     }
+    let errors = spans.iter().filter(|span| span.status == SpanStatus::Error).count();
     TracePage {
         frame,
         id: id.to_owned(),
@@ -234,8 +161,11 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span], records: &[Arc<AccessRecor
         took: format::nanos(fall.duration_ns),
         services: services.len(),
         spans: spans.len(),
-        errors: spans.iter().filter(|span| span.status == SpanStatus::Error).count(),
+        errors,
         ticks: ticks(fall.duration_ns),
+        failures: failures(&fall, spans),
+        more_failures: errors.saturating_sub(FAILURES_MAX),
+        hops: hop_rows(&fall, spans),
         rows: fall
             .rows
             .iter()
@@ -245,6 +175,63 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span], records: &[Arc<AccessRecor
         records,
         notes,
     }
+}
+
+/// Where a span stands on the page. Spans may share an id, so the row counts too.
+fn anchor(row: &Row, span: &Span) -> String {
+    format!("span-{}-{}", hex(&span.span_id), row.span)
+}
+
+/// The failed spans, those that failed first before those that only passed it on.
+fn failures(fall: &Waterfall, spans: &[Span]) -> Vec<Failure> {
+    let failed = |row: &&Row| spans[row.span].status == SpanStatus::Error;
+    let mut rows: Vec<&Row> = fall.rows.iter().take(ROWS_MAX).filter(failed).collect();
+    rows.sort_by_key(|row| (row.offset_ns.saturating_add(row.duration_ns), std::cmp::Reverse(row.depth)));
+    let failure = |row: &Row| {
+        let span = &spans[row.span];
+        Failure {
+            anchor: anchor(row, span),
+            service: span.service.to_string(),
+            name: span.name.to_string(),
+            why: why(span),
+            at: format::nanos(row.offset_ns.saturating_add(row.duration_ns)),
+        }
+    };
+    rows.into_iter().take(FAILURES_MAX).map(failure).collect()
+}
+
+/// Why a span failed, as far as it says: its message, the proxy's flags in words, the status of the response.
+fn why(span: &Span) -> String {
+    let flags = span.text("response_flags").and_then(flags::words);
+    let codes = ["http.status_code", "http.response.status_code", "grpc.status_code", "rpc.grpc.status_code"];
+    let code = codes.iter().find_map(|name| Some((*name, span.attribute(name)?)));
+    let code = code.map(|(name, value)| {
+        let protocol = if name.contains("grpc") { "gRPC status" } else { "HTTP" };
+        format!("{protocol} {}", text(value))
+    });
+    let message = Some(&*span.status_message).filter(|message| !message.is_empty()).map(str::to_owned);
+    let all: Vec<String> = [message, flags, code].into_iter().flatten().collect();
+    if all.is_empty() { "it does not say why".to_owned() } else { all.join("; ") }
+}
+
+fn hop_rows(fall: &Waterfall, spans: &[Span]) -> Vec<HopRow> {
+    let anchors: HashMap<usize, String> =
+        fall.rows.iter().take(ROWS_MAX).map(|row| (row.span, anchor(row, &spans[row.span]))).collect();
+    let row = |hop: crate::traces::Hop| {
+        let share = |ns: u64| ns as f64 / hop.whole_ns.max(1) as f64 * 100.0;
+        HopRow {
+            anchor: anchors.get(&hop.client).cloned().unwrap_or_default(),
+            from: spans[hop.client].service.to_string(),
+            to: spans[hop.server].service.to_string(),
+            name: spans[hop.server].name.to_string(),
+            whole: format::nanos(hop.whole_ns),
+            own: format::nanos(hop.own_ns),
+            waiting: format::nanos(hop.waiting_ns),
+            between: format::nanos(hop.between_ns),
+            shares: [share(hop.own_ns), share(hop.waiting_ns), share(hop.between_ns)],
+        }
+    };
+    hops(fall, spans, HOPS_MAX).into_iter().map(row).collect()
 }
 
 fn ticks(duration_ns: u64) -> Vec<Tick> {
@@ -295,6 +282,7 @@ fn bar(row: &Row, span: &Span, total_ns: f64, records: Vec<LogRow>) -> Bar {
     let left = row.offset_ns as f64 / total_ns * 100.0;
     let width = row.duration_ns as f64 / total_ns * 100.0;
     Bar {
+        anchor: anchor(row, span),
         service: span.service.to_string(),
         name: span.name.to_string(),
         kind: span.kind.as_str().trim_start_matches("SPAN_KIND_"),
@@ -332,9 +320,10 @@ fn facts(row: &Row, span: &Span) -> Vec<(String, String)> {
         facts.push((format!("event +{at}"), std::iter::once(event.name.to_string()).chain(details).collect()));
     }
     facts.extend(span.links.iter().map(|link| ("linked trace".to_owned(), hex(&link.trace_id))));
-    facts.extend(
-        span.attributes.iter().chain(&span.resource.attributes).map(|(name, value)| (name.to_string(), text(value))),
-    );
+    facts.extend(span.attributes.iter().chain(&span.resource.attributes).map(|(name, value)| {
+        let words = Some(value).filter(|_| &**name == "response_flags").and_then(|flags| flags::words(&text(flags)));
+        (name.to_string(), words.map_or_else(|| text(value), |words| format!("{} ({words})", text(value))))
+    }));
     facts
 }
 

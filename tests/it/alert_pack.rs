@@ -1,5 +1,6 @@
 //! What every alert that ships must have: somebody who is woken must know what it is, how grave, and what to do.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -62,4 +63,32 @@ fn every_alert_of_the_pack_says_what_it_is_how_grave_and_what_to_do() {
     }
     assert!(pack.len() > 40, "{} alerts", pack.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_alert_of_the_pack_is_tested_firing_and_silent() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
+    let (mut fires, mut silent) = (BTreeSet::new(), BTreeSet::new());
+    for entry in fs::read_dir(folder).expect("the folder alerts").flatten() {
+        if !entry.file_name().to_string_lossy().ends_with("_test.yaml") {
+            continue;
+        }
+        let text = fs::read_to_string(entry.path()).expect("readable");
+        for document in meshscope::yaml::documents(&text).expect("YAML") {
+            let cases = document.get("tests").map(Node::items).unwrap_or_default().iter();
+            for case in cases.flat_map(|test| test.get("alert_rule_test").map(Node::items).unwrap_or_default()) {
+                let name = case.get("alertname").and_then(Node::as_str).unwrap_or_default().to_owned();
+                let expected = case.get("exp_alerts").map(Node::items).unwrap_or_default();
+                if expected.is_empty() {
+                    silent.insert(name)
+                } else {
+                    fires.insert(name)
+                };
+            }
+        }
+    }
+    let names: BTreeSet<String> =
+        pack().iter().filter_map(|(_, rule)| Some(rule.get("alert")?.as_str()?.to_owned())).collect();
+    assert_eq!(names.difference(&fires).collect::<Vec<_>>(), [] as [&String; 0], "no test in which they fire");
+    assert_eq!(names.difference(&silent).collect::<Vec<_>>(), [] as [&String; 0], "no test in which they are silent");
 }

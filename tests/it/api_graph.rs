@@ -73,7 +73,9 @@ async fn says_what_fails_first_whom_it_hurts_and_what_changed() {
     assert_eq!((&causes["failing"], &first["edge"]), (&json!(3), &json!("workload:/shop/cart>workload:/shop/pay")));
     let is_all = |share: &Value| (share.as_f64().expect("a share") - 1.0).abs() < 1e-9;
     assert!(is_all(&first["ownShare"]) && is_all(&first["explains"][1]["share"]), "{first}");
-    assert_eq!(causes["causes"][1]["score"], json!(0), "all of its errors come from below");
+    // Where a minute begins between the samples, a rounding error is left.
+    let score = causes["causes"][1]["score"].as_f64().expect("a score");
+    assert!(score.abs() < 1e-9, "all of its errors come from below: {score}");
 
     let hurt = get("blast-radius?node=workload:/shop/pay".to_owned()).await;
     let list: Vec<(&str, f64)> = hurt["hurt"]

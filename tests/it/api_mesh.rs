@@ -174,7 +174,7 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 25);
+    assert_eq!(paths.len(), 28);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
     // A notification or an object must be there first: app_alert_pages.rs and changes.rs of tests/it ask for one.
     let needs_one = |path: &str| path.ends_with("notifications/{id}") || path.contains("{kind}");
@@ -186,6 +186,7 @@ async fn the_openapi_document_describes_every_answer() {
             Some("graph") => {
                 "?boxBy=cluster,namespace&find=rate%3E0&pathFrom=workload:/shop/web&pathTo=workload:/shop/cart"
             }
+            Some("effective") => "?namespace=shop&workload=cart&host=cart",
             Some("complete") => "?expression=rate%20%3E",
             _ => "",
         };

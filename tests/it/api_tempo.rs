@@ -298,7 +298,8 @@ async fn what_is_too_much_is_cut_and_said() {
         .await;
     let (_, trace) = eventually("the trace is there", async || {
         let found = ask(&app, &format!("/tempo/api/v2/traces/{TRACE}"), &[]).await;
-        found.1["status"].is_string().then_some(found)
+        // On a busy machine PostgreSQL may not answer in time, which is another reason to be partial.
+        found.1["message"].as_str()?.contains("first 100").then_some(found)
     })
     .await;
     assert_eq!(trace["status"], "PARTIAL");

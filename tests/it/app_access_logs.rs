@@ -140,11 +140,13 @@ async fn records_of_both_transports_are_counted_shown_stored_and_found_after_a_r
 async fn a_record_is_found_while_it_is_on_its_way_to_the_store() {
     let app = TestApp::start(&postgres::database().await, &BLOCKS.replace("200ms", "1h")).await;
     let mut client = LogsServiceClient::connect(format!("http://{}", app.grpc)).await.expect("connect");
-    client.export(request("web-0", vec![record(9, "mine 404 route_not_found - 0")])).await.expect("taken");
+    let request = request("web-0", vec![record(9, "mine 404 route_not_found - 0")]);
+    let waiting = tokio::spawn(async move { client.export(request).await });
     eventually("the record is found", async || {
         let found = app.data("/api/mesh/v1/access-logs?reason=route_not_found").await;
         (found["records"].as_array()?.len() == 1).then_some(())
     })
     .await;
+    waiting.abort(); // its sender still waits to hear that it is stored
     app.stop().await;
 }

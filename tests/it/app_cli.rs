@@ -97,7 +97,8 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
 #[test]
 fn every_shipped_rule_test_passes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts");
-    let mut tests: Vec<String> = (std::fs::read_dir(&folder).expect("alerts/").flatten())
+    let folders = [folder.join("examples"), folder].map(|folder| std::fs::read_dir(folder).expect("alerts/"));
+    let mut tests: Vec<String> = (folders.into_iter().flatten().flatten())
         .map(|entry| entry.path().to_string_lossy().into_owned())
         .filter(|path| path.ends_with("_test.yaml"))
         .collect();

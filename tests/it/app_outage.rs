@@ -15,12 +15,23 @@ use crate::app::{Inbox, Target, TestApp, alert_file, eventually, new_folder, one
 use crate::postgres;
 
 /// Stands between meshscope and PostgreSQL, and can be cut.
-struct Cable {
+pub struct Cable {
     address: SocketAddr,
-    cut: Arc<watch::Sender<bool>>,
+    pub cut: Arc<watch::Sender<bool>>,
 }
 
 impl Cable {
+    /// A cable to that database, and how to reach the database through it.
+    pub async fn before(direct: &Config) -> (Self, Config) {
+        let url = direct.database_url.as_ref().expect("an address").reveal().to_owned();
+        let (rest, folder) = url.split_once("?host=").expect("a socket");
+        let cable = Self::to(PathBuf::from(folder).join(".s.PGSQL.5432")).await;
+        let name = rest.rsplit('/').next().expect("a name");
+        let through = format!("postgres://postgres@{}/{name}?sslmode=disable", cable.address);
+        let cabled = Config { database_url: Some(Secret::from(through)), ..direct.clone() };
+        (cable, cabled)
+    }
+
     async fn to(socket: PathBuf) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
@@ -46,7 +57,8 @@ impl Cable {
     }
 }
 
-async fn available(app: &TestApp, expect: bool) {
+/// Waits until meshscope has seen that the database is there, or away.
+pub async fn available(app: &TestApp, expect: bool) {
     let line = format!("meshscope_database_available {}", u8::from(expect));
     eventually(&line, async || app.get("/metrics").await.1.lines().any(|l| l == line).then_some(())).await;
 }
@@ -64,12 +76,7 @@ fn now() -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cut_connection_holds_nothing_up_and_loses_nothing() {
     let direct = postgres::database().await;
-    let url = direct.database_url.as_ref().expect("an address").reveal().to_owned();
-    let (rest, folder) = url.split_once("?host=").expect("a socket");
-    let cable = Cable::to(PathBuf::from(folder).join(".s.PGSQL.5432")).await;
-    let name = rest.rsplit('/').next().expect("a name");
-    let through = format!("postgres://postgres@{}/{name}?sslmode=disable", cable.address);
-    let cabled = Config { database_url: Some(Secret::from(through)), ..direct.clone() };
+    let (cable, cabled) = Cable::before(&direct).await;
 
     let (inbox, webhook) = Inbox::new().await;
     let target = Target::new("errors 0\n").await;

@@ -1,6 +1,7 @@
 //! The grid of audit checks: `tests/it/audit/<CODE>/bad.yaml` is found by the check of that code, `good.yaml` is not.
 //! A check that is not in the grid fails, as does a folder without a check. Checks against traffic have `bad.prom` and
-//! `good.prom` beside: series in the language of Prometheus' tests, which go through the real questions and engine.
+//! `good.prom` beside: series in the language of Prometheus' tests, which go through the real questions and engine. Checks
+//! of files against a cluster have `bad.cluster.yaml` and `good.cluster.yaml`: what the cluster holds.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,15 +17,21 @@ fn grid() -> PathBuf {
 /// Findings of a check in a file, `line: message`.
 async fn found(code: &str, file: &Path) -> Vec<String> {
     let snapshot = mesh::read_paths(&[file.to_owned()], "default");
+    let cluster = fs::read_to_string(file.with_extension("cluster.yaml")).ok();
     let script = file.with_extension("prom");
     let observed = match fs::read_to_string(&script) {
         Err(_) => None,
         Ok(text) => {
-            let observed = audit::rehearse(&text).await;
+            let observed = audit::rehearse(&text, &snapshot).await;
             Some(observed.unwrap_or_else(|reason| panic!("{}: {reason}", script.display())))
         }
     };
-    let report = audit::audit(&snapshot, observed.as_ref(), &Options::default());
+    let (mesh, files) = match cluster {
+        Some(text) => (audit::as_cluster(&text), Some(audit::as_files(snapshot))),
+        None => (snapshot, None),
+    };
+    let beside = audit::Beside { observed: observed.as_ref(), files: files.as_ref() };
+    let report = audit::audit_beside(&mesh, beside, &Options::default());
     let of_code = report.findings.iter().filter(|one| one.code == code && one.suppressed.is_none());
     of_code.map(|one| format!("{}: {}", one.line, one.message)).collect()
 }

@@ -92,6 +92,38 @@ fn findings_in_a_dashboard_file_stand_at_their_panel() {
 }
 
 #[test]
+fn queries_of_variables_are_judged_as_those_of_panels() {
+    let text = r#"{
+  "title": "Mesh", "uid": "mesh", "schemaVersion": 41,
+  "templating": {"list": [
+    {"name": "datasource", "type": "datasource", "query": "prometheus"},
+    {"name": "fine", "type": "query", "query": "label_values(istio_requests_total, destination_service_name)"},
+    {"name": "also", "type": "query", "query": {"query": "query_result(sum by (job) (up))", "refId": "A"}},
+    {"name": "sql", "type": "query", "query": "SELECT name FROM edges"},
+    {"name": "slip", "type": "query", "query": "label_values(istio_request_total{reporter=\"source\"}, source_app)"},
+    {"name": "label", "type": "query", "query": {"query": "label_values(istio_requests_total, destination_service_namespce)"}},
+    {"name": "tcp", "type": "query", "query": "label_values(istio_tcp_sent_bytes_total{response_code=\"200\"}, source_app)"},
+    {"name": "broken", "type": "query", "query": "label_values(up{, job)"},
+    {"name": "twice", "type": "query", "query": "query_result(sum(rate(istio_requests_total[10s])))"}
+  ]},
+  "panels": [{"title": "All", "type": "stat", "fieldConfig": {"defaults": {"unit": "none"}}, "targets": [{"expr": "sum(up)"}]}]
+}
+"#;
+    let found = of_dashboards(&audited("board.json", text));
+    for part in [
+        "board.json:8 MS3014 templating.list[4].query: the variable \"slip\" asks for istio_request_total: Istio has no such metric; did you mean istio_requests_total?",
+        "board.json:9 MS3015 templating.list[5].query.query: the variable \"label\"",
+        "board.json:10 MS3015 templating.list[6].query: the variable \"tcp\": istio_tcp_sent_bytes_total counts connections",
+        "board.json:11 MS3013 templating.list[7].query: the variable \"broken\" asks what Prometheus cannot read",
+        "board.json:12 MS3016 templating.list[8].query: the variable \"twice\"",
+        "board.json:12 MS3017 templating.list[8].query: the variable \"twice\"",
+    ] {
+        assert!(found.iter().any(|line| line.starts_with(part)), "{part}\nnot in\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), 6, "{}", found.join("\n"));
+}
+
+#[test]
 fn rubbish_that_looks_like_a_dashboard_is_borne() {
     let deep = format!("{{\"panels\": {}{}}}", "[{\"panels\":".repeat(60), "[]".to_owned() + &"}]".repeat(60));
     let long = format!("{{\"panels\": [{{\"targets\": [{{\"expr\": \"{}\"}}]}}]}}", "(".repeat(70_000));

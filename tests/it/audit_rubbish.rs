@@ -202,3 +202,18 @@ fn what_is_no_file_is_told_and_the_rest_of_the_folder_is_read() {
     }
     assert_eq!(snapshot.unread.len(), 7, "{:#?}", snapshot.unread);
 }
+
+#[test]
+fn a_file_of_absurd_size_is_told_and_the_rest_is_read() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("good.yaml"), GOOD).expect("written");
+    let big = fs::File::create(folder.path().join("big.yaml")).expect("made");
+    big.set_len((64 << 20) + 1).expect("a file with a hole");
+    // A text that is all one line, as long as a file may be.
+    fs::write(folder.path().join("line.yaml"), format!("a: {}", "x".repeat(4 << 20))).expect("written");
+    let snapshot = read_paths(&[folder.path().to_owned()], "default");
+    let told: Vec<&str> = snapshot.unread.iter().map(|one| one.message.as_str()).collect();
+    assert!(told.iter().any(|one| one.contains("larger than 64 MiB")), "{told:?}");
+    assert!(told.iter().any(|one| one.starts_with("no Kubernetes object") && one.len() < 1_000), "{told:?}");
+    assert_eq!(snapshot.iter().map(|one| one.id.name.as_str()).collect::<Vec<_>>(), ["good"]);
+}

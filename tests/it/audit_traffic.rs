@@ -158,7 +158,7 @@ async fn the_service_audits_itself_and_writes_scores() {
     let second = Duration::from_secs(1);
     let config = WatchConfig { interval: second.into(), window: HOUR.into() };
     let inputs = Inputs {
-        declared: Some(Arc::new(|| Arc::new(declared()))),
+        declared: Some(Arc::new(|| audit::Sources { snapshot: Arc::new(declared()), files: None })),
         engine: Arc::new(Engine::new(promql::Config::default())),
         series: Arc::new(head.clone()),
         head: head.clone(),
@@ -244,4 +244,42 @@ async fn the_command_compares_files_with_a_running_server() {
         let (code, _, complaint) = command(folder.path(), arguments).await;
         assert!(code == 2 && complaint.contains(reason), "{arguments:?}: {code}: {complaint}");
     }
+}
+
+#[tokio::test]
+async fn the_alert_on_plain_text_where_strict_is_declared_finds_what_the_service_writes() {
+    let clock = Clock::system();
+    let head = traffic(clock.now());
+    let policy = "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\n\
+        spec: {mtls: {mode: STRICT}}\n";
+    let text = format!("{DECLARED}{policy}");
+    let snapshot = Arc::new(Snapshot::read(&[Input { name: "mesh.yaml".into(), text }], "default"));
+    let config = WatchConfig { interval: Duration::from_secs(1).into(), window: HOUR.into() };
+    let inputs = Inputs {
+        declared: Some(Arc::new(move || Arc::clone(&snapshot))),
+        engine: Arc::new(Engine::new(promql::Config::default())),
+        series: Arc::new(head.clone()),
+        head: head.clone(),
+        clock,
+    };
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(Watch::new(config, Options::default(), inputs).run(stop.clone()));
+    let pack = include_str!("../../alerts/istio-traffic.yaml");
+    let rule = pack.split("- alert: ").find(|rule| rule.starts_with("IstioPlaintextWhereStrict")).expect("the rule");
+    let expr = rule.split("expr: |").nth(1).and_then(|rest| rest.split("\n    for:").next()).expect("an expression");
+    let (engine, asked) = (Engine::new(promql::Config::default()), promql::parse(expr).expect("promql"));
+    let fires = async {
+        loop {
+            let answer = engine.instant(&head, &asked, clock.now(), &QueryOptions::default()).await.expect("an answer");
+            let promql::Value::Vector(samples) = answer.value else { panic!("a vector") };
+            if let Some(sample) = samples.first() {
+                return sample.labels.to_string();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let labels = tokio::time::timeout(Duration::from_secs(60), fires).await.expect("the alert finds the workload");
+    assert_eq!(labels, r#"{destination_workload="cart-v1", destination_workload_namespace="shop"}"#);
+    stop.cancel();
+    running.await.expect("the audit ends when told");
 }

@@ -31,6 +31,8 @@ const EMPTY: &[(&str, &str, &str)] = &[
     ("resources", "Memory of proxies", "the demo has no kubelet"),
     ("resources", "Share of the pods' CPU", "the demo has no kubelet"),
     ("resources", "Throttled", "the demo has no kubelet"),
+    ("resources", "Extensions", "the demo's proxies run no extension"),
+    ("resources", "Extensions fetched", "as above"),
     ("security", "Denied by edge", "nothing is denied"),
     ("security", "Without a valid token", "nothing is denied"),
     ("security", "TCP in plain text", "all TCP callers have a proxy"),

@@ -287,8 +287,8 @@ fn every_metric_named_is_on_the_page() {
     // What is written into the store instead bears its whole name.
     let stored = text("src/audit/watch.rs").replace("\"meshscope_", "\"");
     let table = text("src/app/metrics.rs") + &parts.concat() + &stored;
-    // Series made of records stand in memory, not on the page.
-    let derived = text("src/access_logs/counted.rs");
+    // Series made of records and spans stand in memory, not on the page.
+    let derived = text("src/access_logs/counted.rs") + &text("src/traces/span_metrics.rs");
     for (path, document) in documents() {
         // Annotations bear the same prefix.
         let is_annotation = |word: &&str| ANNOTATIONS.contains(&word.split(':').next().unwrap_or_default());

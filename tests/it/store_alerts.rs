@@ -138,12 +138,14 @@ fn notification(key: &str, receiver: &str, firing: &str) -> NewNotification {
         body: Some(format!("body of {key} 100% <b>")),
         told: Some(serde_json::json!({"firing": [firing], "resolved": [], "at_ms": 1})),
         created_at: noon(),
+        subject: format!("summary of {key} 100% <i>"),
     }
 }
 
 #[tokio::test]
 async fn the_outbox_is_searched_summed_up_and_given_up() {
-    let store = postgres::store().await;
+    let config = postgres::database().await;
+    let store = postgres::connect(&config).await;
     let mut ids = Vec::new();
     for (key, receiver, alert) in
         [("a", "ops", "00000000000000aa"), ("b", "ops", "00000000000000bb"), ("c", "dev", "00000000000000aa")]
@@ -161,7 +163,16 @@ async fn the_outbox_is_searched_summed_up_and_given_up() {
     assert_eq!(search(NotificationQuery { before: Some(ids[2]), ..any() }).await, [ids[1], ids[0]]);
     assert_eq!(search(NotificationQuery { told: Some(0xaa), ..any() }).await, [ids[2], ids[0]]);
     assert_eq!(search(NotificationQuery { receiver: Some("dev".into()), ..any() }).await, [ids[2]]);
-    assert_eq!(search(NotificationQuery { text: Some("BODY of A 100%".into()), ..any() }).await, [ids[0]]);
+    assert_eq!(search(NotificationQuery { text: Some("Summary of A 100%".into()), ..any() }).await, [ids[0]]);
+    assert_eq!(
+        search(NotificationQuery { text: Some("body of".into()), ..any() }).await,
+        [0; 0],
+        "bodies are not read"
+    );
+    let sql = "UPDATE notification SET subject = NULL WHERE notification_id = $1";
+    let mut outside = postgres::connection(&config).await;
+    sqlx::query(sql).bind(ids[1]).execute(&mut outside).await.expect("a row of an earlier version");
+    assert_eq!(search(NotificationQuery { text: Some("BODY of".into()), ..any() }).await, [ids[1]], "but of old rows");
     assert_eq!(search(NotificationQuery { text: Some("code 500".into()), ..any() }).await, [ids[1]]);
     for (fate, id) in
         [(NotificationFate::Sent, ids[0]), (NotificationFate::Failed, ids[1]), (NotificationFate::Waiting, ids[2])]

@@ -464,6 +464,7 @@ async fn a_notification_stays_in_the_outbox_until_it_is_sent_or_given_up() {
         body: Some("{\"b\":1,\"a\":2}\n".into()),
         told: Some(serde_json::json!({"firing": ["00ff"], "at_ms": 7})),
         created_at: noon(),
+        subject: "a \0 cart".into(),
     };
     let first = store.insert_notification(&new("a")).await.expect("insert");
     let second = store.insert_notification(&new("b")).await.expect("insert");

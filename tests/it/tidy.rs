@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 11] = [
+const LEAVES: [(&str, &[&str]); 12] = [
     ("model", &[]),
+    ("batching", &[]),
     ("units", &[]),
     ("wire", &[]),
     ("yaml", &[]),

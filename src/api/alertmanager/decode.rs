@@ -7,8 +7,8 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
-use crate::model::{MatchOp, Matcher, RegexError, Timestamp};
-use crate::notify::{Posted, Silence, go_regex_reason};
+use crate::model::{MatchOp, Matcher, Timestamp};
+use crate::notify::{Posted, Silence};
 
 /// The JSON of a body; `name` is the parameter's name in Alertmanager's description.
 fn json(headers: &HeaderMap, body: &[u8], name: &str) -> Result<Value, Fault> {
@@ -200,11 +200,10 @@ fn matchers(value: Option<&Value>) -> Result<Vec<ReadMatcher>, Fault> {
 }
 
 fn matcher(at: usize, (name, value, op): ReadMatcher) -> Result<Matcher, Fault> {
-    Matcher::new(op, name, value).map_err(|RegexError { pattern, reason }| {
-        let reason = go_regex_reason(&reason);
+    Matcher::new(op, &name, &value).map_err(|error| {
+        let said = error.go_text();
         Fault::bad(format!(
-            "invalid silence: invalid label matcher {at} in set 0: invalid regular expression {pattern:?}: \
-             error parsing regexp: {reason}: `{pattern}`"
+            "invalid silence: invalid label matcher {at} in set 0: invalid regular expression {value:?}: {said}"
         ))
     })
 }

@@ -3,7 +3,7 @@
 use super::fault::Fault;
 use crate::api::params::Params;
 use crate::model::{MatchOp, Matcher, anchored_regex};
-use crate::notify::{AlertStatus, go_regex_reason, parse_one_matcher};
+use crate::notify::{AlertStatus, parse_one_matcher};
 
 /// Which alerts are asked for.
 pub(super) struct Filter {
@@ -22,9 +22,7 @@ impl Filter {
         let receiver = (params.get("receiver"))
             .map(|pattern| {
                 anchored_regex(pattern).map_err(|error| {
-                    let reason = go_regex_reason(&error.reason);
-                    let said = format!("error parsing regexp: {reason}: `^(?:{pattern})$`");
-                    Fault::bad(format!("failed to parse receiver param: {said}"))
+                    Fault::bad(format!("failed to parse receiver param: {}", error.go_text_anchored()))
                 })
             })
             .transpose();

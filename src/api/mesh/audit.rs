@@ -1,14 +1,15 @@
-//! `audit`: what the service's own audit found last, and the scorecard.
+//! `audit`: what the service's own audit found last, the scorecard as a document, and what is declared beside what was seen.
 
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use crate::api::State;
-use crate::api::encode::{go_time, success_with};
+use crate::api::encode::{go_time, success, success_with};
 use crate::api::error::ApiError;
 use crate::api::params::Params;
-use crate::audit::{Latest, Score};
+use crate::audit::{Comparison, Latest, Score, Scorecard};
 use crate::model::{Finding, Severity};
 
 /// Findings in one answer unless told, and at most.
@@ -31,6 +32,90 @@ pub(super) async fn latest(Shared(state): Shared<State>, params: Params) -> Resu
     };
     let (code, namespace) = (params.get("code"), params.get("namespace"));
     Ok(answer(&latest, (code, namespace, least), limit))
+}
+
+/// The scorecard of the mesh and its namespaces, or of one; `format` is `json` (unless told) or `markdown`.
+pub(super) async fn scorecard(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    params.only(&["format", "namespace"])?;
+    let is_markdown = match params.get("format") {
+        None | Some("json") => false,
+        Some("markdown") => true,
+        Some(other) => {
+            return Err(ApiError::parameter("format", format!("{other:?} is no format; they are json, markdown")));
+        }
+    };
+    let Some(latest) = state.audit.latest() else {
+        let why =
+            if state.audit.is_on() { "the first audit is not done yet" } else { "nothing is declared to be audited" };
+        return Ok(match is_markdown {
+            true => document(format!("# Scorecard\n\nThere is none: {why}.\n")),
+            false => success_with(json!({ "scores": [], "gaps": [] }), &[format!("there is no scorecard: {why}")]),
+        });
+    };
+    let card = chosen(&latest.scorecard, params.get("namespace"));
+    Ok(match is_markdown {
+        true => document(card.markdown()),
+        false => {
+            let scores: Vec<Value> = card.scores.iter().map(score).collect();
+            let window = card.window.map(|window| window.as_secs());
+            success(without_nulls(json!({
+                "at": go_time(Some(latest.at)), "windowSeconds": window, "scores": scores, "gaps": card.gaps,
+            })))
+        }
+    })
+}
+
+fn document(text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/markdown; charset=utf-8"),
+        (header::CONTENT_DISPOSITION, "inline; filename=\"scorecard.md\""),
+    ];
+    (headers, text).into_response()
+}
+
+/// The scores of one namespace, or all.
+fn chosen(card: &Scorecard, namespace: Option<&str>) -> Scorecard {
+    let mut card = card.clone();
+    card.scores.retain(|one| namespace.is_none_or(|namespace| one.namespace.as_deref() == Some(namespace)));
+    card
+}
+
+/// What is declared beside what was seen; `object` (`VirtualService shop/cart`) and `host` choose.
+pub(super) async fn comparisons(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit_within(SHOWN_MAX)?.unwrap_or(SHOWN_MAX);
+    let (object, host) = (params.get("object"), params.get("host"));
+    let latest = state.audit.latest();
+    let fits = |one: &&Comparison| {
+        object.is_none_or(|object| one.object.to_string() == object)
+            && host.is_none_or(|host| one.hosts.iter().any(|own| own == host))
+    };
+    let all: Vec<&Comparison> = latest.iter().flat_map(|latest| &latest.comparisons).filter(fits).collect();
+    let total = all.len();
+    let shown: Vec<Value> = all.into_iter().take(limit).map(comparison).collect();
+    Ok(success(json!({ "total": total, "comparisons": shown })))
+}
+
+fn comparison(one: &Comparison) -> Value {
+    let callers = one.callers.iter().map(|caller| {
+        json!({
+            "namespace": caller.namespace, "workload": caller.workload, "name": caller.name, "share": caller.share,
+            "calls": caller.calls,
+        })
+    });
+    without_nulls(json!({
+        "about": one.about.as_str(),
+        "object": one.object.to_string(),
+        "field": one.field,
+        "hosts": one.hosts,
+        "workload": one.workload.as_ref().map(|(namespace, name)| format!("{namespace}/{name}")),
+        "what": one.what,
+        "declared": one.declared,
+        "declaredWords": one.declared_words,
+        "seen": one.seen,
+        "seenWords": one.seen_words,
+        "verdict": one.verdict.as_str(),
+        "callers": callers.collect::<Vec<_>>(),
+    }))
 }
 
 fn answer(latest: &Latest, (code, namespace, least): (Option<&str>, Option<&str>, Severity), limit: usize) -> Response {

@@ -24,15 +24,15 @@ pub(super) fn add(metrics: &mut Metrics, counters: &Arc<Counters>, receivers: &A
         metrics.add(Kind::Counter, ("otlp_trimmed_log_records", label), help, read);
     }
     metrics.count("access_logs_records", "Access log records taken from the queue.", counters, |c| &c.records);
-    metrics.count("access_logs_batches", "Batches of them made for the store.", counters, |c| &c.batches);
-    metrics.count("access_logs_batch_bytes", "Bytes of those batches.", counters, |c| &c.batch_bytes);
+    metrics.count("access_logs_batches", "Batches of them made for the store.", counters, |c| &c.batching.batches);
+    metrics.count("access_logs_batch_bytes", "Bytes of those batches.", counters, |c| &c.batching.batch_bytes);
     let help = "Batches lost because the store was away at shutdown.";
-    metrics.count("access_logs_lost_batches", help, counters, |c| &c.lost_batches);
+    metrics.count("access_logs_lost_batches", help, counters, |c| &c.batching.lost_batches);
     let help = "Records that the series do not count, because of access_logs.series_limit.";
     metrics.count("access_logs_uncounted_records", help, counters, |c| &c.uncounted_records);
     let help = "Samples made of records that memory did not take.";
     metrics.count("access_logs_refused_samples", help, counters, |c| &c.refused_samples);
     let waiting = Arc::clone(counters);
-    let read = move || waiting.pending_batches.load(Ordering::Relaxed) as f64;
+    let read = move || waiting.batching.pending_batches.load(Ordering::Relaxed) as f64;
     metrics.add(Kind::Gauge, ("access_logs_pending_batches", None), "Batches of records waiting for the store.", read);
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 use super::Check;
 use crate::audit::{Found, Scene};
+use crate::mesh::effective::{selector, targeted};
+use crate::mesh::select::written;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -46,7 +48,46 @@ pub(super) const CHECKS: &[Check] = &[
         also: &["IST0155"],
         run: relative_by_version,
     },
+    Check {
+        code: "MS0615",
+        severity: Severity::Info,
+        title: "an EnvoyFilter or WasmPlugin changes what no check knows",
+        also: &[],
+        run: flagged,
+    },
 ];
+
+/// Both reach below Istio's own objects: what they do to traffic shows in no other object, and an upgrade may change it.
+fn flagged(scene: &Scene<'_>, found: &mut Found<'_>) {
+    for kind in [Kind::EnvoyFilter, Kind::WasmPlugin] {
+        for one in scene.mesh.of_kind(kind) {
+            let chosen = selector(one);
+            let whom = match (one.id.namespace == scene.index.root_namespace, chosen.is_empty(), targeted(one)) {
+                (_, _, true) => "what targetRefs name".to_owned(),
+                (true, true, _) => "every proxy of the mesh".to_owned(),
+                (false, true, _) => format!("every proxy of {}", one.id.namespace),
+                (_, false, _) => format!("workloads with {}", written(&chosen)),
+            };
+            let what = match kind {
+                Kind::EnvoyFilter => {
+                    let patches = one.list("spec.configPatches");
+                    let whats: BTreeSet<&str> =
+                        patches.iter().filter_map(|patch| patch.get("applyTo")).filter_map(Node::as_str).collect();
+                    format!("{} patches ({})", patches.len(), whats.into_iter().collect::<Vec<_>>().join(", "))
+                }
+                _ => format!("the plugin {}", one.text("spec.url").unwrap_or("without a url")),
+            };
+            let message = format!(
+                "it changes the proxy's own configuration for {whom}: what it does to traffic no check here knows, and an \
+                 upgrade of Istio may break it"
+            );
+            found.at(one, "spec", message).seen(what).fix(
+                "# where Istio has an object for it (VirtualService, Telemetry, AuthorizationPolicy, DestinationRule),\n\
+                 # that one is checked here and kept by upgrades",
+            );
+        }
+    }
+}
 
 /// What is doubtful about a patch.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,10 +1,13 @@
 //! Puts answers into an [`Observed`].
 
+mod linkerd;
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::questions::{Question, Statistic, Trait};
-use crate::audit::observed::{Calls, End, Latency, Observed, Proxy, Side, Spell, Upstream};
+use crate::audit::observed::{Calls, Denied, End, Latency, Observed, Proxy, Side, Spell, Teller, Upstream};
+use crate::model::workload::MeshKind;
 
 /// One sample of an answer.
 #[derive(Clone, Debug)]
@@ -15,7 +18,7 @@ pub(super) struct Row {
 
 impl Row {
     /// A label; `unknown` and `-` are what proxies write for nothing.
-    fn text(&self, name: &str) -> String {
+    pub(super) fn text(&self, name: &str) -> String {
         let value = self.labels.get(name).map_or("", String::as_str);
         if value == "unknown" || value == "-" { String::new() } else { value.to_owned() }
     }
@@ -36,6 +39,8 @@ pub(super) struct Fold {
     observed: Observed,
     /// Places of calls, for their recent part.
     places: HashMap<String, usize>,
+    /// Places of requests to backends.
+    backends: HashMap<String, usize>,
     upstreams: BTreeMap<(String, String, String), Upstream>,
     latencies: BTreeMap<(Side, String, String, String), (f64, f64)>,
     spells: BTreeMap<(String, String), (f64, f64)>,
@@ -47,6 +52,7 @@ impl Fold {
         Self {
             observed: Observed::of(window, recent),
             places: HashMap::new(),
+            backends: HashMap::new(),
             upstreams: BTreeMap::new(),
             latencies: BTreeMap::new(),
             spells: BTreeMap::new(),
@@ -58,21 +64,21 @@ impl Fold {
         self.observed.gaps.push(reason);
     }
 
-    pub(super) fn take(&mut self, question: Question, rows: Vec<Row>) {
+    pub(super) fn take(&mut self, question: &Question, rows: Vec<Row>) {
         for row in rows.iter().filter(|row| row.value.is_finite()) {
             self.row(question, row);
         }
     }
 
-    fn row(&mut self, question: Question, row: &Row) {
+    fn row(&mut self, question: &Question, row: &Row) {
         let whole = &mut self.observed.whole;
-        match question {
+        match *question {
             Question::Requests | Question::RecentRequests | Question::Connections => self.calls(question, row),
             Question::Quantile50 | Question::Quantile99 => self.latency(question, row),
             Question::FirstSeen | Question::LastSeen => {
                 let key = (row.text("destination_service"), row.text("destination_version"));
                 let spell = self.spells.entry(key).or_insert((0.0, 0.0));
-                if question == Question::FirstSeen { spell.0 = row.value } else { spell.1 = row.value }
+                if *question == Question::FirstSeen { spell.0 = row.value } else { spell.1 = row.value }
             }
             Question::Covered => self.observed.covered |= row.value > 0.0,
             Question::Upstream(statistic) => self.upstream(statistic, row),
@@ -85,6 +91,15 @@ impl Fold {
             Question::TargetsDown => self.targets.1 = row.value,
             Question::RequestSeries => whole.request_series = Some(row.value),
             Question::Missing(label) => drop(whole.missing_labels.insert(label.to_owned(), row.value)),
+            Question::Linkerd | Question::RecentLinkerd => self.linkerd(question, row),
+            Question::Backends | Question::RecentBackends => self.backend(question, row),
+            Question::LinkerdDenied => self.linkerd_denied(row),
+            Question::Denied => self.denied(row),
+            Question::Records => whole.records = Some(row.value),
+            Question::Roots => drop(whole.roots.insert(row.text("service"), row.value)),
+            Question::LabelSeries(ref name) => whole.labels.entry(name.clone()).or_default().series = row.value,
+            Question::LabelValues(ref name) => whole.labels.entry(name.clone()).or_default().values = row.value,
+            Question::LabelWithout(ref name) => whole.labels.entry(name.clone()).or_default().without = row.value,
             Question::Spans => {
                 let spans = whole.spans.entry(row.text("service")).or_default();
                 match row.text("span_kind").as_str() {
@@ -96,10 +111,10 @@ impl Fold {
         }
     }
 
-    fn calls(&mut self, question: Question, row: &Row) {
+    fn calls(&mut self, question: &Question, row: &Row) {
         let Some(side) = row.side() else { return };
-        let key = format!("{:?} {:?}", question == Question::Connections, row.labels);
-        if question == Question::RecentRequests {
+        let key = format!("{:?} {:?}", *question == Question::Connections, row.labels);
+        if *question == Question::RecentRequests {
             if let Some(&at) = self.places.get(&key) {
                 self.observed.calls[at].recent = row.value;
             }
@@ -109,6 +124,7 @@ impl Fold {
         self.places.insert(key, self.observed.calls.len());
         let count = row.value;
         self.observed.calls.push(Calls {
+            mesh: MeshKind::Istio,
             side,
             from,
             to,
@@ -123,12 +139,30 @@ impl Fold {
         });
     }
 
-    fn latency(&mut self, question: Question, row: &Row) {
+    /// Requests that Istio's policies denied, as access logs tell.
+    fn denied(&mut self, row: &Row) {
+        let end = |which: &str| End {
+            namespace: row.text(&format!("{which}_workload_namespace")),
+            workload: row.text(&format!("{which}_workload")),
+            ..End::default()
+        };
+        self.observed.denied.push(Denied {
+            teller: Teller::AccessLogs,
+            from: end("source"),
+            to: end("destination"),
+            policy: row.text("policy"),
+            rule: row.text("rule").parse().ok(),
+            reason: row.text("reason"),
+            count: row.value,
+        });
+    }
+
+    fn latency(&mut self, question: &Question, row: &Row) {
         let Some(side) = row.side() else { return };
         let text = |name: &str| row.text(name);
         let key = (side, text("source_workload_namespace"), text("source_workload"), text("destination_service"));
         let both = self.latencies.entry(key).or_insert((0.0, 0.0));
-        if question == Question::Quantile50 { both.0 = row.value } else { both.1 = row.value }
+        if *question == Question::Quantile50 { both.0 = row.value } else { both.1 = row.value }
     }
 
     fn upstream(&mut self, statistic: Statistic, row: &Row) {
@@ -201,7 +235,7 @@ impl Fold {
     }
 }
 
-fn parts(side: Side, question: Question, row: &Row) -> Parts {
+fn parts(side: Side, question: &Question, row: &Row) -> Parts {
     let text = |name: &str| row.text(name);
     let end = |which: &str, version: String| End {
         namespace: text(&format!("{which}_workload_namespace")),
@@ -213,7 +247,7 @@ fn parts(side: Side, question: Question, row: &Row) -> Parts {
         own if own.is_empty() => text("destination_canonical_revision"),
         own => own,
     };
-    let is_tcp = question == Question::Connections;
+    let is_tcp = *question == Question::Connections;
     let protocol = if is_tcp { "tcp".to_owned() } else { text("request_protocol") };
     // A series without the label says nothing of the status.
     let code = text("response_code").parse().ok().filter(|_| !is_tcp);

@@ -1,12 +1,21 @@
 //! The questions, as PromQL.
 //!
 //! Names and traps are those of Istio's and Envoy's metrics: flags like UH, NC and DI are told by the caller's side only,
-//! `connection_security_policy` by the called side only, limits of connection pools hold for each proxy.
+//! `connection_security_policy` by the called side only, limits of connection pools hold for each proxy. Linkerd's stand in
+//! `linkerd`.
 
+mod linkerd;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Labels whose cost is asked at most: each is three questions over all series of requests.
+const LABELS_MAX: usize = 8;
+/// Ends of requests, as access logs call them, that a policy made.
+const DENIALS: &str = "rbac_denied|rbac_not_allowed|jwt_denied|ext_authz_denied";
+
 /// What a query asks for; its answer is folded by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Question {
     /// Requests of the window.
     Requests,
@@ -39,6 +48,24 @@ pub(super) enum Question {
     Missing(&'static str),
     /// Spans by service and kind.
     Spans,
+    /// Spans of clients that began a trace, by service.
+    Roots,
+    /// Responses as Linkerd's proxies count them.
+    Linkerd,
+    RecentLinkerd,
+    /// Requests of routes to their backends.
+    Backends,
+    RecentBackends,
+    /// Requests that Linkerd's policies denied.
+    LinkerdDenied,
+    /// Requests that policies denied, as access logs tell.
+    Denied,
+    /// Records of access logs.
+    Records,
+    /// What a label costs: series that have it, its values, series there were without it.
+    LabelSeries(String),
+    LabelValues(String),
+    LabelWithout(String),
 }
 
 /// A statistic of upstream clusters.
@@ -82,15 +109,38 @@ pub(super) const STANDARD_LABELS: [&str; 7] = [
     "connection_security_policy",
 ];
 
-/// All questions about a window of these seconds, and its last part.
-pub(super) fn all(window: Duration, recent: Duration) -> Vec<(Question, String)> {
+/// All questions about a window of these seconds, and its last part; `labels` are those of requests whose cost is asked.
+pub(super) fn all(window: Duration, recent: Duration, labels: &BTreeSet<String>) -> Vec<(Question, String)> {
     let (w, r) = (window.as_secs(), recent.as_secs());
     let step = (w / 60).max(30);
     let mut asked = calls(w, r, step);
     asked.extend(upstreams(w));
     asked.extend(proxies(w));
     asked.extend(whole(w));
+    asked.extend(linkerd::all(w, r));
+    asked.extend(logs(w));
+    asked.extend(labels.iter().take(LABELS_MAX).flat_map(|label| cost(label)));
     asked
+}
+
+/// What access logs tell of denials.
+fn logs(w: u64) -> [(Question, String); 2] {
+    let denied = format!(
+        "sum by (source_workload, source_workload_namespace, destination_workload, destination_workload_namespace, \
+         policy, rule, reason) (increase(meshscope_access_log_requests_total{{reason=~\"{DENIALS}\"}}[{w}s])) > 0"
+    );
+    let records = format!("sum(increase(meshscope_access_log_requests_total[{w}s])) > 0");
+    [(Question::Denied, denied), (Question::Records, records)]
+}
+
+/// What a label costs now. Its name is one that Prometheus takes ([`super::overridden`]).
+fn cost(label: &str) -> [(Question, String); 3] {
+    let with = format!("istio_requests_total{{{label}!=\"\"}}");
+    [
+        (Question::LabelSeries(label.to_owned()), format!("count({with})")),
+        (Question::LabelValues(label.to_owned()), format!("count(count by ({label}) ({with}))")),
+        (Question::LabelWithout(label.to_owned()), format!("count(count without ({label}) ({with}))")),
+    ]
 }
 
 fn calls(w: u64, r: u64, step: u64) -> Vec<(Question, String)> {
@@ -176,6 +226,12 @@ fn whole(w: u64) -> Vec<(Question, String)> {
         (Question::TargetsDown, "count(up == 0)".to_owned()),
         (Question::RequestSeries, "count(istio_requests_total)".to_owned()),
         (Question::Spans, format!("sum by (service, span_kind) (increase(traces_spanmetrics_calls_total[{w}s])) > 0")),
+        (
+            Question::Roots,
+            format!(
+                "sum by (service) (increase(meshscope_traces_root_spans_total{{span_kind=\"SPAN_KIND_CLIENT\"}}[{w}s])) > 0"
+            ),
+        ),
     ];
     let missing =
         |label: &'static str| (Question::Missing(label), format!("count(istio_requests_total{{{label}=\"\"}})"));
@@ -189,8 +245,9 @@ mod tests {
 
     #[test]
     fn every_question_is_promql() {
-        let asked = all(Duration::from_secs(3_600), Duration::from_secs(300));
-        assert!(asked.len() > 30);
+        let labels = BTreeSet::from(["request_path".to_owned()]);
+        let asked = all(Duration::from_secs(3_600), Duration::from_secs(300), &labels);
+        assert!(asked.len() > 40);
         for (question, query) in asked {
             let parsed = crate::promql::parse(&query);
             assert!(parsed.is_ok(), "{question:?}: {query}: {parsed:?}");

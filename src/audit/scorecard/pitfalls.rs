@@ -113,13 +113,18 @@ pub(super) fn configuration_drift(ground: &Ground<'_>) -> Measured {
     }
     const DRIFT: [&str; 11] =
         ["MS2001", "MS2002", "MS2003", "MS2010", "MS2041", "MS2042", "MS2070", "MS2071", "MS2084", "MS2090", "MS2040"];
+    const FILES: [&str; 2] = ["MS0910", "MS0911"];
     const LOST: [&str; 6] = ["MS0901", "MS0902", "MS0903", "MS0904", "MS0905", "MS0906"];
-    let (drift, lost) = (ground.found(&DRIFT), ground.found(&LOST));
+    let (drift, lost, files) = (ground.found(&DRIFT), ground.found(&LOST), ground.found(&FILES));
     let evidence = vec![
         format!("{drift} differences between what is declared and what is seen"),
         format!("{lost} objects that another one overrides"),
-        "files are not compared with the cluster here".to_owned(),
+        match files {
+            0 => "no difference between files and cluster is known (both must be read for that)".to_owned(),
+            some => format!("{some} objects of files that the cluster holds otherwise or not at all (MS0910, MS0911)"),
+        },
     ];
-    let next = ground.first(&DRIFT).or_else(|| ground.first(&LOST)).unwrap_or_default();
-    Measured { score: Some(1.0 - 0.15 * drift as f64 - 0.1 * lost as f64), evidence, next }
+    let next =
+        ground.first(&DRIFT).or_else(|| ground.first(&FILES)).or_else(|| ground.first(&LOST)).unwrap_or_default();
+    Measured { score: Some(1.0 - 0.15 * drift as f64 - 0.1 * (lost + files) as f64), evidence, next }
 }

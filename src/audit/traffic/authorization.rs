@@ -12,6 +12,7 @@ use crate::audit::{Found, Scene};
 use crate::mesh::effective::{of_workload, selector, targeted};
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
+use crate::model::workload::MeshKind;
 use crate::yaml::Node;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -93,7 +94,7 @@ fn unused(scene: &Scene<'_>, found: &mut Found<'_>) {
         let calls: Vec<&Calls> = workloads
             .iter()
             .flat_map(|(namespace, workload)| observed.to_workload(namespace, workload))
-            .filter(|one| one.side == Side::Server)
+            .filter(|one| one.side == Side::Server && is_istios(one))
             .collect();
         let total = sum(calls.iter().copied());
         if total < CALLS_MIN {
@@ -129,7 +130,7 @@ fn denied(scene: &Scene<'_>, found: &mut Found<'_>) {
         let (allow, deny) = (of("ALLOW"), of("DENY"));
         let refused: Vec<&Calls> = observed
             .to_workload(namespace, workload)
-            .filter(|one| is_refused(one) && one.side == Side::Server)
+            .filter(|one| is_refused(one) && one.side == Side::Server && is_istios(one))
             .collect();
         for policy in deny {
             let fits = |one: &&Calls| policy.list("spec.rules").iter().any(|rule| rule_takes(rule, one) == Some(true));
@@ -147,6 +148,11 @@ fn denied(scene: &Scene<'_>, found: &mut Found<'_>) {
         let why = "no rule of any ALLOW policy takes them";
         tell(found, observed, (namespace, workload), (first, why), refused.iter().copied().filter(fits));
     }
+}
+
+/// Whether it was Istio's proxy that told: only its policies are read here.
+fn is_istios(calls: &Calls) -> bool {
+    calls.mesh == MeshKind::Istio
 }
 
 /// 403 of HTTP, or gRPC's PERMISSION_DENIED.
@@ -196,8 +202,10 @@ fn least(scene: &Scene<'_>, found: &mut Found<'_>) {
         if policies.iter().any(|(action, _)| *action == "ALLOW" || *action == "CUSTOM") {
             continue;
         }
-        let calls: Vec<&Calls> =
-            observed.to_workload(namespace, workload).filter(|one| one.side == Side::Server).collect();
+        let calls: Vec<&Calls> = observed
+            .to_workload(namespace, workload)
+            .filter(|one| one.side == Side::Server && is_istios(one))
+            .collect();
         let total = sum(calls.iter().copied());
         let known: BTreeSet<&str> =
             calls.iter().map(|one| one.from.principal.as_str()).filter(|one| !one.is_empty()).collect();

@@ -23,22 +23,22 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// From this share of a limit on it is near.
-const NEAR: f64 = 0.8;
+pub(in crate::audit) const NEAR: f64 = 0.8;
 /// Below this share of every limit a breaker does nothing.
 const FAR: f64 = 0.1;
 /// Calls in the window below which nothing is said of a breaker without trips.
 const EXERCISED_MIN: f64 = 1_000.0;
 
 /// A traffic policy with limits: the rule, where it stands, the host, the subset.
-struct Breaker<'a> {
-    rule: &'a Resource,
-    field: String,
+pub(in crate::audit) struct Breaker<'a> {
+    pub(in crate::audit) rule: &'a Resource,
+    pub(in crate::audit) field: String,
     node: &'a Node,
-    host: String,
-    subset: Option<&'a str>,
+    pub(in crate::audit) host: String,
+    pub(in crate::audit) subset: Option<&'a str>,
 }
 
-fn breakers<'a>(scene: &Scene<'a>) -> Vec<Breaker<'a>> {
+pub(in crate::audit) fn breakers<'a>(scene: &Scene<'a>) -> Vec<Breaker<'a>> {
     let mut all = Vec::new();
     let has = |node: &Node| node.get("connectionPool").is_some() || node.get("outlierDetection").is_some();
     for rule in scene.mesh.of_kind(Kind::DestinationRule) {
@@ -56,13 +56,13 @@ fn breakers<'a>(scene: &Scene<'a>) -> Vec<Breaker<'a>> {
 }
 
 impl Breaker<'_> {
-    fn upstreams<'o>(&self, observed: &'o Observed) -> Vec<&'o Upstream> {
+    pub(in crate::audit) fn upstreams<'o>(&self, observed: &'o Observed) -> Vec<&'o Upstream> {
         let fits = |one: &&Upstream| one.host == self.host && self.subset.is_none_or(|subset| subset == one.subset);
         observed.upstreams.iter().filter(fits).collect()
     }
 
     /// Limits that are set, in words, with the largest value any proxy reached.
-    fn limits(&self, upstreams: &[&Upstream]) -> Vec<(&'static str, f64, Option<f64>)> {
+    pub(in crate::audit) fn limits(&self, upstreams: &[&Upstream]) -> Vec<(&'static str, f64, Option<f64>)> {
         let peak = |of: fn(&Upstream) -> Option<f64>| upstreams.iter().filter_map(|one| of(one)).reduce(f64::max);
         let pool = |path: &[&str]| {
             let whole: Vec<&str> = ["connectionPool"].into_iter().chain(path.iter().copied()).collect();

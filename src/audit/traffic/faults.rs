@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::statistics::share;
+use super::statistics::{Tested, share};
 use super::{CALLS_MIN, by_caller, callers, count, number, percent, sum, text};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Calls, End, Side};
@@ -18,17 +18,17 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// A fault of a rule: the object, the field, the hosts, and the shares of delays and aborts.
-struct Fault<'a> {
-    route: &'a Resource,
-    field: String,
-    hosts: Vec<String>,
-    delay: Option<(f64, String)>,
-    abort: Option<(f64, String)>,
+pub(in crate::audit) struct Fault<'a> {
+    pub(in crate::audit) route: &'a Resource,
+    pub(in crate::audit) field: String,
+    pub(in crate::audit) hosts: Vec<String>,
+    pub(in crate::audit) delay: Option<(f64, String)>,
+    pub(in crate::audit) abort: Option<(f64, String)>,
     /// Whether it holds for some requests only.
-    conditional: bool,
+    pub(in crate::audit) conditional: bool,
 }
 
-fn faults<'a>(scene: &Scene<'a>) -> Vec<Fault<'a>> {
+pub(in crate::audit) fn faults<'a>(scene: &Scene<'a>) -> Vec<Fault<'a>> {
     let mut all = Vec::new();
     for route in scene.mesh.of_kind(Kind::VirtualService) {
         let rules = route.list("spec.http");
@@ -57,8 +57,14 @@ fn faults<'a>(scene: &Scene<'a>) -> Vec<Fault<'a>> {
     all
 }
 
+/// Whether a share that was seen is not the declared one. Calls that other limits fail carry no flag of the fault, hence
+/// the wide margin.
+pub(in crate::audit) fn is_off(tested: &Tested, declared: f64) -> bool {
+    tested.is_significant() && (tested.share - declared).abs() >= 0.02_f64.max(declared * 0.25)
+}
+
 /// Calls that a fault governs: those of callers whose host it wins.
-fn governed<'o>(scene: &Scene<'o>, fault: &Fault<'_>) -> Vec<&'o Calls> {
+pub(in crate::audit) fn governed<'o>(scene: &Scene<'o>, fault: &Fault<'_>) -> Vec<&'o Calls> {
     let Some(observed) = scene.observed else { return Vec::new() };
     let all: Vec<&Calls> =
         fault.hosts.iter().flat_map(|host| observed.to_host(host)).filter(|one| one.side == Side::Client).collect();
@@ -115,9 +121,8 @@ fn differs(scene: &Scene<'_>, found: &mut Found<'_>) {
         for (flag, key, declared) in [("DI", "delay", &fault.delay), ("FI", "abort", &fault.abort)] {
             let Some((declared, _)) = declared else { continue };
             let seen: f64 = calls.iter().filter(|one| one.has_flag(flag)).map(|one| of(one)).sum();
-            // Calls that other limits fail carry no flag of the fault, hence the wide margin.
             let tested = share(seen, all, declared.clamp(0.0, 1.0));
-            if !tested.is_significant() || (tested.share - declared).abs() < 0.02_f64.max(declared * 0.25) {
+            if !is_off(&tested, *declared) {
                 continue;
             }
             let message = format!(

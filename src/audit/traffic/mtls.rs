@@ -12,6 +12,7 @@ use crate::audit::{Found, Scene};
 use crate::mesh::effective::{Set, of_workload};
 use crate::mesh::{Kind, Place};
 use crate::model::Severity;
+use crate::model::workload::MeshKind;
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new("MS2010", Severity::Error, "plain text arrives where mutual TLS is demanded", &[], breaches),
@@ -23,18 +24,19 @@ pub(super) const CHECKS: &[Check] = &[
 /// Share of a caller's calls that must fail to connect before it is called refused.
 const REFUSED_MIN: f64 = 0.9;
 
-/// Calls that a workload answered, of which it is known whether they were encrypted.
-pub(super) fn known<'o>(observed: &'o Observed, namespace: &str, workload: &str) -> Vec<&'o Calls> {
-    observed.to_workload(namespace, workload).filter(|one| !one.security.is_empty()).collect()
+/// Calls that a workload of Istio answered, of which it is known whether they were encrypted.
+pub(in crate::audit) fn known<'o>(observed: &'o Observed, namespace: &str, workload: &str) -> Vec<&'o Calls> {
+    let own = observed.to_workload(namespace, workload).filter(|one| one.mesh == MeshKind::Istio);
+    own.filter(|one| !one.security.is_empty()).collect()
 }
 
 /// Whether calls came in plain text.
-pub(super) fn is_plain(calls: &Calls) -> bool {
+pub(in crate::audit) fn is_plain(calls: &Calls) -> bool {
     calls.security != "mutual_tls"
 }
 
 /// What is demanded of callers of a workload, and by what.
-fn demanded(scene: &Scene<'_>, namespace: &str, workload: &str) -> Set {
+pub(in crate::audit) fn demanded(scene: &Scene<'_>, namespace: &str, workload: &str) -> Set {
     let labels = scene.workload(namespace, workload).map(|one| one.labels.clone()).unwrap_or_default();
     let mtls = of_workload(scene.index, namespace, &labels).mtls;
     mtls.unwrap_or(Set { value: "PERMISSIVE".to_owned(), from: None })

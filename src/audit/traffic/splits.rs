@@ -1,20 +1,21 @@
 //! Weighted routes against the split that was seen: canaries, blue-green, and callers that go past the route.
 //!
-//! Told by the callers' proxies (reporter source or waypoint), since only they follow a route. A rule with conditions is
-//! not judged: metrics do not say which of its requests met them.
+//! Told by the callers' proxies (reporter source or waypoint; Linkerd's outbound metrics of routes), since only they follow
+//! a route.
+
+mod declared;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::statistics::{Tested, share};
-use super::{CALLS_MIN, by_caller, callers, count, names, percent, sum, text};
+use super::{CALLS_MIN, by_caller, callers, count, names, percent, sum};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Calls, End, Observed, Side, words};
 use crate::audit::{Found, Scene};
-use crate::mesh::effective::for_mesh;
-use crate::mesh::select::{Labels, selects};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::Kind;
+use crate::mesh::select::selects;
 use crate::model::Severity;
-use crate::yaml::Node;
+pub(in crate::audit) use declared::{Part, Split, splits};
 
 pub(super) const CHECKS: &[Check] = &[
     Check::new("MS2001", Severity::Warning, "traffic is not split as a route declares", &[], drift),
@@ -25,91 +26,13 @@ pub(super) const CHECKS: &[Check] = &[
 /// Smallest difference that is told: a point of a hundred.
 const DIFFERENCE_MIN: f64 = 0.01;
 
-/// A destination of a split.
-struct Part {
-    host: String,
-    subset: Option<String>,
-    labels: Labels,
-    /// Share of the sum of weights.
-    weight: f64,
-    field: String,
-}
-
-impl Part {
-    fn name(&self) -> String {
-        match &self.subset {
-            Some(subset) => format!("{}/{subset}", self.host),
-            None => self.host.clone(),
-        }
-    }
-}
-
-/// A rule that splits.
-struct Split<'a> {
-    route: &'a Resource,
-    /// Hosts that callers name.
-    hosts: Vec<String>,
-    parts: Vec<Part>,
-}
-
-/// All rules that split without conditions, alone with their destinations in their VirtualService.
-fn splits<'a>(scene: &Scene<'a>) -> Vec<Split<'a>> {
-    let mut all = Vec::new();
-    for route in scene.mesh.of_kind(Kind::VirtualService) {
-        let rules = route.list("spec.http");
-        for (at, rule) in rules.iter().enumerate() {
-            let destinations = rule.get("route").map(Node::items).unwrap_or_default();
-            let is_conditional = rule.get("match").is_some_and(|one| !one.items().is_empty());
-            if destinations.len() < 2 || is_conditional {
-                continue;
-            }
-            let parts = parts(scene, route, at, destinations);
-            let hosts: BTreeSet<&str> = parts.iter().map(|part| part.host.as_str()).collect();
-            let others = rules
-                .iter()
-                .enumerate()
-                .filter(|(i, _)| *i != at)
-                .flat_map(|(_, rule)| rule.get("route").map(Node::items).unwrap_or_default());
-            let mut others = others.filter_map(|one| text(one, &["destination", "host"]));
-            if parts.is_empty() || others.any(|host| hosts.contains(scene.host(route, host).as_str())) {
-                continue;
-            }
-            let named = route.list("spec.hosts").iter().filter_map(Node::as_str);
-            all.push(Split { route, hosts: named.map(|host| scene.host(route, host)).collect(), parts });
-        }
-    }
-    all
-}
-
-fn parts(scene: &Scene<'_>, route: &Resource, at: usize, destinations: &[Node]) -> Vec<Part> {
-    let weight = |node: &Node| super::number(node, &["weight"]).unwrap_or(0.0);
-    let whole: f64 = destinations.iter().map(weight).sum();
-    if whole <= 0.0 {
-        return Vec::new();
-    }
-    let part = |(i, node): (usize, &Node)| {
-        let host = scene.host(route, text(node, &["destination", "host"])?);
-        let subset = text(node, &["destination", "subset"]).map(str::to_owned);
-        let labels = subset.as_deref().map(|name| subset_labels(scene, route, &host, name)).unwrap_or_default();
-        let field = format!("spec.http[{at}].route[{i}].weight");
-        Some(Part { host, subset, labels, weight: weight(node) / whole, field })
-    };
-    destinations.iter().enumerate().filter_map(part).collect()
-}
-
-/// The labels of a subset; those of its name when nothing declares it.
-fn subset_labels(scene: &Scene<'_>, route: &Resource, host: &str, name: &str) -> Labels {
-    let policy = crate::mesh::effective::of_edge(scene.index, &route.id.namespace, &Labels::new(), host);
-    let of_rule = |rule: &&Resource| {
-        let at = rule.list("spec.subsets").iter().position(|one| text(one, &["name"]) == Some(name))?;
-        Some(rule.map(&format!("spec.subsets[{at}].labels")))
-    };
-    let declared = policy.destination.iter().find_map(of_rule);
-    declared.unwrap_or_else(|| [("version".to_owned(), name.to_owned())].into())
+/// How far a part is off before it is told: a point, and a twentieth of its own share.
+pub(in crate::audit) fn is_off(tested: &Tested, part: &Part) -> bool {
+    tested.is_significant() && (tested.share - part.weight).abs() >= DIFFERENCE_MIN.max(part.weight * 0.05)
 }
 
 /// Whether calls went to a part.
-fn went(scene: &Scene<'_>, part: &Part, calls: &Calls) -> bool {
+pub(in crate::audit) fn went(scene: &Scene<'_>, part: &Part, calls: &Calls) -> bool {
     if calls.host != part.host {
         return false;
     }
@@ -124,21 +47,33 @@ fn went(scene: &Scene<'_>, part: &Part, calls: &Calls) -> bool {
     workload.is_some_and(|one| selects(&part.labels, &one.labels))
 }
 
-/// Whether the route holds for a caller: for gateways one that names a gateway, for others one that is for the mesh and
-/// wins the host.
+/// Whether the route holds for a caller: for gateways one that names a gateway, for others one that is for the mesh and,
+/// of VirtualServices, wins the host.
 fn steers(scene: &Scene<'_>, split: &Split<'_>, from: &End) -> bool {
     if scene.is_gateway(from) {
-        return split.route.list("spec.gateways").iter().filter_map(Node::as_str).any(|one| one != "mesh");
+        return split.for_gateways;
     }
-    for_mesh(split.route)
-        && split.hosts.iter().any(|host| scene.edge(from, host).route.is_some_and(|one| one.id == split.route.id))
+    let wins = |host: &String| scene.edge(from, host).route.is_some_and(|one| one.id == split.route.id);
+    split.for_mesh && (split.route.id.kind != Kind::VirtualService || split.hosts.iter().any(wins))
 }
 
-/// Calls to the destinations of a split, as callers told them and somebody answered.
+/// Calls to the destinations of a split, as callers told them and somebody answered: those of the very route where callers
+/// tell the route, else all to its hosts.
 fn told<'o>(observed: &'o Observed, split: &Split<'_>) -> Vec<&'o Calls> {
+    let id = &split.route.id;
+    let of_route = observed.backends.iter().filter(|one| one.route.0 == id.namespace && one.route.1 == id.name);
+    let of_route: Vec<&Calls> = of_route.map(|one| &one.calls).collect();
+    if id.kind != Kind::VirtualService && !of_route.is_empty() {
+        return of_route;
+    }
     let hosts: BTreeSet<&str> = split.parts.iter().map(|part| part.host.as_str()).collect();
     let all = hosts.into_iter().flat_map(|host| observed.to_host(host));
     all.filter(|one| one.side == Side::Client && one.protocol != "tcp" && !one.to.workload.is_empty()).collect()
+}
+
+/// Calls that follow a split.
+pub(in crate::audit) fn steered<'o>(scene: &Scene<'_>, observed: &'o Observed, split: &Split<'_>) -> Vec<&'o Calls> {
+    parted(scene, split, told(observed, split)).0
 }
 
 /// Parts that a split's own callers reach: (those it steers, those it does not).
@@ -151,7 +86,7 @@ fn parted<'o>(scene: &Scene<'_>, split: &Split<'_>, calls: Vec<&'o Calls>) -> (V
 }
 
 /// The latest calls when there are enough of them, since weights may have been changed within the window.
-fn weighed(observed: &Observed, calls: &[&Calls], smallest: f64) -> (fn(&Calls) -> f64, String) {
+pub(in crate::audit) fn weighed(observed: &Observed, calls: &[&Calls], smallest: f64) -> (fn(&Calls) -> f64, String) {
     let recent: f64 = calls.iter().map(|one| one.recent).sum();
     match recent * smallest >= 10.0 {
         true => (|one| one.recent, format!("the last {}", words(observed.recent))),
@@ -162,7 +97,7 @@ fn weighed(observed: &Observed, calls: &[&Calls], smallest: f64) -> (fn(&Calls) 
 fn drift(scene: &Scene<'_>, found: &mut Found<'_>) {
     let Some(observed) = scene.observed else { return };
     for split in splits(scene) {
-        let (calls, _) = parted(scene, &split, told(observed, &split));
+        let calls = steered(scene, observed, &split);
         let weighted: Vec<&Part> = split.parts.iter().filter(|part| part.weight > 0.0 && part.weight < 1.0).collect();
         let smallest = weighted.iter().map(|part| part.weight).fold(1.0, f64::min);
         let (of, span) = weighed(observed, &calls, smallest);
@@ -178,10 +113,7 @@ fn drift(scene: &Scene<'_>, found: &mut Found<'_>) {
             }
             (own, all, share(own, all, part.weight))
         };
-        let off = |part: &&&Part| {
-            let (_, _, tested) = test(&calls, part);
-            tested.is_significant() && (tested.share - part.weight).abs() >= DIFFERENCE_MIN.max(part.weight * 0.05)
-        };
+        let off = |part: &&&Part| is_off(&test(&calls, part).2, part);
         let Some(worst) = weighted.iter().filter(off).max_by(|a, b| {
             let far = |part: &Part| (test(&calls, part).2.share - part.weight).abs();
             far(a).total_cmp(&far(b))
@@ -264,20 +196,21 @@ fn flip(observed: &Observed, split: &Split<'_>, left: &Part) -> Option<String> {
 
 fn bypasses(scene: &Scene<'_>, found: &mut Found<'_>) {
     let Some(observed) = scene.observed else { return };
-    for split in splits(scene) {
+    // Whoever calls the backends of a Gateway API route by their own names means to.
+    for split in splits(scene).into_iter().filter(|one| one.route.id.kind == Kind::VirtualService) {
         let (_, mut past) = parted(scene, &split, told(observed, &split));
         let hosts: BTreeSet<&str> = split.parts.iter().map(|part| part.host.as_str()).collect();
         let silent = hosts
             .iter()
             .flat_map(|host| observed.to_host(host))
-            .filter(|one| one.side == Side::Server && one.from.workload.is_empty() && one.protocol != "tcp");
+            .filter(|one| one.side == Side::Server && one.from.is_unknown() && one.protocol != "tcp");
         past.extend(silent);
         let calls = sum(past.iter().copied());
         if calls < CALLS_MIN {
             continue;
         }
         let why = |end: &End| match () {
-            () if end.workload.is_empty() => "it has no proxy".to_owned(),
+            () if end.is_unknown() => "it has no proxy".to_owned(),
             () if scene.is_gateway(end) => "the VirtualService names no gateway of its".to_owned(),
             () => match scene.edge(end, &split.hosts.first().cloned().unwrap_or_default()).route {
                 Some(other) => format!("{} holds for it", other.id),

@@ -19,10 +19,10 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// Requests below which a share is not compared.
-const REQUESTS_MIN: f64 = 500.0;
+pub(in crate::audit) const REQUESTS_MIN: f64 = 500.0;
 
 /// The rate that is declared for the whole mesh, between 0 and 1, with its object and field.
-fn declared<'a>(scene: &Scene<'a>) -> Option<(f64, &'a Resource, String)> {
+pub(in crate::audit) fn declared<'a>(scene: &Scene<'a>) -> Option<(f64, &'a Resource, String)> {
     let wide =
         |one: &&Resource| one.id.namespace == scene.index.root_namespace && selector(one).is_empty() && !targeted(one);
     let of = |one: &'a Resource| {
@@ -41,7 +41,7 @@ fn declared<'a>(scene: &Scene<'a>) -> Option<(f64, &'a Resource, String)> {
 }
 
 /// Spans of servers, and requests that could have made one: those of workloads that sent spans at all.
-fn seen(observed: &Observed) -> (f64, f64) {
+pub(in crate::audit) fn seen(observed: &Observed) -> (f64, f64) {
     let spans: f64 = observed.whole.spans.values().map(|(server, _)| server).sum();
     let told = |workload: &str, namespace: &str| {
         observed.whole.spans.keys().any(|service| {
@@ -57,6 +57,12 @@ fn seen(observed: &Observed) -> (f64, f64) {
     (spans, sum(requests))
 }
 
+/// Whether a share that was seen is not the declared one. Traces come whole, so spans are not independent of each other:
+/// half of the share either way is allowed.
+pub(in crate::audit) fn is_off(seen: f64, declared: f64) -> bool {
+    (seen - declared).abs() > (declared * 0.5).max(0.005)
+}
+
 fn sampling(scene: &Scene<'_>, found: &mut Found<'_>) {
     let Some(observed) = scene.observed.filter(|one| one.covered) else { return };
     let Some((share, object, field)) = declared(scene) else { return };
@@ -64,9 +70,8 @@ fn sampling(scene: &Scene<'_>, found: &mut Found<'_>) {
     if requests < REQUESTS_MIN || spans < 1.0 {
         return;
     }
-    // Traces come whole, so spans are not independent of each other: half of the share either way is allowed.
     let own = spans / requests;
-    if (own - share).abs() <= (share * 0.5).max(0.005) {
+    if !is_off(own, share) {
         return;
     }
     let message = format!("{} of the requests are declared to be traced, and {} are", percent(share), percent(own));

@@ -10,11 +10,13 @@ use super::super::{
 
 const NO_ZTUNNEL: &str = "no ztunnel is scraped (port 15020)";
 const NO_WAYPOINT: &str = "no waypoint reports: is one scraped (port 15020)?";
-/// What ztunnels count at the client's node.
-const FROM_CLIENTS: &str = r#"app="ztunnel", reporter="source", destination_service_namespace=~"$namespace""#;
+/// What ztunnels count at the client's node. They are told by the names of their pods, which every scrape configuration
+/// adds; the label `app` is there only where the labels of pods are copied.
+const FROM_CLIENTS: &str = r#"pod=~"ztunnel-.*", reporter="source", destination_cluster=~"$cluster", destination_service_namespace=~"$namespace""#;
 /// And at the server's.
-const AT_SERVERS: &str = r#"app="ztunnel", reporter="destination", destination_workload_namespace=~"$namespace""#;
-const WAYPOINT: &str = r#"reporter="waypoint", destination_service_namespace=~"$namespace""#;
+const AT_SERVERS: &str = r#"pod=~"ztunnel-.*", reporter="destination", destination_cluster=~"$cluster", destination_workload_namespace=~"$namespace""#;
+const WAYPOINT: &str =
+    r#"reporter="waypoint", destination_cluster=~"$cluster", destination_service_namespace=~"$namespace""#;
 
 /// See the module.
 pub(in super::super) fn ambient() -> Dashboard {
@@ -28,17 +30,25 @@ pub(in super::super) fn ambient() -> Dashboard {
         description: "Ambient mode: connections that ztunnels carry, requests that waypoints serve, what is denied or fails.",
         tag: "ambient",
         page: "/graph",
-        variables: vec![any_of(
-            ("namespace", "Namespace"),
-            "Namespace of the called service",
-            "label_values(istio_tcp_connections_opened_total, destination_service_namespace)",
-        )],
+        variables: vec![
+            any_of(
+                ("cluster", "Cluster"),
+                "Cluster of the called workload",
+                "label_values(istio_tcp_connections_opened_total, destination_cluster)",
+            ),
+            any_of(
+                ("namespace", "Namespace"),
+                "Namespace of the called service",
+                "label_values(istio_tcp_connections_opened_total, destination_service_namespace)",
+            ),
+        ],
     }
     .with(panels)
 }
 
 fn tcp(counter: &str, matchers: &str, by: &str) -> String {
-    format!("sum by ({by}) (rate({counter}{{{matchers}}}[$__rate_interval]))")
+    let sum = if by.is_empty() { "sum".to_owned() } else { format!("sum by ({by})") };
+    format!("{sum} (rate({counter}{{{matchers}}}[$__rate_interval]))")
 }
 
 fn overview() -> Vec<Panel> {

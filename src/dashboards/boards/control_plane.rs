@@ -123,13 +123,23 @@ fn resources() -> Vec<Panel> {
             .query(rate("process_cpu_seconds_total", "pod"), "by itself {{pod}}"),
         lines(("Memory", "What istiod holds, by pod: as the kernel and as Go count it."), "bytes")
             .query(format!("sum by (pod) (container_memory_working_set_bytes{{{container}}})"), "container {{pod}}")
-            .query(r#"sum by (pod) (go_memstats_heap_inuse_bytes{pod=~"$pod", app="istiod"})"#, "heap in use {{pod}}")
-            .query(r#"sum by (pod) (go_memstats_stack_inuse_bytes{pod=~"$pod", app="istiod"})"#, "stacks {{pod}}"),
+            .query(r#"sum by (pod) (go_memstats_heap_alloc_bytes{pod=~"$pod", pod=~"istiod-.*"})"#, "heap {{pod}}")
+            .query(
+                r#"sum by (pod) (go_memstats_heap_inuse_bytes{pod=~"$pod", pod=~"istiod-.*"})"#,
+                "heap in use {{pod}}",
+            )
+            .query(r#"sum by (pod) (go_memstats_stack_inuse_bytes{pod=~"$pod", pod=~"istiod-.*"})"#, "stacks {{pod}}"),
         lines(("Allocations", "Bytes that istiod allocates, a second."), "Bps").query(
-            r#"sum by (pod) (rate(go_memstats_alloc_bytes_total{pod=~"$pod", app="istiod"}[$__rate_interval]))"#,
+            r#"sum by (pod) (rate(go_memstats_alloc_bytes_total{pod=~"$pod", pod=~"istiod-.*"}[$__rate_interval]))"#,
             "{{pod}}",
         ),
+        lines(("Objects allocated", "Objects that istiod allocates, a second."), "ops").query(
+            r#"sum by (pod) (rate(go_memstats_mallocs_total{pod=~"$pod", pod=~"istiod-.*"}[$__rate_interval]))"#,
+            "{{pod}}",
+        ),
+        lines(("Streams of proxies", "Connections to istiod that proxies hold, as they count them."), "none")
+            .query(r#"sum(envoy_cluster_upstream_cx_active{cluster_name="xds-grpc"})"#, "connections"),
         lines(("Goroutines", "Goroutines of istiod: a steady rise is a leak."), "none")
-            .query(r#"sum by (pod) (go_goroutines{pod=~"$pod", app="istiod"})"#, "{{pod}}"),
+            .query(r#"sum by (pod) (go_goroutines{pod=~"$pod", pod=~"istiod-.*"})"#, "{{pod}}"),
     ]
 }

@@ -2,13 +2,12 @@
 
 use super::super::{
     calls::Calls,
-    frame::{Board, one_of},
+    frame::{Board, cluster, one_of},
     grafana::{Dashboard, Panel},
     panel::{bad_above, bad_below, blue, heatmap, lines, stat},
 };
 
-const SELECTED: &str =
-    r#"source_workload_namespace="$source_namespace", source_workload="$source", destination_service_name="$service""#;
+const SELECTED: &str = r#"destination_cluster=~"$cluster", source_workload_namespace="$source_namespace", source_workload="$source", destination_service_name="$service""#;
 const CALLER: Calls = Calls::of_clients(SELECTED);
 const CALLED: Calls = Calls::of_servers(SELECTED);
 
@@ -25,6 +24,7 @@ pub(in super::super) fn edge() -> Dashboard {
         tag: "istio",
         page: "/graph?range=1h&namespace=${source_namespace}",
         variables: vec![
+            cluster(),
             one_of(
                 ("source_namespace", "Caller namespace"),
                 "Namespace of the caller",

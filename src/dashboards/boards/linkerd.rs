@@ -1,4 +1,4 @@
-//! Linkerd: golden signals as callers see them, mutual TLS, policy, the split by route, certificates.
+//! Linkerd: golden signals as callers see them, mutual TLS, policy, the split by route, certificates, the control plane.
 
 use super::super::{
     frame::{Board, any_of},
@@ -11,6 +11,9 @@ const OUT: &str = r#"direction="outbound", namespace=~"$namespace", deployment=~
 /// The called side's: it knows callers without a proxy.
 const IN: &str = r#"direction="inbound", namespace=~"$namespace", deployment=~"$deployment""#;
 const NONE: &str = "no Linkerd proxy is scraped (port 4191)";
+/// Containers of the control plane: the jobs of `mesh.discover` and of Linkerd's own Prometheus name their component.
+const CONTROL: &str = r#"job=~"linkerd.*", component!="""#;
+const NO_CONTROL_PLANE: &str = "the control plane is not scraped (job linkerd-control-plane)";
 
 /// See the module.
 pub(in super::super) fn linkerd() -> Dashboard {
@@ -18,10 +21,12 @@ pub(in super::super) fn linkerd() -> Dashboard {
     panels.extend(signals());
     panels.extend(policy());
     panels.extend(proxies());
+    let mut panels: Vec<Panel> = panels.into_iter().map(|panel| panel.when_empty(NONE)).collect();
+    panels.extend(control_plane().into_iter().map(|panel| panel.when_empty(NO_CONTROL_PLANE)));
     Board {
         uid: "meshscope-linkerd",
         title: "Linkerd mesh",
-        description: "Golden signals of a Linkerd mesh, mutual TLS, policy, retries and certificates. Latency is the time to the first byte.",
+        description: "Golden signals of a Linkerd mesh, mutual TLS, policy, retries, certificates and the control plane. Latency is the time to the first byte.",
         tag: "linkerd",
         page: "/graph",
         variables: vec![
@@ -33,11 +38,12 @@ pub(in super::super) fn linkerd() -> Dashboard {
             ),
         ],
     }
-    .with(panels.into_iter().map(|panel| panel.when_empty(NONE)).collect())
+    .with(panels)
 }
 
 fn rate(counter: &str, matchers: &str, by: &str) -> String {
-    format!("sum by ({by}) (rate({counter}{{{matchers}}}[$__rate_interval]))")
+    let sum = if by.is_empty() { "sum".to_owned() } else { format!("sum by ({by})") };
+    format!("{sum} (rate({counter}{{{matchers}}}[$__rate_interval]))")
 }
 
 fn success(matchers: &str, by: &str) -> String {
@@ -160,5 +166,60 @@ fn proxies() -> Vec<Panel> {
             .signed(),
         lines(("Memory of proxies", "What proxies hold, by deployment."), "bytes")
             .query(format!("sum by (deployment) (process_resident_memory_bytes{{{chosen}}})"), "{{deployment}}"),
+        lines(("TCP failures", "Connections that ended with an error, a second, by side and error."), "ops").query(
+            rate("tcp_close_total", &format!(r#"{chosen}, errno!="""#), "deployment, direction, errno"),
+            "{{deployment}} {{direction}} {{errno}}",
+        ),
+        lines(("TCP duration", "95th percentile of how long connections lasted, by side."), "ms").query(
+            format!(
+                "histogram_quantile(0.95, {})",
+                rate("tcp_connection_duration_ms_bucket", chosen, "le, deployment, direction")
+            ),
+            "{{deployment}} {{direction}}",
+        ),
+    ]
+}
+
+fn control_plane() -> Vec<Panel> {
+    let of = |metric: &str| format!("sum by (component) ({metric}{{{CONTROL}}})");
+    let slowest = |histogram: &str, also: &str| {
+        format!(
+            "histogram_quantile(0.99, {})",
+            rate(&format!("{histogram}_bucket"), CONTROL, &format!("le, component{also}"))
+        )
+    };
+    vec![
+        lines(
+            ("Control plane requests", "Requests a second that the control plane serves, by component and code."),
+            "reqps",
+        )
+        .query(rate("http_server_requests_total", CONTROL, "component, code"), "{{component}} {{code}}"),
+        lines(
+            ("Control plane latency", "99th percentile of what the control plane answers, and of what it asks."),
+            "s",
+        )
+        .query(slowest("http_server_request_latency_seconds", ""), "answers {{component}}")
+        .query(slowest("http_client_request_latency_seconds", ", client"), "asks {{component}} {{client}}"),
+        lines(("Requests to the API server", "Requests a second of the control plane, by client and code."), "reqps")
+            .query(
+                rate("http_client_requests_total", CONTROL, "component, client, code"),
+                "{{component}} {{client}} {{code}}",
+            ),
+        lines(("In flight", "Requests of the control plane that wait for an answer."), "none")
+            .query(of("http_client_in_flight_requests"), "{{component}}"),
+        lines(("gRPC messages", "Messages a second that proxies and the control plane exchange."), "ops")
+            .query(rate("grpc_server_msg_sent_total", CONTROL, "component"), "sent {{component}}")
+            .query(rate("grpc_server_msg_received_total", CONTROL, "component"), "received {{component}}"),
+        lines(("Answer size", "99th percentile of the answers of the control plane."), "bytes")
+            .query(slowest("http_server_response_size_bytes", ""), "{{component}}"),
+        lines(("Control plane memory", "What the control plane holds, as Go counts it."), "bytes")
+            .query(of("go_memstats_alloc_bytes"), "{{component}}"),
+        lines(("Threads and files", "Threads and open files of the control plane: a steady rise is a leak."), "none")
+            .query(of("go_threads"), "threads {{component}}")
+            .query(of("process_open_fds"), "files {{component}}"),
+        lines(("Pauses", "Longest pause of the garbage collector, by component."), "s").query(
+            format!(r#"max by (component) (go_gc_duration_seconds{{{CONTROL}, quantile="1"}})"#),
+            "{{component}}",
+        ),
     ]
 }

@@ -10,12 +10,14 @@ use super::super::{
 const PROXIES: &str = r#"container=~"istio-proxy|linkerd-proxy", namespace=~"$namespace""#;
 const NO_KUBELET: &str = "kubelets (cAdvisor) are not scraped";
 const NO_ENVOY: &str = "no proxy is scraped (port 15020)";
+const NO_EXTENSION: &str = "no proxy runs a WebAssembly extension";
 
 /// See the module.
 pub(in super::super) fn resources() -> Dashboard {
     let mut panels = overview();
     panels.extend(containers());
     panels.extend(envoy());
+    panels.extend(extensions());
     Board {
         uid: "meshscope-resources",
         title: "Proxy resource overhead",
@@ -89,6 +91,36 @@ fn containers() -> Vec<Panel> {
                 "{{namespace}}",
             )
             .when_empty(NO_KUBELET),
+    ]
+}
+
+/// WebAssembly extensions (WasmPlugin): machines that run, and what was fetched for them.
+fn extensions() -> Vec<Panel> {
+    let of = |metric: &str| format!(r#"sum by (namespace) (envoy_wasm_{metric}{{namespace=~"$namespace"}})"#);
+    vec![
+        lines(
+            ("Extensions", "WebAssembly machines of proxies, by namespace: those that run and all that were made."),
+            "none",
+        )
+        .query(of("envoy_wasm_runtime_v8_active"), "V8 runs {{namespace}}")
+        .query(of("envoy_wasm_runtime_v8_created"), "V8 made {{namespace}}")
+        .query(of("envoy_wasm_runtime_null_active"), "built in, runs {{namespace}}")
+        .query(of("envoy_wasm_runtime_null_created"), "built in, made {{namespace}}")
+        .when_empty(NO_EXTENSION),
+        lines(
+            (
+                "Extensions fetched",
+                "Modules that proxies fetched and kept; a failure leaves the extension out, or the traffic.",
+            ),
+            "none",
+        )
+        .query(of("remote_load_fetch_successes"), "fetched {{namespace}}")
+        .query(of("remote_load_fetch_failures"), "failed {{namespace}}")
+        .query(of("remote_load_cache_entries"), "kept {{namespace}}")
+        .query(of("remote_load_cache_hits"), "found {{namespace}}")
+        .query(of("remote_load_cache_misses"), "not found {{namespace}}")
+        .query(of("remote_load_cache_negative_hits"), "known to fail {{namespace}}")
+        .when_empty(NO_EXTENSION),
     ]
 }
 

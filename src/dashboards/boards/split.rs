@@ -2,12 +2,12 @@
 
 use super::super::{
     calls::Calls,
-    frame::{Board, one_of, reporter},
+    frame::{Board, cluster, one_of, reporter},
     grafana::{Dashboard, Panel},
     panel::{bars, blue, lines},
 };
 
-const SELECTED: &str = r#"destination_service_namespace="$service_namespace", destination_service_name="$service", destination_workload!="unknown""#;
+const SELECTED: &str = r#"destination_cluster=~"$cluster", destination_service_namespace="$service_namespace", destination_service_name="$service", destination_workload!="unknown""#;
 const CALLS: Calls = Calls::chosen(SELECTED);
 const VERSION: &str = "destination_workload, destination_version";
 const NAME: &str = "{{destination_workload}} {{destination_version}}";
@@ -21,6 +21,7 @@ pub(in super::super) fn split() -> Dashboard {
         tag: "istio",
         page: "/graph?range=1h&namespace=${service_namespace}",
         variables: vec![
+            cluster(),
             one_of(
                 ("service_namespace", "Namespace"),
                 "Namespace of the service",

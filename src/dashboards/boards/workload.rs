@@ -2,13 +2,14 @@
 
 use super::super::{
     calls::Calls,
-    frame::{Board, one_of, reporter},
+    frame::{Board, cluster_of, one_of, reporter},
     grafana::{Dashboard, Panel},
     panel::{bad_above, blue, lines, stat},
 };
 
-const INBOUND: &str = r#"destination_workload_namespace="$workload_namespace", destination_workload="$workload""#;
-const OUTBOUND: &str = r#"source_workload_namespace="$workload_namespace", source_workload="$workload""#;
+const INBOUND: &str = r#"destination_cluster=~"$cluster", destination_workload_namespace="$workload_namespace", destination_workload="$workload""#;
+const OUTBOUND: &str =
+    r#"source_cluster=~"$cluster", source_workload_namespace="$workload_namespace", source_workload="$workload""#;
 const ASKED: Calls = Calls::chosen(INBOUND);
 const ARRIVING: Calls = Calls::of_servers(INBOUND);
 /// What it calls: its own proxy saw it, even where nobody answered.
@@ -30,6 +31,7 @@ pub(in super::super) fn workload() -> Dashboard {
         tag: "istio",
         page: "/graph?range=1h&namespace=${workload_namespace}",
         variables: vec![
+            cluster_of("Cluster of the workload"),
             one_of(
                 ("workload_namespace", "Namespace"),
                 "Namespace of the workload",

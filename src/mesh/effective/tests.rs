@@ -121,3 +121,47 @@ fn one_route_steers_an_edge_and_rules_of_one_namespace_are_joined() {
     let till = of_edge(&index, "shop", &labels(&[]), "till");
     assert_eq!(names(&till.destination), ["wild"]);
 }
+
+#[test]
+fn what_holds_is_told_as_rows_with_the_object_it_comes_from() {
+    let text = object("PeerAuthentication", "name: default", "{mtls: {mode: STRICT}}")
+        + &object("AuthorizationPolicy", "name: cart", "{selector: {matchLabels: {app: cart}}, rules: [{}, {}]}")
+        + &object("EnvoyFilter", "name: lua", "{configPatches: []}")
+        + &object("VirtualService", "name: b", "{hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}")
+        + &object("VirtualService", "name: a", "{hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}")
+        + &object("DestinationRule", "name: cart", "{host: cart, trafficPolicy: {tls: {}}, subsets: [{name: v1}]}")
+        + "apiVersion: policy.linkerd.io/v1beta3\nkind: Server\nmetadata: {name: http}\n\
+           spec: {podSelector: {matchLabels: {app: cart}}, port: http}\n---\n"
+        + "apiVersion: policy.linkerd.io/v1alpha1\nkind: AuthorizationPolicy\nmetadata: {name: web}\n\
+           spec: {targetRef: {kind: Server, name: http}, requiredAuthenticationRefs: [{kind: MeshTLSAuthentication, name: web}]}\n---\n"
+        + "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: split}\n\
+           spec: {parentRefs: [{kind: Service, name: cart}], rules: [{backendRefs: [{name: cart}]}]}\n";
+    let mesh = snapshot(&text);
+    let index = Index::new(&mesh, "istio-system", "cluster.local");
+    let line = |one: &Applied| {
+        let from = one.from.as_ref().map_or("default".to_owned(), ToString::to_string);
+        format!("{}: {} from {from}{}", one.setting, one.value, if one.is_lost { ", lost" } else { "" })
+    };
+    let lines = |all: Vec<Applied>| all.iter().map(line).collect::<Vec<_>>();
+    assert_eq!(
+        lines(applied_to_workload(&index, "shop", &labels(&[("app", "cart")]))),
+        [
+            "mutual TLS: STRICT from PeerAuthentication shop/default",
+            "authorization ALLOW: 2 rules from AuthorizationPolicy shop/cart",
+            "proxy extension: configPatches from EnvoyFilter shop/lua",
+            "server: port http from Server shop/http",
+            "authorization of port http: web from AuthorizationPolicy shop/web",
+        ]
+    );
+    assert_eq!(lines(applied_to_workload(&index, "web", &labels(&[]))), ["mutual TLS: PERMISSIVE from default"]);
+    assert_eq!(
+        lines(applied_to_edge(&index, "shop", &labels(&[]), "cart")),
+        [
+            "route: 1 rule for HTTP from VirtualService shop/a",
+            "route: 1 rule for HTTP from VirtualService shop/b, lost",
+            "route: 1 rule from HTTPRoute shop/split",
+            "traffic policy: tls from DestinationRule shop/cart",
+            "subsets: v1 from DestinationRule shop/cart",
+        ]
+    );
+}

@@ -1,11 +1,13 @@
-//! What happens to one alert: which routes take it, when its groups are looked at, what each integration knows of it.
+//! What happens to one alert: which routes take it, when its groups are looked at, what each integration knows of it, and
+//! which other alerts keep it quiet.
 //!
-//! In: labels as they are told. Out: one [`Path`] for each route. Only reads.
+//! In: labels as they are told. Out: one [`Path`] for each route, one [`Inhibition`] for each rule. Only reads.
 
 use std::sync::Arc;
 
 use super::Core;
-use crate::model::{Labels, Timestamp};
+use crate::model::{Labels, Matcher, Timestamp};
+use crate::notify::mute::all_match;
 use crate::notify::receivers::Integration;
 
 /// One route that takes an alert.
@@ -38,7 +40,41 @@ pub struct Knows {
     pub resolved_at: Option<Timestamp>,
 }
 
+/// An inhibition rule that can keep an alert quiet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inhibition {
+    /// Its place in `inhibit_rules`.
+    pub rule: usize,
+    /// What the muting alert must match.
+    pub source: Vec<String>,
+    /// The labels on which both must agree, with the values that the alert has.
+    pub equal: Vec<(String, String)>,
+    /// The labels of the alert that mutes it now; none: none does.
+    pub by: Option<Labels>,
+}
+
 impl Core {
+    /// The inhibition rules that have an alert of these labels among their targets, those that mute it now first. A rule
+    /// of which the alert is a source as well is left out unless it mutes: it is mostly the source.
+    pub(in crate::notify) fn inhibitions(&mut self, labels: &Labels, now: Timestamp) -> Vec<Inhibition> {
+        let (plan, quiet) = (Arc::clone(&self.plan), self.quiet(now));
+        let of_rule = |(at, rule): (usize, &crate::notify::plan::InhibitRule)| {
+            let by = quiet.sources.muting_by(&plan, at, labels);
+            if !all_match(&rule.target, labels) || by.is_none() && all_match(&rule.source, labels) {
+                return None;
+            }
+            Some(Inhibition {
+                rule: at,
+                source: rule.source.iter().map(Matcher::to_string).collect(),
+                equal: rule.equal.iter().map(|name| (name.clone(), labels.value(name).to_owned())).collect(),
+                by: by.and_then(|id| self.alerts.get(&id)).map(|known| known.alert.labels.clone()),
+            })
+        };
+        let mut found: Vec<Inhibition> = plan.inhibit_rules.iter().enumerate().filter_map(of_rule).collect();
+        found.sort_by_key(|one| one.by.is_none());
+        found
+    }
+
     /// The routes that take an alert of these labels, and what their receivers know of it.
     pub(in crate::notify) fn explain(&self, labels: &Labels, now: Timestamp) -> Vec<Path> {
         let fingerprint = labels.fingerprint();

@@ -54,13 +54,13 @@ impl Email {
         let config = with_globals(config.clone(), parts);
         let missing = |key: &str| format!("{key}: give it here or as global.smtp_{key}");
         if config.to.is_empty() {
-            return Err("to: an address must be given".to_owned());
+            return Err("missing to address in email config: give `to`".to_owned());
         }
         if config.auth_secret.is_some() || config.auth_secret_file.is_some() {
             return Err(format!("auth_secret (CRAM-MD5) {NOT_SUPPORTED}; use auth_password over TLS"));
         }
         if config.auth_password.is_some() && config.auth_password_file.is_some() {
-            return Err("at most one of auth_password and auth_password_file may be given".to_owned());
+            return Err("at most one of auth_password & auth_password_file must be configured".to_owned());
         }
         if config.threading.enabled && !["none", "daily"].contains(&config.threading.thread_by_date.as_str()) {
             return Err("threading.thread_by_date must be either none or daily".to_owned());

@@ -89,8 +89,8 @@ impl Pagerduty {
         let key = match (&config.routing_key, &config.routing_key_file) {
             (Some(key), None) => Key::Given(key.clone()),
             (None, Some(file)) => Key::File(file.clone()),
-            (None, None) => return Err("one of routing_key or routing_key_file must be given".to_owned()),
-            (Some(_), Some(_)) => return Err("at most one of routing_key and routing_key_file may be given".to_owned()),
+            (None, None) => return Err("missing service or routing key in PagerDuty config: one of routing_key or routing_key_file must be configured".to_owned()),
+            (Some(_), Some(_)) => return Err("at most one of routing_key & routing_key_file must be configured".to_owned()),
         };
         let url = config.url.clone().or_else(|| parts.globals.pagerduty_url.clone()).unwrap_or_else(|| URL.to_owned());
         let address = Address::new("url", Some(Secret::from(url)), None)?;

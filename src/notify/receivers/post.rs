@@ -46,8 +46,8 @@ impl Address {
                 Ok(Self::Given(url))
             }
             (None, Some(file)) => Ok(Self::File { key: format!("{key}_file"), file }),
-            (None, None) => Err(format!("one of {key} or {key}_file must be given")),
-            (Some(_), Some(_)) => Err(format!("at most one of {key} and {key}_file may be given")),
+            (None, None) => Err(format!("one of {key} or {key}_file must be configured")),
+            (Some(_), Some(_)) => Err(format!("at most one of {key} & {key}_file must be configured")),
         }
     }
 
@@ -63,7 +63,7 @@ fn check_url(key: &str, url: &str) -> Result<(), String> {
     let parsed = reqwest::Url::parse(url).map_err(|error| format!("{key}: {error}"))?;
     match parsed.scheme() {
         "http" | "https" => Ok(()),
-        scheme => Err(format!("{key}: the scheme {scheme:?} is not http or https")),
+        scheme => Err(format!("{key}: unsupported scheme {scheme:?} for URL: write http or https")),
     }
 }
 

@@ -51,11 +51,13 @@ pub enum LogTrim {
     Attributes,
     /// A text beyond its limit was cut.
     Text,
+    /// Bytes of a text that are not UTF-8 were replaced.
+    Utf8,
 }
 
 impl LogTrim {
     /// All kinds, in the order of their counters.
-    pub const ALL: [Self; 4] = [Self::Time, Self::TraceContext, Self::Attributes, Self::Text];
+    pub const ALL: [Self; 5] = [Self::Time, Self::TraceContext, Self::Attributes, Self::Text, Self::Utf8];
 
     /// Value of the `what` label.
     pub fn as_str(self) -> &'static str {
@@ -64,6 +66,7 @@ impl LogTrim {
             Self::TraceContext => "trace_context",
             Self::Attributes => "attributes",
             Self::Text => "text",
+            Self::Utf8 => "utf8",
         }
     }
 }

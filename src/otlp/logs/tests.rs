@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::access_logs::{Reason, ends_of};
+use crate::batching::{Delivery, Verdict};
 use crate::model::span::hex;
 use crate::otlp::{Config, Counters, Receiver, ReceiverError, status};
 use crate::units::ByteSize;
@@ -103,7 +104,7 @@ fn what_is_wrong_is_refused_or_mended_by_reason_and_the_rest_kept() {
     ];
     let decoded = decoded(records, &Limits::default());
     assert_eq!(LogRejection::ALL.map(|reason| decoded.tally.rejected(reason)), [1, 1, 0, 2], "{:?}", decoded.tally);
-    assert_eq!(LogTrim::ALL.map(|what| decoded.tally.trimmed(what)), [1, 1, 0, 1]);
+    assert_eq!(LogTrim::ALL.map(|what| decoded.tally.trimmed(what)), [1, 1, 0, 1, 0]);
     let ids: Vec<bool> = decoded.records.iter().map(|record| record.trace_id.is_some()).collect();
     assert_eq!(ids, [false, false, true, false, false, false, false]);
     assert_eq!(decoded.records[3].at_ns, 1, "1970 is a time");
@@ -126,7 +127,13 @@ fn bodies_that_are_none_are_refused_whole() {
     let mut broken = request(vec![line()]).encode_to_vec();
     let at = broken.windows(4).position(|window| window == b"curl").unwrap();
     broken[at] = 0xff;
-    assert!(matches!(protobuf(&broken), Err(LogsError::Text(_))));
+    let mended = protobuf(&broken).unwrap();
+    assert_eq!(
+        (mended.records.len(), mended.tally.trimmed(LogTrim::Utf8)),
+        (1, 1),
+        "a text that is not UTF-8 is mended"
+    );
+    assert_eq!(mended.records[0].detail(crate::access_logs::Detail::UserAgent), Some("\u{fffd}url/8"));
     for (body, wrong) in [
         ("{", "line 1 column 1"),
         (r#"{"resourceLogs":5}"#, "expected a sequence"),
@@ -207,18 +214,32 @@ struct Running {
     task: tokio::task::JoinHandle<Result<(), ReceiverError>>,
 }
 
+/// A receiver whose deliveries are stored as soon as they come.
 async fn start(capacity: usize) -> Running {
+    let (running, mut deliveries) = start_before_store(capacity).await;
+    let (stored, queue) = mpsc::channel(100);
+    tokio::spawn(async move {
+        while let Some(Delivery { items, receipt }) = deliveries.recv().await {
+            receipt.settle(Verdict::Stored);
+            stored.send(items).await.unwrap();
+        }
+    });
+    Running { queue, ..running }
+}
+
+/// A receiver, and the deliveries that wait for a store.
+async fn start_before_store(capacity: usize) -> (Running, mpsc::Receiver<Delivery<AccessRecord>>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = Config { max_request_bytes: ByteSize(100_000), ..Config::default() };
     config.grpc_listen.set_port(0);
     config.http_listen.set_port(0);
-    let (sink, queue) = mpsc::channel(capacity);
+    let (sink, deliveries) = mpsc::channel(capacity);
     let receiver = Receiver::bind(config, mpsc::channel(1).0).await.unwrap();
     let receiver = receiver.taking_access_logs(Reader::new(&[]), sink);
     let (http, grpc) = (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
     let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
     let task = tokio::spawn(receiver.run(shutdown.clone()));
-    Running { http, grpc, queue, counters, shutdown, task }
+    (Running { http, grpc, queue: mpsc::channel(1).1, counters, shutdown, task }, deliveries)
 }
 
 impl Running {
@@ -303,8 +324,16 @@ async fn takes_grpc_and_tells_clients_to_retry_when_the_queue_is_full() {
         assert_eq!(response.partial_success, None);
         assert_eq!(running.queue.recv().await.unwrap().len(), 2);
     }
-    let mut client = client;
-    client.export(request(vec![line()])).await.unwrap();
+    drop(client);
+    running.stop().await;
+
+    let (running, mut deliveries) = start_before_store(1).await;
+    let mut client = LogsServiceClient::connect(running.grpc.clone()).await.unwrap();
+    let mut waiting = client.clone();
+    let first = tokio::spawn(async move { waiting.export(request(vec![line()])).await });
+    while running.counters.accepted_log_records.load(Relaxed) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let error = client.export(request(vec![line()])).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let status = status::Status::decode(error.details()).unwrap();
@@ -312,6 +341,8 @@ async fn takes_grpc_and_tells_clients_to_retry_when_the_queue_is_full() {
     let refused = running.post(&[PROTO_TYPE], request(vec![line()]).encode_to_vec()).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     assert_eq!(running.counters.refused_log_records.load(Relaxed), 2);
+    deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
+    first.await.unwrap().expect("taken when it is stored");
     let large = proto::LogRecord { body: Some(text(&"x".repeat(200_000))), ..line() };
     assert_eq!(client.export(request(vec![large])).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
     drop(client);

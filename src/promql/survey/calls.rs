@@ -8,24 +8,32 @@ use crate::promql::lex::{self, Keyword, Kind};
 impl Surveyor<'_> {
     /// `(a, b)`; the place of the first is known to the caller.
     pub(super) fn arguments(&mut self) -> Parsed<Vec<Part>> {
+        Ok(self.marked_arguments()?.0)
+    }
+
+    /// The arguments, and how many type errors there were when the first had been read.
+    fn marked_arguments(&mut self) -> Parsed<(Vec<Part>, usize)> {
         self.expect(&Kind::LeftParen, "", "")?;
         self.plain("(");
-        let mut parts = Vec::new();
+        let (mut parts, mut mark) = (Vec::new(), self.type_errors.len());
         while self.peek().kind != Kind::RightParen {
             parts.push(self.expression(0)?);
+            if parts.len() == 1 {
+                mark = self.type_errors.len();
+            }
             let comma = self.peek().clone();
             if comma.kind != Kind::Comma {
                 break;
             }
             self.next += 1;
             self.plain(",");
-            if self.peek().kind == Kind::RightParen {
+            if !self.expression_follows() && !matches!(self.peek().kind, Kind::Error(_)) {
                 return Err(self.error(comma.start, "trailing commas not allowed in function call args"));
             }
         }
         self.expect(&Kind::RightParen, "", "")?;
         self.plain(")");
-        Ok(parts)
+        Ok((parts, mark))
     }
 
     pub(super) fn call(&mut self) -> Parsed<Part> {
@@ -39,9 +47,8 @@ impl Surveyor<'_> {
             let message = format!("unknown function with name {}", lex::quote(&name));
             return Err(self.error(token.start, message));
         };
-        if function.experimental && self.experimental.is_none() {
-            let message = format!("function {} is not enabled", lex::quote(&name));
-            self.experimental = Some(self.error(token.start, message));
+        if function.experimental {
+            self.needs_experimental(token.start, format!("function {} is not enabled", lex::quote(&name)))?;
         }
         self.check_count(function, token.start, args.len(), mark);
         if function.rule == Rule::Info {
@@ -101,21 +108,23 @@ impl Surveyor<'_> {
         self.plain(op.as_str());
         self.in_aggregation += 1;
         let before = self.grouping()?;
-        let args = self.arguments()?;
+        let first_error = self.type_errors.len();
+        let (args, mark) = self.marked_arguments()?;
         self.in_aggregation -= 1;
-        if !before {
-            self.grouping()?;
+        // To know whether a grouping follows Prometheus has read on by now.
+        if !before && !self.grouping()? && matches!(self.peek().kind, Kind::Error(_)) {
+            return Err(self.unexpected("", ""));
         }
         let span = Span { start, end: self.last_end() };
         if args.is_empty() {
             return Err(self.error(start, "no arguments for aggregate expression provided"));
         }
-        if op.is_experimental() && self.experimental.is_none() {
+        if op.is_experimental() {
             let text = op.as_str();
             let message = format!(
                 "{text}() is experimental and must be enabled with --enable-feature=promql-experimental-functions"
             );
-            self.experimental = Some(self.error(start, message));
+            self.needs_experimental(start, message)?;
         }
         let (want, got) = (1 + usize::from(op.parameter().is_some()), args.len());
         if want != got {
@@ -123,7 +132,12 @@ impl Surveyor<'_> {
                 format!("wrong number of arguments for aggregate expression provided, expected {want}, got {got}");
             return Err(self.error(start, message));
         }
+        // Types are checked of the expression first, then of the parameter.
+        let of_expression = if want > 1 { self.type_errors.split_off(mark) } else { Vec::new() };
+        let of_parameter = if want > 1 { self.type_errors.split_off(first_error) } else { Vec::new() };
+        self.type_errors.extend(of_expression);
         self.expect_type(args[want - 1], ValueKind::Vector, "aggregation expression");
+        self.type_errors.extend(of_parameter);
         if let Some(parameter) = op.parameter() {
             self.expect_type(args[0], parameter, "aggregation parameter");
         }

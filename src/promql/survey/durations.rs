@@ -90,6 +90,10 @@ impl Surveyor<'_> {
 
     /// An error where plain durations are concerned; where expressions are, it counts only once they are enabled.
     fn refuse(&mut self, at: usize, message: &str) -> Parsed<()> {
+        // Prometheus has read what follows by now.
+        if let Kind::Error(_) = self.peek().kind {
+            return Err(self.unexpected("", ""));
+        }
         let error = self.error(at, message);
         match self.durations {
             None => Err(error),

@@ -2,7 +2,7 @@
 
 use super::durations::Place;
 use super::{EMPTY_SELECTOR, Fact, Leaf, Parsed, Part, Surveyor, Time};
-use crate::model::{METRIC_NAME, MatchOp, Matcher, RegexError};
+use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::promql::ast::{At, BinaryOp, Span, Text, ValueKind};
 use crate::promql::lex::{self, Keyword, Kind};
 use crate::promql::print::plain_number;
@@ -53,9 +53,17 @@ impl Surveyor<'_> {
                 Some(op) => {
                     self.next += 1;
                     let value = self.expect(&Kind::Text, CONTEXT, "string")?;
-                    let value = Text::from_bytes(lex::unquote(self.text(&value))).value;
+                    let bytes = lex::unquote(self.text(&value));
+                    // An expression without operators is not compiled by Prometheus, so what it holds is not looked at.
+                    let compiled = matches!(op, MatchOp::Regex | MatchOp::NotRegex)
+                        && bytes.iter().any(|byte| br"\.+*?()|[]{}^$".contains(byte));
+                    if let (true, Err(error)) = (compiled, std::str::from_utf8(&bytes)) {
+                        let rest = String::from_utf8_lossy(&bytes[error.valid_up_to()..]);
+                        return Err(self.error(token.start, format!("error parsing regexp: invalid UTF-8: `{rest}`")));
+                    }
+                    let value = Text::from_bytes(bytes).value;
                     let matcher = Matcher::new(op, &name, &value);
-                    matchers.push(matcher.map_err(|error| self.error(token.start, regex_text(&error)))?);
+                    matchers.push(matcher.map_err(|error| self.error(token.start, error.go_text()))?);
                 }
                 None if token.kind == Kind::Text => matchers.push(Matcher::equal(METRIC_NAME, &name)),
                 None => return Err(self.unexpected(CONTEXT, "label matching operator")),
@@ -192,20 +200,4 @@ impl Surveyor<'_> {
             _ => None,
         }
     }
-}
-
-/// As Go words the common mistakes.
-fn regex_text(error: &RegexError) -> String {
-    let around = ["(?=", "(?!", "(?<=", "(?<!"].iter().find(|around| error.pattern.contains(**around));
-    if let Some(around) = around.filter(|_| error.reason.starts_with("look-around")) {
-        return format!("error parsing regexp: invalid or unsupported Perl syntax: `{}`", &around[..3]);
-    }
-    let reason = match error.reason.as_str() {
-        "unclosed group" => "missing closing )",
-        "unopened group" => "unexpected )",
-        "unclosed character class" => "missing closing ]",
-        "repetition operator missing expression" => "missing argument to repetition operator",
-        other => other,
-    };
-    format!("error parsing regexp: {reason}: `{}`", error.pattern)
 }

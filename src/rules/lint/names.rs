@@ -83,7 +83,8 @@ pub(super) fn counts_requests(name: &str) -> bool {
         && !name.contains("bytes")
 }
 
-const ISTIO_LABELS: [&str; 25] = [
+/// The labels that Istio puts on what it tells of calls, unless a Telemetry says otherwise.
+pub const ISTIO_LABELS: [&str; 25] = [
     "reporter",
     "source_workload",
     "source_workload_namespace",
@@ -124,7 +125,8 @@ const ISTIO_MISTAKEN: [(&str, &str); 9] = [
     ("destination_workload_name", "destination_workload"),
 ];
 
-const ISTIO_METRICS: [&str; 12] = [
+/// What Istio's proxies tell of calls; of histograms the name without the ending of its series.
+pub const ISTIO_METRICS: [&str; 12] = [
     "istio_requests_total",
     "istio_request_duration_milliseconds",
     "istio_request_bytes",
@@ -139,10 +141,14 @@ const ISTIO_METRICS: [&str; 12] = [
     "istio_tcp_sockets_open",
 ];
 
+/// The name of the metric that a series belongs to: that of a histogram without `_bucket`, `_count` or `_sum`.
+pub fn metric_of_series(name: &str) -> &str {
+    ["_bucket", "_count", "_sum"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name)
+}
+
 /// Whether both proxies of a call report the metric under the label `reporter`.
 pub(super) fn is_istio_traffic(name: &str) -> bool {
-    let base = ["_bucket", "_count", "_sum"].iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
-    ISTIO_METRICS.contains(&base)
+    ISTIO_METRICS.contains(&metric_of_series(name))
 }
 
 const LINKERD_METRICS: [&str; 7] = [

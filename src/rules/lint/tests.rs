@@ -110,6 +110,12 @@ fn the_guides_rule_fires_forever_and_is_corrected() {
         "groups: [{{name: g, rules: [{{alert: A, expr: '{corrected}', for: 5m, labels: {{severity: page}}, annotations: {{summary: a}}}}]}}]"
     );
     assert_eq!(lint_text("a", &whole, &Options::default()).findings, []);
+    // Beside the guide's stands the corrected form, as the linter offers it.
+    let beside = include_str!("../../../alerts/examples/guide-corrected.yaml");
+    let linted = lint_text("alerts/examples/guide-corrected.yaml", beside, &Options::default());
+    assert_eq!((linted.rules, linted.findings), (1, vec![]));
+    let expr = beside.split("expr: |").nth(1).and_then(|rest| rest.split("\n      for:").next()).unwrap();
+    assert_eq!(crate::promql::parse(expr).unwrap().to_string(), fix.to_string());
 }
 
 #[test]

@@ -16,7 +16,11 @@ const SAMPLES_MAX: usize = 10_000_000;
 
 /// Series whose samples are still to come.
 #[derive(Default)]
-pub struct Loader(Vec<Pending>);
+pub struct Loader {
+    series: Vec<Pending>,
+    /// Series of native histograms, which are left out.
+    pub histograms: Vec<Labels>,
+}
 
 struct Pending {
     labels: Labels,
@@ -34,13 +38,17 @@ impl Loader {
         if metric.trim().is_empty() {
             return Err("an item of input_series has no series".to_owned());
         }
+        if values.contains("{{") {
+            self.histograms.push(labels);
+            return Ok(());
+        }
         let values =
             parse_values(values).map_err(|error| format!("input_series {metric:?}: values {values:?}: {error}"))?;
         let step_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
         let at = |i: usize| Timestamp::from_millis(start.as_millis().saturating_add(step_ms.saturating_mul(i as i64)));
         let samples = values.into_iter().enumerate().filter_map(|(i, value)| Some((at(i), value?))).collect();
-        self.0.retain(|pending| pending.labels != labels);
-        self.0.push(Pending { labels, series: None, samples });
+        self.series.retain(|pending| pending.labels != labels);
+        self.series.push(Pending { labels, series: None, samples });
         Ok(())
     }
 
@@ -49,7 +57,7 @@ impl Loader {
     /// # Errors
     /// When the memory tier refuses a series or sample.
     pub fn append_until(&mut self, head: &Head, at: Timestamp) -> Result<(), String> {
-        for pending in &mut self.0 {
+        for pending in &mut self.series {
             let mut rows = Vec::new();
             while let Some(&(due, value)) = pending.samples.front().filter(|(due, _)| *due <= at) {
                 let series = match pending.series {
@@ -159,9 +167,6 @@ fn unicode(rest: &mut Peekable<Chars<'_>>, digits: usize) -> Result<char, String
 /// # Errors
 /// The item that cannot be read.
 pub fn parse_values(text: &str) -> Result<Vec<Option<f64>>, String> {
-    if text.contains("{{") {
-        return Err("native histograms are not known to meshscope".to_owned());
-    }
     let mut values = Vec::new();
     for item in text.split_whitespace() {
         let (one, times) = match item.rsplit_once('x') {

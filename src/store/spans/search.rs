@@ -53,7 +53,7 @@ pub struct PartKey {
 /// Which stored batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchKey {
-    /// Its first start, by which its partition is found.
+    /// Its last start, by which its partition is found.
     pub from_at: DateTime<Utc>,
     /// Its id.
     pub id: i64,

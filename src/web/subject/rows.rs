@@ -9,7 +9,7 @@ use crate::graph::{Edge, MutualTlsEvidence, Node, NodeKind, OutcomeShare, walk};
 use crate::model::Timestamp;
 use crate::model::span::hex;
 use crate::store::TraceSummary;
-use crate::web::{drawing, format};
+use crate::web::{declared, drawing, format};
 
 /// Longest name that is shown.
 const NAME_CHARS: usize = 160;
@@ -189,6 +189,27 @@ pub(super) fn names(story: &Story) -> Vec<String> {
     let node = story.graph.node(called(story));
     let names = node.into_iter().flat_map(|node| [Some(&node.name), node.app.as_ref()]).flatten();
     names.map(|name| name.to_string()).filter(|name| !name.is_empty()).collect()
+}
+
+/// Whom what is declared must mean to concern the subject.
+pub(super) fn declared_for(subject: &Subject, story: &Story) -> declared::Subject {
+    let named = |node: &Node| Some((node.namespace.as_deref()?.to_owned(), node.name.to_string()));
+    let workload = |id: &str| story.graph.node(id).filter(|node| node.id.starts_with("workload:")).and_then(named);
+    match (subject, story.graph.edge(&story.id)) {
+        (_, Some(edge)) => declared::Subject {
+            services: edge
+                .services
+                .iter()
+                .filter_map(|(name, namespace)| Some((namespace.as_deref()?.to_owned(), name.to_string())))
+                .collect(),
+            caller: workload(&edge.source),
+            workload: workload(&edge.target),
+        },
+        (Subject::Service(Some(namespace), name), None) => {
+            declared::Subject { services: vec![(namespace.clone(), name.clone())], ..declared::Subject::default() }
+        }
+        _ => declared::Subject { workload: workload(&story.id), ..declared::Subject::default() },
+    }
 }
 
 /// The service under which its spans are.

@@ -42,6 +42,10 @@ for (const file of files) {
       continue;
     }
     hold(file, `${panel.title} options`, definition, panel.options);
+    for (const target of panel.targets ?? []) {
+      const kind = target.datasource?.type === 'postgres' ? 'SqlTarget' : 'PrometheusTarget';
+      hold(file, `${panel.title} query ${target.refId}`, kind, target);
+    }
     if (panel.type === 'timeseries') hold(file, `${panel.title} custom`, 'TimeseriesField', panel.fieldConfig.defaults.custom);
   }
 }

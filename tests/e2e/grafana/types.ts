@@ -1,5 +1,6 @@
 // The types that Grafana publishes for dashboards and for the options of the panels we write; a JSON schema is made of them.
-import type { AnnotationQuery, Dashboard } from '@grafana/schema/dist/types/raw/dashboard/x/types.gen';
+import type { DataQuery } from '@grafana/schema/dist/types/common/common.gen';
+import type { AnnotationQuery, Dashboard, DataSourceRef } from '@grafana/schema/dist/types/raw/dashboard/x/types.gen';
 import type { Options as TS, FieldConfig as TSF } from '@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen';
 import type { Options as Stat } from '@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen';
 import type { Options as Table } from '@grafana/schema/dist/types/raw/composable/table/panelcfg/x/types.gen';
@@ -26,3 +27,21 @@ export interface HeatmapOptions extends Partial<Heat> {}
 export interface BargaugeOptions extends Partial<Bar> {}
 export interface NodeGraphOptions extends Partial<Node> {}
 export interface StateTimelineOptions extends Partial<State> {}
+// What the data sources of Prometheus and PostgreSQL read of a query beside the common fields; their own types are in plugins.
+export interface PrometheusTarget extends DataQuery {
+  datasource: DataSourceRef;
+  expr: string;
+  legendFormat?: string;
+  format?: 'time_series' | 'table' | 'heatmap';
+  instant?: boolean;
+  range?: boolean;
+  exemplar?: boolean;
+  editorMode?: 'code' | 'builder';
+}
+export interface SqlTarget extends DataQuery {
+  datasource: DataSourceRef;
+  rawSql: string;
+  rawQuery: boolean;
+  format: 'time_series' | 'table';
+  editorMode?: 'code' | 'builder';
+}

@@ -6,6 +6,7 @@ The peer must be of version 0.30 or newer: ALERTMANAGER_BINARY names it, with am
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import time
@@ -221,8 +222,10 @@ def compare(scene, peer, ours):
     scene.start("peer", [peer, f"--config.file={config}", f"--web.listen-address=127.0.0.1:{port}", *options])
     scene.eventually("the peer is ready", lambda: fetch(f"{real}/-/ready"), lambda text: text == "OK", 30)
     compare_deliveries(scene, ours, (real, theirs))
+    compare_flapping(scene, [ours, (real, theirs)])
     compare_answers(scene, ours[0], real)
     amtool(scene, peer.with_name("amtool"), ours[0], real, config)
+    refused(scene, peer.with_name("amtool"))
 
 
 def compare_deliveries(scene, ours, theirs):
@@ -249,6 +252,55 @@ def compare_deliveries(scene, ours, theirs):
     scene.holds("among them a target that is no longer inhibited", any("Target" in one[1] for one in pair[0]), pair[0])
 
 
+def compare_flapping(scene, sides, phases=6):
+    """Alerts and silences that come and go by a seed: in each phase both sides tell the same, within their intervals."""
+    seed = int(os.environ.get("MESHSCOPE_SEED") or time.time())
+    scene.note(f"MESHSCOPE_SEED={seed}")
+    dice = random.Random(seed)
+    instant = lambda: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    began, silences = {}, []
+    for base, _ in sides:  # a common start: all of them fire
+        ask("POST", f"{base}/api/v2/alerts", [alert | {"startsAt": instant()} for alert in ALERTS])
+    began = dict.fromkeys(range(len(ALERTS)), instant())
+    quiet(scene, sides)
+    for phase in range(phases):
+        marks = [len(webhook.bodies) for _, webhook in sides]
+        changes = []
+        for at, alert in enumerate(ALERTS):
+            if dice.random() < 0.6:
+                continue
+            if at in began:
+                changes.append(alert | {"startsAt": began.pop(at), "endsAt": instant()})
+            else:
+                began[at] = instant()
+                changes.append(alert | {"startsAt": began[at]})
+        matcher = dice.choice(["Many", "Quick", "Each"])
+        make = not silences and dice.random() < 0.7
+        for base, _ in sides:
+            for old in silences[:]:
+                if old[0] == base:
+                    ask("DELETE", f"{base}/api/v2/silence/{old[1]}")
+                    silences.remove(old)
+            if make:
+                one = S | {"matchers": [{"name": "alertname", "value": matcher, "isRegex": False}]}
+                silences.append((base, json.loads(ask("POST", f"{base}/api/v2/silences", one)[2])["silenceID"]))
+        for base, _ in sides:
+            ask("POST", f"{base}/api/v2/alerts", changes)
+        quiet(scene, sides)
+        pair = [told(webhook, mark) for (_, webhook), mark in zip(sides, marks)]
+        same(scene, f"phase {phase}, {len(changes)} alerts change{f', {matcher} is silenced' if make else ''}", pair[1], pair[0])
+
+
+def quiet(scene, sides):
+    """Waits until nobody was told anything for two group intervals."""
+    count = lambda: [len(webhook.bodies) for _, webhook in sides]
+    seen, since, began = count(), time.monotonic(), time.monotonic()
+    while time.monotonic() - since < 6.5 and time.monotonic() - began < 60:
+        time.sleep(0.1)
+        if count() != seen:
+            seen, since = count(), time.monotonic()
+
+
 def same(scene, what, theirs, ours):
     missing, more = ([one for one in a if one not in b] for a, b in ((theirs, ours), (ours, theirs)))
     scene.holds(f"{what}: {len(theirs)}", theirs == ours, f"only theirs {missing}\n          only ours {more}")
@@ -257,11 +309,8 @@ def same(scene, what, theirs, ours):
 def steady(scene, sides, marks=(0, 0)):
     """Waits until nobody was told anything for two group intervals."""
     count = lambda: [len(webhook.bodies) for _, webhook in sides]
-    seen, since, began = count(), time.monotonic(), time.monotonic()
-    while time.monotonic() - since < 6.5 and time.monotonic() - began < 60:
-        time.sleep(0.1)
-        if count() != seen:
-            seen, since = count(), time.monotonic()
+    quiet(scene, sides)
+    seen = count()
     scene.holds("both have told something", all(now > mark for now, mark in zip(seen, marks)), seen)
 
 
@@ -344,6 +393,56 @@ def amtool(scene, tool, url, real, config):
     scene.holds("amtool config show", code == 0 and "receivers:" in text, text)
     code, text = scene.run(tool, "check-config", config)
     scene.holds("amtool check-config takes the configuration of both", code == 0, text)
+
+
+# Configurations that are refused, each by one sentence; tests/it/app_routing.rs has them as well.
+REFUSED = [
+    "route: {receiver: nobody}\nreceivers: [{name: a}]",
+    "route: {group_by: [x]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, matchers: [x=y]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, continue: true}\nreceivers: [{name: a}]",
+    "route: {receiver: a}\nreceivers: [{name: a}, {name: a}]",
+    "route: {receiver: a}\nreceivers: [{name: a}, {}]",
+    "route: {receiver: a, group_by: [x, x]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, group_by: [..., x]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, group_by: ['']}\nreceivers: [{name: a}]",
+    "route: {receiver: a, group_interval: 0s}\nreceivers: [{name: a}]",
+    "route: {receiver: a, repeat_interval: 0s}\nreceivers: [{name: a}]",
+    "route: {receiver: a, group_wait: soon}\nreceivers: [{name: a}]",
+    "route: {receiver: a, routes: [{matchers: ['a=~\"(\"']}]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, routes: [{match_re: {a: '('}}]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, routes: [{mute_time_intervals: [x]}]}\nreceivers: [{name: a}]",
+    "route: {receiver: a, active_time_intervals: [x]}\nreceivers: [{name: a}]",
+    "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{}]}]",
+    "route: {receiver: a}\nreceivers: [{name: a, webhook_configs: [{url: 'http://x/', url_file: y}]}]",
+    "route: {receiver: a}\nreceivers: [{name: a, pagerduty_configs: [{}]}]",
+    "route: {receiver: a}\nreceivers: [{name: a, email_configs: [{}]}]",
+] + [
+    "route: {receiver: a}\nreceivers: [{name: a}]\ntime_intervals: [{name: t, time_intervals: [{%s}]}]" % fields
+    for fields in [
+        "times: [{start_time: '17:00', end_time: '09:00'}]",
+        "weekdays: ['friday:monday']",
+        "months: ['december:january']",
+        "days_of_month: ['20:10']",
+        "days_of_month: ['-1:1']",
+        "days_of_month: ['0']",
+        "years: ['2021:2020']",
+        "location: 'Nowhere/X'",
+    ]
+]
+
+
+def refused(scene, tool):
+    """What is wrong with a configuration is said in Alertmanager's sentence, after the place."""
+    different, file = [], scene.folder / "refused.yml"
+    for text in REFUSED:
+        file.write_text(text + "\n")
+        _, theirs = scene.run(tool, "check-config", file)
+        sentence = theirs.split("FAILED: ")[1].split("\n")[0].strip() if "FAILED: " in theirs else theirs
+        code, ours = scene.run(scene.binary, "check-config", file)
+        if code == 0 or sentence not in ours:
+            different.append(f"{text}\n            ours   {ours}\n            theirs {sentence}")
+    scene.holds(f"all {len(REFUSED)} bad configurations are refused in amtool's words", not different, "\n          ".join(different[:6]))
 
 
 def older_amtool(scene, url):

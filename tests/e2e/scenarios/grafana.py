@@ -31,8 +31,14 @@ def refused(scene, check, board):
     def variable(board): board["templating"]["list"][0]["type"] = "source"
     def option(board): board["panels"][0]["options"]["graphMode"] = "lines"
     def version(board): board["schemaVersion"] = "41"
+    def unit(board): board["panels"][0]["fieldConfig"]["defaults"]["unit"] = 7
+    def query(board): board["panels"][0]["targets"][0]["expr"] = ["up"]
+    def nameless(board): del board["panels"][0]["targets"][0]["refId"]
+    def field(board): board["panels"][0]["targets"][0]["expression"] = "up"
+    def panel_field(board): board["panels"][0]["nullPointMode"] = "connected"
 
-    for spoil in (graph, mode, place, variable, option, version):
+    spoils = (graph, mode, place, variable, option, version, unit, query, nameless, field, panel_field)
+    for spoil in spoils:
         wrong = json.loads(json.dumps(board))
         spoil(wrong)
         file = scene.folder / "wrong.json"

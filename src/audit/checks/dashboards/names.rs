@@ -4,8 +4,8 @@
 //!
 //! Only names under a prefix that belongs to one program are judged: anybody may have a `request_total`.
 
-/// Endings of the series of a histogram.
-const OF_HISTOGRAM: [&str; 3] = ["_bucket", "_count", "_sum"];
+use crate::rules::lint::{ISTIO_METRICS, metric_of_series};
+
 /// A name this near to a known one is taken for a slip.
 const SLIP: usize = 3;
 
@@ -13,32 +13,27 @@ const SLIP: usize = 3;
 struct Closed {
     prefix: &'static str,
     whose: &'static str,
-    names: &'static [&'static str],
+    names: [&'static [&'static str]; 2],
+}
+
+impl Closed {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.names.into_iter().flatten().copied()
+    }
 }
 
 const CLOSED: &[Closed] = &[
-    Closed { prefix: "istio_", whose: "Istio", names: ISTIO },
-    Closed { prefix: "pilot_", whose: "istiod", names: PILOT },
-    Closed { prefix: "citadel_", whose: "istiod", names: CITADEL },
-    Closed { prefix: "galley_", whose: "istiod", names: GALLEY },
-    Closed { prefix: "sidecar_injection_", whose: "istiod", names: INJECTION },
-    Closed { prefix: "inbound_", whose: "Linkerd", names: LINKERD_INBOUND },
-    Closed { prefix: "outbound_", whose: "Linkerd", names: LINKERD_OUTBOUND },
+    Closed { prefix: "istio_", whose: "Istio", names: [ISTIO, &ISTIO_METRICS] },
+    Closed { prefix: "pilot_", whose: "istiod", names: [PILOT, &[]] },
+    Closed { prefix: "citadel_", whose: "istiod", names: [CITADEL, &[]] },
+    Closed { prefix: "galley_", whose: "istiod", names: [GALLEY, &[]] },
+    Closed { prefix: "sidecar_injection_", whose: "istiod", names: [INJECTION, &[]] },
+    Closed { prefix: "inbound_", whose: "Linkerd", names: [LINKERD_INBOUND, &[]] },
+    Closed { prefix: "outbound_", whose: "Linkerd", names: [LINKERD_OUTBOUND, &[]] },
 ];
 
+/// Those that tell of no call.
 const ISTIO: &[&str] = &[
-    "istio_requests_total",
-    "istio_request_duration_milliseconds",
-    "istio_request_bytes",
-    "istio_response_bytes",
-    "istio_request_messages_total",
-    "istio_response_messages_total",
-    "istio_tcp_connections_opened_total",
-    "istio_tcp_connections_closed_total",
-    "istio_tcp_connections_failed_total",
-    "istio_tcp_sent_bytes_total",
-    "istio_tcp_received_bytes_total",
-    "istio_tcp_sockets_open",
     "istio_build",
     "istio_dns_requests_total",
     "istio_dns_upstream_requests_total",
@@ -310,7 +305,7 @@ const ENVOY_SCOPES: &[&str] = &[
 
 /// Why there is no such metric; none when there is, or when the name could be anybody's.
 pub(super) fn unknown(name: &str) -> Option<String> {
-    let base = OF_HISTOGRAM.iter().find_map(|ending| name.strip_suffix(ending)).unwrap_or(name);
+    let base = metric_of_series(name);
     if let Some((_, now)) = WAS.iter().find(|(was, _)| *was == base || *was == name) {
         return Some(format!("that was its name once; it is {now}"));
     }
@@ -324,14 +319,14 @@ pub(super) fn unknown(name: &str) -> Option<String> {
             .then(|| "none of Envoy's statistics begins so".to_owned());
     }
     let closed = CLOSED.iter().find(|closed| name.starts_with(closed.prefix))?;
-    if name.starts_with(AGENT) || closed.names.contains(&base) || closed.names.contains(&name) {
+    if name.starts_with(AGENT) || closed.names().any(|known| known == base || known == name) {
         return None;
     }
     let rest = name.strip_prefix(closed.prefix).unwrap_or_default();
     if closed.whose == "Linkerd" && !LINKERD_PARTS.iter().any(|part| rest.starts_with(part)) {
         return None;
     }
-    let near = closed.names.iter().map(|known| (strsim::osa_distance(known, base), known)).min();
+    let near = closed.names().map(|known| (strsim::osa_distance(known, base), known)).min();
     match near {
         Some((distance, known)) if distance <= SLIP => {
             Some(format!("{} has no such metric; did you mean {known}?", closed.whose))
