@@ -14,7 +14,7 @@ import path from "node:path";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
-const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
+const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/audit", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
 /** Pages that stand under another one's entry of the navigation. */
 const BELOW = [
   "/alerts/history",
@@ -654,6 +654,7 @@ async function takeScreenshots(into) {
     trace,
     logs: "/logs",
     explore: `/explore?range=15m&query=${encodeURIComponent(QUERY)}&query2=up`,
+    audit: "/audit",
     targets: "/targets",
     status: "/status",
     missing: "/service/shop/nobody",
