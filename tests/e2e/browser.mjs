@@ -2,7 +2,7 @@
 //
 //   node browser.mjs [BASE_URL]                      all checks; prints "N passed, N failed", exits 1 when one failed
 //   node browser.mjs screenshots FOLDER [BASE_URL]   one PNG for each page, theme and width
-//   node browser.mjs empty|large|larger [BASE_URL]   what holds over an empty mesh, one of 5,000 edges, one of 20,000
+//   node browser.mjs empty|small|large|larger [BASE_URL]   what holds over a mesh of no edge, two, 5,000, 20,000
 //   node browser.mjs live BASE_URL READY AWAY BACK   a page through a restart of the server; each file is written when the
 //                                                    page is ready, says that the server is away, goes on
 //
@@ -14,7 +14,7 @@ import path from "node:path";
 import { gzipSync } from "node:zlib";
 import { chromium } from "playwright-core";
 
-const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
+const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/audit", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
 /** Pages that stand under another one's entry of the navigation. */
 const BELOW = [
   "/alerts/history",
@@ -49,7 +49,7 @@ const FLAGS = [
 ];
 
 const words = process.argv.slice(2);
-const MODES = ["screenshots", "empty", "large", "larger", "live"];
+const MODES = ["screenshots", "empty", "small", "large", "larger", "live"];
 const mode = MODES.includes(words[0]) ? words.shift() : "all";
 const folder = mode === "screenshots" ? words.shift() : undefined;
 const base = new URL(words[0] ?? "http://127.0.0.1:7070").origin;
@@ -654,6 +654,7 @@ async function takeScreenshots(into) {
     trace,
     logs: "/logs",
     explore: `/explore?range=15m&query=${encodeURIComponent(QUERY)}&query2=up`,
+    audit: "/audit",
     targets: "/targets",
     status: "/status",
     missing: "/service/shop/nobody",
@@ -766,6 +767,7 @@ try {
   const modes = {
     screenshots: () => takeScreenshots(folder),
     empty: checkEmpty,
+    small: checkEmpty,
     large: () => checkLarge(4500),
     larger: () => checkLarge(5500),
     live: () => watchRestart(words.slice(1)),

@@ -1,11 +1,13 @@
-"""The pages over a large synthetic mesh, an empty one and one of a single call, in a real browser; and while a server
+"""The pages over a large synthetic mesh, an empty one and one of two calls, in a real browser; and while a server
 restarts and PostgreSQL is away.
 
 EDGES of the large mesh are drawn; MORE edges come after that, more than a drawing may have, so the page must say so and not
 freeze.
 """
 
+import contextlib
 import os
+import pathlib
 import random
 import signal
 import threading
@@ -81,8 +83,11 @@ def play(scene):
     mesh.of(0)
     service.start()
     browser("empty")
+    drawn = lambda: service.page("/graph?range=1h&boxes=none").count('<path class="line"')
+    mesh.of(1)
+    scene.eventually("two edges are drawn, one of a hostile name", drawn, lambda count: count == 2, 60, 1)
+    browser("small")
     mesh.of(EDGES)
-    drawn = lambda: service.page("/graph?range=1h&boxes=none").count('class="edge ')
     scene.eventually("5,000 edges are drawn", drawn, lambda count: count > EDGES * 0.9, 120, 2)
     for path in ["/graph?range=1h", "/graph?range=1h&boxes=cluster", "/", "/service/ns1/s1", "/targets", "/status"]:
         began = time.monotonic()
@@ -122,7 +127,9 @@ def timed(scene, act):
 def away(scene, service):
     """PostgreSQL is stopped: every page still answers, and says so."""
     postgres = service.postgres()
-    os.kill(postgres, signal.SIGSTOP)
+    held = [postgres, *children(postgres)]
+    for process in held:
+        os.kill(process, signal.SIGSTOP)
     try:
         pages = ["/", "/graph", "/service/ns1/s1", "/alerts", "/alerts/history", "/changes", "/traces", "/logs",
                  "/explore?query=up", "/targets", "/status", "/notifications", "/silences"]
@@ -134,8 +141,20 @@ def away(scene, service):
         told = lambda: "PostgreSQL is away" in service.page("/status")
         scene.eventually("the pages say that PostgreSQL is away", told, bool, 60, 1)
     finally:
-        os.kill(postgres, signal.SIGCONT)
+        for process in held:
+            os.kill(process, signal.SIGCONT)
     scene.eventually("and no more when it is back", lambda: "PostgreSQL is away" in service.page("/"), lambda on: not on, 90, 1)
+
+
+def children(parent):
+    """Its processes: PostgreSQL has one for each connection."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def run_browser(scene, url, *words):
