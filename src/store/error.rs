@@ -46,6 +46,12 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// Another process leads: what this one holds stays with it.
+    #[error("{doing}: another replica leads")]
+    NotLeader {
+        /// What was being done.
+        doing: &'static str,
+    },
     /// A stored row does not make sense.
     #[error("stored {what} is damaged: {reason}")]
     Damaged {
@@ -77,7 +83,7 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Connect { source, .. } | Self::Query { source, .. } => is_temporary(source),
-            Self::Private(_) => true,
+            Self::Private(_) | Self::NotLeader { .. } => true,
             _ => false,
         }
     }

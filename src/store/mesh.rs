@@ -54,7 +54,7 @@ impl Store {
     /// When the server is away.
     pub async fn append_resources(&self, generations: &[ResourceGeneration]) -> Result<u64, StoreError> {
         let doing = "append mesh resources";
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         let mut new = 0;
         for generation in generations {
             let body = generation.body.as_deref().map(|body| values::text(body).into_owned());
@@ -105,7 +105,7 @@ impl Store {
             findings.iter().map(|finding| values::text(pick(finding)).into_owned()).collect::<Vec<_>>()
         };
         let (codes, subjects, messages) = (column(|f| f.code), column(|f| &f.subject), column(|f| &f.message));
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         sqlx::query(include_str!("sql/close_findings.sql"))
             .bind(values::time(at))
             .bind(&codes)

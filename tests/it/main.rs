@@ -52,6 +52,7 @@ mod store_history;
 mod store_metric_names;
 mod store_persist;
 mod store_private_server;
+mod store_replicas;
 mod store_seams;
 mod store_tables;
 mod store_traces;
