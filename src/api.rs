@@ -34,7 +34,7 @@ use crate::clock::Clock;
 use crate::graph::health::Thresholds;
 use crate::model::{Labels, Timestamp};
 use crate::notify::AlertmanagerStatus;
-use crate::persist::{Archive, OutboxReader};
+use crate::persist::{Archive, OutboxReader, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::{notify, otlp, push, rules as rule_engine, scrape, slo};
@@ -106,6 +106,8 @@ pub struct State {
     pub retention: Arc<str>,
     /// When this process started.
     pub started_at: Timestamp,
+    /// Who leads, and who else is there.
+    pub standing: Standing,
 }
 
 /// The routes of all APIs. Each answers with its own headers; compression is the caller's layer.

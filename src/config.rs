@@ -68,6 +68,8 @@ pub struct Config {
     pub traces: traces::Config,
     /// PostgreSQL.
     pub store: store::Config,
+    /// How this process stands to others on its database.
+    pub replica: store::ReplicaConfig,
     /// The memory tier.
     pub series: series::Config,
     /// Edge minutes in memory.
@@ -123,6 +125,7 @@ struct File {
     otlp: otlp::Config,
     traces: traces::Config,
     storage: StorageConfig,
+    replica: store::ReplicaConfig,
     scrape: scrape::Config,
     graph: graph::Config,
     alert_context: context::Config,
@@ -375,6 +378,7 @@ impl Config {
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("storage", format!("{store:?}{series:?}")),
+            ("replica", format!("{:?}", self.replica)),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
             ("promql", format!("{promql:?}")),
@@ -487,6 +491,7 @@ impl File {
             otlp: self.otlp,
             traces: self.traces,
             store,
+            replica: self.replica,
             series,
             rollup: self.rollup,
             promql: promql::Config {

@@ -1,5 +1,5 @@
 //! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox,
-//! maintenance; restore at start; and the archive that pages read.
+//! maintenance; restore at start; how a standby follows the leader and takes over; and the archive that pages read.
 //!
 //! In: the memory tier, the rollup, and channels of span batches and alert transitions. Out: rows. Each part is one task
 //! with `run(self, shutdown)`: it writes at its own pace, tries again with growing pauses while PostgreSQL is away, makes
@@ -15,6 +15,7 @@ mod alert_states;
 mod archive;
 mod backfill;
 mod chunks;
+mod follow;
 mod history;
 mod journal;
 mod maintenance;
@@ -23,8 +24,10 @@ mod outbox;
 mod outbox_search;
 mod queue;
 mod recover;
+mod replicas;
 mod restore;
 mod rollups;
+mod shadow;
 mod status;
 mod thin;
 mod trace_scan;
@@ -37,13 +40,16 @@ pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
 pub use archive::{Archive, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
 pub use chunks::ChunkPersist;
+pub use follow::{FollowError, Follower};
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
 pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
 pub use queue::{AlertPersist, SpanPersist};
+pub use replicas::{Role, Standing, View};
 pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
+pub use shadow::Shadow;
 pub use status::{PartState, PartStatus};
 pub use trace_scan::{TraceScan, Wanted};
 

@@ -39,7 +39,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use crate::clock::Clock;
 use crate::context::Context;
 use crate::graph::health::Thresholds;
-use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus};
+use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
@@ -129,6 +129,8 @@ pub struct State {
     pub scrape_counters: Arc<scrape::Counters>,
     /// Who may connect to the listeners.
     pub guards: Vec<web_config::Guard>,
+    /// Who leads, and who else is there.
+    pub standing: Standing,
 }
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.

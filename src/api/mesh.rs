@@ -1,5 +1,5 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, alerts and their history, cardinality, findings about rules,
-//! objectives, notifications, what a silence would mute, and
+//! objectives, notifications, what a silence would mute, the replicas, and
 //! the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
@@ -8,6 +8,7 @@ mod alerts;
 mod cardinality;
 mod graph;
 mod notifications;
+mod replicas;
 mod rules;
 mod silences;
 mod slos;
@@ -36,6 +37,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/notifications/{id}/drop", post(notifications::drop).layer(from_fn(browser::same_origin)))
         .route("/api/mesh/v1/notifications/{id}/retry", post(notifications::retry).layer(from_fn(browser::same_origin)))
         .route("/api/mesh/v1/silences/preview", get(silences::preview))
+        .route("/api/mesh/v1/replicas", get(replicas::list))
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))

@@ -112,7 +112,7 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 14);
+    assert_eq!(paths.len(), 15);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
     // A notification must be there first: tests/it/app_alert_pages.rs asks for one.
     for (path, operation) in gets.filter(|(path, _)| !path.ends_with("notifications/{id}")) {
@@ -122,8 +122,8 @@ async fn the_openapi_document_describes_every_answer() {
         assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
         let responses = &operation["get"]["responses"];
         assert_described(&document, &responses["200"]["content"]["application/json"]["schema"], &answer.json(), path);
-        if path.ends_with("openapi.json") {
-            continue;
+        if path.ends_with("openapi.json") || path.ends_with("replicas") {
+            continue; // they have no parameters
         }
         let refused = server
             .get(&format!("{}?start=x&end=y&state=x&limit=x&matcher=x", wanted.replace(&"ab".repeat(16), "zz")))

@@ -18,6 +18,7 @@ mod app_edges;
 mod app_faults;
 mod app_metrics;
 mod app_outage;
+mod app_replicas;
 mod app_restart;
 mod app_rules;
 mod app_scrape;
