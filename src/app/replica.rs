@@ -210,8 +210,6 @@ impl Following {
             };
             match caught_up {
                 Ok(_) => {
-                    // Its readers are gone when the process is stopping.
-                    let _ = self.ready.send(true);
                     self.shadow.trim(self.follower.newest() - SHADOW_MARGIN);
                 }
                 Err(FollowError::Store(error)) => {
@@ -226,6 +224,8 @@ impl Following {
             }
             let looked = tokio::time::timeout(LOOK_LIMIT, self.look()).await;
             let Ok(Ok(leadership)) = looked else { continue };
+            // Its readers are gone when the process is stopping.
+            let _ = self.ready.send(true);
             let verdict = watcher.judge(leadership.as_ref(), Instant::now());
             let Some(breaking) = verdict.breaking() else { continue };
             let Ok(led) = tokio::time::timeout(LEAD_LIMIT, self.who.store.lead(breaking)).await else { continue };

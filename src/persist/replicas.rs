@@ -109,7 +109,12 @@ impl Standing {
 
     /// This process has that role from now on.
     pub fn becomes(&self, role: Role, at: Timestamp) {
-        self.0.send_modify(|view| (view.role, view.since, view.vouched_until) = (role, Some(at), None));
+        self.0.send_modify(|view| {
+            (view.role, view.since, view.vouched_until) = (role, Some(at), None);
+            if role != Role::Leader && view.leader_id.as_ref() == Some(&view.own_id) {
+                view.leader_id = None; // who it is instead is not known yet
+            }
+        });
     }
 
     /// The lease was renewed by a beat that was sent at `at`, or nobody else leads although it could not be.
@@ -171,6 +176,14 @@ mod tests {
         standing.vouch(Instant::now());
         standing.becomes(Role::Standby, Timestamp::from_millis(2));
         assert!(!tells(&standing).await);
+    }
+
+    #[test]
+    fn who_stops_leading_does_not_take_itself_for_the_leader() {
+        let standing = Standing::new("a");
+        standing.leader_is(1, Some("a"));
+        standing.becomes(Role::Standby, Timestamp::from_millis(1));
+        assert_eq!((standing.view().leader_id, standing.view().epoch), (None, 1));
     }
 
     #[test]

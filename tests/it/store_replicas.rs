@@ -3,6 +3,7 @@
 use meshscope::model::Timestamp;
 use meshscope::store::{Lease, NewJournalEntry, Replica, Store, StoreError};
 
+use crate::app::eventually;
 use crate::postgres;
 
 fn entry(byte: u8) -> NewJournalEntry {
@@ -96,6 +97,11 @@ async fn a_leader_that_only_lost_its_connection_goes_on() {
         .expect("terminate");
     let me = replica(&one, "one");
     assert!(one.beat(&mut lease, &me).await.is_err(), "the connection is gone");
+    eventually("the session has ended", async || {
+        let seen = two.leadership().await.expect("an answer").expect("a leader");
+        (!seen.is_locked).then_some(())
+    })
+    .await;
     assert!(one.beat(&mut lease, &me).await.expect("connected anew"));
     assert!(two.lead(None).await.expect("an answer").is_none(), "it has its lock again");
     assert!(writes(&one, 1).await);
