@@ -37,19 +37,28 @@ fn main() {
     write_examples(&out.join("audit_examples.rs")).expect("a writable OUT_DIR");
 }
 
-/// Writes the table that `src/audit/explain.rs` includes: code, bad case, good case. Without the grid it is empty.
+/// Writes the table that `src/audit/explain.rs` includes: code, bad case, good case, traffic. Without the grid it is empty.
 fn write_examples(to: &Path) -> io::Result<()> {
     let root = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
     let mut folders: Vec<PathBuf> =
         fs::read_dir(AUDIT_GRID).map(|all| all.flatten().map(|entry| entry.path()).collect()).unwrap_or_default();
     folders.sort();
     let whole = |folder: &&PathBuf| ["bad.yaml", "good.yaml"].iter().all(|name| folder.join(name).is_file());
-    let mut table = String::from("/// Code, bad case, good case.\nconst EXAMPLES: &[(&str, &str, &str)] = &[\n");
+    let mut table = String::from(
+        "/// Code, bad case, good case; for a check against traffic, the traffic of both.\n\
+         type Example = (&'static str, &'static str, &'static str, Option<(&'static str, &'static str)>);\n\
+         /// By code.\nconst EXAMPLES: &[Example] = &[\n",
+    );
     for folder in folders.iter().filter(whole) {
         let code = folder.file_name().unwrap_or_default().to_string_lossy();
         let file = |name: &str| Path::new(&root).join(folder).join(name);
         let (bad, good) = (file("bad.yaml"), file("good.yaml"));
-        table.push_str(&format!("    ({code:?}, include_str!({bad:?}), include_str!({good:?})),\n"));
+        let traffic = [file("bad.prom"), file("good.prom")];
+        let traffic = match traffic.iter().all(|one| one.is_file()) {
+            true => format!("Some((include_str!({:?}), include_str!({:?})))", traffic[0], traffic[1]),
+            false => "None".to_owned(),
+        };
+        table.push_str(&format!("    ({code:?}, include_str!({bad:?}), include_str!({good:?}), {traffic}),\n"));
     }
     table.push_str("];\n");
     fs::write(to, table)

@@ -7,10 +7,17 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use meshscope::access_logs::{Reader, encode_batch};
 use meshscope::model::{Labels, Matcher, Timestamp};
+use meshscope::otlp::{Limits, decode_logs_protobuf};
 use meshscope::promql::{self, Engine, QueryOptions, SelectionCache, Value};
 use meshscope::scrape::exposition::{Entry, Format, MetricKind, Parser, parse_labels};
 use meshscope::series::{Config, Head, Queryable, Select, SeriesRef, encode_chunk};
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
 
 const BOUNDS: [&str; 20] = [
     "0.5", "1", "5", "10", "25", "50", "100", "250", "500", "1000", "2500", "5000", "10000", "30000", "60000",
@@ -246,9 +253,64 @@ fn evaluate(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// As Istio's provider sends them: one text each, of a few edges and outcomes.
+fn log_request(records: usize) -> Vec<u8> {
+    let record = |at: usize| {
+        let (code, flags, details) = match at % 10 {
+            0 => (503, "UH", "no_healthy_upstream"),
+            1 => (403, "-", "rbac_access_denied_matched_policy[ns[shop]-policy[deny-get]-rule[0]]"),
+            _ => (200, "-", "via_upstream"),
+        };
+        let line = format!(
+            "[2026-01-15T10:00:00.{:03}Z] \"GET /cart/{at} HTTP/1.1\" {code} {flags} {details} - \"-\" 0 {at} {} 6 \"-\" \
+             \"Mozilla/5.0 (X11; Linux x86_64)\" \"422dff1b-2f95-9d22-87da-{at:012}\" \"cart.shop:8080\" \"10.0.0.7:8080\" \
+             outbound|8080||service-{:02}.shop.svc.cluster.local 10.0.0.1:{} 10.96.0.1:8080 10.0.0.1:34402 - default\n",
+            at % 1000,
+            at % 50,
+            at % EDGES,
+            40_000 + at % 20_000,
+        );
+        LogRecord {
+            time_unix_nano: 1_768_471_200_000_000_000 + at as u64,
+            body: Some(AnyValue { value: Some(any_value::Value::StringValue(line)) }),
+            trace_id: (at as u128 + 1).to_be_bytes().to_vec(),
+            ..LogRecord::default()
+        }
+    };
+    let pod = AnyValue { value: Some(any_value::Value::StringValue("web-v1-6f89b6c557-sg2bc".to_owned())) };
+    let attributes = vec![KeyValue { key: "k8s.pod.name".to_owned(), value: Some(pod), ..KeyValue::default() }];
+    let scope_logs = vec![ScopeLogs { log_records: (0..records).map(record).collect(), ..ScopeLogs::default() }];
+    let resource = Some(Resource { attributes, ..Resource::default() });
+    let resource_logs = vec![ResourceLogs { resource, scope_logs, ..ResourceLogs::default() }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+}
+
+fn access_logs(criterion: &mut Criterion) {
+    const RECORDS: usize = 2048;
+    let body = log_request(RECORDS);
+    let (reader, limits) = (Reader::new(&[]), Limits::default());
+    let now = Timestamp::from_millis(1_768_471_300_000);
+    let decode = || decode_logs_protobuf(&body, &reader, &limits, now).unwrap().records;
+    let mut group = criterion.benchmark_group("access logs");
+    group.throughput(Throughput::Elements(RECORDS as u64));
+    group.bench_function("a request of Istio's lines decoded", |bencher| {
+        bencher.iter(|| assert_eq!(decode().len(), RECORDS));
+    });
+    group.bench_function("the same by the derived decoder, without reading the lines", |bencher| {
+        bencher.iter(|| black_box(ExportLogsServiceRequest::decode(&*body).unwrap()));
+    });
+    let records = decode();
+    group.bench_function("a batch for the store", |bencher| {
+        bencher.iter(|| assert!(encode_batch(&records).is_some()));
+    });
+    let batch = encode_batch(&records).unwrap();
+    println!("{} bytes a record as sent, {} stored", body.len() / RECORDS, batch.bytes.len() / RECORDS);
+    group.finish();
+}
+
 criterion_group! {
     name = parts;
     config = Criterion::default().measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_secs(1)).sample_size(20);
-    targets = parse, append_and_encode, select, evaluate
+    targets = parse, append_and_encode, select, evaluate, access_logs
 }
 criterion_main!(parts);

@@ -31,13 +31,14 @@ use axum::middleware::from_fn;
 use axum::routing::{any, get, post};
 
 use crate::clock::Clock;
-use crate::graph::health::Thresholds;
+use crate::declared::Declared;
+use crate::graph::health::Rules;
 use crate::model::{Labels, Timestamp};
 use crate::notify::AlertmanagerStatus;
-use crate::persist::{Archive, OutboxReader, Standing};
+use crate::persist::{Archive, ChangeBook, OutboxReader, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
-use crate::{notify, otlp, push, rules as rule_engine, scrape, slo};
+use crate::{audit, notify, otlp, push, rules as rule_engine, scrape, slo};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
@@ -66,6 +67,10 @@ pub struct State {
     pub head: Head,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
+    /// What is declared for the mesh.
+    pub declared: Declared,
+    /// How it changed.
+    pub changes: ChangeBook,
     /// Scrape targets and metric metadata.
     pub scrape: scrape::Status,
     /// Takes what others send.
@@ -78,6 +83,8 @@ pub struct State {
     pub rules: rule_engine::Status,
     /// Service level objectives.
     pub slos: slo::Board,
+    /// The latest audit of the mesh.
+    pub audit: audit::Board,
     /// The Alertmanagers that are told of alerts.
     pub alertmanagers: AlertmanagerStatus,
     /// Alerts on their way to receivers, silences, and where alerts are posted.
@@ -85,7 +92,7 @@ pub struct State {
     /// What was and is to be delivered.
     pub outbox: OutboxReader,
     /// When an edge counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The clock.
     pub clock: Clock,
     /// The configuration in force with secrets replaced, as YAML.

@@ -39,7 +39,9 @@ use crate::rollup::Rollup;
 use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
-use crate::{api, discovery, notify, otlp, promql, push, rules, scrape, traces, web};
+use crate::{
+    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web,
+};
 use reload::Reloader;
 use replica::Turn;
 use roles::{Drains, Leading, Part, Phase, Site, Sockets, Wired};
@@ -55,6 +57,8 @@ const OUTBOX_QUEUE: usize = 1024;
 const SPAN_QUEUE: usize = 64;
 /// Batches of spans on their way to PostgreSQL.
 const BATCH_QUEUE: usize = 16;
+/// Requests' access log records between the receivers and their pipeline; past it OTLP clients are told to come again.
+const RECORD_QUEUE: usize = 64;
 /// How late a sample may come before its window of chunks is closed; what comes later is merged into its chunk.
 const CHUNK_LATENESS: Duration = Duration::from_secs(300);
 
@@ -171,15 +175,41 @@ impl Ground {
     }
 
     /// What explains alerts when they are told.
-    fn context(&self, config: &Config, live: traces::Live) -> Context {
+    fn context(&self, config: &Config, live: traces::Live, changes: persist::ChangeBook) -> Context {
         let inputs = context::Inputs {
+            changes: Arc::new(move |from| changes.recent(from)),
             rollup: self.rollup.clone(),
             live,
             head: self.head.clone(),
-            thresholds: config.graph_health,
+            health: config.graph_health.clone(),
             external_url: self.external_url.clone(),
         };
         Context::new(config.alert_context.clone(), inputs)
+    }
+
+    /// What compares the declared mesh with its traffic.
+    fn auditor(&self, config: &Config, declared: &declared::Declared) -> audit::Watch {
+        let inputs = audit::Inputs {
+            declared: config.declared.is_given().then(|| {
+                let declared = declared.clone();
+                Arc::new(move || declared.current()) as audit::CurrentSnapshot
+            }),
+            engine: Arc::clone(&self.engine),
+            series: Arc::clone(&self.series),
+            head: self.head.clone(),
+            clock: self.clock,
+        };
+        let suppressions = config.audit.suppress.iter().map(Into::into).collect();
+        let declared::Config { root_namespace, cluster_domain, .. } = config.declared.clone();
+        let options = audit::Options { suppressions, root_namespace, cluster_domain };
+        audit::Watch::new(config.audit_watch.clone(), options, inputs)
+    }
+
+    /// What reads what is declared, and where it is found.
+    fn declared(&self, config: &Config) -> (declared::Reader, declared::Declared) {
+        let (api_server, kubeconfig_file) = (config.mesh.api_server.clone(), config.mesh.kubeconfig_file.clone());
+        let cluster = kubernetes::ClusterConfig { api_server, kubeconfig_file, ..kubernetes::ClusterConfig::default() };
+        declared::Reader::new(config.declared.clone(), cluster, self.clock)
     }
 
     /// What takes samples that others send; those older than memory go straight into chunks.
@@ -257,6 +287,10 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         None => (ground.head.clone(), ground.rollup.clone()),
         Some(shadow) => (shadow.head.clone(), shadow.rollup.clone()),
     };
+    let Leading { whole_from, outbox: outbox_restored, pending } = match part {
+        Part::Leads(leading) => *leading,
+        Part::Follows(_) => Leading::nobody(),
+    };
     let recorded = match &shadow {
         None => ground.head.clone(),
         Some(shadow) => shadow.recorded.clone(),
@@ -278,6 +312,19 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let outputs = traces::Outputs { head: ground.head.clone(), rollup: ground.rollup.clone(), batches: batches_out };
     let pipeline = traces::Pipeline::new(config.traces.clone(), spans, outputs, ground.clock);
     let (live, trace_counters) = (pipeline.live(), pipeline.counters());
+    let (records_in, records) = mpsc::channel(RECORD_QUEUE);
+    let receiver = receiver.taking_access_logs(access_logs::Reader::new(&config.access_logs.formats), records_in);
+    let (log_batches_out, log_batches) = mpsc::channel(BATCH_QUEUE);
+    let outputs = (ground.head.clone(), log_batches_out);
+    let log_pipeline = access_logs::Pipeline::new(config.access_logs.clone(), records, outputs, ground.clock);
+    let (live_logs, log_counters) = (log_pipeline.live(), log_pipeline.counters());
+    let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
+    let whole_from = whole_from.unwrap_or(started_at);
+    let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
+        .reading(&config.traces)
+        .with_access_logs(&config.access_logs, live_logs);
+    let (declared_reader, declared) = ground.declared(config);
+    let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
     // derive
     let rule_set = reload::load_rules(config, &ground.external_url).await?;
@@ -286,10 +333,6 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let (alerts_out, mut alerts) = mpsc::channel(ALERT_QUEUE);
     let (also_out, mut also_alerts) = mpsc::channel(ALERT_QUEUE);
     let told = persist::restore_alerts(&ground.store, started_at).await.context("read the alerts that fired")?;
-    let Leading { whole_from, outbox: outbox_restored, pending } = match part {
-        Part::Leads(leading) => *leading,
-        Part::Follows(_) => Leading::nobody(),
-    };
     let goes_on = pending.is_some();
     let told_firing = roles::with_pending(told.firing, pending.unwrap_or_default());
     if shadow.is_none() && !told.all.is_empty() {
@@ -331,7 +374,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(config, live.clone());
+    let context = ground.context(config, live, changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -347,6 +390,8 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     );
     let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
 
+    let auditor = ground.auditor(config, &declared);
+
     // keep
     let (store, clock) = (&ground.store, ground.clock);
     let journal = persist::JournalPersist::new(ground.head.clone(), store.clone(), clock);
@@ -354,6 +399,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         .keeping(&config.store.retention);
     let rollups = persist::RollupPersist::new(ground.rollup.clone(), store.clone(), clock);
     let span_persist = persist::SpanPersist::new(batches, store.clone(), clock);
+    let log_persist = persist::AccessLogPersist::new(log_batches, store.clone(), clock);
     let alert_persist = persist::AlertPersist::new(transitions, store.clone(), clock);
     let alert_states = persist::AlertStatePersist::new(rules_status.clone(), store.clone(), clock);
     let maintenance = persist::Maintenance::new(store.clone(), config.store.retention.clone(), clock);
@@ -362,9 +408,11 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         chunks.status(),
         rollups.status(),
         span_persist.status(),
+        log_persist.status(),
         alert_persist.status(),
         alert_states.status(),
         outbox_persist.status(),
+        changes.status(),
         maintenance.status(),
     ];
     let metrics = metrics::Parts {
@@ -375,9 +423,11 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         push: push_counters,
         promql: ground.engine.counters(),
         traces: trace_counters,
+        access_logs: log_counters,
         rules: rule_counters,
         notify: notify_counters,
         context: context.counters(),
+        declared: declared.clone(),
         alertmanagers: alertmanager_status.clone(),
         remotes,
         persist: parts_status.clone(),
@@ -390,9 +440,6 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     };
 
     // face
-    let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
-    let whole_from = whole_from.unwrap_or(started_at);
-    let archive = Archive::new(store.clone(), ground.rollup.clone(), live, whole_from, kept).reading(&config.traces);
     let (reloader, reload) = Reloader::new(site.file.clone(), config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let web_state = web::State {
@@ -404,11 +451,13 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         slos: reloader.slos(),
         notify: notify_status.clone(),
         context: context.clone(),
+        declared: declared.clone(),
+        changes: changes.book(),
         board: persist::AlertBoard::new(rules_status.clone(), notify_status.clone()),
         outbox: persist::OutboxReader::new(ground.store.clone()),
         otlp: otlp_counters,
         otlp_addresses,
-        thresholds: config.graph_health,
+        health: config.graph_health.clone(),
         clock,
         head: ground.head.clone(),
         persist: parts_status,
@@ -423,14 +472,17 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         series: Arc::clone(&ground.series),
         head: ground.head.clone(),
         archive,
+        declared,
+        changes: changes.book(),
         scrape: scrape_status.clone(),
         push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
         push: intake.clone(),
         otlp: config.otlp.clone(),
         rules: rules_status.clone(),
         slos: reloader.slos(),
+        audit: auditor.board(),
         alertmanagers: alertmanager_status,
-        thresholds: config.graph_health,
+        health: config.graph_health.clone(),
         clock,
         notify: notify_status,
         outbox: persist::OutboxReader::new(ground.store.clone()),
@@ -457,9 +509,11 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let router = http::guarded(api::before(http::around(router)), guard.clone());
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
+    stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
+    stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     let (head, rollup) = (ground.head.clone(), ground.rollup.clone());
     let (watched_head, watched_rules) = (ground.head.clone(), rule_sets);
@@ -489,6 +543,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
+    stages.spawn(Stage::Derive, "access logs", |stop| log_pipeline.run(stop));
     let scraped = (!config.jobs.is_empty() && !goes_on).then_some(scrape_status);
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
     stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
@@ -499,8 +554,10 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     stages.spawn(Stage::Keep, "chunks", |stop| chunks.run(stop));
     stages.spawn(Stage::Keep, "rollups", |stop| rollups.run(stop));
     stages.spawn(Stage::Keep, "stored spans", |stop| span_persist.run(stop));
+    stages.spawn(Stage::Keep, "stored access logs", |stop| log_persist.run(stop));
     stages.spawn(Stage::Keep, "alert states", |stop| alert_states.run(stop));
     stages.spawn(Stage::Keep, "alert history", |stop| alert_persist.run(stop));
+    stages.spawn(Stage::Keep, "changes", |stop| changes.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));
     Ok(Wired { stages, rules: rules_status, reload })

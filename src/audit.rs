@@ -1,20 +1,35 @@
-//! Checks what is declared for a mesh: what an object loses, breaks or leaves open, said where it stands.
+//! Checks what is declared for a mesh: what an object loses, breaks or leaves open, said where it stands; and compares it
+//! with what traffic shows.
 //!
-//! In: a [`Snapshot`] of declared objects and [`Options`]. Out: a [`Report`] of coded findings. Pure. Invariant: the same
-//! input gives the same findings in the same order; a check that finds nothing costs one walk over its kinds.
+//! In: a [`Snapshot`] of declared objects, what a window saw ([`Observed`], which [`gather()`] asks of a store), [`Options`].
+//! Out: a [`Report`] of coded findings, and a [`Scorecard`]. The checks are pure; only [`gather()`] and [`Watch`] ask and
+//! wait. Invariant: the same input gives the same findings in the same order; a check that finds nothing costs one walk
+//! over its kinds.
 
 mod checks;
 mod explain;
 mod found;
+mod gather;
 mod mask;
+mod observed;
+mod rehearsal;
 mod report;
+mod scorecard;
 mod suppress;
+mod traffic;
+mod watch;
 
-pub use checks::{CHECKS, Check};
+pub use checks::{Check, all as checks};
 pub use explain::explain;
-pub use found::Found;
+pub use found::{Found, Note};
+pub use gather::{GatherError, Source, WINDOW_MIN, gather};
+pub(crate) use mask::{looks_secret, mask};
+pub use observed::{Calls, End, Latency, Observed, Proxy, Side, Spell, Upstream, Whole};
+pub use rehearsal::rehearse;
 pub use report::{Colour, Report};
+pub use scorecard::{ITEMS, Item, Score, Scorecard, score};
 pub use suppress::{Config, SuppressionConfig};
+pub use watch::{Board, CurrentSnapshot, Inputs, Latest, Watch, WatchConfig};
 
 use crate::mesh::schema::{self, Fault};
 use crate::mesh::{Index, Resource, Snapshot};
@@ -61,20 +76,23 @@ pub struct Scene<'a> {
     pub index: &'a Index<'a>,
     /// What is wrong with the fields of each object, in their order.
     pub faults: &'a [(&'a Resource, Fault)],
+    /// What a window of traffic saw; none: only what is declared is looked at.
+    pub observed: Option<&'a Observed>,
     /// The rest.
     pub options: &'a Options,
 }
 
-/// Runs all checks. Findings stand in the order of their files and lines, then of their codes.
-pub fn audit(mesh: &Snapshot, options: &Options) -> Report {
+/// Runs all checks; those against traffic only with what traffic showed. Findings stand in the order of their files and
+/// lines, then of their codes.
+pub fn audit(mesh: &Snapshot, observed: Option<&Observed>, options: &Options) -> Report {
     let index = Index::new(mesh, &options.root_namespace, &options.cluster_domain);
     let faults: Vec<(&Resource, Fault)> = mesh
         .iter()
         .flat_map(|resource| schema::faults(resource).into_iter().map(move |fault| (resource, fault)))
         .collect();
-    let scene = Scene { mesh, index: &index, faults: &faults, options };
+    let scene = Scene { mesh, index: &index, faults: &faults, observed, options };
     let mut findings: Vec<Finding> = Vec::new();
-    for check in CHECKS.iter().copied().flatten() {
+    for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));
     }
     suppress::apply(&scene, &mut findings);

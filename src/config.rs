@@ -6,6 +6,7 @@
 mod mesh;
 mod paths;
 mod redact;
+mod templates;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    audit, context, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series, slo, store, telemetry,
-    traces, web, yaml,
+    access_logs, audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series,
+    slo, store, telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -43,7 +44,7 @@ pub struct Config {
     /// Limits of scraping.
     pub scrape: scrape::Config,
     /// When an edge of the graph counts as degraded or failed.
-    pub graph_health: graph::health::Thresholds,
+    pub graph_health: graph::health::Rules,
     /// What alerts are told with.
     pub alert_context: context::Config,
     /// Labels added to what leaves meshscope.
@@ -66,6 +67,8 @@ pub struct Config {
     pub otlp: otlp::Config,
     /// Spans.
     pub traces: traces::Config,
+    /// Access logs.
+    pub access_logs: access_logs::Config,
     /// PostgreSQL.
     pub store: store::Config,
     /// How this process stands to others on its database.
@@ -82,6 +85,10 @@ pub struct Config {
     pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
     pub audit: audit::Config,
+    /// What the service audits by itself, and how often.
+    pub audit_watch: audit::WatchConfig,
+    /// Where what is declared for the mesh is read.
+    pub declared: declared::Config,
     /// What the file asks for that meshscope does not do.
     pub warnings: Vec<String>,
 }
@@ -124,6 +131,7 @@ struct File {
     push: push::Config,
     otlp: otlp::Config,
     traces: traces::Config,
+    access_logs: access_logs::Config,
     storage: StorageConfig,
     replica: store::ReplicaConfig,
     scrape: scrape::Config,
@@ -133,6 +141,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
     tracing: Option<IgnoredAny>,
@@ -369,14 +378,28 @@ impl Config {
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
-            web, push, otlp, traces, store, series, rollup, scrape, promql, telemetry, rules, graph_health, ..
+            web,
+            push,
+            otlp,
+            traces,
+            access_logs,
+            store,
+            series,
+            rollup,
+            scrape,
+            promql,
+            telemetry,
+            rules,
+            graph_health,
+            ..
         } = self;
-        let alert_context = &self.alert_context;
+        let (alert_context, declared) = (&self.alert_context, &self.declared);
         vec![
             ("web", format!("{web:?}")),
             ("push", format!("{push:?}")),
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
+            ("access_logs", format!("{access_logs:?}")),
             ("storage", format!("{store:?}{series:?}")),
             ("replica", format!("{:?}", self.replica)),
             ("rollup", format!("{rollup:?}")),
@@ -386,6 +409,8 @@ impl Config {
             ("global.rule_query_offset", format!("{rules:?}")),
             ("graph.health", format!("{graph_health:?}")),
             ("alert_context", format!("{alert_context:?}")),
+            ("audit", format!("{:?}", self.audit_watch)),
+            ("mesh.declared", format!("{declared:?}")),
         ]
     }
 
@@ -418,7 +443,8 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
-        let (mesh, audit) = self.mesh.parts();
+        let (mesh, audit, declared) = self.mesh.parts();
+        declared.problems().into_iter().for_each(&mut *wrong);
         let scrape_configs: Vec<ScrapeConfig> =
             self.scrape_configs.iter().cloned().chain(mesh.scrape_configs()).collect();
         let (jobs, job_errors) = discovery::jobs(&scrape_configs, &defaults);
@@ -433,6 +459,7 @@ impl File {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
+        self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
@@ -442,7 +469,7 @@ impl File {
             mute_time_intervals: self.mute_time_intervals,
             resolve_timeout: self.global.resolve_timeout,
             globals: self.global.for_receivers(),
-            templates: read_templates(&self.templates, folder, wrong),
+            templates: templates::read(&self.templates, folder, wrong),
         };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
@@ -453,6 +480,7 @@ impl File {
         }?;
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
+        self.push.problem().into_iter().for_each(&mut *wrong);
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
@@ -473,7 +501,7 @@ impl File {
             evaluation_interval: self.global.evaluation_interval,
             rules: rules::Config { rule_query_offset: self.global.rule_query_offset, ..rules::Config::default() },
             scrape: self.scrape,
-            graph_health: self.graph.health,
+            graph_health: self.graph.rules(),
             alert_context: self.alert_context,
             plan: Arc::new(plan),
             alert_sending: Arc::new(notify::AlertSending {
@@ -490,6 +518,7 @@ impl File {
             push: self.push,
             otlp: self.otlp,
             traces: self.traces,
+            access_logs: self.access_logs,
             store,
             replica: self.replica,
             series,
@@ -501,6 +530,8 @@ impl File {
             telemetry: self.telemetry,
             mesh,
             audit,
+            audit_watch: self.audit,
+            declared,
             warnings,
         })
     }
@@ -519,39 +550,6 @@ impl File {
             .map(|key| format!("global.{key} is not supported: it is for receivers of a kind that tells nobody"));
         blocks.chain(globals).collect()
     }
-}
-
-/// Most template files that are read, and most bytes of one.
-const TEMPLATE_FILES_MAX: usize = 1000;
-const TEMPLATE_BYTES_MAX: u64 = 1 << 20;
-
-/// The template files that the patterns name, each pattern's in the order of their names. One that names none is fine:
-/// the file may come later.
-fn read_templates(patterns: &[String], folder: &Path, wrong: &mut dyn FnMut(String)) -> Vec<notify::TemplateFile> {
-    let mut files = Vec::new();
-    for pattern in patterns {
-        match rules::glob(&folder.join(pattern)) {
-            Ok(found) => files.extend(found),
-            Err(reason) => wrong(format!("templates: {pattern:?}: {reason}")),
-        }
-    }
-    if files.len() > TEMPLATE_FILES_MAX {
-        wrong(format!("templates: {} files, of at most {TEMPLATE_FILES_MAX}", files.len()));
-        return Vec::new();
-    }
-    let mut read = Vec::new();
-    for file in files {
-        let size = std::fs::metadata(&file).map_or(0, |about| about.len());
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        match std::fs::read_to_string(&file) {
-            _ if size > TEMPLATE_BYTES_MAX => {
-                wrong(format!("templates: `{}` is larger than {TEMPLATE_BYTES_MAX} bytes", file.display()));
-            }
-            Ok(text) => read.push(notify::TemplateFile { name, text }),
-            Err(error) => wrong(format!("templates: read `{}`: {error}", file.display())),
-        }
-    }
-    read
 }
 
 impl Global {

@@ -22,12 +22,12 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-pub use evidence::Change;
 use evidence::Evidence;
 use links::Links;
 use subject::Subject;
 
-use crate::graph::health::Thresholds;
+use crate::changes::Change;
+use crate::graph::health::Rules;
 use crate::model::{Alert, Labels, Timestamp};
 use crate::rollup::Rollup;
 use crate::series::Head;
@@ -125,6 +125,9 @@ pub struct Counters {
     pub too_many: AtomicU64,
 }
 
+/// Where changes of what is declared are found, from a time on, the newest first.
+pub type Changes = Arc<dyn Fn(Timestamp) -> Vec<Arc<Change>> + Send + Sync>;
+
 /// What the parts in memory are asked.
 pub struct Inputs {
     /// Edge minutes.
@@ -133,8 +136,10 @@ pub struct Inputs {
     pub live: Live,
     /// Exemplars.
     pub head: Head,
+    /// Changes of what is declared from a time on, the newest first.
+    pub changes: Changes,
     /// From which share of failures on an edge counts as degraded.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// Our own address, for links; without a slash at its end.
     pub external_url: String,
 }

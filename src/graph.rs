@@ -9,6 +9,8 @@
 //! are layers of it, never summed.
 
 mod build;
+pub mod cause;
+pub mod compare;
 mod diagnose;
 pub mod find;
 pub mod flags;

@@ -14,17 +14,20 @@ pub mod web_config;
 pub mod wire;
 pub mod yaml;
 // in
+pub mod declared;
 pub mod discovery;
 pub mod mesh;
 pub mod otlp;
 pub mod push;
 pub mod scrape;
 // hold
+pub mod access_logs;
 pub mod rollup;
 pub mod series;
 pub mod traces;
 // derive
 pub mod audit;
+pub mod changes;
 pub mod context;
 pub mod graph;
 pub mod promql;

@@ -14,12 +14,14 @@ mod index;
 mod kind;
 mod resource;
 pub mod schema;
+mod slim;
 mod snapshot;
 
-pub use cluster::{FromCluster, read_cluster};
+pub use cluster::{FromCluster, read_cluster, resource_of};
 pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
 pub use index::Index;
-pub use kind::{KINDS, Kind, Scope};
+pub use kind::{KINDS, Kind, KindInfo, Scope};
 pub use resource::{Place, Resource, ResourceId};
+pub use slim::{Shape, slim};
 pub use snapshot::{Snapshot, Unread};

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no IO, no serde, imports nothing of the crate. What a type cannot know is `None`, not a placeholder text.
 
+pub mod access_log;
 mod alert;
 mod finding;
 mod grpc;
@@ -13,6 +14,7 @@ pub mod span;
 mod time;
 pub mod workload;
 
+pub use access_log::AccessRecord;
 pub use alert::{Alert, AlertState, AlertTransition};
 pub use finding::{Finding, Severity};
 pub use grpc::GRPC_STATUSES;

@@ -1,10 +1,10 @@
-//! Receives OTLP spans and metrics over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
+//! Receives OTLP spans, metrics and logs over gRPC (4317) and HTTP (4318), and Zipkin v2 JSON over HTTP, and decodes them.
 //!
 //! In: export requests from proxies, collectors and applications. Out: `Vec<model::Span>` chunks on a bounded channel;
-//! when it is full the client is told to retry;
+//! when it is full the client is told to retry; access logs the same way on a channel of their own;
 //! metrics go into [`push::Intake`]. Invariant: a request is taken whole, refused whole with a retryable
 //! status, or taken with its bad spans counted in the partial success; memory is bounded by [`Config`] whatever arrives.
-//! Knows nothing of what spans mean. Logs are answered with "unimplemented".
+//! Knows nothing of what spans mean, and of logs only that `access_logs` knows which ones are its own.
 
 mod connections;
 mod counters;
@@ -15,6 +15,7 @@ mod intake;
 mod json;
 mod json_scalars;
 mod limits;
+mod logs;
 pub(crate) mod metrics;
 mod status;
 mod zipkin;
@@ -37,7 +38,9 @@ pub use decode::{DecodeError, Decoded, decode_json, decode_protobuf};
 pub use http::metrics_route;
 pub use json::JsonError;
 pub use limits::{Limits, Tally};
+pub use logs::{DecodedLogs, LogRejection, LogTally, LogTrim, LogsError, decode_logs_json, decode_logs_protobuf};
 
+use crate::access_logs::{self, AccessRecord};
 use crate::model::Span;
 use crate::push;
 use crate::units::{ByteSize, PromDuration};
@@ -68,7 +71,7 @@ pub struct Config {
     pub request_timeout: PromDuration,
     /// What a client is told to wait when the queue is full. Default 1 s.
     pub retry_after: PromDuration,
-    /// Limits of one request and one span.
+    /// Limits of one request, one span and one log record.
     pub limits: Limits,
 }
 
@@ -178,6 +181,13 @@ impl Receiver {
     #[must_use]
     pub fn taking_metrics(mut self, intake: push::Intake) -> Self {
         self.intake.metrics = Some(intake);
+        self
+    }
+
+    /// Takes access logs too, which go to `sink` as spans do; without it logs are answered with "unimplemented".
+    #[must_use]
+    pub fn taking_access_logs(mut self, reader: access_logs::Reader, sink: mpsc::Sender<Vec<AccessRecord>>) -> Self {
+        self.intake.logs = Some((reader, sink));
         self
     }
 

@@ -1,7 +1,7 @@
-//! Moves memory into the store and back: journal, chunks, rollups, spans, alert history, outbox,
+//! Moves memory into the store and back: journal, chunks, rollups, spans, access logs, alert history, outbox, what is declared,
 //! maintenance; restore at start; how a standby follows the leader and takes over; and the archive that pages read.
 //!
-//! In: the memory tier, the rollup, and channels of span batches and alert transitions. Out: rows. Each part is one task
+//! In: the memory tier, the rollup, and channels of span and access log batches and alert transitions. Out: rows. Each part is one task
 //! with `run(self, shutdown)`: it writes at its own pace, tries again with growing pauses while PostgreSQL is away, makes
 //! one last pass when `shutdown` fires, and says how it fares in its [`PartStatus`].
 //!
@@ -9,11 +9,13 @@
 //! full is no longer read, so that its sender learns it; chunks stay in the memory tier until written, edge minutes in the
 //! rollup up to `rollup.unwritten_limit`.
 
+mod access_logs;
 mod alert_board;
 mod alert_history;
 mod alert_states;
 mod archive;
 mod backfill;
+mod changes;
 mod chunks;
 mod follow;
 mod history;
@@ -37,15 +39,16 @@ pub use alert_board::{
     in_sections, read_search,
 };
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
-pub use archive::{Archive, Kept, TraceQuery};
+pub use archive::{Archive, EdgeRange, GraphEdges, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
+pub use changes::{ChangeBook, ChangePersist, Generation};
 pub use chunks::ChunkPersist;
 pub use follow::{FollowError, Follower};
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
 pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
-pub use queue::{AlertPersist, SpanPersist};
+pub use queue::{AccessLogPersist, AlertPersist, SpanPersist};
 pub use replicas::{Role, Standing, View};
 pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;

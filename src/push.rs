@@ -55,6 +55,63 @@ pub struct Config {
     pub cached_series: usize,
     /// Attributes of an OTLP resource that become labels of its metrics, as in Prometheus' `otlp` block. Default none.
     pub promote_resource_attributes: Vec<String>,
+    /// All of them do, but for those ignored. Default false.
+    pub promote_all_resource_attributes: bool,
+    /// Attributes that are not promoted when all others are. Default none.
+    pub ignore_resource_attributes: Vec<String>,
+    /// Whether `target_info` also bears the attributes that name the resource. Default false.
+    pub keep_identifying_resource_attributes: bool,
+    /// How OTLP's names become Prometheus'.
+    pub translation_strategy: TranslationStrategy,
+}
+
+/// What becomes of the names of metrics and attributes, as Prometheus' `otlp.translation_strategy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum TranslationStrategy {
+    /// What may not stand in a classic name becomes an underscore; units and types become endings.
+    #[default]
+    UnderscoreEscapingWithSuffixes,
+    /// Names stay as they are; units and types become endings.
+    NoUTF8EscapingWithSuffixes,
+    /// Names stay as they are.
+    NoTranslation,
+}
+
+impl Config {
+    /// What is wrong with the attributes that are promoted, as Prometheus says it.
+    pub fn problem(&self) -> Option<String> {
+        if !self.promote_all_resource_attributes && !self.ignore_resource_attributes.is_empty() {
+            return Some(
+                "push.ignore_resource_attributes: means something only with push.promote_all_resource_attributes: true"
+                    .to_owned(),
+            );
+        }
+        if self.promote_all_resource_attributes && !self.promote_resource_attributes.is_empty() {
+            return Some(
+                "push.promote_resource_attributes: all are promoted already (push.promote_all_resource_attributes)"
+                    .to_owned(),
+            );
+        }
+        let lists = [("promote", &self.promote_resource_attributes), ("ignore", &self.ignore_resource_attributes)];
+        lists.iter().find_map(|(name, list)| {
+            let key = format!("push.{name}_resource_attributes");
+            let mut seen = std::collections::HashSet::new();
+            list.iter().map(|attribute| attribute.trim()).find_map(|attribute| match attribute {
+                "" => Some(format!("{key}: an attribute is empty")),
+                attribute if !seen.insert(attribute) => Some(format!("{key}: {attribute} stands there twice")),
+                _ => None,
+            })
+        })
+    }
+
+    /// Whether an attribute of a resource becomes a label of its metrics.
+    pub fn promotes(&self, attribute: &str) -> bool {
+        let is_in = |list: &[String]| list.iter().any(|one| one.trim() == attribute);
+        if self.promote_all_resource_attributes {
+            return !is_in(&self.ignore_resource_attributes);
+        }
+        is_in(&self.promote_resource_attributes)
+    }
 }
 
 impl Default for Config {
@@ -68,6 +125,10 @@ impl Default for Config {
             label_value_bytes: 16 << 10,
             cached_series: 500_000,
             promote_resource_attributes: Vec::new(),
+            promote_all_resource_attributes: false,
+            ignore_resource_attributes: Vec::new(),
+            keep_identifying_resource_attributes: false,
+            translation_strategy: TranslationStrategy::default(),
         }
     }
 }

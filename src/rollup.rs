@@ -214,6 +214,25 @@ impl Rollup {
         minutes.into_iter().flat_map(|minute| self.state.lock().edges_of(minute)).collect()
     }
 
+    /// What each edge did in each of the windows, as far as memory holds it: one sum for each edge and window, under the
+    /// window's start as its minute. The windows rise and do not overlap. Also the first minute in which any did something.
+    pub fn sums(&self, windows: &[(Timestamp, Timestamp)]) -> (Vec<EdgeMinute>, Option<Timestamp>) {
+        let Some((from, _)) = windows.first() else { return (Vec::new(), None) };
+        let minutes = self.state.lock().minutes_from(*from);
+        let (mut all, mut first) = (Vec::new(), None);
+        for (from, to) in windows {
+            let mut sums = accumulator::Sums::default();
+            for minute in minutes.iter().filter(|minute| (from.as_millis()..to.as_millis()).contains(*minute)) {
+                // Minute by minute, so that scrapes need not wait for all of them.
+                if self.state.lock().add_minute_to(*minute, &mut sums) && first.is_none() {
+                    first = Some(Timestamp::from_millis(*minute));
+                }
+            }
+            all.extend(sums.into_minutes(*from));
+        }
+        (all, first)
+    }
+
     /// From now on a minute that leaves the window stays until [`Rollup::mark_written`], within `unwritten_limit`.
     pub fn hold_unwritten(&self) {
         self.state.lock().hold_unwritten();

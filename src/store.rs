@@ -1,13 +1,15 @@
 //! PostgreSQL: private server, pool, migrations, partitions, bulk writes and queries. The only durable state.
 //!
-//! In and out: the nouns of `model`, and blobs whose inside `series` and `traces` know. One file for each concern; who
+//! In and out: the nouns of `model`, and blobs whose inside `series`, `traces` and `access_logs` know. One file for each concern; who
 //! writes when, and what happens while the server is away, is the business of `persist`.
 //!
 //! Invariant: every write is idempotent, so that a write whose acknowledgement was lost can be sent again.
 
+mod access_logs;
 mod alert_history;
 mod alerts;
 mod bulk;
+mod changes;
 mod chunks;
 mod edges;
 mod embedded;
@@ -27,15 +29,17 @@ mod spans;
 mod values;
 mod writer;
 
+pub use access_logs::{AccessLogKey, AccessLogSearch};
 pub use alert_history::{AlertEventKey, AlertHistoryPage, AlertHistoryQuery};
 pub use alerts::{AlertQuery, StoredAlert};
+pub use changes::{ChangeQuery, ResourceHead, StoredGeneration};
 pub use chunks::{CHUNK_SPAN_MAX, Chunk, ChunkTier, ChunkWriter, FoundSeries, SeriesNames, label_set_id};
-pub use edges::RollupTier;
+pub use edges::{EdgeSums, RollupTier};
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
 pub use health::Health;
 pub use journal::{JournalEntry, NewJournalEntry};
-pub use mesh::{ResourceGeneration, StoredFinding};
+pub use mesh::StoredFinding;
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};
 pub use outbox_search::{NotificationQuery, NotificationSummary, ReceiverSummary};
 pub use partitions::{Maintained, RetentionConfig};
@@ -110,6 +114,7 @@ struct Inner {
     private: Option<PrivateServer>,
     health: watch::Sender<Health>,
     ids: ids::KnownIds,
+    edge_keys: edges::EdgeKeys,
     damaged_chunks: AtomicU64,
     metric_names: metric_names::MetricNames,
     unreadable_chunks: AtomicU64,
@@ -174,6 +179,7 @@ impl Store {
             private: None,
             health,
             ids: ids::KnownIds::default(),
+            edge_keys: edges::EdgeKeys::default(),
             damaged_chunks: AtomicU64::new(0),
             metric_names: metric_names::MetricNames::default(),
             unreadable_chunks: AtomicU64::new(0),

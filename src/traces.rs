@@ -5,8 +5,8 @@
 //! a bound in [`Config`]; what does not fit is dropped and counted, never silently. Knows nothing of PostgreSQL or HTTP.
 
 mod batch;
-mod codec;
-mod cumulative;
+pub(crate) mod codec;
+pub(crate) mod cumulative;
 mod edges;
 mod identity;
 mod introductions;
@@ -27,6 +27,7 @@ use serde::Deserialize;
 
 pub use batch::{IndexConfig, attribute_hash, encode_batch};
 pub use codec::{BatchError, decode_batch};
+pub(crate) use identity::{NodeId, called_service, known_text, service_of_host};
 pub use identity::{speaks_for, workload_of_pod};
 pub use live::{Filter, Live};
 pub use pipeline::{Outputs, Pipeline};

@@ -6,6 +6,7 @@
 mod alerts;
 mod ask;
 mod assets;
+mod changes;
 mod drawing;
 mod error;
 mod explore;
@@ -14,15 +15,18 @@ mod frame;
 mod graph;
 #[cfg(test)]
 mod hostile;
+mod logs;
 mod mesh;
 mod notifications;
 mod overview;
 mod range;
+mod resource;
 mod routes;
 mod rules;
 mod silences;
 mod slos;
 mod status;
+mod subject;
 mod targets;
 mod traces;
 
@@ -38,8 +42,9 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::clock::Clock;
 use crate::context::Context;
-use crate::graph::health::Thresholds;
-use crate::persist::{AlertBoard, Archive, OutboxReader, PartStatus, Standing};
+use crate::declared::Declared;
+use crate::graph::health::Rules;
+use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
@@ -95,6 +100,10 @@ pub struct State {
     pub series: Arc<dyn Queryable>,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
+    /// What is declared for the mesh.
+    pub declared: Declared,
+    /// How it changed.
+    pub changes: ChangeBook,
     /// Scrape targets.
     pub scrape: scrape::Status,
     /// Rule groups and their alerts.
@@ -114,7 +123,7 @@ pub struct State {
     /// Where spans are taken: OTLP over gRPC, over HTTP.
     pub otlp_addresses: [SocketAddr; 2],
     /// When an edge counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The clock.
     pub clock: Clock,
     /// The memory tier, for its limits and what it is made of.
@@ -141,6 +150,9 @@ pub fn router(state: State) -> Router {
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
+        .route("/service/{namespace}/{name}", get(subject::service))
+        .route("/workload/{namespace}/{name}", get(subject::workload))
+        .route("/edge/{id}", get(subject::edge))
         .route("/alerts", get(alerts::page))
         .route("/alerts/history", get(alerts::history::page))
         .route("/alerts/{id}", get(alerts::detail::page))
@@ -156,8 +168,11 @@ pub fn router(state: State) -> Router {
         .route("/routes", get(routes::page))
         .route("/rules", get(rules::page))
         .route("/slos", get(slos::page))
+        .route("/changes", get(changes::page))
+        .route("/resource/{kind}/{namespace}/{name}", get(resource::page))
         .route("/traces", get(traces::search))
         .route("/traces/{id}", get(traces::trace))
+        .route("/logs", get(logs::page))
         .route("/explore", get(explore::page))
         .route("/targets", get(targets::page))
         .route("/status", get(status::page))

@@ -1,6 +1,8 @@
 //! Which numbers of which part stand on the page `/metrics`.
 
 mod access;
+mod access_logs;
+mod declared;
 mod sent_on;
 
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::declared::Declared;
 use crate::model::Timestamp;
 use crate::persist::{PartStatus, Role, Standing};
 use crate::rollup::Rollup;
@@ -26,9 +29,11 @@ pub(super) struct Parts {
     pub(super) push: Arc<push::Counters>,
     pub(super) promql: Arc<promql::Counters>,
     pub(super) traces: Arc<traces::Counters>,
+    pub(super) access_logs: Arc<crate::access_logs::Counters>,
     pub(super) rules: Arc<rules::Counters>,
     pub(super) notify: Arc<notify::Counters>,
     pub(super) context: Arc<context::Counters>,
+    pub(super) declared: Declared,
     pub(super) alertmanagers: notify::AlertmanagerStatus,
     pub(super) remotes: forward::Status,
     pub(super) persist: Vec<Arc<PartStatus>>,
@@ -53,9 +58,11 @@ impl Parts {
         add_push(&mut metrics, push);
         add_promql(&mut metrics, promql);
         add_traces(&mut metrics, traces);
+        access_logs::add(&mut metrics, &self.access_logs, otlp);
         add_rules(&mut metrics, rules);
         add_notify(&mut metrics, notify);
         add_context(&mut metrics, &self.context);
+        declared::add(&mut metrics, &self.declared);
         sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
         sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);

@@ -49,7 +49,7 @@ pub struct Check {
 }
 
 impl Check {
-    const fn new(
+    pub(super) const fn new(
         code: &'static str,
         severity: Severity,
         title: &'static str,
@@ -60,8 +60,13 @@ impl Check {
     }
 }
 
-/// All checks.
-pub const CHECKS: &[&[Check]] = &[
+/// All checks: of what is declared, then of that against traffic.
+pub fn all() -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().chain(super::traffic::CHECKS).copied().flatten()
+}
+
+/// The checks of what is declared.
+const CHECKS: &[&[Check]] = &[
     reading::CHECKS,
     references::CHECKS,
     routes::CHECKS,

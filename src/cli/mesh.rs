@@ -1,4 +1,4 @@
-//! `meshscope mesh`: checks what is declared for a mesh.
+//! `meshscope mesh`: checks what is declared for a mesh, alone or against the traffic that a server saw.
 
 use std::fs;
 use std::io::IsTerminal as _;
@@ -12,6 +12,7 @@ use crate::audit::{self, Colour, Options, Report};
 use crate::kubernetes::{Client, ClusterConfig};
 use crate::mesh::{self, FromCluster};
 use crate::model::Severity;
+use crate::units::PromDuration;
 
 /// Exit code when the gravest finding is a warning.
 const WARNINGS: u8 = 3;
@@ -20,10 +21,11 @@ const NOTES: u8 = 4;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
-    /// Find what declared objects break, lose or leave open.
+    /// Find what declared objects break, lose or leave open; with --live, what traffic shows of them.
     ///
     /// Exit code: 0 when nothing is as grave as --fail-on, else by the gravest finding: 1 for errors and documents that
-    /// cannot be read, 3 for warnings, 4 for notes. 2: the command line or a file of suppressions is wrong.
+    /// cannot be read, 3 for warnings, 4 for notes. 2: the command line or a file of suppressions is wrong, or
+    /// the server of --live does not answer.
     Audit(Box<Audit>),
 }
 
@@ -47,7 +49,16 @@ pub(super) struct Audit {
     /// Namespace of the control plane, whose objects hold for the whole mesh.
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
     root_namespace: String,
-    /// How to print findings.
+    /// Compare with the traffic that this server saw: a running meshscope, or any with Prometheus' API.
+    #[arg(long, value_name = "URL")]
+    live: Option<String>,
+    /// How much traffic to look at, up to now.
+    #[arg(long, value_name = "DURATION", default_value = "1h", requires = "live")]
+    window: PromDuration,
+    /// Instead of findings: scores of the guide's checklist and pitfalls, for the mesh and each namespace.
+    #[arg(long)]
+    scorecard: bool,
+    /// How to print.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Format,
     /// Least gravity that makes the command fail.
@@ -78,6 +89,8 @@ enum Format {
     Sarif,
     /// JUnit XML, for CI systems.
     Junit,
+    /// A document; only with --scorecard.
+    Markdown,
 }
 
 /// A gravity, as it is written on the command line.
@@ -105,8 +118,13 @@ impl From<Gravity> for Severity {
 /// The cluster cannot be read.
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let Command::Audit(arguments) = command;
+    match (arguments.scorecard, arguments.output) {
+        (false, Format::Markdown) => return Ok(wrong("-o markdown is for --scorecard")),
+        (true, Format::Sarif | Format::Junit) => return Ok(wrong("--scorecard is printed as table, json or markdown")),
+        _ => {}
+    }
     if let Some(code) = &arguments.explain {
-        let Some(text) = audit::explain(code) else {
+        let Some(text) = audit::explain(code).await else {
             return Ok(wrong(&format!("there is no check {code}; docs/audit.md lists them all")));
         };
         print!("{text}");
@@ -129,13 +147,29 @@ fn wrong(message: &str) -> ExitCode {
 }
 
 async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyhow::Result<ExitCode> {
-    let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, output, .. } = arguments;
+    let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, output, live, window, .. } = arguments;
+    let observed = match live {
+        None => None,
+        Some(url) => match seen(&url, window).await {
+            Ok(observed) => Some(observed),
+            Err(error) => return Ok(wrong(&format!("--live: {error:#}"))),
+        },
+    };
     let snapshot = match cluster {
         true => declared(kubeconfig, context).await?,
         false => mesh::read_paths(&paths, &namespace),
     };
     let options = Options { root_namespace, suppressions, ..Options::default() };
-    let mut report = audit::audit(&snapshot, &options);
+    let mut report = audit::audit(&snapshot, observed.as_ref(), &options);
+    if arguments.scorecard {
+        let card = audit::score(&snapshot, observed.as_ref(), &report, &options);
+        match output {
+            Format::Json => println!("{:#}", card.json()),
+            Format::Markdown => print!("{}", card.markdown()),
+            Format::Table | Format::Sarif | Format::Junit => print!("{}", card.table()),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     report.keep(arguments.min_severity.into(), &arguments.only);
     show(&report, output);
     Ok(match report.gravest().filter(|gravest| *gravest >= arguments.fail_on.into()) {
@@ -144,6 +178,17 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
         Some(Severity::Info) => ExitCode::from(NOTES),
         None => ExitCode::SUCCESS,
     })
+}
+
+/// What a server saw; what it could not be asked is told beside the findings.
+async fn seen(url: &str, window: PromDuration) -> anyhow::Result<audit::Observed> {
+    let observed = audit::gather(&audit::Source::server(url)?, window.get()).await?;
+    observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
+    if observed.calls.is_empty() {
+        let span = observed.span();
+        eprintln!("warning: {url} has no istio_requests_total of the last {span}: only what is declared is checked");
+    }
+    Ok(observed)
 }
 
 fn suppressions_of(file: &Path) -> anyhow::Result<Vec<audit::Suppression>> {
@@ -160,7 +205,9 @@ fn suppressions_of(file: &Path) -> anyhow::Result<Vec<audit::Suppression>> {
 fn show(report: &Report, output: Format) {
     let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match output {
-        Format::Table => print!("{}", report.table(if colour { Colour::On } else { Colour::Off })),
+        Format::Table | Format::Markdown => {
+            print!("{}", report.table(if colour { Colour::On } else { Colour::Off }));
+        }
         Format::Json => println!("{:#}", report.json()),
         Format::Sarif => println!("{:#}", report.sarif()),
         Format::Junit => print!("{}", report.junit()),

@@ -1,7 +1,7 @@
 //! Relative paths of a configuration file are taken from its folder, as in Prometheus and Alertmanager.
 //!
 //! In: the tree of the file. Out: the same with whole paths. A path is the text of a key that ends in `_file`, of `files`
-//! (file discovery, header files) and of `templates`; what stands in maps of free names, as labels do, is left alone.
+//! (file discovery, header files), of `paths` (the audit) and of `templates`; what stands in maps of free names, as labels do, is left alone.
 //! `rule_files` stay as written: who reads them takes them from the folder, so that their groups keep short names.
 
 use std::path::Path;
@@ -35,7 +35,8 @@ pub(super) fn resolve(node: &mut Node, folder: &Path) {
                 match key.as_str() {
                     Some(key) if FREE.contains(&key) => {}
                     Some(key)
-                        if key.ends_with("_file") || matches!(key, "files" | "templates" | "bearer_token_files") =>
+                        if key.ends_with("_file")
+                            || matches!(key, "files" | "paths" | "templates" | "bearer_token_files") =>
                     {
                         join(value, folder)
                     }

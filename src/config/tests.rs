@@ -126,6 +126,14 @@ fn a_mistake_in_any_block_is_named_with_its_path() {
         ("receivers: [{name: a}, {name: a}]\nroute: {receiver: a}", "a"),
         ("scrape_configs: [{job_name: a, scrape_interval: 1m, scrape_timeout: 2m}]", "a"),
         ("rule_files: 3", "rule_files"),
+        ("push: {translation_strategy: None}", "push.translation_strategy"),
+        ("push: {ignore_resource_attributes: [a]}", "push.promote_all_resource_attributes: true"),
+        (
+            "push: {promote_all_resource_attributes: true, promote_resource_attributes: [a]}",
+            "push.promote_resource_attributes: all are promoted already",
+        ),
+        ("push: {promote_resource_attributes: [a, ' a']}", "a stands there twice"),
+        ("push: {promote_resource_attributes: ['']}", "push.promote_resource_attributes: an attribute is empty"),
         (
             "route: {receiver: ops, mute_time_intervals: [night]}\nreceivers: [{name: ops}]",
             "must not have any mute_time_intervals",

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Inputs;
 use super::subject::Subject;
+use crate::changes::Change;
 use crate::graph::{self, Edge, GraphOptions, Node, ServiceGraph};
 use crate::model::span::{SpanStatus, TraceId, trace_id_from_hex};
 use crate::model::{Span, Timestamp};
@@ -17,19 +19,10 @@ use crate::traces;
 const FAILING_MAX: usize = 2_000;
 /// Exemplars that are looked at, the newest.
 const EXEMPLARS_MAX: u64 = 2_000;
+/// How far back changes are told: an alert with a long `for` comes late.
+const CHANGES_AGE: Duration = Duration::from_secs(3600);
 /// Labels under which exemplars carry the id of a trace.
 const TRACE_LABELS: [&str; 3] = ["trace_id", "traceID", "traceId"];
-
-/// The last change of what was declared for an edge: a resource of the mesh, and when its present generation came.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// When.
-    pub at: Timestamp,
-    /// What, as people call it: `DestinationRule shop/cart, generation 7`.
-    pub what: String,
-    /// Name and namespace of the service that it is about.
-    pub service: (Arc<str>, Option<Arc<str>>),
-}
 
 /// See the module.
 #[derive(Default)]
@@ -39,8 +32,8 @@ pub(super) struct Evidence {
     ends: Vec<(usize, usize)>,
     /// Traces worth reading: failed ones first, the newest; then the longest.
     pub(super) examples: Vec<Example>,
-    /// Changes of configuration in the window, the newest first. Empty while nothing records them.
-    pub(super) changes: Vec<Change>,
+    /// Changes of what is declared in the last hour, the newest first.
+    pub(super) changes: Vec<Arc<Change>>,
     pub(super) to: Timestamp,
 }
 
@@ -77,15 +70,20 @@ impl Evidence {
     /// Everything in `from..to`.
     pub(super) fn gather(inputs: &Inputs, (from, to): (Timestamp, Timestamp)) -> Self {
         let first = from.floor_to(std::time::Duration::from_secs(60));
-        let options = GraphOptions { thresholds: inputs.thresholds, ..GraphOptions::new(from, to) };
+        let options = GraphOptions { health: inputs.health.clone(), ..GraphOptions::new(from, to) };
         let graph = graph::build(&inputs.rollup.recent(first), &options);
         let mut examples = of_spans(&inputs.live.since(nanoseconds(from)));
         examples.extend(of_exemplars(inputs, from));
-        Self::new(graph, examples, Vec::new(), to)
+        Self::new(graph, examples, (inputs.changes)(to - CHANGES_AGE), to)
     }
 
     /// From its parts.
-    pub(super) fn new(graph: ServiceGraph, mut examples: Vec<Example>, changes: Vec<Change>, to: Timestamp) -> Self {
+    pub(super) fn new(
+        graph: ServiceGraph,
+        mut examples: Vec<Example>,
+        changes: Vec<Arc<Change>>,
+        to: Timestamp,
+    ) -> Self {
         let place = |id: &str| graph.nodes.binary_search_by(|node| (*node.id).cmp(id)).unwrap_or(usize::MAX);
         let ends = graph.edges.iter().map(|edge| (place(&edge.source), place(&edge.target))).collect();
         let rank = |example: &Example| {

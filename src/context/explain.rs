@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
-use super::evidence::{About, Change, Evidence, Example, Hop};
+use super::evidence::{About, Evidence, Example, Hop};
 use super::subject::{Place, Subject};
+use crate::changes::{Change, Ends, Party};
 use crate::graph::{Edge, Node, NodeKind, OutcomeShare, flags};
 use crate::model::span::{TraceId, hex};
 
@@ -282,16 +283,40 @@ fn downstream(hops: &[Hop<'_>], evidence: &Evidence) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// The newest change of what is declared for one of the services called.
+/// The change of what is declared that governs one of the edges: the one that is surest to have made things worse, else
+/// the newest. `DestinationRule shop/cart, generation 7 changed 2 min ago (…): spec.host a → b; 5xx on … rose …`
 fn change(hops: &[Hop<'_>], evidence: &Evidence) -> Option<String> {
-    let concerns = |change: &&Change| {
-        let (name, namespace) = &change.service;
-        let place = Place { name: Some(name.to_string()), namespace: namespace.as_deref().map(str::to_owned) };
-        hops.iter().any(|hop| hop.edge.services.iter().any(|(name, ns)| place.is(name, None, ns.as_deref())))
+    let concerns = |change: &&Arc<Change>| hops.iter().any(|hop| change.governs.covers(&ends(hop)));
+    let found: Vec<&Arc<Change>> = evidence.changes.iter().filter(concerns).collect();
+    let worse = |change: &Change| {
+        let effects = change.effects.iter().flatten().filter(|effect| effect.is_worse());
+        effects.map(|effect| effect.probability).fold(0.0, f64::max)
     };
-    let last = evidence.changes.iter().filter(concerns).max_by_key(|change| change.at)?;
-    let ago = milliseconds(evidence.to.since(last.at).as_millis() as f64);
-    Some(format!("{} changed {ago} ago ({})", last.what, last.at))
+    let told = found.iter().max_by(|one, other| worse(one).total_cmp(&worse(other)).then(one.at.cmp(&other.at)))?;
+    let ago = milliseconds(evidence.to.since(told.at).as_millis() as f64);
+    let mut text = format!("{} {} {ago} ago ({})", told.what(), told.action, told.at);
+    let effect = told.effects.iter().flatten().find(|effect| effect.is_worse()).map(ToString::to_string);
+    let details: Vec<String> =
+        [Some(told.summary()), effect].into_iter().flatten().filter(|one| !one.is_empty()).collect();
+    if !details.is_empty() {
+        text = format!("{text}: {}", details.join("; "));
+    }
+    match found.len() - 1 {
+        0 => Some(text),
+        1 => Some(format!("{text}. One more change of the last hour governs these calls")),
+        more => Some(format!("{text}. {more} more changes of the last hour govern these calls")),
+    }
+}
+
+fn ends<'a>(hop: &Hop<'a>) -> Ends<'a> {
+    let party = |node: &'a Node| Party {
+        name: Some(&node.name),
+        app: node.app.as_deref(),
+        version: node.version.as_deref(),
+        namespace: node.namespace.as_deref(),
+    };
+    let services = hop.edge.services.iter().map(|(name, namespace)| (&**name, namespace.as_deref())).collect();
+    Ends { source: party(hop.source), destination: party(hop.target), services }
 }
 
 // === traces ===

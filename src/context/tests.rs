@@ -4,6 +4,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::*;
+use crate::changes::{Action, Effect, FieldChange, Governs, Measure};
+use crate::declared::Origin;
+use crate::mesh::{Kind, ResourceId};
 use crate::model::span::{AttributeValue, Resource, SpanKind, SpanStatus, trace_id_from_hex};
 use crate::model::workload::{
     EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
@@ -95,7 +98,17 @@ fn context(config: Config, minutes: Vec<EdgeMinute>, spans: &[Span]) -> Context 
     minutes.into_iter().for_each(|minute| rollup.add(minute));
     live.push(spans);
     let head = Head::new(series::Config::default());
-    Context::new(config, Inputs { rollup, live, head, thresholds: Thresholds::default(), external_url: URL.to_owned() })
+    Context::new(
+        config,
+        Inputs {
+            rollup,
+            live,
+            head,
+            changes: Arc::new(|_| Vec::new()),
+            health: Rules::default(),
+            external_url: URL.to_owned(),
+        },
+    )
 }
 
 fn patient() -> Config {
@@ -309,23 +322,54 @@ fn the_newest_change_of_an_edge_is_told_when_one_is_known() {
     rollup.add(minute(("web", "cart-v1", "cart"), &[("500", "-", 10.0)]));
     let options = crate::graph::GraphOptions::new(NOW - Duration::from_secs(300), NOW);
     let graph = crate::graph::build(&rollup.recent(Timestamp::MIN), &options);
-    let change = |what: &str, service: &str, ago_s: u64| Change {
-        at: NOW - Duration::from_secs(ago_s),
-        what: what.into(),
-        service: (service.into(), Some("shop".into())),
+    let change = |kind: Kind, service: &str, generation: u64, ago_s: u64| {
+        let governs = Governs { services: [(service.to_owned(), "shop".to_owned())].into(), ..Governs::default() };
+        Arc::new(Change {
+            at: NOW - Duration::from_secs(ago_s),
+            id: ResourceId { kind, namespace: "shop".into(), name: service.into() },
+            origin: Origin::Cluster,
+            action: Action::Changed,
+            revision: 1,
+            generation,
+            writer: None,
+            fields: vec![FieldChange { path: "spec.n".into(), before: Some("100".into()), after: Some("1".into()) }],
+            fields_left_out: 0,
+            effects: None,
+            governs,
+        })
     };
-    let changes = vec![
-        change("VirtualService shop/other, generation 2", "other", 10),
-        change("DestinationRule shop/cart, generation 7", "cart", 150),
-        change("VirtualService shop/cart, generation 3", "cart", 200),
-    ];
-    let evidence = Evidence::new(graph, vec![], changes, NOW);
     let subject = Subject::of(&Labels::from_pairs(CART)).unwrap();
-    let said = explain::explain(&subject, &evidence).texts;
-    let change = said.iter().find(|(name, _)| *name == "meshscope_change").map(|(_, text)| text.as_str());
-    let expect =
-        format!("DestinationRule shop/cart, generation 7 changed 2 min ago ({})", NOW - Duration::from_secs(150));
-    assert_eq!(change, Some(expect.as_str()));
+    let said = |changes: Vec<Arc<Change>>| {
+        let evidence = Evidence::new(graph.clone(), vec![], changes, NOW);
+        let texts = explain::explain(&subject, &evidence).texts;
+        texts.into_iter().find(|(name, _)| *name == "meshscope_change").map(|(_, text)| text)
+    };
+    let other = change(Kind::VirtualService, "other", 2, 10);
+    let (rule, route) = (change(Kind::DestinationRule, "cart", 7, 150), change(Kind::VirtualService, "cart", 3, 200));
+    let at = NOW - Duration::from_secs(150);
+    let expect = format!("DestinationRule shop/cart, generation 7 changed 2 min ago ({at}): spec.n 100 → 1");
+    assert_eq!(said(vec![other.clone(), rule.clone()]), Some(expect.clone()));
+    let more = ". One more change of the last hour governs these calls";
+    assert_eq!(said(vec![other.clone(), rule.clone(), route.clone()]), Some(format!("{expect}{more}")));
+    assert_eq!(said(vec![other]), None);
+    // One that made things worse is told before a newer one.
+    let effect = Effect {
+        measure: Measure::ServerErrors,
+        source: "web.shop".into(),
+        target: "cart.shop".into(),
+        before: 0.0,
+        after: 0.4,
+        delay: Duration::from_secs(60),
+        probability: 0.95,
+        requests: (100.0, 100.0),
+    };
+    let guilty = Arc::new(Change { effects: Some(vec![effect]), ..Change::clone(&route) });
+    let text = said(vec![rule, guilty]).unwrap();
+    assert!(text.starts_with("VirtualService shop/cart, generation 3 changed 3 min ago"), "{text}");
+    assert!(
+        text.contains("spec.n 100 → 1; 5xx on web.shop → cart.shop rose from 0 % to 40 %, 1 minute later"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -13,8 +13,8 @@ const PACK: &str = include_str!("../../alerts/istio.yaml");
 const GUIDE: &str = include_str!("../../alerts/examples/guide.yaml");
 const RULES: &str = include_str!("rules.yaml");
 const RESOURCES: &str = include_str!("mesh.yaml");
-/// The VirtualService of the fault injection that is left on.
-pub(super) const FAULT: &str = include_str!("fault.yaml");
+/// The VirtualService of the fault injection that is left on: declared while that incident lasts.
+pub const FAULT: &str = include_str!("fault.yaml");
 
 /// Where [`FAULT`] lies while its incident lasts.
 pub(super) fn fault_file(world: &World) -> PathBuf {
@@ -43,6 +43,16 @@ scrape_configs:
   file_sd_configs:
   - files:
     - {targets}
+
+# What is declared for the mesh: an incident changes it, and the page of changes and the alerts say so.
+mesh:
+  declared:
+    files: [{resources}]
+    file_interval: 2s
+# It is compared with the traffic: /api/mesh/v1/audit.
+audit:
+  interval: 30s
+  window: 10m
 
 rule_files:
 - {demo_rules}
@@ -97,12 +107,18 @@ receivers:
     send_resolved: true
 - name: nobody
 "#,
+        resources = path(world.resources_directory()),
         targets = path(world.targets_file()),
         demo_rules = path(rules.join("demo.yaml")),
         pack = path(rules.join("istio.yaml")),
         guide = path(rules.join("guide.yaml")),
         webhook = quoted(&world.webhook_url()),
     )
+}
+
+/// What the simulated mesh declares, as YAML: Istio's objects, then those of Kubernetes.
+pub fn declared() -> [String; 2] {
+    [RESOURCES.to_owned(), resources::kubernetes()]
 }
 
 /// Every file the configuration names, and the declared resources, with their contents.

@@ -143,7 +143,7 @@ impl<'a> Draft<'a, '_> {
                 continue;
             }
             let tally = draft.tally(options.hangups_are_errors);
-            let edge = draft.into_edge((&nodes[from].id, &nodes[to].id), &tally, reporting[to], (options, seconds));
+            let edge = draft.into_edge((&nodes[from].id, &nodes[to]), &tally, reporting[to], (options, seconds));
             if edge.idle && !options.include_idle {
                 idle_hidden += 1;
             } else {
@@ -256,12 +256,14 @@ impl<'a> EdgeDraft<'a> {
 
     fn into_edge(
         self,
-        (source, target): (&Arc<str>, &Arc<str>),
+        (source, called): (&Arc<str>, &Node),
         tally: &Tally,
         server_reports: bool,
         (options, seconds): (&GraphOptions, f64),
     ) -> Edge {
-        let hangups = options.hangups_are_errors;
+        let (hangups, target) = (options.hangups_are_errors, &called.id);
+        let names = self.services.iter().map(|(name, _)| &**name).chain([&*called.name]).chain(called.app.as_deref());
+        let thresholds = options.health.of(called.namespace.as_deref(), names);
         let mtls = self.mtls();
         // The busiest of those that count; the first in order when all are idle.
         let busiest = self.counted.iter().rev().max_by(|a, b| a.1.total_cmp(b.1)).map(|(key, _)| *key);
@@ -291,7 +293,7 @@ impl<'a> EdgeDraft<'a> {
                 .and_then(|(client, server)| diagnose::retry_amplification(client, server)),
             disagreement: has_client
                 .and_then(|client| diagnose::disagreement(client, self.server.as_ref(), server_reports, hangups)),
-            health: or_unjudged(health::judge(tally, p95, &options.thresholds), !idle),
+            health: or_unjudged(health::judge(tally, p95, thresholds), !idle),
             requests,
             mtls,
             reporters: self.reporters.into_iter().collect(),
@@ -322,6 +324,7 @@ fn requests(traffic: &Traffic<'_>, hangups_are_errors: bool, seconds: f64) -> Re
         client_error_ratio: if tally.requests > 0.0 { tally.client_errors / tally.requests } else { 0.0 },
         injected: traffic.count_where(flags::is_injected),
         latency: traffic.latency(),
+        histogram: traffic.latency.clone(),
         outcomes: traffic.shares(count, hangups_are_errors, false),
         request_bytes_per_second: traffic.request_bytes / seconds,
         response_bytes_per_second: traffic.response_bytes / seconds,
@@ -409,11 +412,13 @@ fn busy(edge: &Edge) -> f64 {
 fn judged(mut node: Node, inbound: &Tally, outbound: &Tally, options: &GraphOptions) -> Node {
     node.inbound.error_ratio = inbound.error_ratio();
     node.outbound.error_ratio = outbound.error_ratio();
-    let mut health = health::judge(inbound, None, &options.thresholds);
+    let names = [&*node.name].into_iter().chain(node.app.as_deref());
+    let thresholds = options.health.of(node.namespace.as_deref(), names);
+    let mut health = health::judge(inbound, None, thresholds);
     if health.status > Status::Idle {
         health.reason = format!("inbound: {}", health.reason);
     }
-    let called = health::judge(outbound, None, &options.thresholds);
+    let called = health::judge(outbound, None, thresholds);
     // Who calls something broken is not itself broken.
     let status = called.status.min(Status::Degraded);
     if status > health.status {

@@ -7,12 +7,15 @@
 //! or without `%`; latencies in milliseconds unless `s` follows; bytes and rates per second, `k`, `M`, `G` multiply. A
 //! comparison whose field an element does not have is neither true nor false there, so `not` does not make it true.
 
+mod complete;
 mod parse;
 
 use std::sync::Arc;
 
 use super::health::Status;
 use super::types::{Edge, Node, NodeKind, ServiceGraph};
+
+pub use complete::{Completion, complete};
 
 /// Why an expression cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,7 @@ enum Word {
     Kind(NodeKind),
     Injected,
     Disagreeing,
+    Dead,
     MutualTls,
 }
 
@@ -64,6 +68,7 @@ const WORDS: &[(&str, Word)] = &[
     ("idle", Word::Status(Status::Idle)),
     ("injected", Word::Injected),
     ("disagreeing", Word::Disagreeing),
+    ("dead", Word::Dead),
     ("mtls", Word::MutualTls),
     ("workload", Word::Kind(NodeKind::Workload)),
     ("service", Word::Kind(NodeKind::Service)),
@@ -233,6 +238,7 @@ fn of_node(term: &Term, node: &Node) -> Option<bool> {
     match term {
         Term::Is(Word::Status(status)) => Some(node.health.status == *status),
         Term::Is(Word::Kind(kind)) => Some(node.kind == *kind),
+        Term::Is(Word::Dead) => Some(node.is_dead()),
         Term::Number(field, op, value) => {
             let traffic = &node.inbound;
             let number = match field {
@@ -270,7 +276,7 @@ fn of_edge(term: &Term, edge: &Edge, ends: [&Node; 2]) -> Option<bool> {
             Word::Injected => Some(edge.requests.as_ref()?.injected > 0.0),
             Word::Disagreeing => Some(edge.disagreement.is_some()),
             Word::MutualTls => Some(edge.mtls.share? >= 1.0),
-            Word::Kind(_) => None,
+            Word::Kind(_) | Word::Dead => None,
         },
         Term::Number(field, op, value) => Some(compare(edge_number(*field, edge)?, *op, *value)),
         Term::Text(field, equal, pattern) => {
@@ -335,7 +341,7 @@ fn compare(number: f64, op: Op, value: f64) -> bool {
 }
 
 /// `*` stands for any text. Linear for one star, and never more than pattern × text.
-fn matches(pattern: &str, text: &str) -> bool {
+pub(super) fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
     let (mut p, mut t, mut star) = (0, 0, None);
     while t < text.len() {

@@ -4,9 +4,11 @@
 //! exceed its threshold with confidence (Wilson score interval), so one failure of one request is no outage.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::find::matches;
 use super::flags::Class;
 
 /// Verdict, from best to worst.
@@ -103,6 +105,101 @@ impl Default for Thresholds {
             confidence_z: 1.96,
             p95_degraded_ms: None,
         }
+    }
+}
+
+/// Other tolerances for some services, as the configuration has them.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Override {
+    /// Namespace of the called service or workload; `*` stands for any text. Default: any.
+    pub namespace: Option<String>,
+    /// Name of the called service, workload or app; `*` stands for any text. Default: any.
+    pub name: Option<String>,
+    /// What differs from `graph.health`.
+    pub health: Changed,
+}
+
+/// Thresholds that differ; those absent stay as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Changed {
+    /// 5xx answers.
+    pub server_error: Option<Tolerance>,
+    /// 4xx answers.
+    pub client_error: Option<Tolerance>,
+    /// gRPC errors.
+    pub grpc_error: Option<Tolerance>,
+    /// Requests without an answer.
+    pub no_response: Option<Tolerance>,
+    /// TCP connections that failed.
+    pub failed_connection: Option<Tolerance>,
+    /// Fewer requests in the range than this are not judged …
+    pub min_requests: Option<f64>,
+    /// … unless at least this many of them failed.
+    pub min_failures: Option<f64>,
+    /// Standard deviations of confidence that a failure threshold is really passed.
+    pub confidence_z: Option<f64>,
+    /// Degraded from this 95 % latency on, in milliseconds.
+    pub p95_degraded_ms: Option<f64>,
+}
+
+impl Changed {
+    fn of(&self, all: &Thresholds) -> Thresholds {
+        Thresholds {
+            server_error: self.server_error.unwrap_or(all.server_error),
+            client_error: self.client_error.unwrap_or(all.client_error),
+            grpc_error: self.grpc_error.unwrap_or(all.grpc_error),
+            no_response: self.no_response.unwrap_or(all.no_response),
+            failed_connection: self.failed_connection.unwrap_or(all.failed_connection),
+            min_requests: self.min_requests.unwrap_or(all.min_requests),
+            min_failures: self.min_failures.unwrap_or(all.min_failures),
+            confidence_z: self.confidence_z.unwrap_or(all.confidence_z),
+            p95_degraded_ms: self.p95_degraded_ms.or(all.p95_degraded_ms),
+        }
+    }
+}
+
+/// Thresholds for all, and for those that have their own. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rules {
+    all: Thresholds,
+    own: Arc<[Own]>,
+}
+
+/// What holds for those whose namespace and name fit the patterns.
+#[derive(Clone, Debug, PartialEq)]
+struct Own {
+    namespace: Option<String>,
+    name: Option<String>,
+    thresholds: Thresholds,
+}
+
+impl Rules {
+    /// `all` for those that no override fits.
+    pub fn new(all: Thresholds, overrides: &[Override]) -> Self {
+        let own = overrides.iter().map(|one| Own {
+            namespace: one.namespace.clone(),
+            name: one.name.clone(),
+            thresholds: one.health.of(&all),
+        });
+        Self { all, own: own.collect() }
+    }
+
+    /// What holds for a called service or workload of that namespace, by any of its names.
+    pub fn of<'a>(&self, namespace: Option<&str>, names: impl Iterator<Item = &'a str> + Clone) -> &Thresholds {
+        let fits = |pattern: &Option<String>, text: &str| pattern.as_ref().is_none_or(|pattern| matches(pattern, text));
+        let fitting = self.own.iter().find(|own| {
+            fits(&own.namespace, namespace.unwrap_or_default())
+                && (own.name.is_none() || names.clone().any(|text| fits(&own.name, text)))
+        });
+        fitting.map_or(&self.all, |own| &own.thresholds)
+    }
+}
+
+impl From<Thresholds> for Rules {
+    fn from(all: Thresholds) -> Self {
+        Self { all, own: Arc::default() }
     }
 }
 
@@ -325,6 +422,25 @@ mod tests {
         );
         let tcp = Tally { connections: 40.0, failed_connections: 40.0, ..Tally::default() };
         check(tcp, Status::Failure, "100% of 40 connections failed, from 10% on is a failure");
+    }
+
+    #[test]
+    fn the_first_override_that_fits_counts_and_changes_only_what_it_names() {
+        let all = Thresholds { min_requests: 7.0, ..Thresholds::default() };
+        let tolerant = Changed { server_error: Some(Tolerance::new(5.0, None)), ..Changed::default() };
+        let slow = Changed { p95_degraded_ms: Some(1.0), ..Changed::default() };
+        let rules = Rules::new(
+            all,
+            &[
+                Override { namespace: Some("shop".into()), name: Some("pay*".into()), health: tolerant },
+                Override { namespace: Some("sh*".into()), name: None, health: slow },
+            ],
+        );
+        let found = |namespace: &str, names: &[&str]| *rules.of(Some(namespace), names.iter().copied());
+        let payment = found("shop", &["x", "payment"]);
+        assert_eq!((payment.server_error.degraded, payment.min_requests), (5.0, 7.0));
+        assert_eq!(found("shop", &["cart"]).p95_degraded_ms, Some(1.0));
+        assert_eq!(found("other", &["payment"]), all);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Tests of the graph on a small shop mesh built from edge minutes, and on hostile and large input.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod questions;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::model::Timestamp;
-use crate::model::workload::{MeshKind, Outcome, Protocol, Reporter};
+use crate::model::workload::{LatencyHistogram, MeshKind, Outcome, Protocol, Reporter};
 
 use super::flags::Class;
-use super::health::{Health, Thresholds};
+use super::health::{Health, Override, Rules, Thresholds};
 
 /// The `graph` block of the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -19,6 +19,15 @@ use super::health::{Health, Thresholds};
 pub struct Config {
     /// When an edge or node counts as degraded or failed.
     pub health: Thresholds,
+    /// Other tolerances for some services; the first that fits counts.
+    pub overrides: Vec<Override>,
+}
+
+impl Config {
+    /// The rules of health that it asks for.
+    pub fn rules(&self) -> Rules {
+        Rules::new(self.health, &self.overrides)
+    }
 }
 
 /// What a node of the graph stands for.
@@ -69,7 +78,7 @@ pub struct GraphOptions {
     /// Whether a caller that hangs up (code 0, flag DC) counts as an error.
     pub hangups_are_errors: bool,
     /// When an edge or node counts as degraded or failed.
-    pub thresholds: Thresholds,
+    pub health: Rules,
     /// The busiest edges are kept when there are more; the rest is counted in [`ServiceGraph::edges_left_out`].
     pub edge_limit: usize,
 }
@@ -84,7 +93,7 @@ impl GraphOptions {
             include_idle: false,
             include_waypoints: false,
             hangups_are_errors: false,
-            thresholds: Thresholds::default(),
+            health: Rules::default(),
             edge_limit: 10_000,
         }
     }
@@ -190,6 +199,18 @@ pub struct Node {
     pub health: Health,
 }
 
+impl Node {
+    /// No traffic in the range, either way.
+    pub fn is_idle(&self) -> bool {
+        self.health.status == super::health::Status::Idle
+    }
+
+    /// Called, and nobody answers: a service without a workload behind it.
+    pub fn is_dead(&self) -> bool {
+        self.kind == NodeKind::Service && self.inbound.rate > 0.0 && self.inbound.error_ratio.is_some_and(|r| r >= 1.0)
+    }
+}
+
 /// Traffic of all edges on one side of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct NodeTraffic {
@@ -287,6 +308,8 @@ pub struct Requests {
     pub injected: f64,
     /// Latency.
     pub latency: Latency,
+    /// How many requests took how long, in milliseconds; empty where nobody reports it.
+    pub histogram: LatencyHistogram,
     /// How requests ended, most first.
     pub outcomes: Vec<OutcomeShare>,
     /// Bytes per second from caller to called.

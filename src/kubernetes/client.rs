@@ -166,6 +166,18 @@ impl Client {
         Ok(self.reached()?.access.namespace.clone())
     }
 
+    /// Whether the cluster serves that kind in that version: asks for one object.
+    ///
+    /// # Errors
+    /// Says what to mend; see [`Error`].
+    pub async fn serves(&self, query: &Query) -> Result<bool, Error> {
+        match self.ask("list", query, vec![("limit", "1".to_owned())], PAGE_TIMEOUT).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotServed { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// All objects that the query names, page by page.
     ///
     /// # Errors

@@ -7,8 +7,9 @@
 use serde_json::Value as Json;
 
 use super::files::made;
-use super::kind::{KINDS, KindInfo};
+use super::kind::{KINDS, Kind, KindInfo};
 use super::resource::{Place, Resource};
+use super::slim::{Shape, slim};
 use super::snapshot::{Snapshot, Unread};
 use crate::kubernetes::{Client, Error, Query, Resource as ApiResource};
 use crate::yaml::{Node, Value};
@@ -34,8 +35,12 @@ pub async fn read_cluster(client: &Client) -> Result<FromCluster, Error> {
     for info in KINDS {
         match list(client, info).await {
             Ok(Some((version, objects))) => {
-                for object in objects {
-                    match resource(object, info, version) {
+                for mut object in objects {
+                    // An audit asks what is declared, not who wrote it.
+                    if let Some(metadata) = object.get_mut("metadata").and_then(Json::as_object_mut) {
+                        metadata.remove("managedFields");
+                    }
+                    match resource_of(object, info.kind, version) {
                         Ok(one) => resources.push(one),
                         Err(message) => unread.push(Unread { place: Place::default(), message, other_kind: false }),
                     }
@@ -62,17 +67,19 @@ async fn list(client: &Client, info: &'static KindInfo) -> Result<Option<(&'stat
     Ok(None)
 }
 
-/// An item of a list: items do not say their kind and version, and who wrote which field is nobody's business.
-fn resource(mut object: Json, info: &KindInfo, version: &str) -> Result<Resource, String> {
+/// An object as the API server sends it: items of lists do not say their kind and version.
+///
+/// # Errors
+/// When it has no name.
+pub fn resource_of(mut object: Json, kind: Kind, version: &str) -> Result<Resource, String> {
+    let info = kind.info();
+    slim(&mut object, Shape::of(kind));
     if let Some(root) = object.as_object_mut() {
         let api_version = if info.group.is_empty() { version.to_owned() } else { format!("{}/{version}", info.group) };
         root.insert("apiVersion".to_owned(), api_version.into());
         root.insert("kind".to_owned(), info.name.into());
-        if let Some(metadata) = root.get_mut("metadata").and_then(Json::as_object_mut) {
-            metadata.remove("managedFields");
-        }
     }
-    made(node(object), info.kind, version.to_owned(), Place::default(), "default")
+    made(node(object), kind, version.to_owned(), Place::default(), "default")
 }
 
 /// JSON as a tree without lines. Depth is bounded by the reader of JSON.

@@ -67,7 +67,10 @@ fn with_room(namespace: &str, work: impl FnOnce(&mut Reader<'_>) + Send) -> Snap
             Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             Err(error) => {
                 let message = format!("nothing is read: no thread can be started: {error}");
-                Snapshot::new([], vec![Unread { place: Place::default(), message, other_kind: false }])
+                Snapshot::new(
+                    Vec::<Resource>::new(),
+                    vec![Unread { place: Place::default(), message, other_kind: false }],
+                )
             }
         }
     })

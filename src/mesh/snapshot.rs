@@ -1,6 +1,7 @@
 //! All objects of a mesh at one moment, found by kind, namespace and name.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::kind::Kind;
 use super::resource::{Place, Resource, ResourceId};
@@ -19,7 +20,7 @@ pub struct Unread {
 /// Immutable once made. Objects stand in the order they were read.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    resources: Vec<Resource>,
+    resources: Vec<Arc<Resource>>,
     by_kind: HashMap<Kind, Vec<usize>>,
     by_id: HashMap<ResourceId, usize>,
     /// What could not be read.
@@ -29,10 +30,12 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot of these objects; the last of two with one identity counts.
-    pub fn new(resources: impl IntoIterator<Item = Resource>, unread: Vec<Unread>) -> Self {
+    /// A snapshot of these objects; the last of two with one identity counts. Objects that another snapshot holds are
+    /// shared with it.
+    pub fn new<R: Into<Arc<Resource>>>(resources: impl IntoIterator<Item = R>, unread: Vec<Unread>) -> Self {
         let mut all = Self { unread, ..Self::default() };
         for resource in resources {
+            let resource: Arc<Resource> = resource.into();
             match all.by_id.get(&resource.id) {
                 Some(&at) => {
                     all.repeated.push((resource.id.clone(), all.resources[at].place.clone()));
@@ -51,18 +54,23 @@ impl Snapshot {
 
     /// All objects.
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.resources.iter().map(|one| &**one)
+    }
+
+    /// All objects, to be held beyond the life of this snapshot.
+    pub fn shared(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.resources.iter()
     }
 
     /// All objects of a kind.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Resource> {
-        self.by_kind.get(&kind).into_iter().flatten().map(|&at| &self.resources[at])
+        self.by_kind.get(&kind).into_iter().flatten().map(|&at| &*self.resources[at])
     }
 
     /// The object of that kind, namespace and name.
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Option<&Resource> {
         let id = ResourceId { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.by_id.get(&id).map(|&at| &self.resources[at])
+        self.by_id.get(&id).map(|&at| &*self.resources[at])
     }
 
     /// How many objects there are.

@@ -1,8 +1,10 @@
-//! What the receiver counts about itself: requests, spans, rejections by reason, cuts by reason.
+//! What the receiver counts about itself: requests, spans and log records, rejections by reason, cuts by reason.
 //!
-//! Invariant: every span of every decoded request is counted once, as accepted, rejected or (whole request) refused.
+//! Invariant: every span and log record of every decoded request is counted once, as accepted, rejected or (whole request) refused.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::logs::{LogRejection, LogTally, LogTrim};
 
 /// Why one span was not taken. Its request was, so the client must not send it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,7 @@ impl Trim {
 /// Counters of the receiver, read by `telemetry`.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Trace export requests over gRPC that came whole.
+    /// Export requests over gRPC that came whole.
     pub grpc_requests: AtomicU64,
     /// Requests over HTTP, good and bad.
     pub http_requests: AtomicU64,
@@ -114,6 +116,12 @@ pub struct Counters {
     pub accepted_spans: AtomicU64,
     /// Spans of refused requests.
     pub refused_spans: AtomicU64,
+    /// Access log records put in their queue.
+    pub accepted_log_records: AtomicU64,
+    /// Log records of refused requests.
+    pub refused_log_records: AtomicU64,
+    rejected_log_records: [AtomicU64; LogRejection::ALL.len()],
+    trimmed_log_records: [AtomicU64; LogTrim::ALL.len()],
     rejected_spans: [AtomicU64; Rejection::ALL.len()],
     trimmed: [AtomicU64; Trim::ALL.len()],
 }
@@ -127,6 +135,25 @@ impl Counters {
     /// Things cut or mended of that kind.
     pub fn trimmed(&self, what: Trim) -> u64 {
         self.trimmed[what as usize].load(Relaxed)
+    }
+
+    /// Log records rejected for that reason.
+    pub fn rejected_log_records(&self, reason: LogRejection) -> u64 {
+        self.rejected_log_records[reason as usize].load(Relaxed)
+    }
+
+    /// Things cut or mended of that kind on log records.
+    pub fn trimmed_log_records(&self, what: LogTrim) -> u64 {
+        self.trimmed_log_records[what as usize].load(Relaxed)
+    }
+
+    pub(super) fn add_logs(&self, tally: &LogTally) {
+        for reason in LogRejection::ALL {
+            self.rejected_log_records[reason as usize].fetch_add(tally.rejected(reason), Relaxed);
+        }
+        for what in LogTrim::ALL {
+            self.trimmed_log_records[what as usize].fetch_add(tally.trimmed(what), Relaxed);
+        }
     }
 
     pub(super) fn add(&self, tally: &super::Tally) {

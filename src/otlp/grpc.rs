@@ -1,18 +1,13 @@
-//! The gRPC face: `TraceService` and `MetricsService`, and a clear refusal for logs.
+//! The gRPC face: the services of traces, metrics and logs, which are one but for what they do with a message.
 
 use std::convert::Infallible;
-use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 use futures_util::future::BoxFuture;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
-use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use prost::Message;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,10 +16,10 @@ use tonic::{Code, Request, Response};
 
 use super::connections::LimitedListener;
 use super::http::metrics_response;
-use super::intake::{self, Intake, MetricsRefusal};
+use super::intake::{self, Intake, MetricsRefusal, Refused};
 use super::metrics::Encoding;
 use super::status::Status;
-use super::{Config, ReceiverError, decode};
+use super::{Config, ReceiverError, decode, logs};
 use crate::web_config::{Guard, Refusal};
 
 /// Streams of one connection at once; the OpenTelemetry SDKs use one, proxies a few.
@@ -41,10 +36,10 @@ pub(super) async fn serve(
     requests: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) -> Result<(), ReceiverError> {
-    let metrics = MetricsServer { intake: intake.clone(), max_request_bytes: config.max_request() };
-    let traces = TraceServer { intake, max_request_bytes: config.max_request() };
-    // This one decodes before it refuses, so it takes a small message only; a larger one is refused for its size.
-    let logs = LogsServiceServer::new(Unimplemented).accept_compressed(Gzip).accept_compressed(Zstd);
+    let max_request_bytes = config.max_request();
+    let traces = ExportServer::<TRACES> { intake: intake.clone(), max_request_bytes };
+    let metrics = ExportServer::<METRICS> { intake: intake.clone(), max_request_bytes };
+    let logs = ExportServer::<LOGS> { intake, max_request_bytes };
     tonic::transport::Server::builder()
         .timeout(config.request_timeout.get())
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -93,19 +88,30 @@ fn final_when_too_large<B>(mut response: http::Response<B>) -> http::Response<B>
     response
 }
 
-/// `TraceService` by hand: the generated server decodes a request whole, which takes up to a hundred times its bytes
-/// (see [`crate::wire`]).
+/// Place of each signal in [`SERVICES`].
+const TRACES: usize = 0;
+const METRICS: usize = 1;
+const LOGS: usize = 2;
+/// Full names of the services; each has the one method `Export`.
+const SERVICES: [&str; 3] = [
+    "opentelemetry.proto.collector.trace.v1.TraceService",
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    "opentelemetry.proto.collector.logs.v1.LogsService",
+];
+
+/// The service of one signal by hand: the generated servers decode a request whole, which takes up to a hundred times its
+/// bytes (see [`crate::wire`]).
 #[derive(Clone)]
-struct TraceServer {
+struct ExportServer<const SIGNAL: usize> {
     intake: Intake,
     max_request_bytes: usize,
 }
 
-impl tonic::server::NamedService for TraceServer {
-    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+impl<const SIGNAL: usize> tonic::server::NamedService for ExportServer<SIGNAL> {
+    const NAME: &'static str = SERVICES[SIGNAL];
 }
 
-impl tower::Service<http::Request<tonic::body::Body>> for TraceServer {
+impl<const SIGNAL: usize> tower::Service<http::Request<tonic::body::Body>> for ExportServer<SIGNAL> {
     type Response = http::Response<tonic::body::Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -117,87 +123,50 @@ impl tower::Service<http::Request<tonic::body::Body>> for TraceServer {
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
         let Self { intake, max_request_bytes } = self.clone();
         Box::pin(async move {
-            if request.uri().path() != "/opentelemetry.proto.collector.trace.v1.TraceService/Export" {
-                return Ok(tonic::Status::unimplemented("TraceService has the one method Export").into_http());
+            let service = SERVICES[SIGNAL];
+            let is_export = request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(service));
+            if is_export != Some("/Export") {
+                let message = format!("{service} has the one method Export");
+                return Ok(tonic::Status::unimplemented(message).into_http());
             }
-            let mut grpc = tonic::server::Grpc::new(RawCodec::default())
+            let mut grpc = tonic::server::Grpc::new(RawCodec)
                 .accept_compressed(Gzip)
                 .accept_compressed(Zstd)
                 .max_decoding_message_size(max_request_bytes);
-            Ok(grpc.unary(Export(intake), request).await)
+            Ok(grpc.unary(Export::<SIGNAL>(intake), request).await)
         })
     }
 }
 
-/// `MetricsService` by hand, for the same reason.
-#[derive(Clone)]
-struct MetricsServer {
-    intake: Intake,
-    max_request_bytes: usize,
-}
+/// Messages come in and go out as bytes.
+struct RawCodec;
 
-impl tonic::server::NamedService for MetricsServer {
-    const NAME: &'static str = "opentelemetry.proto.collector.metrics.v1.MetricsService";
-}
-
-impl tower::Service<http::Request<tonic::body::Body>> for MetricsServer {
-    type Response = http::Response<tonic::body::Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
-        let Self { intake, max_request_bytes } = self.clone();
-        Box::pin(async move {
-            if request.uri().path() != "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" {
-                return Ok(tonic::Status::unimplemented("MetricsService has the one method Export").into_http());
-            }
-            let mut grpc = tonic::server::Grpc::new(RawCodec::default())
-                .accept_compressed(Gzip)
-                .accept_compressed(Zstd)
-                .max_decoding_message_size(max_request_bytes);
-            Ok(grpc.unary(ExportMetrics(intake), request).await)
-        })
-    }
-}
-
-/// Messages come in as bytes and answers go out as `R`.
-struct RawCodec<R>(PhantomData<R>);
-
-impl<R> Default for RawCodec<R> {
-    fn default() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<R: Message + 'static> tonic::codec::Codec for RawCodec<R> {
-    type Encode = R;
+impl tonic::codec::Codec for RawCodec {
+    type Encode = Vec<u8>;
     type Decode = Bytes;
     type Encoder = Self;
     type Decoder = Self;
 
     fn encoder(&mut self) -> Self {
-        Self::default()
+        Self
     }
 
     fn decoder(&mut self) -> Self {
-        Self::default()
+        Self
     }
 }
 
-impl<R: Message> tonic::codec::Encoder for RawCodec<R> {
-    type Item = R;
+impl tonic::codec::Encoder for RawCodec {
+    type Item = Vec<u8>;
     type Error = tonic::Status;
 
-    fn encode(&mut self, item: R, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
-        item.encode(out).map_err(|error| tonic::Status::internal(error.to_string()))
+    fn encode(&mut self, item: Vec<u8>, out: &mut tonic::codec::EncodeBuf<'_>) -> Result<(), tonic::Status> {
+        out.put_slice(&item);
+        Ok(())
     }
 }
 
-impl<R> tonic::codec::Decoder for RawCodec<R> {
+impl tonic::codec::Decoder for RawCodec {
     type Item = Bytes;
     type Error = tonic::Status;
 
@@ -206,51 +175,69 @@ impl<R> tonic::codec::Decoder for RawCodec<R> {
     }
 }
 
-struct Export(Intake);
+struct Export<const SIGNAL: usize>(Intake);
 
-impl tonic::server::UnaryService<Bytes> for Export {
-    type Response = ExportTraceServiceResponse;
-    type Future = BoxFuture<'static, Result<Response<ExportTraceServiceResponse>, tonic::Status>>;
+impl<const SIGNAL: usize> tonic::server::UnaryService<Bytes> for Export<SIGNAL> {
+    type Response = Vec<u8>;
+    type Future = BoxFuture<'static, Result<Response<Vec<u8>>, tonic::Status>>;
 
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        Box::pin(export(self.0.clone(), request.into_inner()))
+        let (intake, body) = (self.0.clone(), request.into_inner());
+        Box::pin(async move {
+            intake.counters.grpc_requests.fetch_add(1, Relaxed);
+            let answer = match SIGNAL {
+                TRACES => export_traces(intake, body).await,
+                METRICS => export_metrics(intake, body).await,
+                _ => export_logs(intake, body).await,
+            };
+            answer.map(Response::new)
+        })
     }
 }
 
-async fn export(intake: Intake, body: Bytes) -> Result<Response<ExportTraceServiceResponse>, tonic::Status> {
-    intake.counters.grpc_requests.fetch_add(1, Relaxed);
-    let (limits, size_bytes) = (Arc::clone(&intake.limits), body.len());
-    let decode = move || decode::decode_protobuf(&body, &limits, intake::now());
-    let decoded = intake::run_decode(size_bytes, decode).await;
+async fn export_traces(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
+    let limits = Arc::clone(&intake.limits);
+    let decode = move |body: &[u8]| decode::decode_protobuf(body, &limits, intake::now());
+    let decoded = decoded(&intake, body, decode).await?;
+    intake.take(decoded).map(|answer| answer.encode_to_vec()).map_err(|refused| queue_full("span", refused))
+}
+
+async fn export_logs(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
+    let Some((reader, sink)) = intake.logs.clone() else {
+        return Err(tonic::Status::unimplemented("logs are not taken here: remove this exporter"));
+    };
+    let limits = Arc::clone(&intake.limits);
+    let decode = move |body: &[u8]| logs::decode_logs_protobuf(body, &reader, &limits, intake::now());
+    let decoded = decoded(&intake, body, decode).await?;
+    let taken = intake.take_logs(&sink, decoded);
+    taken.map(|answer| answer.encode_to_vec()).map_err(|refused| queue_full("access log", refused))
+}
+
+/// The decoded message, on a blocking thread when it is large.
+async fn decoded<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
+    intake: &Intake,
+    body: Bytes,
+    decode: impl FnOnce(&[u8]) -> Result<T, E> + Send + 'static,
+) -> Result<T, tonic::Status> {
+    let decoded = intake::run_decode(body.len(), move || decode(&body)).await;
     let decoded = decoded.ok_or_else(|| tonic::Status::internal("the request could not be decoded"))?;
-    let decoded = decoded.map_err(|error| {
+    decoded.map_err(|error| {
         intake.counters.malformed_requests.fetch_add(1, Relaxed);
         tonic::Status::invalid_argument(error.to_string())
-    })?;
-    intake.take(decoded).map(Response::new).map_err(|refused| {
-        let message = "the span queue is full, send again later";
-        Status::new(Code::Unavailable, message, Some(refused.retry_after)).into_grpc()
     })
 }
 
-struct ExportMetrics(Intake);
-
-impl tonic::server::UnaryService<Bytes> for ExportMetrics {
-    type Response = ExportMetricsServiceResponse;
-    type Future = BoxFuture<'static, Result<Response<ExportMetricsServiceResponse>, tonic::Status>>;
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        Box::pin(export_metrics(self.0.clone(), request.into_inner()))
-    }
+fn queue_full(of: &str, refused: Refused) -> tonic::Status {
+    let message = format!("the {of} queue is full, send again later");
+    Status::new(Code::Unavailable, &message, Some(refused.retry_after)).into_grpc()
 }
 
-async fn export_metrics(intake: Intake, body: Bytes) -> Result<Response<ExportMetricsServiceResponse>, tonic::Status> {
-    intake.counters.grpc_requests.fetch_add(1, Relaxed);
+async fn export_metrics(intake: Intake, body: Bytes) -> Result<Vec<u8>, tonic::Status> {
     let Some(metrics) = intake.metrics.clone() else {
         return Err(tonic::Status::unimplemented("metrics are not taken here: remove this exporter"));
     };
     match intake::take_metrics(metrics, body, Encoding::Protobuf).await {
-        Ok(taken) => Ok(Response::new(metrics_response(&taken))),
+        Ok(taken) => Ok(metrics_response(&taken).encode_to_vec()),
         Err(MetricsRefusal::Malformed(reason)) => {
             intake.counters.malformed_requests.fetch_add(1, Relaxed);
             Err(tonic::Status::invalid_argument(reason))
@@ -260,19 +247,5 @@ async fn export_metrics(intake: Intake, body: Bytes) -> Result<Response<ExportMe
             let message = format!("not all is stored: {reason}");
             Err(Status::new(Code::Unavailable, &message, Some(intake.retry_after)).into_grpc())
         }
-    }
-}
-
-struct Unimplemented;
-
-#[tonic::async_trait]
-impl LogsService for Unimplemented {
-    async fn export(
-        &self,
-        _: Request<ExportLogsServiceRequest>,
-    ) -> Result<Response<ExportLogsServiceResponse>, tonic::Status> {
-        Err(tonic::Status::unimplemented(
-            "meshscope takes traces and metrics over OTLP, not logs: remove this logs exporter",
-        ))
     }
 }

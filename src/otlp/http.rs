@@ -1,4 +1,4 @@
-//! The HTTP face: `/v1/traces`, `/v1/metrics` (protobuf and JSON) and `/api/v2/spans` (Zipkin v2 JSON).
+//! The HTTP face: `/v1/traces`, `/v1/logs`, `/v1/metrics` (protobuf and JSON) and `/api/v2/spans` (Zipkin v2 JSON).
 //!
 //! Statuses as the OTLP spec's "OTLP/HTTP Response" says: 400 is final, 429/502/503/504 are retried by clients.
 
@@ -25,7 +25,7 @@ use tonic::Code;
 use super::connections::LimitedListener;
 use super::intake::{self, Intake, MetricsRefusal};
 use super::status::Status;
-use super::{Config, Decoded, ReceiverError, decode, metrics, zipkin};
+use super::{Config, ReceiverError, decode, logs, metrics, zipkin};
 use crate::push;
 use crate::web_config::{self, Guard};
 
@@ -53,7 +53,7 @@ pub(super) async fn serve(
     let router = Router::new()
         .route("/v1/traces", post(otlp_traces))
         .route("/api/v2/spans", post(zipkin_spans))
-        .route("/v1/logs", post(async || unimplemented("logs")))
+        .route("/v1/logs", post(otlp_logs))
         .route("/v1/metrics", post(otlp_metrics))
         .layer(tower::limit::GlobalConcurrencyLimitLayer::with_semaphore(requests))
         .layer(tower_http::timeout::TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
@@ -88,19 +88,16 @@ enum Refusal {
     Malformed(String),
     TooLarge(usize),
     Unsupported(String),
-    Retry(Duration),
+    /// Which queue is full, and when to come again.
+    Retry(&'static str, Duration),
     Internal,
 }
 
 async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
     face.intake.counters.http_requests.fetch_add(1, Relaxed);
-    let encoding = match content_type(request.headers()).as_str() {
-        PROTOBUF => Encoding::Protobuf,
-        JSON => Encoding::Json,
-        other => {
-            let message = format!("content type {other:?} is not supported: send {PROTOBUF} or {JSON}");
-            return face.refuse(Refusal::Unsupported(message), Encoding::Json);
-        }
+    let encoding = match encoding_of(request.headers()) {
+        Ok(encoding) => encoding,
+        Err(refusal) => return face.refuse(refusal, Encoding::Json),
     };
     let decode = move |body: &[u8], face: &Face| {
         match encoding {
@@ -112,26 +109,59 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
     let answered = face
         .receive(request, decode)
         .await
-        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after)));
+        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry("span", refused.retry_after)));
     match answered {
         Err(refusal) => face.refuse(refusal, encoding),
         Ok(response) => {
-            let body = match encoding {
-                Encoding::Protobuf => response.encode_to_vec(),
-                // An unset partial success is absent in the JSON mapping; the derived serializer would write null.
-                Encoding::Json => match &response.partial_success {
-                    None => b"{}".to_vec(),
-                    Some(partial) => serde_json::json!({ "partialSuccess": {
-                        "rejectedSpans": partial.rejected_spans.to_string(),
-                        "errorMessage": partial.error_message,
-                    }})
-                    .to_string()
-                    .into_bytes(),
-                },
-            };
-            (StatusCode::OK, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response()
+            let partial = response.partial_success.as_ref();
+            let partial =
+                partial.map(|partial| ("rejectedSpans", partial.rejected_spans, partial.error_message.as_str()));
+            answer(encoding, response.encode_to_vec(), partial)
         }
     }
+}
+
+async fn otlp_logs(State(face): State<Face>, request: Request) -> Response {
+    let Some((reader, sink)) = face.intake.logs.clone() else { return unimplemented("logs") };
+    face.intake.counters.http_requests.fetch_add(1, Relaxed);
+    let encoding = match encoding_of(request.headers()) {
+        Ok(encoding) => encoding,
+        Err(refusal) => return face.refuse(refusal, Encoding::Json),
+    };
+    let decode = move |body: &[u8], face: &Face| {
+        match encoding {
+            Encoding::Protobuf => logs::decode_logs_protobuf(body, &reader, &face.intake.limits, intake::now()),
+            Encoding::Json => logs::decode_logs_json(body, &reader, &face.intake.limits, intake::now()),
+        }
+        .map_err(|error| error.to_string())
+    };
+    let answered = face.receive(request, decode).await.and_then(|decoded| {
+        let taken = face.intake.take_logs(&sink, decoded);
+        taken.map_err(|refused| Refusal::Retry("access log", refused.retry_after))
+    });
+    match answered {
+        Err(refusal) => face.refuse(refusal, encoding),
+        Ok(response) => {
+            let partial = response.partial_success.as_ref();
+            let partial = partial
+                .map(|partial| ("rejectedLogRecords", partial.rejected_log_records, partial.error_message.as_str()));
+            answer(encoding, response.encode_to_vec(), partial)
+        }
+    }
+}
+
+/// The answer to what was taken; `partial` is its partial success: the JSON name of what was rejected, how many, and why.
+fn answer(encoding: Encoding, protobuf: Vec<u8>, partial: Option<(&str, i64, &str)>) -> Response {
+    let body = match (encoding, partial) {
+        (Encoding::Protobuf, _) => protobuf,
+        // An unset partial success is absent in the JSON mapping; the derived serializer would write null.
+        (Encoding::Json, None) => b"{}".to_vec(),
+        (Encoding::Json, Some((name, rejected, message))) => {
+            let partial = serde_json::json!({ name: rejected.to_string(), "errorMessage": message });
+            serde_json::json!({ "partialSuccess": partial }).to_string().into_bytes()
+        }
+    };
+    (StatusCode::OK, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response()
 }
 
 async fn otlp_metrics(State(face): State<Face>, request: Request) -> Response {
@@ -170,7 +200,7 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
     let answered = face
         .receive(request, decode)
         .await
-        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry(refused.retry_after)));
+        .and_then(|decoded| face.intake.take(decoded).map_err(|refused| Refusal::Retry("span", refused.retry_after)));
     match answered {
         Err(refusal) => face.refuse(refusal, Encoding::Json),
         Ok(_) => StatusCode::ACCEPTED.into_response(), // Zipkin's API has no partial success
@@ -179,17 +209,11 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
 
 /// `ExportMetricsServiceResponse`, with a partial success when something was not stored.
 fn metrics_answer(taken: &metrics::Taken, encoding: Encoding) -> Response {
-    let body = match (encoding, &taken.message) {
-        (Encoding::Protobuf, _) => metrics_response(taken).encode_to_vec(),
-        (Encoding::Json, None) => b"{}".to_vec(),
-        (Encoding::Json, Some(message)) => serde_json::json!({ "partialSuccess": {
-            "rejectedDataPoints": taken.rejected.to_string(),
-            "errorMessage": message,
-        }})
-        .to_string()
-        .into_bytes(),
-    };
-    (StatusCode::OK, [(header::CONTENT_TYPE, encoding.as_str())], body).into_response()
+    let response = metrics_response(taken);
+    let partial = response.partial_success.as_ref();
+    let partial =
+        partial.map(|partial| ("rejectedDataPoints", partial.rejected_data_points, partial.error_message.as_str()));
+    answer(encoding, response.encode_to_vec(), partial)
 }
 
 /// The answer to metrics.
@@ -201,7 +225,7 @@ pub(super) fn metrics_response(taken: &metrics::Taken) -> ExportMetricsServiceRe
 }
 
 fn unimplemented(signal: &str) -> Response {
-    let message = format!("meshscope takes traces and metrics over OTLP, not {signal}: remove this exporter");
+    let message = format!("{signal} are not taken here: remove this exporter");
     let status = Status::new(Code::Unimplemented, &message, None);
     (StatusCode::NOT_IMPLEMENTED, [(header::CONTENT_TYPE, JSON)], status.to_json()).into_response()
 }
@@ -219,13 +243,13 @@ impl Face {
     /// Takes metrics; what of them is not stored is told in the partial success.
     async fn metrics(&self, metrics: push::Intake, request: Request) -> Response {
         self.intake.counters.http_requests.fetch_add(1, Relaxed);
-        let (encoding, inner) = match content_type(request.headers()).as_str() {
-            PROTOBUF => (Encoding::Protobuf, metrics::Encoding::Protobuf),
-            JSON => (Encoding::Json, metrics::Encoding::Json),
-            other => {
-                let message = format!("content type {other:?} is not supported: send {PROTOBUF} or {JSON}");
-                return self.refuse(Refusal::Unsupported(message), Encoding::Json);
-            }
+        let encoding = match encoding_of(request.headers()) {
+            Ok(encoding) => encoding,
+            Err(refusal) => return self.refuse(refusal, Encoding::Json),
+        };
+        let inner = match encoding {
+            Encoding::Protobuf => metrics::Encoding::Protobuf,
+            Encoding::Json => metrics::Encoding::Json,
         };
         let plain = match self.plain(request).await {
             Ok(plain) => plain,
@@ -237,7 +261,7 @@ impl Face {
             Err(MetricsRefusal::Internal) => self.refuse(Refusal::Internal, encoding),
             Err(MetricsRefusal::Unavailable(reason)) => {
                 tracing::warn!(reason, "metrics could not be stored; the client was told to retry");
-                self.refuse(Refusal::Retry(self.intake.retry_after), encoding)
+                self.refuse(Refusal::Retry("sample", self.intake.retry_after), encoding)
             }
         }
     }
@@ -252,11 +276,11 @@ impl Face {
     }
 
     /// Reads, decompresses and decodes the body, each within the limit.
-    async fn receive(
+    async fn receive<T: Send + 'static>(
         &self,
         request: Request,
-        decode: impl FnOnce(&[u8], &Self) -> Result<Decoded, String> + Send + 'static,
-    ) -> Result<Decoded, Refusal> {
+        decode: impl FnOnce(&[u8], &Self) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let compression = Compression::of(request.headers())?;
         let body = self.read(request.into_body()).await?;
         self.intake.counters.http_received_bytes.fetch_add(body.len() as u64, Relaxed);
@@ -296,8 +320,8 @@ impl Face {
                 counters.unsupported_requests.fetch_add(1, Relaxed);
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, message, None)
             }
-            Refusal::Retry(after) => {
-                let message = "the span queue is full, send again later".to_owned();
+            Refusal::Retry(of, after) => {
+                let message = format!("the {of} queue is full, send again later");
                 (StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, message, Some(after))
             }
             Refusal::Internal => {
@@ -316,6 +340,17 @@ impl Face {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.max(1).into());
         }
         response
+    }
+}
+
+/// How the body is written, by its media type.
+fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
+    match content_type(headers).as_str() {
+        PROTOBUF => Ok(Encoding::Protobuf),
+        JSON => Ok(Encoding::Json),
+        other => {
+            Err(Refusal::Unsupported(format!("content type {other:?} is not supported: send {PROTOBUF} or {JSON}")))
+        }
     }
 }
 

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use tokio::sync::mpsc;
 
 use super::metrics::{self, Encoding, MetricsError, Taken};
-use super::{Config, Counters, Decoded, Limits};
+use super::{Config, Counters, Decoded, DecodedLogs, Limits};
+use crate::access_logs::{self, AccessRecord};
 use crate::model::{Span, Timestamp};
 use crate::push;
 
-/// Spans of one chunk at most: what becomes one stored batch.
-const CHUNK_SPANS: usize = 2048;
-/// Memory of one chunk at most (one span more than it), so that the capacity of the queue bounds its memory.
+/// Spans or log records of one chunk at most: what becomes one stored batch.
+const CHUNK_ITEMS: usize = 2048;
+/// Memory of one chunk at most (one item more than it), so that the capacity of the queue bounds its memory.
 const CHUNK_BYTES: usize = 1 << 20;
 /// Below this size a request is decoded where it is; above, on a blocking thread (CONVENTIONS §2.8: 500 µs of work).
 const INLINE_BYTES: usize = 32 << 10;
@@ -36,27 +38,22 @@ pub(super) struct Intake {
     pub(super) retry_after: Duration,
     /// Where metrics go; `None` where nobody takes them.
     pub(super) metrics: Option<push::Intake>,
+    /// What reads access logs and where they go; `None` where nobody takes them.
+    pub(super) logs: Option<(access_logs::Reader, mpsc::Sender<Vec<AccessRecord>>)>,
 }
 
 impl Intake {
     pub(super) fn new(config: &Config, sink: mpsc::Sender<Vec<Span>>) -> Self {
         let (limits, counters) = (Arc::new(config.limits.clone()), Arc::default());
-        Self { sink, limits, counters, retry_after: config.retry_after.get(), metrics: None }
+        Self { sink, limits, counters, retry_after: config.retry_after.get(), metrics: None, logs: None }
     }
 
     /// Queues the spans and says what the client should know.
     pub(super) fn take(&self, decoded: Decoded) -> Result<ExportTraceServiceResponse, Refused> {
         let Decoded { spans, tally, warning } = decoded;
         let count = spans.len() as u64;
-        let chunks = chunked(spans, self.sink.max_capacity());
-        let Ok(places) = self.sink.try_reserve_many(chunks.len()) else {
-            self.counters.refused_requests.fetch_add(1, Relaxed);
-            self.counters.refused_spans.fetch_add(count, Relaxed);
-            return Err(Refused { retry_after: self.retry_after });
-        };
-        for (place, chunk) in places.zip(chunks) {
-            place.send(chunk);
-        }
+        self.queue(&self.sink, spans, Span::memory_bytes)
+            .inspect_err(|_| _ = self.counters.refused_spans.fetch_add(count, Relaxed))?;
         self.counters.accepted_spans.fetch_add(count, Relaxed);
         self.counters.add(&tally);
         let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
@@ -64,6 +61,38 @@ impl Intake {
         let partial_success =
             (!error_message.is_empty()).then_some(ExportTracePartialSuccess { rejected_spans, error_message });
         Ok(ExportTraceServiceResponse { partial_success })
+    }
+
+    /// Queues the records and says what the client should know.
+    pub(super) fn take_logs(
+        &self,
+        sink: &mpsc::Sender<Vec<AccessRecord>>,
+        decoded: DecodedLogs,
+    ) -> Result<ExportLogsServiceResponse, Refused> {
+        let DecodedLogs { records, tally, warning } = decoded;
+        let count = records.len() as u64;
+        self.queue(sink, records, AccessRecord::memory_bytes)
+            .inspect_err(|_| _ = self.counters.refused_log_records.fetch_add(count, Relaxed))?;
+        self.counters.accepted_log_records.fetch_add(count, Relaxed);
+        self.counters.add_logs(&tally);
+        let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let rejected_log_records = i64::try_from(tally.total_rejected()).unwrap_or(i64::MAX);
+        let partial_success =
+            (!error_message.is_empty()).then_some(ExportLogsPartialSuccess { rejected_log_records, error_message });
+        Ok(ExportLogsServiceResponse { partial_success })
+    }
+
+    /// Queues all items, or none.
+    fn queue<T>(&self, sink: &mpsc::Sender<Vec<T>>, items: Vec<T>, bytes_of: fn(&T) -> usize) -> Result<(), Refused> {
+        let chunks = chunked(items, sink.max_capacity(), bytes_of);
+        let Ok(places) = sink.try_reserve_many(chunks.len()) else {
+            self.counters.refused_requests.fetch_add(1, Relaxed);
+            return Err(Refused { retry_after: self.retry_after });
+        };
+        for (place, chunk) in places.zip(chunks) {
+            place.send(chunk);
+        }
+        Ok(())
     }
 }
 
@@ -112,24 +141,24 @@ pub(super) async fn run_decode<T: Send + 'static>(
     }
 }
 
-/// The time now; spans are judged against it.
+/// The time now; spans and log records are judged against it.
 pub(super) fn now() -> Timestamp {
     Timestamp::from(chrono::Utc::now())
 }
 
-fn chunked(spans: Vec<Span>, most_chunks: usize) -> Vec<Vec<Span>> {
-    let total_bytes: usize = spans.iter().map(Span::memory_bytes).sum();
+fn chunked<T>(items: Vec<T>, most_chunks: usize, bytes_of: fn(&T) -> usize) -> Vec<Vec<T>> {
+    let total_bytes: usize = items.iter().map(bytes_of).sum();
     // A request that needs more chunks than the queue has places could never be taken: make its chunks larger.
-    let (chunk_spans, chunk_bytes) = if spans.len() / CHUNK_SPANS + total_bytes / CHUNK_BYTES + 1 > most_chunks {
+    let (chunk_items, chunk_bytes) = if items.len() / CHUNK_ITEMS + total_bytes / CHUNK_BYTES + 1 > most_chunks {
         (usize::MAX, total_bytes / most_chunks.max(1) + 1)
     } else {
-        (CHUNK_SPANS, CHUNK_BYTES)
+        (CHUNK_ITEMS, CHUNK_BYTES)
     };
     let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
-    for span in spans {
-        bytes += span.memory_bytes();
-        chunk.push(span);
-        if chunk.len() >= chunk_spans || bytes >= chunk_bytes {
+    for item in items {
+        bytes += bytes_of(&item);
+        chunk.push(item);
+        if chunk.len() >= chunk_items || bytes >= chunk_bytes {
             chunks.push(std::mem::take(&mut chunk));
             bytes = 0;
         }
@@ -148,7 +177,7 @@ mod tests {
     #[test]
     fn a_request_never_needs_more_chunks_than_the_queue_has_places() {
         for (spans, places) in [(0, 1), (1, 1), (2048, 4), (5000, 4), (50_000, 1), (50_000, 3), (50_000, 100)] {
-            let chunks = chunked((0..spans).map(|i| span(i as u64 + 1)).collect(), places);
+            let chunks = chunked((0..spans).map(|i| span(i as u64 + 1)).collect(), places, Span::memory_bytes);
             assert!(chunks.len() <= places, "{spans} spans in {} chunks of {places}", chunks.len());
             assert_eq!(chunks.iter().map(Vec::len).sum::<usize>(), spans);
         }

@@ -198,7 +198,7 @@ pub(super) struct KeyValue {
 /// Exactly one field is set in a right value; when more are, the first here counts.
 #[derive(Deserialize, Default)]
 #[serde(default, rename_all = "camelCase")]
-struct AnyValue {
+pub(super) struct AnyValue {
     string_value: Option<String>,
     bool_value: Option<bool>,
     int_value: Option<Whole<i64>>,

@@ -10,11 +10,11 @@ use super::counters::{Rejection, Trim};
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Spans of one request; further ones are rejected. Default 50,000.
+    /// Spans, or log records, of one request; further ones are rejected. Default 50,000.
     pub spans_per_request: usize,
-    /// Bytes of one span (or resource) as received; larger ones are rejected. Default 1 MiB.
+    /// Bytes of one span, log record or resource as received; larger ones are rejected. Default 1 MiB.
     pub span_bytes: usize,
-    /// Attributes of one span, event, link or resource; further ones are dropped. Default 128.
+    /// Attributes of one span, event, link, log record or resource; further ones are dropped. Default 128.
     pub attributes_per_span: usize,
     /// Bytes of names and values of the attributes of one span (its events and links included) or one resource; further
     /// ones are dropped. Default 64 KiB.
@@ -28,7 +28,7 @@ pub struct Limits {
     pub events_per_span: usize,
     /// Links of one span. Default 128.
     pub links_per_span: usize,
-    /// How far ahead of our clock a span may start. Default 1 day.
+    /// How far ahead of our clock a span or log record may be. Default 1 day.
     pub max_future: crate::units::PromDuration,
 }
 

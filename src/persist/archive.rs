@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 
+use super::access_logs::LogReading;
+use crate::access_logs;
 use crate::model::span::{Span, SpanId, TraceId, TracePart};
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
-use crate::store::{AlertQuery, Health, RollupTier, Store, StoreError, TraceSearch, TraceSummary};
+use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary};
 use crate::traces::{self, Filter, IndexConfig, Live, decode_batch};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-/// Ranges longer than this are read by the hour.
-const MINUTES_READ: Duration = Duration::from_secs(12 * 3600);
 const HISTORY: Duration = Duration::from_secs(7 * 86_400);
 /// Searches at the same time.
 const SEARCHES_MAX: usize = 2;
@@ -54,6 +54,33 @@ pub struct Archive {
     whole_from: Timestamp,
     kept: Kept,
     pub(super) reading: Arc<Reading>,
+    pub(super) logs: LogReading,
+}
+
+/// What edges did between bounds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EdgeRange {
+    /// Sums of edges, each under a minute within its window.
+    pub edges: Vec<EdgeMinute>,
+    /// The first minute in which any edge did something.
+    pub first: Option<Timestamp>,
+    /// Why some of it may be missing.
+    pub warning: Option<String>,
+    /// The bounds as they were read: see [`Archive::edge_sums`].
+    pub bounds: Vec<Timestamp>,
+}
+
+/// What a graph is built from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GraphEdges {
+    /// Sums of edges of the range and of the time before it.
+    pub edges: Vec<EdgeMinute>,
+    /// Start of the range as read, or the first traffic in it where there was none before.
+    pub from: Timestamp,
+    /// End of the range as read.
+    pub to: Timestamp,
+    /// Why some of it may be missing.
+    pub warning: Option<String>,
 }
 
 /// Bounds of reading spans.
@@ -88,6 +115,7 @@ impl Archive {
             whole_from,
             kept,
             reading: Arc::new(Reading::of(&traces::Config::default())),
+            logs: LogReading::of(&access_logs::Config::default(), access_logs::Live::new(0, 0)),
         }
     }
 
@@ -95,6 +123,12 @@ impl Archive {
     #[must_use]
     pub fn reading(self, config: &traces::Config) -> Self {
         Self { reading: Arc::new(Reading::of(config)), ..self }
+    }
+
+    /// The same, with the last access log records and the bounds on reading stored ones.
+    #[must_use]
+    pub fn with_access_logs(self, config: &access_logs::Config, live: access_logs::Live) -> Self {
+        Self { logs: LogReading::of(config, live), ..self }
     }
 
     /// Why PostgreSQL does not answer; `None` when it does.
@@ -105,55 +139,55 @@ impl Archive {
         }
     }
 
-    /// What each edge did in the minutes that start in `[from, to)`, and why some of it may be missing.
+    /// What each edge did between each two of `bounds`, which rise.
     ///
-    /// Of a range longer than 12 h, sums of its stored part come instead of minutes. Where that reaches back beyond the
-    /// minutes that are kept, its ends are those of full hours.
-    pub async fn edges(&self, from: Timestamp, to: Timestamp, now: Timestamp) -> (Vec<EdgeMinute>, Option<String>) {
-        let from = from.floor_to(MINUTE);
+    /// Bounds move down to where a minute begins; before the minutes that are kept, to where an hour begins, the last one
+    /// up to where one ends. An edge may have several sums in a window: of memory, and of PostgreSQL.
+    pub async fn edge_sums(&self, bounds: &[Timestamp], now: Timestamp) -> EdgeRange {
+        let minutes_from = next_hour(now - self.kept.stored);
+        let bounds = aligned(bounds, minutes_from);
         let seam = self.whole_from.max((now - self.kept.in_memory).floor_to(MINUTE) + MINUTE);
-        let mut minutes: Vec<EdgeMinute> = Vec::new();
-        let mut warning = None;
-        if from < seam {
-            let end = to.min(seam);
-            match self.read(self.stored_edges((from, end), now)).await {
-                Ok(stored) => minutes = stored,
+        let mut range = EdgeRange { edges: Vec::new(), first: None, warning: None, bounds };
+        let stored = windows(&range.bounds, Timestamp::MIN, seam);
+        if !stored.is_empty() {
+            match self.read(self.store.edge_sums(&stored, minutes_from)).await {
+                Ok(sums) => (range.edges, range.first) = (sums.edges, sums.first),
                 Err(reason) => {
                     // What waits to be written is still here.
-                    minutes = self.rollup.recent(from);
-                    minutes.retain(|minute| minute.minute < end);
-                    warning = Some(format!("Of edges before {seam} only what is not stored yet is shown: {reason}."));
+                    (range.edges, range.first) = self.rollup.sums(&stored);
+                    range.warning = Some(match seam > now {
+                        // A standby counts no edges: all that it shows is stored.
+                        true => format!("No edges can be shown: {reason}."),
+                        false => format!("Of edges before {seam} only what is not stored yet is shown: {reason}."),
+                    });
                 }
             }
         }
-        if to > seam {
-            let recent = self.rollup.recent(from.max(seam));
-            minutes.extend(recent.into_iter().filter(|minute| minute.minute < to));
-        }
-        (minutes, warning)
+        let (recent, first) = self.rollup.sums(&windows(&range.bounds, seam, Timestamp::MAX));
+        range.edges.extend(recent);
+        range.first = range.first.into_iter().chain(first).min();
+        range
     }
 
-    /// Minutes of a short range. Of a long one the full hours that are summed already, and sums of the minutes before and
-    /// after them.
-    async fn stored_edges(
+    /// What a graph of `[from, to)` is built from, with what was before it for `before`, which tells idle edges from none.
+    pub async fn graph_edges(
         &self,
         (from, to): (Timestamp, Timestamp),
+        before: Duration,
         now: Timestamp,
-    ) -> Result<Vec<EdgeMinute>, StoreError> {
-        if to.since(from) <= MINUTES_READ {
-            return self.store.edges(RollupTier::Minutes, from, to).await;
-        }
-        let rolled = self.store.rolled_hours_until().await?.unwrap_or(Timestamp::MIN);
-        let Hourly { before, hours, after } = hourly((from, to), rolled, now - self.kept.stored);
-        let mut edges = Vec::new();
-        for (tier, (from, to)) in
-            [(RollupTier::Minutes, before), (RollupTier::Hours, hours), (RollupTier::Minutes, after)]
-        {
-            if from < to {
-                edges.extend(self.store.edge_totals(tier, from, to).await?);
-            }
-        }
-        Ok(edges)
+    ) -> GraphEdges {
+        let range = self.edge_sums(&[from - before, from, to], now).await;
+        let (from, to) = (range.bounds[1], range.bounds[2]);
+        // Rates of a young mesh are of its own age: an hour's graph of a mesh that was first scraped a minute ago shows
+        // its real rates, not a sixtieth of them.
+        let observed_from = range.observed_from(from, to);
+        let mut edges = range.edges;
+        // A sum stands under the start of its window, which may lie before the first traffic in it.
+        edges
+            .iter_mut()
+            .filter(|edge| edge.minute >= from)
+            .for_each(|edge| edge.minute = edge.minute.max(observed_from));
+        GraphEdges { edges, from: observed_from, to, warning: range.warning }
     }
 
     /// All spans of a trace, each once, up to `traces.trace_spans`; and why some may be missing.
@@ -256,6 +290,13 @@ impl Archive {
     }
 }
 
+impl EdgeRange {
+    /// Start of `from..to`, or the first traffic in it where there was none before.
+    pub fn observed_from(&self, from: Timestamp, to: Timestamp) -> Timestamp {
+        self.first.map_or(from, |first| first.max(from)).min(to)
+    }
+}
+
 impl Reading {
     fn of(config: &traces::Config) -> Self {
         Self {
@@ -267,22 +308,29 @@ impl Reading {
     }
 }
 
-/// A range in three parts that follow each other.
-#[derive(Debug, PartialEq)]
-struct Hourly {
-    before: (Timestamp, Timestamp),
-    hours: (Timestamp, Timestamp),
-    after: (Timestamp, Timestamp),
+/// Where an hour begins at that time or after it.
+fn next_hour(at: Timestamp) -> Timestamp {
+    if at.floor_to(HOUR) == at { at } else { at.floor_to(HOUR) + HOUR }
 }
 
-/// Hours are summed until `rolled`, minutes are there since `minutes_from`.
-fn hourly((from, to): (Timestamp, Timestamp), rolled: Timestamp, minutes_from: Timestamp) -> Hourly {
-    let next_hour = |at: Timestamp| if at.floor_to(HOUR) == at { at } else { at.floor_to(HOUR) + HOUR };
-    let first = if from >= minutes_from { next_hour(from) } else { from.floor_to(HOUR) };
-    let end = if to.floor_to(HOUR) >= minutes_from { to.floor_to(HOUR) } else { next_hour(to) };
-    let first = first.min(to);
-    let last = end.min(rolled).max(first);
-    Hourly { before: (from, first), hours: (first, last), after: (last, to) }
+/// Bounds at minutes, and at hours before `minutes_from`.
+fn aligned(bounds: &[Timestamp], minutes_from: Timestamp) -> Vec<Timestamp> {
+    let last = bounds.len().saturating_sub(1);
+    let aligned = bounds.iter().enumerate().map(|(at, bound)| match (*bound < minutes_from, at == last) {
+        (true, true) => next_hour(*bound),
+        (true, false) => bound.floor_to(HOUR),
+        (false, true) => *bound,
+        (false, false) => bound.floor_to(MINUTE),
+    });
+    aligned.collect()
+}
+
+/// What of the windows between bounds lies in `[from, to)`.
+fn windows(bounds: &[Timestamp], from: Timestamp, to: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+    // A minute that begins in a window counts whole.
+    let whole = |at: Timestamp| if at.floor_to(MINUTE) == at { at } else { at.floor_to(MINUTE) + MINUTE };
+    let cut = |pair: &[Timestamp]| (pair[0].max(from), whole(pair[1]).min(to));
+    bounds.windows(2).map(cut).filter(|(from, to)| from < to).collect()
 }
 
 /// Spans of memory with those of batches, each once.
@@ -320,21 +368,18 @@ mod tests {
 
     /// Times in minutes.
     #[test]
-    fn a_long_range_is_cut_at_full_hours_without_gap_or_overlap() {
+    fn bounds_are_at_hours_where_minutes_are_gone_and_windows_are_cut_at_a_seam() {
         let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
-        let cut = |from, to, rolled, minutes_from| {
-            let Hourly { before, hours, after } = hourly((at(from), at(to)), at(rolled), at(minutes_from));
-            [before, hours, after].map(|(from, to)| (from.as_millis() / 60_000, to.as_millis() / 60_000))
+        let check = |bounds: &[i64], minutes_from: i64, expect: &[i64]| {
+            let bounds: Vec<Timestamp> = bounds.iter().map(|minute| at(*minute) + Duration::from_secs(7)).collect();
+            let found: Vec<i64> = aligned(&bounds, at(minutes_from)).iter().map(|at| at.as_millis() / 60_000).collect();
+            assert_eq!(found, expect, "{bounds:?}");
         };
-        let day = 24 * 60;
-        // All in minutes still kept; the last full hour is summed, or not yet.
-        assert_eq!(cut(90, day + 65, day + 60, 0), [(90, 120), (120, day + 60), (day + 60, day + 65)]);
-        assert_eq!(cut(90, day + 65, day, 0), [(90, 120), (120, day), (day, day + 65)]);
-        assert_eq!(cut(60, day, day, 0), [(60, 60), (60, day), (day, day)]);
-        // Nothing is summed yet.
-        assert_eq!(cut(90, day, 0, 0), [(90, 120), (120, 120), (120, day)]);
-        // Minutes before the second day are gone: the range begins, or ends, with a full hour.
-        assert_eq!(cut(90, 2 * day + 5, 2 * day, day), [(90, 60), (60, 2 * day), (2 * day, 2 * day + 5)]);
-        assert_eq!(cut(90, day - 30, 2 * day, 2 * day), [(90, 60), (60, day), (day, day - 30)]);
+        check(&[90, 100, 130], 0, &[90, 100, 130]);
+        check(&[90, 100, 130], 600, &[60, 60, 180]);
+        check(&[90, 130, 601], 600, &[60, 120, 601]);
+        let cut = windows(&[at(0), at(10), at(10), at(20)], at(5), at(15));
+        assert_eq!(cut, [(at(5), at(10)), (at(10), at(15))]);
+        assert_eq!(windows(&[at(0), at(10)], at(20), Timestamp::MAX), []);
     }
 }

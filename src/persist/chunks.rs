@@ -23,6 +23,15 @@ use crate::store::{ChunkWriter, RetentionConfig, Store, StoreError};
 const INTERVAL: Duration = Duration::from_secs(10);
 /// A window is cut this long after its end: a scrape carries the time at which it began.
 const SETTLE: Duration = Duration::from_secs(300);
+/// How much of a window may be cut at once, by what memory keeps; a part is merged into the chunk of those before.
+const CUT_STEPS: [Duration; 6] = [
+    CHUNK_WINDOW,
+    Duration::from_secs(3600),
+    Duration::from_secs(1800),
+    Duration::from_secs(600),
+    Duration::from_secs(300),
+    Duration::from_secs(60),
+];
 /// Label sets merged at once; a few of these are in memory.
 pub(super) const BATCH: usize = 256;
 /// How long a whole window may take.
@@ -67,7 +76,7 @@ impl ChunkPersist {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            let until = (self.clock.now() - SETTLE - self.lateness).floor_to(CHUNK_WINDOW);
+            let until = cut_due(self.clock.now(), self.head.kept(), SETTLE + self.lateness);
             let outcome = tokio::select! {
                 () = shutdown.cancelled() => return, // the transaction is dropped: nothing has happened
                 outcome = self.pass(until, &mut thinned_until) => outcome,
@@ -185,6 +194,14 @@ impl ChunkPersist {
     }
 }
 
+/// Up to where samples are to be in chunks: to the end of the last window that has settled. Where memory lets go of samples
+/// before that, windows are cut in parts, and sooner, so that no query finds a hole between memory and chunks.
+fn cut_due(now: Timestamp, kept: Duration, settle: Duration) -> Timestamp {
+    let settle = settle.min(kept / 4);
+    let step = CUT_STEPS.into_iter().find(|step| *step + settle + 3 * INTERVAL <= kept);
+    (now - settle).floor_to(step.unwrap_or(INTERVAL))
+}
+
 /// Gives late samples back when they could not be written, also when the work is dropped halfway.
 struct PastGuard<'a> {
     head: &'a Head,
@@ -216,4 +233,25 @@ pub(super) async fn horizons(
     // A partition is dropped whole.
     let raw_from = raw_kept.map_or(Timestamp::MIN, |kept| (now - kept).floor_to(thin::DAY));
     Ok(Horizons { raw_from, thinned_until })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Times in minutes.
+    #[test]
+    fn samples_are_in_chunks_before_memory_lets_go_of_them() {
+        let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let due = |now, kept| cut_due(at(now), minutes(kept), minutes(10)).as_millis() / 60_000;
+        assert_eq!([due(249, 180), due(250, 180), due(369, 180)], [120, 240, 240], "whole windows by default");
+        assert_eq!([due(190, 120), due(249, 120), due(250, 120)], [180, 180, 240], "by the hour");
+        for kept in [1, 2, 5, 16, 31, 60, 90, 120, 131, 180, 600].map(minutes) {
+            for now in (0..86_400).step_by(7).map(|second| Timestamp::from_millis(second * 1000)) {
+                let uncut = now.since(cut_due(now, kept, minutes(10)));
+                assert!(uncut + 2 * INTERVAL <= kept, "{kept:?} are kept, {uncut:?} are not in chunks");
+            }
+        }
+    }
 }

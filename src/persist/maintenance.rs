@@ -1,4 +1,4 @@
-//! Partitions, retention, and hours from minutes.
+//! Partitions, retention, hours from minutes, and packs of edges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,14 @@ use super::{PartStatus, limited};
 use crate::clock::Clock;
 use crate::store::{RetentionConfig, Store, StoreError};
 
-/// How often hours are rolled up.
-const ROLL_INTERVAL: Duration = Duration::from_secs(600);
-/// Every how many of these rounds partitions are looked after.
-const MAINTAIN_EVERY: u32 = 6;
+/// How often edges are packed: a minute is packed soon after it is complete.
+const PACK_INTERVAL: Duration = Duration::from_secs(60);
+/// Most packs of one round. A history without packs gets them bit by bit.
+const PACKS_MAX: usize = 240;
+/// Every how many of these rounds hours are rolled up …
+const ROLL_EVERY: u32 = 10;
+/// … and partitions are looked after.
+const MAINTAIN_EVERY: u32 = 60;
 /// How long after its end an hour is summed: its last minutes may still grow.
 const SETTLE: Duration = Duration::from_secs(600);
 /// How long one round may take.
@@ -38,11 +42,12 @@ impl Maintenance {
         Arc::clone(&self.status)
     }
 
-    /// Rolls hours up every ten minutes and looks after partitions each hour, at once and until `shutdown`.
+    /// Packs edges each minute, rolls hours up every ten minutes and looks after partitions each hour, at once and until
+    /// `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut tick = tokio::time::interval(ROLL_INTERVAL);
+        let mut tick = tokio::time::interval(PACK_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut rounds_done = 0;
+        let mut rounds_done: u32 = 0;
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -50,11 +55,11 @@ impl Maintenance {
             }
             let outcome = tokio::select! {
                 () = shutdown.cancelled() => return, // each step is a transaction or idempotent
-                outcome = limited(ROUND_LIMIT, "maintain the database", self.round(rounds_done % MAINTAIN_EVERY == 0)) => outcome,
+                outcome = limited(ROUND_LIMIT, "maintain the database", self.round(rounds_done)) => outcome,
             };
             match outcome {
                 Ok(()) => {
-                    rounds_done += 1;
+                    rounds_done = rounds_done.wrapping_add(1);
                     self.status.succeeded(self.clock.now(), 1);
                 }
                 Err(error) => {
@@ -66,10 +71,13 @@ impl Maintenance {
     }
 
     /// Hours first: retention may drop the minutes they are made of.
-    async fn round(&self, maintain: bool) -> Result<(), StoreError> {
+    async fn round(&self, rounds_done: u32) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.store.roll_hours(now, SETTLE).await?;
-        if maintain {
+        if rounds_done.is_multiple_of(ROLL_EVERY) {
+            self.store.roll_hours(now, SETTLE).await?;
+        }
+        self.store.pack_edges(now, PACKS_MAX).await?;
+        if rounds_done.is_multiple_of(MAINTAIN_EVERY) {
             let done = self.store.maintain(&self.retention, now).await?;
             tracing::debug!(?done, "looked after the database");
             if done.made > 0 {

@@ -1,4 +1,4 @@
-//! Writes what comes through a channel: span batches and alert transitions.
+//! Writes what comes through a channel: batches of spans and of access logs, and alert transitions.
 //!
 //! Invariant: what is held is bounded. While PostgreSQL is away the queue fills, then is no longer read; the channel fills,
 //! and its sender refuses or waits as it sees fit. Nothing that was taken is dropped but what PostgreSQL refuses for good.
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{LAST_PASS_LIMIT, PartStatus, WRITE_LIMIT, limited};
 use crate::clock::Clock;
 use crate::model::AlertTransition;
+use crate::model::access_log::AccessLogBatch;
 use crate::model::span::SpanBatch;
 use crate::store::{Store, StoreError};
 
@@ -29,7 +30,7 @@ struct Limits {
     linger: Duration,
 }
 
-/// Spans: weighed in bytes, with about 100 bytes for each index row.
+/// Spans and access logs: weighed in bytes, with about 100 bytes for each index row.
 const SPANS: Limits = Limits { batch: 4 << 20, held: 64 << 20, linger: Duration::from_millis(500) };
 /// Alert transitions: counted.
 const ALERTS: Limits = Limits { batch: 1000, held: 50_000, linger: Duration::from_millis(500) };
@@ -61,6 +62,40 @@ impl SpanPersist {
         let write = move |batches: Vec<SpanBatch>| {
             let store = store.clone();
             async move { store.write_spans(batches).await }
+        };
+        Queue { input, held: VecDeque::new(), held_weight: 0, limits: SPANS, weight, count, clock, status }
+            .run(write, shutdown)
+            .await;
+    }
+}
+
+/// Writes batches of access log records.
+pub struct AccessLogPersist {
+    input: mpsc::Receiver<AccessLogBatch>,
+    store: Store,
+    clock: Clock,
+    status: Arc<PartStatus>,
+}
+
+impl AccessLogPersist {
+    /// Writes what `input` brings.
+    pub fn new(input: mpsc::Receiver<AccessLogBatch>, store: Store, clock: Clock) -> Self {
+        Self { input, store, clock, status: Arc::new(PartStatus::new("access_logs")) }
+    }
+
+    /// How it fares.
+    pub fn status(&self) -> Arc<PartStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// Writes until the channel is closed, or `shutdown` fires and the channel is empty.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let Self { input, store, clock, status } = self;
+        let weight = |batch: &AccessLogBatch| batch.bytes.len() + 100 * batch.parts.len();
+        let count = |batch: &AccessLogBatch| batch.record_count as usize;
+        let write = move |batches: Vec<AccessLogBatch>| {
+            let store = store.clone();
+            async move { store.write_access_logs(batches).await }
         };
         Queue { input, held: VecDeque::new(), held_weight: 0, limits: SPANS, weight, count, clock, status }
             .run(write, shutdown)

@@ -15,9 +15,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How one part fares. Shared with pages and metrics.
 #[derive(Debug)]
 pub struct PartStatus {
-    /// `journal`, `chunks`, `rollups`, `spans`, `alerts`, `alert_states`, `maintenance`.
+    /// `journal`, `chunks`, `rollups`, `spans`, `access_logs`, `alerts`, `alert_states`, `changes`, `maintenance`.
     pub name: &'static str,
-    /// Items written: samples, chunks, edge minutes, spans, transitions, rounds.
+    /// Items written: samples, chunks, edge minutes, spans, records, transitions, generations, rounds.
     pub written: AtomicU64,
     /// Attempts that failed and are tried again.
     pub failures: AtomicU64,

@@ -4,6 +4,7 @@
 //! Invariant: an edge is held exactly while a slot or a minute refers to it; every table is bounded by [`Config`].
 
 mod restored;
+mod sums;
 mod tables;
 mod unwritten;
 mod window;
@@ -16,6 +17,7 @@ use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome};
 use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
 use restored::Restored;
 pub(super) use restored::{LabelsKey, TakenUp, labels_key};
+pub(super) use sums::Sums;
 pub(super) use unwritten::CellState;
 
 use super::{Config, Counted, Counters, Counting, MAX_GAP, Size, SlotId};

@@ -307,7 +307,7 @@ impl Head {
     /// Samples go in blocks of up to 128 times, so some older ones stay a while.
     pub fn collect_garbage(&self, now: Timestamp) {
         let shared = &self.0;
-        let horizon = now - shared.safe_mode.window(shared.config.memory_window.get());
+        let horizon = now - self.kept();
         shared.raise_complete_from(horizon.as_millis());
         // Late samples stay until they are in chunks, or for some hours. Held throughout, so that none comes in unseen.
         let mut past = shared.past.lock();
@@ -335,6 +335,11 @@ impl Head {
         shared.label_cache.age();
         shared.counters.samples_expired.fetch_add(expired, Relaxed);
         shared.counters.series_removed.fetch_add(removed, Relaxed);
+    }
+
+    /// How long samples stay in memory at present: `storage.memory_window`, or less when memory is short.
+    pub fn kept(&self) -> Duration {
+        self.0.safe_mode.window(self.0.config.memory_window.get())
     }
 
     /// From when on memory holds every sample: before it only PostgreSQL does. [`Timestamp::MAX`] before the first sample.

@@ -2,6 +2,8 @@
 //!
 //! Invariant: the row of one edge and minute is replaced as a whole, so a minute written again with more in it is right.
 
+mod pack;
+mod packing;
 mod rows;
 mod sums;
 
@@ -18,11 +20,15 @@ use super::chunks::set_progress;
 use super::{Store, StoreError, values};
 use crate::model::workload::Outcome;
 use crate::model::{EdgeKey, EdgeMinute, Timestamp};
+use packing::delete_packs;
 use rows::{
     edge_from, edge_id, insert_edges, insert_layouts, insert_outcomes, insert_rollup, layout_id, minute_from,
     outcome_id,
 };
 use sums::{add, add_to};
+
+pub(super) use packing::EdgeKeys;
+pub use packing::EdgeSums;
 
 /// Its place in `progress`.
 const COMPLETE_UNTIL: &str = "edges_complete_until";
@@ -101,7 +107,11 @@ impl Store {
         let times: Vec<DateTime<Utc>> = minutes.iter().map(|(_, minute)| values::time(*minute)).collect();
         let delete = "DELETE FROM edge_rollup_1m r USING unnest($1::bigint[], $2::timestamptz[]) AS d (edge_id, minute)
                       WHERE r.edge_id = d.edge_id AND r.minute = d.minute";
-        self.write_one("delete edge minutes", sqlx::query(delete).bind(ids).bind(times)).await.map(drop)
+        let mut transaction = self.begin_write("delete edge minutes").await?;
+        let done = sqlx::query(delete).bind(ids).bind(times).execute(&mut *transaction).await;
+        done.map_err(StoreError::doing("delete edge minutes"))?;
+        delete_packs(&mut transaction, RollupTier::Minutes, minutes.iter().map(|(_, minute)| *minute)).await?;
+        transaction.commit().await.map_err(StoreError::doing("delete edge minutes"))
     }
 
     /// What each edge did in each minute (or hour) that starts in `[from, to)`, oldest first.
@@ -247,6 +257,7 @@ impl Store {
         }
         let rows: Vec<(i64, EdgeMinute)> = rows.into_iter().map(|((id, _), minute)| (id, minute)).collect();
         let written = self.write_edge_parts(connection, &rows).await?;
+        delete_packs(connection, tier, rows.iter().map(|(_, row)| row.minute)).await?;
         insert_rollup(connection, tier, rows).await?;
         Ok(written)
     }

@@ -1,29 +1,11 @@
-//! Every generation of the declared mesh resources, and findings over time: the change timeline.
+//! Findings about what is declared, over time.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::ids::id_of;
 use super::{Store, StoreError, values};
 use crate::model::{Finding, Severity, Timestamp};
-
-/// One state that a resource had from some time on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceGeneration {
-    /// `cluster/kind/namespace/name`.
-    pub resource: String,
-    /// Kind.
-    pub kind: String,
-    /// Namespace, when it has one.
-    pub namespace: Option<String>,
-    /// Name.
-    pub name: String,
-    /// Since when.
-    pub seen_at: Timestamp,
-    /// As declared; `None`: deleted.
-    pub body: Option<String>,
-}
 
 /// A finding and when it held. Codes are text here: an older binary's codes may be unknown to this one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,54 +29,6 @@ pub struct StoredFinding {
 }
 
 impl Store {
-    /// Appends generations; one that says what the resource's newest stored one says is left out. Returns how many were
-    /// new.
-    ///
-    /// # Errors
-    /// When the server is away.
-    pub async fn append_resources(&self, generations: &[ResourceGeneration]) -> Result<u64, StoreError> {
-        let doing = "append mesh resources";
-        let mut transaction = self.begin_write(doing).await?;
-        let mut new = 0;
-        for generation in generations {
-            let body = generation.body.as_deref().map(|body| values::text(body).into_owned());
-            let done = sqlx::query(include_str!("sql/append_resource.sql"))
-                .bind(values::text(&generation.resource).into_owned())
-                .bind(values::time(generation.seen_at))
-                .bind(values::text(&generation.kind).into_owned())
-                .bind(generation.namespace.as_deref().map(|text| values::text(text).into_owned()))
-                .bind(values::text(&generation.name).into_owned())
-                .bind(id_of(body.as_ref()))
-                .bind(body)
-                .execute(&mut *transaction)
-                .await;
-            new += done.map_err(StoreError::doing(doing))?.rows_affected();
-        }
-        transaction.commit().await.map_err(StoreError::doing(doing))?;
-        Ok(new)
-    }
-
-    /// Generations that began in `[from, to]`, newest first.
-    ///
-    /// # Errors
-    /// When the server is away.
-    pub async fn resource_changes(
-        &self,
-        from: Timestamp,
-        to: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<ResourceGeneration>, StoreError> {
-        let query =
-            "SELECT * FROM mesh_resource WHERE seen_at BETWEEN $1 AND $2 ORDER BY seen_at DESC, resource LIMIT $3";
-        let rows = sqlx::query(query)
-            .bind(values::time(from))
-            .bind(values::time(to))
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(self.pool())
-            .await;
-        Ok(rows.map_err(StoreError::doing("read mesh resources"))?.iter().map(generation_from).collect())
-    }
-
     /// Records what holds at `at`: new findings are opened, those that are stored as open and not given are closed.
     ///
     /// # Errors
@@ -141,17 +75,6 @@ impl Store {
                      ORDER BY first_seen_at DESC, finding_id";
         let rows = sqlx::query(query).bind(values::time(from)).bind(values::time(to)).fetch_all(self.pool()).await;
         rows.map_err(StoreError::doing("read findings"))?.iter().map(finding_from).collect()
-    }
-}
-
-fn generation_from(row: &PgRow) -> ResourceGeneration {
-    ResourceGeneration {
-        resource: row.get("resource"),
-        kind: row.get("kind"),
-        namespace: row.get("namespace"),
-        name: row.get("name"),
-        seen_at: row.get::<DateTime<Utc>, _>("seen_at").into(),
-        body: row.get("body"),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct RetentionConfig {
     pub edge_hours: PromDuration,
     /// Spans. Default 2d; `traces.retention` where that is set.
     pub spans: PromDuration,
+    /// Access log records. Default 2d.
+    pub access_logs: PromDuration,
     /// Alert history, notifications and expired silences. Default 400d.
     pub alerts: PromDuration,
     /// Former generations of mesh resources, and findings that are gone. Default 400d.
@@ -49,6 +51,7 @@ impl Default for RetentionConfig {
             edge_minutes: days(2),
             edge_hours: days(400),
             spans: days(2),
+            access_logs: days(2),
             alerts: days(400),
             mesh: days(400),
         }
@@ -73,7 +76,7 @@ struct Partitioned {
     retention: fn(&RetentionConfig) -> PromDuration,
 }
 
-const PARTITIONED: [Partitioned; 7] = [
+const PARTITIONED: [Partitioned; 9] = [
     Partitioned { table: "chunk_raw", time_column: "from_at", width: DAY, retention: |r| r.raw },
     Partitioned {
         table: "chunk_5m",
@@ -90,6 +93,8 @@ const PARTITIONED: [Partitioned; 7] = [
     },
     Partitioned { table: "span_batch", time_column: "from_at", width: DAY, retention: |r| r.spans },
     Partitioned { table: "trace_part", time_column: "start_at", width: DAY, retention: |r| r.spans },
+    Partitioned { table: "access_log_batch", time_column: "from_at", width: DAY, retention: |r| r.access_logs },
+    Partitioned { table: "access_log_part", time_column: "batch_at", width: DAY, retention: |r| r.access_logs },
     Partitioned {
         table: "alert_event",
         time_column: "at",
@@ -212,6 +217,8 @@ impl Store {
             ("DELETE FROM notify_log WHERE expires_at < $1", PromDuration::default()),
             ("DELETE FROM finding WHERE gone_at < $1", retention.mesh),
             (include_str!("sql/delete_old_resources.sql"), retention.mesh),
+            ("DELETE FROM edge_pack WHERE seconds < 3600 AND start < $1", retention.edge_minutes),
+            ("DELETE FROM edge_pack WHERE seconds >= 3600 AND start < $1", retention.edge_hours),
         ] {
             let delete = sqlx::query(sql).bind(values::time(now - kept.get()));
             deleted += self.write_one("delete old rows", delete).await?;

@@ -30,23 +30,23 @@ const KINDS: [SpanKind; 6] = [
 const STATUSES: [SpanStatus; 3] = [SpanStatus::Unset, SpanStatus::Ok, SpanStatus::Error];
 const HAS_PARENT: u8 = 1 << 5;
 
-/// Why stored spans could not be read.
+/// Why a stored batch could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
     /// Written by something else, or by a newer meshscope.
-    #[error("not a span batch of a known version (the first bytes are {found:02x?})")]
+    #[error("not a batch of a known version (the first bytes are {found:02x?})")]
     Magic {
         /// What stands there.
         found: Vec<u8>,
     },
     /// The compressed bytes are damaged.
-    #[error("span batch cannot be decompressed")]
+    #[error("batch cannot be decompressed")]
     Compression(#[source] std::io::Error),
     /// Larger than any batch written.
-    #[error("span batch is larger than {DECODED_LIMIT_BYTES} bytes decompressed")]
+    #[error("batch is larger than {DECODED_LIMIT_BYTES} bytes decompressed")]
     TooLarge,
     /// The decompressed bytes are damaged.
-    #[error("span batch is damaged at byte {at}: {what}")]
+    #[error("batch is damaged at byte {at}: {what}")]
     Damaged {
         /// Offset in the decompressed bytes.
         at: usize,
@@ -57,7 +57,7 @@ pub enum BatchError {
 
 /// Encodes spans; the inverse of [`decode_batch`].
 pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
-    let mut encoder = Encoder { texts: Vec::new(), known: HashMap::default(), out: Vec::new() };
+    let mut encoder = Encoder::default();
     let mut resources = Resources::default();
     let mut previous_ns = 0;
     for span in spans {
@@ -66,20 +66,11 @@ pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
         encoder.span(span, previous_ns);
         previous_ns = span.start_ns;
     }
-    let mut plain = Vec::with_capacity(encoder.out.len() * 2);
-    push_number(&mut plain, encoder.texts.len() as u64);
-    for text in &encoder.texts {
-        push_number(&mut plain, text.len() as u64);
-        plain.extend_from_slice(text.as_bytes());
-    }
-    push_number(&mut plain, resources.encoded.len() as u64);
-    plain.extend(resources.encoded.iter().flatten());
-    push_number(&mut plain, spans.len() as u64);
-    plain.extend_from_slice(&encoder.out);
-    let mut bytes = MAGIC.to_vec();
-    let compressed = zstd::bulk::compress(&plain, ZSTD_LEVEL);
-    bytes.extend(compressed.expect("invariant: zstd compresses any bytes into memory"));
-    bytes
+    let mut rest = Vec::new();
+    push_number(&mut rest, resources.encoded.len() as u64);
+    rest.extend(resources.encoded.iter().flatten());
+    push_number(&mut rest, spans.len() as u64);
+    encoder.pack(MAGIC, &rest)
 }
 
 /// Reads the spans of a stored batch, in the order they were received.
@@ -87,21 +78,8 @@ pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
 /// # Errors
 /// When the bytes are not a batch, or are damaged.
 pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Span>, BatchError> {
-    let compressed = bytes.strip_prefix(MAGIC);
-    let magic = || BatchError::Magic { found: bytes[..bytes.len().min(4)].to_vec() };
-    let decoder =
-        zstd::stream::read::Decoder::with_buffer(compressed.ok_or_else(magic)?).map_err(BatchError::Compression)?;
-    let mut plain = Vec::new();
-    decoder.take(DECODED_LIMIT_BYTES + 1).read_to_end(&mut plain).map_err(BatchError::Compression)?;
-    if plain.len() as u64 > DECODED_LIMIT_BYTES {
-        return Err(BatchError::TooLarge);
-    }
-    let mut reader = Reader { plain: &plain, at: 0, texts: Vec::new() };
-    let texts = reader.count(1)?;
-    for _ in 0..texts {
-        let text = reader.new_text()?;
-        reader.texts.push(text);
-    }
+    let plain = unpack(bytes, MAGIC)?;
+    let mut reader = Reader::begin(&plain)?;
     let resources = (0..reader.count(1)?).map(|_| Ok(Arc::new(Resource { attributes: reader.attributes()? })));
     let resources: Vec<Arc<Resource>> = resources.collect::<Result<_, BatchError>>()?;
     let count = reader.count(Reader::SPAN_BYTES)?;
@@ -113,6 +91,20 @@ pub fn decode_batch(bytes: &[u8]) -> Result<Vec<Span>, BatchError> {
         spans.push(span);
     }
     Ok(spans)
+}
+
+/// The decompressed bytes of what [`Encoder::pack`] made.
+pub(crate) fn unpack(bytes: &[u8], magic: &[u8; 4]) -> Result<Vec<u8>, BatchError> {
+    let compressed = bytes.strip_prefix(magic);
+    let unknown = || BatchError::Magic { found: bytes[..bytes.len().min(4)].to_vec() };
+    let decoder =
+        zstd::stream::read::Decoder::with_buffer(compressed.ok_or_else(unknown)?).map_err(BatchError::Compression)?;
+    let mut plain = Vec::new();
+    decoder.take(DECODED_LIMIT_BYTES + 1).read_to_end(&mut plain).map_err(BatchError::Compression)?;
+    if plain.len() as u64 > DECODED_LIMIT_BYTES {
+        return Err(BatchError::TooLarge);
+    }
+    Ok(plain)
 }
 
 // === impl encoding ===
@@ -144,10 +136,13 @@ impl Resources {
     }
 }
 
-struct Encoder<'a> {
+/// Writes items whose texts stand once, in a table before them.
+#[derive(Default)]
+pub(crate) struct Encoder<'a> {
     texts: Vec<&'a str>,
     known: HashMap<&'a str, u64, foldhash::fast::RandomState>,
-    out: Vec<u8>,
+    /// The items so far.
+    pub(crate) out: Vec<u8>,
 }
 
 impl<'a> Encoder<'a> {
@@ -204,7 +199,8 @@ impl<'a> Encoder<'a> {
         }
     }
 
-    fn text(&mut self, text: &'a str) {
+    /// A text, by its place in the table.
+    pub(crate) fn text(&mut self, text: &'a str) {
         let next = self.texts.len() as u64;
         let index = *self.known.entry(text).or_insert(next);
         if index == next {
@@ -213,17 +209,35 @@ impl<'a> Encoder<'a> {
         self.number(index);
     }
 
-    fn number(&mut self, number: u64) {
+    /// A number, short when it is small.
+    pub(crate) fn number(&mut self, number: u64) {
         push_number(&mut self.out, number);
     }
 
     /// Zigzag, so that small negative numbers are short too.
-    fn signed(&mut self, number: i64) {
+    pub(crate) fn signed(&mut self, number: i64) {
         self.number(((number << 1) ^ (number >> 63)) as u64);
+    }
+
+    /// Magic, then compressed: the texts, `head`, the items.
+    pub(crate) fn pack(self, magic: &[u8; 4], head: &[u8]) -> Vec<u8> {
+        let mut plain = Vec::with_capacity(self.out.len() * 2);
+        push_number(&mut plain, self.texts.len() as u64);
+        for text in &self.texts {
+            push_number(&mut plain, text.len() as u64);
+            plain.extend_from_slice(text.as_bytes());
+        }
+        plain.extend_from_slice(head);
+        plain.extend_from_slice(&self.out);
+        let mut bytes = magic.to_vec();
+        let compressed = zstd::bulk::compress(&plain, ZSTD_LEVEL);
+        bytes.extend(compressed.expect("invariant: zstd compresses any bytes into memory"));
+        bytes
     }
 }
 
-fn push_number(out: &mut Vec<u8>, mut number: u64) {
+/// Appends a number, seven bits a byte.
+pub(crate) fn push_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -233,10 +247,24 @@ fn push_number(out: &mut Vec<u8>, mut number: u64) {
 
 // === impl decoding ===
 
-struct Reader<'a> {
+/// Reads what [`Encoder`] wrote.
+pub(crate) struct Reader<'a> {
     plain: &'a [u8],
     at: usize,
     texts: Vec<Arc<str>>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads the table of texts; what follows is what the writer put there.
+    pub(crate) fn begin(plain: &'a [u8]) -> Result<Self, BatchError> {
+        let mut reader = Self { plain, at: 0, texts: Vec::new() };
+        let texts = reader.count(1)?;
+        for _ in 0..texts {
+            let text = reader.new_text()?;
+            reader.texts.push(text);
+        }
+        Ok(reader)
+    }
 }
 
 impl Reader<'_> {
@@ -303,13 +331,14 @@ impl Reader<'_> {
     }
 
     /// A count of things of at least `item_bytes` each: more than the rest can hold is damage, not a reason to reserve.
-    fn count(&mut self, item_bytes: usize) -> Result<usize, BatchError> {
+    pub(crate) fn count(&mut self, item_bytes: usize) -> Result<usize, BatchError> {
         let most = (self.plain.len() - self.at) / item_bytes;
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         if count > most { Err(self.damaged("a count that fits the rest")) } else { Ok(count) }
     }
 
-    fn text(&mut self) -> Result<Arc<str>, BatchError> {
+    /// A text of the table.
+    pub(crate) fn text(&mut self) -> Result<Arc<str>, BatchError> {
         let index = usize::try_from(self.number()?).unwrap_or(usize::MAX);
         self.texts.get(index).map(Arc::clone).ok_or(self.damaged("a text of this batch"))
     }
@@ -322,7 +351,8 @@ impl Reader<'_> {
         Ok(Arc::from(text))
     }
 
-    fn number(&mut self) -> Result<u64, BatchError> {
+    /// A number.
+    pub(crate) fn number(&mut self) -> Result<u64, BatchError> {
         let (mut number, mut shift) = (0_u64, 0);
         loop {
             let byte = self.take::<1>()?[0];
@@ -337,19 +367,22 @@ impl Reader<'_> {
         }
     }
 
-    fn signed(&mut self) -> Result<i64, BatchError> {
+    /// A number that may be negative.
+    pub(crate) fn signed(&mut self) -> Result<i64, BatchError> {
         let number = self.number()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], BatchError> {
+    /// So many bytes.
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], BatchError> {
         let bytes = self.plain.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).copied();
         let bytes = bytes.ok_or(self.damaged("more bytes"))?;
         self.at += N;
         Ok(bytes)
     }
 
-    fn damaged(&self, what: &'static str) -> BatchError {
+    /// The error that something else was expected here.
+    pub(crate) fn damaged(&self, what: &'static str) -> BatchError {
         BatchError::Damaged { at: self.at, what }
     }
 }

@@ -16,7 +16,7 @@ const GROUPS_PER_TURN: usize = 64;
 
 /// One series of a group: metric name, and bucket bound for a bucket.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct SeriesShape {
+pub(crate) struct SeriesShape {
     name: &'static str,
     le: Option<String>,
     counter: bool,
@@ -24,30 +24,30 @@ pub(super) struct SeriesShape {
 
 /// A histogram within a group: where its series stand.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct HistogramAt {
+pub(crate) struct HistogramAt {
     first: usize,
     bounds: &'static [f64],
 }
 
 /// The series that each label set of a processor has.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Layout(Vec<SeriesShape>);
+pub(crate) struct Layout(Vec<SeriesShape>);
 
 impl Layout {
     /// Adds a counter and says where it stands.
-    pub(super) fn counter(&mut self, name: &'static str) -> usize {
+    pub(crate) fn counter(&mut self, name: &'static str) -> usize {
         self.0.push(SeriesShape { name, le: None, counter: true });
         self.0.len() - 1
     }
 
     /// Adds a gauge and says where it stands.
-    pub(super) fn gauge(&mut self, name: &'static str) -> usize {
+    pub(crate) fn gauge(&mut self, name: &'static str) -> usize {
         self.0.push(SeriesShape { name, le: None, counter: false });
         self.0.len() - 1
     }
 
     /// Adds a classic histogram: `names` are those of buckets, sum and count; bounds in the unit of the metric.
-    pub(super) fn histogram(&mut self, names: [&'static str; 3], bounds: &'static [f64]) -> HistogramAt {
+    pub(crate) fn histogram(&mut self, names: [&'static str; 3], bounds: &'static [f64]) -> HistogramAt {
         let first = self.0.len();
         let les = bounds.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         self.0.extend(les.map(|le| SeriesShape { name: names[0], le: Some(le), counter: true }));
@@ -64,7 +64,7 @@ impl Layout {
 
 /// The values of one label set.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(crate) struct Group {
     labels: Labels,
     values: Vec<f64>,
     series: Vec<Option<SeriesRef>>,
@@ -75,17 +75,17 @@ pub(super) struct Group {
 
 impl Group {
     /// Adds to a counter.
-    pub(super) fn add(&mut self, at: usize, by: f64) {
+    pub(crate) fn add(&mut self, at: usize, by: f64) {
         self.values[at] += by;
     }
 
     /// Sets a gauge.
-    pub(super) fn set(&mut self, at: usize, value: f64) {
+    pub(crate) fn set(&mut self, at: usize, value: f64) {
         self.values[at] = value;
     }
 
     /// Counts a value in a histogram.
-    pub(super) fn observe(&mut self, histogram: HistogramAt, value: f64) {
+    pub(crate) fn observe(&mut self, histogram: HistogramAt, value: f64) {
         let HistogramAt { first, bounds } = histogram;
         let infinity = first + bounds.len();
         let bucket = first + bounds.partition_point(|bound| *bound < value);
@@ -97,19 +97,19 @@ impl Group {
 
 /// All groups of one processor.
 #[derive(Debug)]
-pub(super) struct Registry<K> {
+pub(crate) struct Registry<K> {
     layout: Layout,
     groups: HashMap<K, Group, foldhash::fast::RandomState>,
     series_limit: usize,
 }
 
 impl<K: Hash + Eq> Registry<K> {
-    pub(super) fn new(layout: Layout, series_limit: usize) -> Self {
+    pub(crate) fn new(layout: Layout, series_limit: usize) -> Self {
         Self { layout, groups: HashMap::default(), series_limit }
     }
 
     /// The group of that key, made when there is room; `None` when the series limit is reached.
-    pub(super) fn group(&mut self, key: K, now: Timestamp, labels: impl FnOnce(&K) -> Labels) -> Option<&mut Group> {
+    pub(crate) fn group(&mut self, key: K, now: Timestamp, labels: impl FnOnce(&K) -> Labels) -> Option<&mut Group> {
         let width = self.layout.0.len();
         let full = (self.groups.len() + 1) * width > self.series_limit;
         let group = match self.groups.entry(key) {
@@ -125,7 +125,7 @@ impl<K: Hash + Eq> Registry<K> {
     }
 
     /// Writes all series at `slot`, ends those untouched for `stale_after`; how many samples were refused.
-    pub(super) async fn write(&mut self, head: &Head, slot: Slot, stale_after: Duration) -> u64 {
+    pub(crate) async fn write(&mut self, head: &Head, slot: Slot, stale_after: Duration) -> u64 {
         let (layout, mut refused) = (&self.layout, 0);
         for (i, (_, group)) in self.groups.iter_mut().enumerate() {
             group.ended = slot.at.since(group.touched) >= stale_after;
@@ -139,7 +139,7 @@ impl<K: Hash + Eq> Registry<K> {
     }
 
     /// Ends all series.
-    pub(super) fn end(&mut self, head: &Head, at: Timestamp) {
+    pub(crate) fn end(&mut self, head: &Head, at: Timestamp) {
         for (_, group) in self.groups.drain() {
             let markers = group.series.iter().flatten();
             head.append(&markers.map(|series| Row { series: *series, at, value: stale_marker() }).collect::<Vec<_>>());
@@ -149,9 +149,9 @@ impl<K: Hash + Eq> Registry<K> {
 
 /// When samples are written, and how far apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) at: Timestamp,
-    pub(super) interval: Duration,
+pub(crate) struct Slot {
+    pub(crate) at: Timestamp,
+    pub(crate) interval: Duration,
 }
 
 impl Group {

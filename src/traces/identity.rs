@@ -132,14 +132,18 @@ pub fn speaks_for(span: &Span) -> (Workload, Option<Arc<str>>) {
 }
 
 /// Istio's node id: `sidecar~10.1.2.3~reviews-v1-6f89b6c557-sg2bc.bookinfo~bookinfo.svc.cluster.local`.
-struct NodeId<'a> {
-    role: &'a str,
-    pod: &'a str,
-    namespace: &'a str,
+pub(crate) struct NodeId<'a> {
+    /// `sidecar`, `router`, `waypoint`, `ztunnel`.
+    pub(crate) role: &'a str,
+    /// The proxy's pod.
+    pub(crate) pod: &'a str,
+    /// Its namespace.
+    pub(crate) namespace: &'a str,
 }
 
 impl<'a> NodeId<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
+    /// The parts of a node id; `None` for a text that is none.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split('~');
         let (role, _address, name) = (parts.next()?, parts.next()?, parts.next()?);
         let (pod, namespace) = name.rsplit_once('.')?; // a pod name may hold dots, a namespace may not
@@ -166,7 +170,7 @@ pub fn workload_of_pod(pod: &str) -> &str {
 }
 
 /// Host and Kubernetes service of an outbound Envoy cluster: `outbound|9080|v1|reviews.bookinfo.svc.cluster.local`.
-fn called_service(cluster: &str) -> Option<Service> {
+pub(crate) fn called_service(cluster: &str) -> Option<Service> {
     if matches!(cluster, "PassthroughCluster" | "BlackHoleCluster") {
         return Some(Service { name: Some(Arc::from(cluster)), ..Service::default() });
     }
@@ -181,7 +185,7 @@ fn called_service(cluster: &str) -> Option<Service> {
 }
 
 /// A Kubernetes service, when the host is one, or else just the host.
-fn service_of_host(host: &str) -> Service {
+pub(crate) fn service_of_host(host: &str) -> Service {
     let mut labels = host.split('.');
     let (name, namespace) = match (labels.next(), labels.next(), labels.next()) {
         (Some(name), Some(namespace), Some("svc")) => (name, Some(Arc::from(namespace))),
@@ -217,7 +221,12 @@ impl Remote<'_> {
 
 /// Istio writes `unknown`, Envoy `-`, for what it does not know.
 fn said(text: Option<&str>) -> Option<Arc<str>> {
-    text.filter(|text| !matches!(*text, "" | "-" | "unknown")).map(Arc::from)
+    known_text(text).map(Arc::from)
+}
+
+/// The text, unless it says that nothing is known.
+pub(crate) fn known_text(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !matches!(*text, "" | "-" | "unknown"))
 }
 
 impl<'a> Known<'a> {

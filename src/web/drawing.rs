@@ -7,6 +7,7 @@ mod labels;
 
 use std::collections::HashSet;
 
+use crate::graph::find::Found;
 use crate::graph::layout::{EdgePath, Layout, NodeBox, Options, layout};
 use crate::graph::{Edge, Node, NodeKind, ServiceGraph};
 
@@ -60,8 +61,8 @@ pub(super) struct Drawing {
     pub(super) edges: Vec<DrawnEdge>,
 }
 
-/// Draws a graph; `selected` is the id of a node or an edge.
-pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>) -> Drawing {
+/// Draws a graph; `selected` is the id of a node or an edge. What is not among `found` is dimmed.
+pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&Found>) -> Drawing {
     let options = Options {
         node_height: 56.0,
         character_width: 8.5,
@@ -72,7 +73,7 @@ pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>) -> Drawing {
         ..Options::default()
     };
     let placed = layout(graph, &options);
-    let near = near(graph, selected);
+    let near = Near { found: found.map(ids_of), ..near(graph, selected) };
     let edge_labels = edge_labels(graph, &placed, &near);
     let (width, height) = (placed.width + 2.0 * MARGIN, placed.height + 2.0 * MARGIN);
     let Layout { nodes, edges, .. } = placed;
@@ -92,6 +93,12 @@ pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>) -> Drawing {
 struct Near<'a> {
     selected: Option<&'a str>,
     ids: HashSet<&'a str>,
+    /// What an expression is true of.
+    found: Option<HashSet<&'a str>>,
+}
+
+fn ids_of(found: &Found) -> HashSet<&str> {
+    found.nodes.iter().chain(&found.edges).map(|id| &**id).collect()
 }
 
 fn near<'a>(graph: &'a ServiceGraph, selected: Option<&'a str>) -> Near<'a> {
@@ -103,11 +110,14 @@ fn near<'a>(graph: &'a ServiceGraph, selected: Option<&'a str>) -> Near<'a> {
         }
     }
     // What an old address selects may be gone: then nothing is far from it either.
-    Near { selected: selected.filter(|id| ids.contains(id)), ids }
+    Near { selected: selected.filter(|id| ids.contains(id)), ids, found: None }
 }
 
 impl Near<'_> {
     fn class(&self, id: &str) -> &'static str {
+        if self.found.as_ref().is_some_and(|found| !found.contains(id)) && self.selected != Some(id) {
+            return " dimmed";
+        }
         match self.selected {
             None => "",
             Some(selected) if selected == id => " selected",

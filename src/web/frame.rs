@@ -25,13 +25,15 @@ pub(super) struct Item {
     pub(super) count_title: &'static str,
 }
 
-const PAGES: [(&str, &str, &str); 9] = [
+const PAGES: [(&str, &str, &str); 11] = [
     ("overview", "Overview", "/"),
     ("graph", "Graph", "/graph"),
     ("alerts", "Alerts", "/alerts"),
     ("rules", "Rules", "/rules"),
     ("slos", "SLOs", "/slos"),
+    ("changes", "Changes", "/changes"),
     ("traces", "Traces", "/traces"),
+    ("logs", "Logs", "/logs"),
     ("explore", "Explore", "/explore"),
     ("targets", "Targets", "/targets"),
     ("status", "Status", "/status"),
@@ -42,6 +44,12 @@ pub(super) fn page_at(path: &str) -> &'static str {
     // What belongs to alerts stands under their entry.
     if ["/alerts/", "/silences", "/notifications", "/routes"].iter().any(|start| path.starts_with(start)) {
         return "alerts";
+    }
+    if path.starts_with("/resource/") {
+        return "changes";
+    }
+    if ["/service/", "/workload/", "/edge/"].iter().any(|start| path.starts_with(start)) {
+        return "graph";
     }
     PAGES.iter().find(|(_, _, href)| *href == path).map_or("none", |(id, _, _)| id)
 }

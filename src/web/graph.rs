@@ -1,6 +1,8 @@
 //! The page of the service graph: who calls whom, how much, how well; a click shows one node or edge in detail.
 
+mod changes;
 mod detail;
+mod narrow;
 #[cfg(test)]
 mod tests;
 
@@ -9,7 +11,8 @@ use std::collections::HashSet;
 
 use askama::Template;
 use axum::extract::State as Shared;
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::ask::{Asked, given, link};
@@ -21,6 +24,9 @@ use crate::graph::{Edge, ServiceGraph, View};
 use detail::{Detail, EdgeRow};
 
 const RANGES: [&str; 5] = ["5m", "15m", "1h", "6h", "24h"];
+/// How far back the slider of the replay goes, in lengths of the range, and its steps in each of them.
+const REPLAY_RANGES: u32 = 12;
+const REPLAY_STEPS_A_RANGE: u32 = 5;
 const VIEWS: [(View, &str); 4] =
     [(View::Workload, "Workloads"), (View::App, "Apps"), (View::VersionedApp, "Versions"), (View::Service, "Services")];
 
@@ -33,6 +39,11 @@ pub(super) struct Address {
     namespace: Option<String>,
     idle: Option<String>,
     select: Option<String>,
+    find: Option<String>,
+    hide: Option<String>,
+    focus: Option<String>,
+    hops: Option<String>,
+    compare: Option<String>,
 }
 
 #[derive(Template)]
@@ -56,6 +67,21 @@ struct Page {
     until: String,
     until_exact: String,
     hidden: usize,
+    narrowed: narrow::Shown,
+    replay: Replay,
+    changes: Option<changes::Changes>,
+    exports: [(&'static str, String); 2],
+}
+
+/// The film of the past: where the slider begins and ends, and links for those without scripts.
+struct Replay {
+    from: i64,
+    to: i64,
+    step: u64,
+    at: i64,
+    earlier: String,
+    later: Option<String>,
+    now: Option<String>,
 }
 
 impl Page {
@@ -91,15 +117,24 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
     };
-    render(&page_of(Frame::new(&state, "graph").warn(warning), asked, graph, view, &range))
+    let page = page_of(Frame::new(&state, "graph").warn(warning), asked, graph, view, &range);
+    let page = match page.address.compares() {
+        true => Page { changes: changes::since_before(&state, &page.address, &range, view).await, ..page },
+        false => page,
+    };
+    match page.narrowed.is_wrong() {
+        false => render(&page),
+        true => (StatusCode::BAD_REQUEST, render(&page)).into_response(),
+    }
 }
 
 fn page_of(frame: Frame, asked: Address, mut graph: ServiceGraph, view: View, range: &Range) -> Page {
     let namespaces = asked.namespaces(&graph);
     asked.keep_namespace(&mut graph);
+    let narrowed = asked.narrow(&mut graph);
     Page {
         frame,
-        drawing: draw(&graph, given(asked.select.as_deref())),
+        drawing: draw(&graph, given(asked.select.as_deref()), narrowed.found.as_ref()),
         totals: totals(&graph),
         views: VIEWS.map(|(one, name)| asked.choice(name, "view", one.as_str(), one == view)).into(),
         ranges: RANGES.map(|text| asked.choice(text, "range", text, text == range.text)).into(),
@@ -115,6 +150,10 @@ fn page_of(frame: Frame, asked: Address, mut graph: ServiceGraph, view: View, ra
         until_exact: range.to.to_string(),
         hidden: graph.idle_hidden,
         empty: graph.empty_because,
+        replay: asked.replay(range),
+        exports: asked.exports(range, view),
+        changes: None,
+        narrowed,
         address: asked,
     }
 }
@@ -153,9 +192,77 @@ impl Address {
             ("namespace", &self.namespace),
             ("idle", &self.idle),
             ("select", &self.select),
+            ("find", &self.find),
+            ("hide", &self.hide),
+            ("focus", &self.focus),
+            ("hops", &self.hops),
+            ("compare", &self.compare),
         ];
         let kept = own.into_iter().filter(|(own, _)| *own != name).filter_map(|(own, v)| Some((own, v.as_deref()?)));
         link("graph", &kept.chain([(name, value)]).collect::<Vec<_>>())
+    }
+
+    /// The parameters of this page beside some, for a form that sets those.
+    fn beside(&self, names: &[&str]) -> Vec<(&'static str, String)> {
+        let own = [
+            ("range", &self.range),
+            ("at", &self.at),
+            ("view", &self.view),
+            ("namespace", &self.namespace),
+            ("idle", &self.idle),
+            ("focus", &self.focus),
+            ("hops", &self.hops),
+            ("compare", &self.compare),
+        ];
+        let kept = own.into_iter().filter(|(name, _)| !names.contains(name));
+        kept.filter_map(|(name, value)| Some((name, given(value.as_deref())?.to_owned()))).collect()
+    }
+
+    /// Whether the range before is to be compared.
+    fn compares(&self) -> bool {
+        self.compare.as_deref() == Some("1")
+    }
+
+    /// Twelve ranges back from the end of the range (of now, where that is near), as steps of a slider.
+    fn replay(&self, range: &Range) -> Replay {
+        let length = range.to.since(range.from);
+        let step = (length / REPLAY_STEPS_A_RANGE).max(std::time::Duration::from_secs(60));
+        let back = |by: std::time::Duration| (range.to - by).to_string();
+        let seconds = |at: crate::model::Timestamp| at.as_millis().div_euclid(1000);
+        Replay {
+            from: seconds(range.to - length * REPLAY_RANGES),
+            to: seconds(range.to),
+            step: step.as_secs(),
+            at: seconds(range.to),
+            earlier: self.href("at", &back(step)),
+            later: (!range.live).then(|| self.href("at", &(range.to + step).min(range.now).to_string())),
+            now: (!range.live).then(|| self.href("at", "")),
+        }
+    }
+
+    /// The same graph for programs: our JSON, and Kiali's.
+    fn exports(&self, range: &Range, view: View) -> [(&'static str, String); 2] {
+        let of = |format: &str| {
+            let (start, end) = (range.from.to_string(), range.to.to_string());
+            let text = |text: &Option<String>| text.clone().unwrap_or_default();
+            let (namespace, hide, focus, hops) =
+                (text(&self.namespace), text(&self.hide), text(&self.focus), text(&self.hops));
+            let hops = if focus.is_empty() { "" } else { &hops };
+            let idle = if self.with_idle() { "true" } else { "" };
+            let parameters = [
+                ("start", start.as_str()),
+                ("end", &end),
+                ("view", view.as_str()),
+                ("idle", idle),
+                ("namespace", &namespace),
+                ("hide", &hide),
+                ("focus", &focus),
+                ("hops", hops),
+                ("format", format),
+            ];
+            link("api/mesh/v1/graph", &parameters)
+        };
+        [("JSON", of("json")), ("JSON as Kiali's", of("kiali"))]
     }
 
     /// Whether edges without traffic are asked for.

@@ -9,6 +9,7 @@ use super::ask::link;
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;
+use super::subject::rows::node_address;
 use super::{State, format, mesh};
 use crate::graph::{Node, ServiceGraph, View};
 use crate::scrape::Health;
@@ -87,7 +88,7 @@ const CHARTS: [Chart; 3] = [
 
 pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     let now = state.clock.now();
-    let range = Range { from: now - RANGE, to: now, text: String::new(), live: true };
+    let range = Range { from: now - RANGE, to: now, text: String::new(), live: true, now };
     let (graph, warning) = match mesh::build(&state, &range, View::default(), false).await {
         Ok(mesh::Built { graph, warning }) => (graph, warning),
         Err(page) => return page,
@@ -186,7 +187,7 @@ fn worst(graph: &ServiceGraph) -> Vec<Worst> {
                 format::bytes_rate(node.inbound.bytes_per_second)
             },
             errors: node.inbound.error_ratio.map_or_else(|| "–".to_owned(), format::percent),
-            href: link("graph", &[("select", &node.id)]),
+            href: node_address(node, None, None).unwrap_or_else(|| link("graph", &[("select", &node.id)])),
         })
         .collect()
 }

@@ -26,6 +26,8 @@ pub(super) struct Range {
     pub(super) text: String,
     /// Whether it ends now and moves on.
     pub(super) live: bool,
+    /// When it was asked for.
+    pub(super) now: Timestamp,
 }
 
 impl Query {
@@ -45,7 +47,7 @@ impl Query {
         if to > now + Duration::from_secs(60) {
             return Err(format!("at: {to} is in the future"));
         }
-        Ok(Range { from: to - length, to, text: text.to_owned(), live: at.is_none() })
+        Ok(Range { from: to - length, to, text: text.to_owned(), live: at.is_none(), now })
     }
 }
 

@@ -4,6 +4,9 @@
 
 mod chart;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::State as Shared;
 use axum::response::Response;
@@ -12,12 +15,16 @@ use serde::Deserialize;
 use super::ask::{Asked, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format};
+use crate::changes::{Change, Ends};
 use crate::model::Timestamp;
 use crate::slo::{Firing, Forecast, Instance, State as Grave};
 use chart::Chart;
 
 /// Most objectives on the page; the others are counted.
 const SHOWN_MAX: usize = 200;
+/// Of how long changes are marked on the drawings, and how many.
+const MARKED: Duration = Duration::from_secs(86_400);
+const MARKS_MAX: usize = 30;
 /// Longest text of a name or description.
 const TEXT_CHARS: usize = 300;
 const ORDERS: [(&str, &str); 4] =
@@ -87,6 +94,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(query): Asked<Query
     }
     let report = state.slos.report(&state.engine, &*state.series, &state.rules, now).await;
     let slos = state.slos.slos();
+    let changes = state.changes.recent(now - MARKED);
     let text = given(query.q.as_deref()).unwrap_or_default().to_lowercase();
     let name = given(query.slo.as_deref());
     let fits = |one: &&Instance| {
@@ -116,7 +124,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(query): Asked<Query
         states: Grave::ALL.map(|one| (one.as_str(), wanted == Some(one))).into(),
         orders: ORDERS.map(|(order, words)| (order, words, order == sort)).into(),
         left_out: found.len().saturating_sub(SHOWN_MAX),
-        rows: found.into_iter().take(SHOWN_MAX).map(|one| row(one, now)).collect(),
+        rows: found.into_iter().take(SHOWN_MAX).map(|one| row(one, now, &changes)).collect(),
         without: without.cloned().collect(),
     };
     render(&page)
@@ -136,7 +144,7 @@ fn order(found: &mut [&Instance], sort: &str) {
     }
 }
 
-fn row(one: &Instance, now: Timestamp) -> Row {
+fn row(one: &Instance, now: Timestamp, changes: &[Arc<Change>]) -> Row {
     let slo = &one.slo;
     let label = |name: &str| one.labels.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str());
     let left = one.remaining;
@@ -166,11 +174,21 @@ fn row(one: &Instance, now: Timestamp) -> Row {
         forecast,
         forecast_class,
         firing: one.firing.iter().map(|firing| said(firing, now)).collect(),
-        chart: Chart::of(&one.history, slo.window.get(), now),
+        chart: Chart::of(&one.history, slo.window.get(), now).map(|chart| chart.marking(marks(one, changes))),
         rate: one.events_per_second.map_or_else(|| "–".to_owned(), format::rate),
         graph: graph(label("destination_service_namespace"), label("destination_service_name")),
         explore: link("explore", &[("query", &format!("slo:sli_error:ratio_rate5m{selector}"))]),
     }
+}
+
+/// The changes of what is declared that govern the calls of an objective's service.
+fn marks(one: &Instance, changes: &[Arc<Change>]) -> impl Iterator<Item = (Timestamp, String)> {
+    let label = |name: &str| one.labels.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let service = label("destination_service_name").map(|name| (name, label("destination_service_namespace")));
+    let ends = Ends { services: service.into_iter().collect(), ..Ends::default() };
+    changes.iter().filter(move |change| change.governs.covers(&ends)).take(MARKS_MAX).map(|change| {
+        (change.at, format!("{} {} at {}: {}", change.what(), change.action, change.at, change.summary()))
+    })
 }
 
 /// The service on the graph; nothing for objectives that are not about one.

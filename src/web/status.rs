@@ -244,6 +244,7 @@ fn kept(state: &State) -> Vec<(&'static str, String, &'static str)> {
         ("Edges by minute", stored.edge_minutes.to_string(), "storage.retention.edge_minutes"),
         ("Edges by hour", stored.edge_hours.to_string(), "storage.retention.edge_hours"),
         ("Spans", stored.spans.to_string(), "storage.retention.spans"),
+        ("Access logs", stored.access_logs.to_string(), "storage.retention.access_logs"),
         ("Alert history", stored.alerts.to_string(), "storage.retention.alerts"),
     ]
 }

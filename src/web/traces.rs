@@ -1,6 +1,8 @@
 //! Pages of traces: the search and its results, and one trace as a waterfall.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::rejection::PathRejection;
@@ -10,9 +12,12 @@ use serde::Deserialize;
 
 use super::ask::{Asked, given};
 use super::frame::{Frame, render};
+use super::logs::{self, LogRow};
 use super::{State, error, format, range};
+use crate::access_logs::{AccessRecord, Detail};
 use crate::model::Timestamp;
-use crate::model::span::{AttributeValue, Span, SpanStatus, hex, trace_id_from_hex};
+use crate::model::span::{AttributeValue, Span, SpanKind, SpanStatus, hex, trace_id_from_hex};
+use crate::model::workload::Reporter;
 use crate::persist::TraceQuery;
 use crate::traces::{Row, waterfall};
 
@@ -74,6 +79,7 @@ struct TracePage {
     errors: usize,
     ticks: Vec<Tick>,
     rows: Vec<Bar>,
+    records: Vec<LogRow>,
     notes: Vec<String>,
 }
 
@@ -108,6 +114,7 @@ struct Bar {
     error: bool,
     critical: bool,
     facts: Vec<(String, String)>,
+    records: Vec<LogRow>,
 }
 
 pub(super) async fn search(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
@@ -181,16 +188,19 @@ pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>,
     let Some(trace_id) = trace_id_from_hex(&id) else {
         return error::bad_request(&state, "traces", format!("{id:?} is not a trace id: up to 32 hexadecimal digits"));
     };
-    let (spans, warning) = state.archive.trace(trace_id).await;
-    if spans.is_empty() {
+    let ((spans, warning), (records, of_records)) =
+        tokio::join!(state.archive.trace(trace_id), state.archive.access_logs_of(trace_id));
+    if spans.is_empty() && records.is_empty() {
         let why = warning.unwrap_or_else(|| "it was never received, or is older than traces are kept".to_owned());
         return error::missing(&state, "traces", format!("There is no trace {id}: {why}."));
     }
-    render(&trace_page(Frame::new(&state, "traces").warn(warning), &id, &spans))
+    let frame = Frame::new(&state, "traces").warn(warning).warn(of_records);
+    render(&trace_page(frame, &id, &spans, &records))
 }
 
-fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
+fn trace_page(frame: Frame, id: &str, spans: &[Span], records: &[Arc<AccessRecord>]) -> TracePage {
     let fall = waterfall(spans);
+    let (mut of_spans, records) = beside(spans, records);
     let total = fall.duration_ns.max(1) as f64;
     let mut services: Vec<&str> = spans.iter().map(|span| &*span.service).collect();
     services.sort_unstable();
@@ -209,6 +219,9 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
         let root = &spans[row.span];
         format!("{}: {}", root.service, root.name)
     });
+    if spans.is_empty() {
+        notes.push("No span of this trace is kept: it was not sampled, or its spans went elsewhere.".to_owned());
+    }
     TracePage {
         frame,
         id: id.to_owned(),
@@ -219,7 +232,13 @@ fn trace_page(frame: Frame, id: &str, spans: &[Span]) -> TracePage {
         spans: spans.len(),
         errors: spans.iter().filter(|span| span.status == SpanStatus::Error).count(),
         ticks: ticks(fall.duration_ns),
-        rows: fall.rows.iter().take(ROWS_MAX).map(|row| bar(row, &spans[row.span], total)).collect(),
+        rows: fall
+            .rows
+            .iter()
+            .take(ROWS_MAX)
+            .map(|row| bar(row, &spans[row.span], total, of_spans.remove(&row.span).unwrap_or_default()))
+            .collect(),
+        records,
         notes,
     }
 }
@@ -244,7 +263,31 @@ fn bar_label(left: f64, width: f64) -> BarLabel {
     }
 }
 
-fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
+/// The records that belong to a span, by its place, and those that belong to none.
+///
+/// A record names its span where Envoy fills that in, or by the `traceparent` that it sent on. Else `x-request-id`, which is
+/// on the record and on the span that the same proxy made of the request.
+fn beside(spans: &[Span], records: &[Arc<AccessRecord>]) -> (HashMap<usize, Vec<LogRow>>, Vec<LogRow>) {
+    let (mut of_spans, mut others): (HashMap<usize, Vec<LogRow>>, Vec<LogRow>) = Default::default();
+    for record in records {
+        let by_id = || spans.iter().position(|span| record.span_id == Some(span.span_id));
+        let by_request = || {
+            let wanted = record.detail(Detail::RequestId)?;
+            let kind = if record.reporter == Reporter::Source { SpanKind::Client } else { SpanKind::Server };
+            let is_its = |span: &Span| span.kind == kind && span.text("guid:x-request-id") == Some(wanted);
+            let mut found = spans.iter().enumerate().filter(|(_, span)| is_its(span)).map(|(at, _)| at);
+            // Several proxies may have passed the same id on: then nothing tells whose record it is.
+            found.next().filter(|_| found.next().is_none())
+        };
+        match by_id().or_else(by_request) {
+            Some(at) => of_spans.entry(at).or_default().push(logs::row(record)),
+            None => others.push(logs::row(record)),
+        }
+    }
+    (of_spans, others)
+}
+
+fn bar(row: &Row, span: &Span, total_ns: f64, records: Vec<LogRow>) -> Bar {
     let left = row.offset_ns as f64 / total_ns * 100.0;
     let width = row.duration_ns as f64 / total_ns * 100.0;
     Bar {
@@ -260,6 +303,7 @@ fn bar(row: &Row, span: &Span, total_ns: f64) -> Bar {
         error: span.status == SpanStatus::Error,
         critical: row.critical,
         facts: facts(row, span),
+        records,
     }
 }
 

@@ -10,9 +10,18 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { chromium } from "playwright-core";
 
-const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/traces", "/explore", "/targets", "/status"];
+const ENTRIES = ["/", "/graph", "/alerts", "/rules", "/slos", "/changes", "/traces", "/logs", "/explore", "/targets", "/status"];
 /** Pages that stand under another one's entry of the navigation. */
-const BELOW = ["/alerts/history", "/silences", "/silences/new", "/notifications", "/routes"];
+const BELOW = [
+  "/alerts/history",
+  "/silences",
+  "/silences/new",
+  "/notifications",
+  "/routes",
+  "/service/shop/cart?range=15m",
+  "/workload/shop/cart-v1?range=15m",
+  "/graph?find=errors%20%3E%201%25&hide=idle&compare=1",
+];
 const PAGES = [...ENTRIES, ...BELOW];
 const THEMES = ["light", "dark"];
 const WIDTHS = [1440, 360];
@@ -328,6 +337,12 @@ async function checkBadAddresses() {
     ["/graph?view=pie", 400],
     ["/graph?range=5m&range=6m", 400],
     ["/graph?select=%3Cscript%3E%22%27", 200],
+    ["/graph?find=eror%20%3E%201", 400],
+    ["/graph?focus=%3Cscript%3E", 200],
+    ["/service/shop/nobody", 404],
+    ["/workload/%3Cscript%3E/%E2%80%AE%22", 404],
+    ["/edge/nothing", 404],
+    ["/service/shop/cart?at=2049-01-01T00:00:00Z", 400],
     ["/alerts?q=severity%3D~%22(%22", 400],
     ["/alerts/history?range=soon", 400],
     ["/alerts/nohex", 400],

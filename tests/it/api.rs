@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use meshscope::api;
 use meshscope::clock::Clock;
-use meshscope::graph::health::Thresholds;
+use meshscope::declared::{self, Reader};
+use meshscope::graph::health::Rules;
+use meshscope::kubernetes::ClusterConfig;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::notify;
-use meshscope::persist::{Archive, Kept, OutboxReader};
+use meshscope::persist::{Archive, ChangePersist, Kept, OutboxReader};
 use meshscope::promql::{self, Engine};
 use meshscope::rollup::Rollup;
 use meshscope::series::{self, Head};
+use meshscope::store::Store;
 use meshscope::traces::Live;
 use meshscope::{rules, scrape};
 use reqwest::Method;
@@ -28,9 +31,14 @@ pub struct Parts {
     pub engine: promql::Config,
     pub head: Option<Head>,
     pub rollup: Rollup,
+    /// PostgreSQL, and since when memory holds edge minutes whole; a new database and now unless given.
+    pub store: Option<(Store, Timestamp)>,
     pub live: Option<Live>,
+    /// The last access log records.
+    pub logs: Option<meshscope::access_logs::Live>,
     pub rules: rules::Status,
     pub slos: meshscope::slo::Board,
+    pub audit: meshscope::audit::Board,
     pub scrape: scrape::Status,
     /// The blocks of `alertmanager.yml`.
     pub alertmanager: Option<&'static str>,
@@ -87,28 +95,40 @@ impl Server {
         let clock = Clock::system();
         let head = parts.head.unwrap_or_else(empty_head);
         let live = parts.live.unwrap_or_else(|| Live::new(1000, 1 << 20));
+        let log_config = meshscope::access_logs::Config::default();
+        let logs = parts.logs.unwrap_or_else(|| log_config.live());
         let (reload, reloads) = mpsc::channel(1);
-        let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(3600) };
-        let store = postgres::store().await;
+        let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(172_800) };
+        let (store, whole_from) = match parts.store {
+            Some(given) => given,
+            None => (postgres::store().await, clock.now()),
+        };
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let engine = Arc::new(Engine::new(parts.engine));
         let queries = engine.counters();
+        let archive = Archive::new(store.clone(), parts.rollup.clone(), live, whole_from, kept)
+            .with_access_logs(&log_config, logs);
+        let (_, declared) = Reader::new(declared::Config::default(), ClusterConfig::default(), clock);
+        let changes = ChangePersist::new(declared.clone(), store.clone(), archive.clone(), clock).book();
         let state = api::State {
+            declared,
+            changes,
             notify: notify_status(alertmanager, clock),
             outbox: OutboxReader::new(store.clone()),
             alertmanager_configuration: Arc::new(|| alertmanager.to_owned()),
             engine,
             series: Arc::new(head.clone()),
             head: head.clone(),
-            archive: Archive::new(store, parts.rollup.clone(), live, clock.now(), kept),
+            archive,
             scrape: parts.scrape,
             push: meshscope::push::Intake::new(Default::default(), head.clone(), parts.rollup.clone(), clock, None),
             otlp: Default::default(),
             push_permits: Arc::new(tokio::sync::Semaphore::new(4)),
             rules: parts.rules,
             slos: parts.slos,
+            audit: parts.audit,
             alertmanagers: meshscope::notify::AlertmanagerStatus::default(),
-            thresholds: Thresholds::default(),
+            health: Rules::default(),
             clock,
             configuration: Arc::new(|| "global: {}\n".to_owned()),
             last_reload: Arc::new(|| api::LastReload {

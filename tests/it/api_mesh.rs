@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshscope::access_logs::{self, AccessRecord};
 use meshscope::clock::Clock;
 use meshscope::model::span::{AttributeValue, Resource, SpanEvent, SpanKind, SpanLink, SpanStatus};
 use meshscope::model::{Labels, Span, workload::Reporter};
@@ -46,6 +47,29 @@ fn span(id: u8, parent: Option<u8>, service: &str, start_ns: u64, duration_ms: u
     }
 }
 
+/// What the cart's proxy told of a request that it denied.
+fn denied(at_ns: u64) -> AccessRecord {
+    let reader = access_logs::Reader::new(&[]);
+    let mut session = reader.begin(4096);
+    let mut fields = access_logs::Fields::default();
+    for (name, value) in [
+        ("node_id", "sidecar~10.0.0.1~cart-v1-6f89b6c557-sg2bc.shop~shop.svc.cluster.local"),
+        ("downstream_peer", "spiffe://cluster.local/ns/shop/sa/web"),
+        ("response_code", "403"),
+        ("response_code_details", "rbac_access_denied_matched_policy[ns[shop]-policy[deny-get]-rule[1]]"),
+        ("response_flags", "UAEX"),
+        ("grpc_status", "7"),
+        ("upstream_cluster", "inbound|8080||"),
+        ("duration", "3"),
+        ("upstream_service_time", "2"),
+        ("canonical_name", "cart"),
+    ] {
+        fields.take(name, value);
+    }
+    let stamp = access_logs::Stamp { at_ns, trace_id: Some(TRACE), span_id: Some([2; 8]) };
+    session.record(stamp, &fields, (&access_logs::Origin::default(), false)).expect("an access log")
+}
+
 async fn server() -> Server {
     let now = Clock::system().now();
     let start_ns = u64::try_from(now.as_millis()).expect("after 1970") * 1_000_000 - 2_000_000_000;
@@ -61,7 +85,10 @@ async fn server() -> Server {
     let text = include_str!("../../alerts/examples/guide.yaml");
     let parsed = meshscope::rules::file::parse("guide.yaml", text, meshscope::rules::ReadOptions::default());
     rules.define(&parsed.groups.into_iter().map(Arc::new).collect::<Vec<_>>());
-    Server::start(Parts { live: Some(live), head: Some(head), rollup, rules, ..Parts::default() }).await
+    let logs = meshscope::access_logs::Config::default().live();
+    logs.push(&[Arc::new(denied(start_ns))]);
+    Server::start(Parts { live: Some(live), logs: Some(logs), head: Some(head), rollup, rules, ..Parts::default() })
+        .await
 }
 
 #[tokio::test]
@@ -100,6 +127,12 @@ async fn a_trace_is_found_and_shown_as_a_tree() {
         ("alerts/history?start=2&end=1", 400),
         ("alerts/history?fingerprint=xyz", 400),
         ("alerts/history?before=xyz", 400),
+        ("access-logs?reason=bad-luck", 400),
+        ("access-logs?code=teapot", 400),
+        ("access-logs?trace=xyz", 400),
+        ("access-logs?failures=maybe", 400),
+        ("access-logs?from=2&to=1", 400),
+        ("access-logs?limit=1001", 400),
         ("nosuch", 404),
     ] {
         let answer = server.get(&format!("/api/mesh/v1/{path}")).await;
@@ -108,16 +141,54 @@ async fn a_trace_is_found_and_shown_as_a_tree() {
 }
 
 #[tokio::test]
+async fn an_access_log_record_is_found_by_edge_reason_code_and_trace() {
+    let server = server().await;
+    let id = "ab".repeat(16);
+    let found = server.get("/api/mesh/v1/access-logs").await.json();
+    let one = &found["data"]["records"][0];
+    assert_eq!((&one["source"], &one["destination"]), (&json!("shop/web"), &json!("shop/cart-v1")), "{found}");
+    assert_eq!(
+        (&one["reason"], &one["policy"], &one["rule"]),
+        (&json!("rbac_denied"), &json!("shop/deny-get"), &json!(1))
+    );
+    assert_eq!((&one["traceId"], &one["flagsInWords"]), (&json!(id), &json!("ext-authz denied")));
+    for (query, expect) in [
+        ("source=web&destination=shop/cart-v1", 1),
+        ("source=cart-v1", 0),
+        ("reason=rbac_denied", 1),
+        ("reason=overflow", 0),
+        ("failures=true&code=403", 1),
+        ("code=4xx", 1),
+        ("code=404", 0),
+        (&*format!("trace={id}"), 1),
+        ("trace=1234", 0),
+        ("from=10&to=20", 0),
+    ] {
+        let found = server.get(&format!("/api/mesh/v1/access-logs?{query}")).await.json();
+        assert_eq!(found["data"]["records"].as_array().map(Vec::len), Some(expect), "{query}: {found}");
+    }
+}
+
+#[tokio::test]
 async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 15);
+    assert_eq!(paths.len(), 24);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
-    // A notification must be there first: tests/it/app_alert_pages.rs asks for one.
-    for (path, operation) in gets.filter(|(path, _)| !path.ends_with("notifications/{id}")) {
+    // A notification or an object must be there first: app_alert_pages.rs and changes.rs of tests/it ask for one.
+    let needs_one = |path: &str| path.ends_with("notifications/{id}") || path.contains("{kind}");
+    for (path, operation) in gets.filter(|(path, _)| !needs_one(path)) {
         let wanted = path.replace("{id}", &"ab".repeat(16));
-        let needed = if path.ends_with("preview") { "?matcher=a%3Db" } else { "" };
+        let needed = match path.rsplit('/').next() {
+            Some("preview") => "?matcher=a%3Db",
+            Some("blast-radius") => "?node=workload:/shop/cart",
+            Some("graph") => {
+                "?boxBy=cluster,namespace&find=rate%3E0&pathFrom=workload:/shop/web&pathTo=workload:/shop/cart"
+            }
+            Some("complete") => "?expression=rate%20%3E",
+            _ => "",
+        };
         let answer = server.get(&format!("{wanted}{needed}")).await;
         assert_eq!(answer.status, 200, "{wanted}: {}", answer.body);
         let responses = &operation["get"]["responses"];
@@ -142,7 +213,7 @@ async fn the_openapi_document_describes_every_answer() {
 }
 
 /// Whether `value` has what `schema` demands and nothing it does not name.
-fn assert_described(document: &Value, schema: &Value, value: &Value, place: &str) {
+pub fn assert_described(document: &Value, schema: &Value, value: &Value, place: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let target = document.pointer(reference.trim_start_matches('#')).expect("a schema of that name");
         return assert_described(document, target, value, place);

@@ -198,6 +198,12 @@ impl Inbox {
         self.0.lock().iter().map(told).collect()
     }
 
+    /// An annotation of the first alert that was told with it.
+    pub fn annotation(&self, name: &str) -> Option<String> {
+        let of = |body: &Value| Some(body["alerts"][0]["annotations"][name].as_str()?.to_owned());
+        self.0.lock().iter().find_map(of)
+    }
+
     /// Waits for a notification.
     pub async fn wait_for(&self, told: &str) {
         eventually(&format!("{told} is told; {:?}", self.told()), async || {

@@ -17,7 +17,7 @@ fn the_guide_loses_what_it_was_written_for() {
     let text = fs::read_to_string(folder().join("guide.yaml")).expect("guide.yaml");
     let snapshot = Snapshot::read(&[Input { name: "guide.yaml".into(), text }], "default");
     assert_eq!(snapshot.len(), 14, "objects of the guide");
-    let report = audit::audit(&snapshot, &Options::default());
+    let report = audit::audit(&snapshot, None, &Options::default());
     let (said, file) = (report.table(Colour::Off), folder().join("guide.expected.txt"));
     if std::env::var_os("UPDATE_GUIDE").is_some() {
         fs::write(&file, &said).expect("write");
@@ -91,7 +91,7 @@ fn ten_thousand_objects_are_audited_in_seconds() {
     let begun = Instant::now();
     let snapshot = Snapshot::read(&[Input { name: "many.yaml".into(), text }], "default");
     let read = begun.elapsed();
-    let report = audit::audit(&snapshot, &Options::default());
+    let report = audit::audit(&snapshot, None, &Options::default());
     let all = begun.elapsed();
     println!(
         "{} objects: read in {read:?}, audited in {:?}, {} findings",

@@ -36,7 +36,7 @@ const GOOD: &str = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: good}
 
 fn read(text: &str) -> (Snapshot, Report) {
     let snapshot = Snapshot::read(&[Input { name: "a.yaml".into(), text: text.to_owned() }], "default");
-    let report = audit::audit(&snapshot, &Options::default());
+    let report = audit::audit(&snapshot, None, &Options::default());
     (snapshot, report)
 }
 

@@ -67,7 +67,7 @@ fn what_a_cluster_refuses_is_refused_with_its_reason() {
             let bare = document.replace(line, "");
             let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let snapshot = Snapshot::read(&[Input { name: name.as_str().into(), text: bare }], "default");
-            let found = schema_findings(&audit::audit(&snapshot, &Options::default()));
+            let found = schema_findings(&audit::audit(&snapshot, None, &Options::default()));
             cases += 1;
             let ours =
                 MEANINGS.iter().find(|(theirs, _)| expected.contains(theirs)).map_or(expected.as_str(), |one| one.1);
@@ -92,7 +92,7 @@ fn what_a_cluster_takes_is_taken() {
     paths.extend(valid.filter(|path| path.to_string_lossy().ends_with("-valid.yaml")));
     let snapshot = read_paths(&paths, "default");
     assert!(snapshot.len() > 100, "only {} objects", snapshot.len());
-    let mut wrong = schema_findings(&audit::audit(&snapshot, &Options::default()));
+    let mut wrong = schema_findings(&audit::audit(&snapshot, None, &Options::default()));
     // The field is gone from the API: a cluster drops it from these two routes without a word, as we say.
     let before = wrong.len();
     wrong

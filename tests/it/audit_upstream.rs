@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meshscope::audit::{self, CHECKS, Options};
+use meshscope::audit::{self, Options, checks};
 use meshscope::mesh::{Input, KINDS, Scope, Snapshot};
 
 /// Analyzers and the checks that do their work.
@@ -86,11 +86,8 @@ fn found(case: &serde_json::Value, codes: &[&str]) -> Vec<String> {
     if !config.is_empty() {
         inputs.push(config_map(&config));
     }
-    let report = audit::audit(&Snapshot::read(&inputs, "default"), &Options::default());
-    let names: BTreeMap<&str, &str> = CHECKS
-        .iter()
-        .copied()
-        .flatten()
+    let report = audit::audit(&Snapshot::read(&inputs, "default"), None, &Options::default());
+    let names: BTreeMap<&str, &str> = checks()
         .filter_map(|check| Some((check.code, *check.also.iter().find(|also| also.starts_with("IST"))?)))
         .collect();
     let own = report.findings.iter().filter(|one| codes.contains(&one.code));

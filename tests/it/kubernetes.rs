@@ -253,7 +253,8 @@ fn the_roles_grant_what_is_read_and_no_more() {
     };
     let right = |group: &str, plural: &str, verb: &str| (group.to_owned(), plural.to_owned(), verb.to_owned());
     let read = meshscope::mesh::KINDS.iter().filter(|info| info.plural != "secrets");
-    assert_eq!(granted("meshscope-audit"), read.map(|info| right(info.group, info.plural, "list")).collect());
+    let verbs = read.flat_map(|info| ["list", "watch"].map(|verb| right(info.group, info.plural, verb)));
+    assert_eq!(granted("meshscope-audit"), verbs.collect());
     let found = [
         ("", "pods"),
         ("", "services"),

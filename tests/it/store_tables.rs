@@ -9,8 +9,9 @@ use meshscope::model::{
     Workload,
 };
 use meshscope::store::{
-    AlertQuery, Chunk, ChunkTier, ChunkWriter, NewJournalEntry, NewNotification, NotifyLogEntry, ResourceGeneration,
-    RetentionConfig, RollupTier, SeriesNames, Silence, StoreError, StoredAlert, TraceSearch, label_set_id,
+    AlertQuery, ChangeQuery, Chunk, ChunkTier, ChunkWriter, NewJournalEntry, NewNotification, NotifyLogEntry,
+    RetentionConfig, RollupTier, SeriesNames, Silence, StoreError, StoredAlert, StoredGeneration, TraceSearch,
+    label_set_id,
 };
 
 use crate::postgres;
@@ -533,25 +534,54 @@ async fn silences_come_back_with_their_matchers() {
 #[tokio::test]
 async fn generations_and_findings_make_a_timeline() {
     let store = postgres::store().await;
-    let generation = |hours: u32, body: Option<&str>| ResourceGeneration {
+    let generation = |hours: u32, action: &str, body: Option<&str>| StoredGeneration {
         resource: "/VirtualService/shop/cart".into(),
         kind: "VirtualService".into(),
         namespace: Some("shop".into()),
         name: "cart".into(),
         seen_at: noon() + HOUR * hours,
+        hash: u64::MAX - u64::from(hours),
         body: body.map(str::to_owned),
+        revision: u64::from(hours) + 1,
+        generation: (hours > 0).then_some(7),
+        origin: "cluster".into(),
+        action: action.into(),
+        writer: body.map(|_| "helm\0".replace('\0', "\u{fffd}")),
+        fields: (action == "changed").then(|| serde_json::json!({"fields": [], "left_out": 0})),
+        effects: None,
     };
     let seen = [
-        generation(0, Some("a")),
-        generation(1, Some("a")),
-        generation(2, None),
-        generation(3, None),
-        generation(4, Some("a")),
+        generation(0, "first", Some("a")),
+        generation(1, "changed", Some("b")),
+        generation(2, "deleted", None),
+        generation(3, "created", Some("a")),
     ];
-    assert_eq!(store.append_resources(&seen).await.expect("append"), 3);
-    assert_eq!(store.append_resources(&seen[4..]).await.expect("append again"), 0);
-    let changes = store.resource_changes(noon(), noon() + DAY, 10).await.expect("read");
-    assert_eq!(changes, [seen[4].clone(), seen[2].clone(), seen[0].clone()]);
+    assert_eq!(store.resource_heads().await.expect("read"), []);
+    store.write_generations(&seen).await.expect("write");
+    store.set_effects(&seen[1].resource, seen[1].seen_at, serde_json::json!(["x"])).await.expect("write");
+    store.write_generations(&seen[1..]).await.expect("write again");
+    let query = ChangeQuery {
+        from: noon(),
+        to: noon() + DAY,
+        namespace: Some("shop".into()),
+        kind: Some("VirtualService".into()),
+        name: None,
+        limit: 2,
+    };
+    let bare = |one: &StoredGeneration| StoredGeneration { body: None, ..one.clone() };
+    let found = store.search_changes(&query).await.expect("search");
+    assert_eq!(found, [bare(&seen[3]), bare(&seen[2])], "the newest, without bodies");
+    let found = store.search_changes(&ChangeQuery { limit: 9, ..query.clone() }).await.expect("search");
+    assert_eq!(found.len(), 3, "a first sight is no change");
+    assert_eq!(found[2].effects, Some(serde_json::json!(["x"])), "a second write keeps what was judged");
+    let other = ChangeQuery { namespace: Some("pay".into()), ..query };
+    assert_eq!(store.search_changes(&other).await.expect("search"), []);
+    let history = store.resource_history(&seen[0].resource, 9).await.expect("read");
+    assert_eq!((history.len(), &history[0], &history[3]), (4, &seen[3], &seen[0]));
+    let heads = store.resource_heads().await.expect("read");
+    assert_eq!((heads.len(), heads[0].revision, heads[0].hash, heads[0].is_deleted), (1, 4, seen[3].hash, false));
+    let bodies = store.resource_bodies(&[seen[0].resource.clone(), "/x/y/z".into()]).await.expect("read");
+    assert_eq!(bodies, [(seen[0].resource.clone(), "a".to_owned())]);
 
     let finding = |subject: &str| Finding {
         code: "MS0101",

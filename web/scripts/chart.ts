@@ -22,6 +22,42 @@ interface Answer {
   data?: { resultType: string; result: Matrix[] };
 }
 
+/** A change of what is declared, marked on all charts. */
+interface Change {
+  time: string;
+  kind: string;
+  namespace: string;
+  name: string;
+  generation: number;
+  action: string;
+  fields: { path: string; before?: string; after?: string }[];
+}
+
+const MARKS_MAX = 50;
+/** Charts of one page ask for one range: one answer serves them all. */
+const asked = new Map<string, Promise<Change[]>>();
+
+function changesOf(start: number, end: number): Promise<Change[]> {
+  const parameters = new URLSearchParams({ from: String(start), to: String(end), limit: String(MARKS_MAX) }).toString();
+  const known = asked.get(parameters);
+  if (known) return known;
+  if (asked.size > 8) asked.clear();
+  const reply = fetch(`/api/mesh/v1/changes?${parameters}`)
+    .then((answer) => (answer.ok ? answer.json() : undefined))
+    .then((answer: { data?: { changes: Change[] } } | undefined) => answer?.data?.changes ?? [])
+    .catch(() => [] as Change[]); // a chart without marks is a chart all the same
+  asked.set(parameters, reply);
+  return reply;
+}
+
+function changeText(change: Change): string {
+  const place = change.namespace ? `${change.namespace}/${change.name}` : change.name;
+  const shown = change.fields.slice(0, 3).map((field) => `${field.path} ${field.before ?? "(none)"} → ${field.after ?? "(none)"}`);
+  const more = change.fields.length > shown.length ? [`and ${change.fields.length - shown.length} more`] : [];
+  const at = new Date(change.time).toLocaleTimeString("en-GB");
+  return [`${at}: ${change.kind} ${place}, generation ${change.generation} ${change.action}`, ...shown, ...more].join("\n");
+}
+
 /** One name has one colour on all charts of a page. */
 const numbers = new Map<string, number>();
 
@@ -83,6 +119,7 @@ class Chart {
     if (named.length === 0) return this.say(this.place.dataset.empty ?? "No samples in this range.");
     const shown = named.slice(0, SERIES_MAX);
     this.show(shown.map((series) => series.name), align(shown, start, end, step));
+    this.mark(await changesOf(start, end));
     this.note(named.length > SERIES_MAX ? `The first ${SERIES_MAX} of ${named.length} series are drawn.` : "");
   }
 
@@ -106,6 +143,24 @@ class Chart {
     const frame = document.createElement("div");
     this.place.replaceChildren(frame);
     this.plot = new uPlot(this.options(names), data, frame);
+  }
+
+  /** A line for each change, with a title for the mouse and a link to its page. */
+  private mark(changes: Change[]): void {
+    const over = this.plot?.over;
+    if (!this.plot || !over) return;
+    over.querySelectorAll(".change-mark").forEach((old) => old.remove());
+    for (const change of changes) {
+      const left = this.plot.valToPos(Date.parse(change.time) / 1000, "x");
+      if (!Number.isFinite(left) || left < 0 || left > over.clientWidth) continue;
+      const mark = document.createElement("a");
+      mark.className = "change-mark";
+      mark.href = `/resource/${encodeURIComponent(change.kind)}/${encodeURIComponent(change.namespace || "-")}/${encodeURIComponent(change.name)}`;
+      mark.title = changeText(change);
+      mark.setAttribute("aria-label", mark.title);
+      mark.style.left = `${left}px`;
+      over.append(mark);
+    }
   }
 
   private options(names: string[]): uPlot.Options {

@@ -1,8 +1,10 @@
 // Makes server-rendered pages live. Every page works without it.
 import { startCharts } from "./chart";
 import { startExplore } from "./explore";
+import { startExpressions, startSaving } from "./expressions";
 import { startGraph } from "./graph";
 import { startLive } from "./live";
+import { startReplay } from "./replay";
 import { startThemeSwitch } from "./switch";
 import { startTimes } from "./times";
 
@@ -10,5 +12,8 @@ startThemeSwitch();
 startCharts();
 startExplore();
 startGraph();
+startExpressions();
+startSaving();
+startReplay();
 startLive();
 startTimes();

@@ -23,7 +23,7 @@ pub(super) fn term(text: &str) -> Result<Term, FindError> {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Token {
+pub(super) enum Token {
     Open,
     Close,
     Bang,
@@ -32,7 +32,8 @@ enum Token {
     Quoted(String),
 }
 
-fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FindError> {
+/// The parts of a text, each with the characters before it.
+pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FindError> {
     let chars: Vec<char> = text.chars().collect();
     let (mut tokens, mut at) = (Vec::new(), 0);
     while let Some(c) = chars.get(at).copied() {

@@ -15,7 +15,7 @@ use super::names::{label_name, metric_name};
 use super::{Header, POINTS_MAX, Point, Rejections, Shape};
 use crate::model::{METRIC_NAME, Timestamp, stale_marker};
 use crate::otlp::{json, json_scalars};
-use crate::push::{Batch, Exemplar as PushedExemplar, MetricKind, SeriesId};
+use crate::push::{Batch, Exemplar as PushedExemplar, MetricKind, SeriesId, TranslationStrategy};
 
 /// `DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK`.
 const NO_RECORDED_VALUE: u32 = 1;
@@ -78,12 +78,10 @@ impl<'a, 'b> Translator<'a, 'b> {
 
     /// The points that follow are of this resource.
     pub(super) fn begin_resource(&mut self, attributes: Vec<KeyValue>) {
-        let promoted = &self.batch.config().promote_resource_attributes;
-        self.shared = attributes
-            .iter()
-            .filter(|pair| promoted.contains(&pair.key))
-            .map(|pair| (label_name(&pair.key), as_text(pair.value.as_ref())))
-            .collect();
+        let config = self.batch.config();
+        let named =
+            |pair: &KeyValue| (label_name(&pair.key, config.translation_strategy), as_text(pair.value.as_ref()));
+        self.shared = attributes.iter().filter(|pair| config.promotes(&pair.key)).map(named).collect();
         (self.resource, self.times_ms) = (attributes, None);
     }
 
@@ -95,7 +93,10 @@ impl<'a, 'b> Translator<'a, 'b> {
         if others.is_empty() {
             return;
         }
-        let mut labels = joined(&others);
+        let all: Vec<&KeyValue> = self.resource.iter().collect();
+        let config = self.batch.config();
+        let told = if config.keep_identifying_resource_attributes { &all } else { &others };
+        let mut labels = joined(told, config.translation_strategy);
         self.add_identity(&mut labels);
         if !labels.contains_key("job") && !labels.contains_key("instance") {
             return;
@@ -114,7 +115,7 @@ impl<'a, 'b> Translator<'a, 'b> {
 
     /// The points that follow are of this metric.
     pub(super) fn begin_metric(&mut self, metric: Header) {
-        self.name = metric_name(&metric);
+        self.name = metric_name(&metric, self.batch.config().translation_strategy);
         if metric.cumulative && !self.name.is_empty() {
             let kind = match metric.shape {
                 Shape::Gauge => MetricKind::Gauge,
@@ -207,7 +208,8 @@ impl<'a, 'b> Translator<'a, 'b> {
         let at = Timestamp::from_nanos(time_ns);
         let ms = at.as_millis();
         self.times_ms = Some(self.times_ms.map_or((ms, ms), |(first, last)| (first.min(ms), last.max(ms))));
-        let mut labels = joined(&attributes.iter().collect::<Vec<_>>());
+        let attributes: Vec<&KeyValue> = attributes.iter().collect();
+        let mut labels = joined(&attributes, self.batch.config().translation_strategy);
         for (name, value) in &self.shared {
             labels.entry(name.clone()).or_insert_with(|| value.clone());
         }
@@ -284,13 +286,13 @@ impl<'a, 'b> Translator<'a, 'b> {
 }
 
 /// Attributes as labels; values of names that become one are joined with a semicolon, in the order of their names.
-fn joined(attributes: &[&KeyValue]) -> LabelMap {
+fn joined(attributes: &[&KeyValue], strategy: TranslationStrategy) -> LabelMap {
     let mut sorted = attributes.to_vec();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut labels = LabelMap::new();
     for pair in sorted.into_iter().filter(|pair| !pair.key.is_empty()) {
         let value = as_text(pair.value.as_ref());
-        match labels.entry(label_name(&pair.key)) {
+        match labels.entry(label_name(&pair.key, strategy)) {
             std::collections::btree_map::Entry::Vacant(entry) => drop(entry.insert(value)),
             std::collections::btree_map::Entry::Occupied(mut entry) => {
                 entry.get_mut().push(';');

@@ -14,7 +14,7 @@ use prost::Message;
 use super::{Encoding, Taken, take};
 use crate::clock::Clock;
 use crate::model::Timestamp;
-use crate::push::{self, Intake};
+use crate::push::{self, Intake, TranslationStrategy};
 use crate::rollup::Rollup;
 use crate::series::{self, Head, Queryable, Select};
 
@@ -22,9 +22,12 @@ const NOW_MS: i64 = 1_700_000_000_000;
 const NOW_NS: u64 = NOW_MS as u64 * 1_000_000;
 
 fn intake(promoted: &[&str]) -> (Intake, Head) {
-    let head = Head::new(series::Config::default());
     let promote_resource_attributes = promoted.iter().map(|name| (*name).to_owned()).collect();
-    let config = push::Config { promote_resource_attributes, ..push::Config::default() };
+    configured(push::Config { promote_resource_attributes, ..push::Config::default() })
+}
+
+fn configured(config: push::Config) -> (Intake, Head) {
+    let head = Head::new(series::Config::default());
     let clock = Clock::starting_at(Timestamp::from_millis(NOW_MS));
     (Intake::new(config, head.clone(), Rollup::default(), clock, None), head)
 }
@@ -84,6 +87,57 @@ fn stored(head: &Head) -> Vec<String> {
 
 fn taken(intake: &Intake, body: &[u8]) -> Taken {
     take(intake, body, Encoding::Protobuf).unwrap()
+}
+
+#[test]
+fn resources_and_names_are_translated_as_configured() {
+    let resource = [("service.name", "cart"), ("k8s.pod.name", "cart-0"), ("host.arch", "arm"), ("http.method", "PUT")];
+    let all = || vec![sum("http.requests", 2, vec![number(5.0, &[("http.method", "GET")])])];
+    let cases = [
+        (
+            push::Config {
+                promote_all_resource_attributes: true,
+                ignore_resource_attributes: vec!["host.arch".to_owned()],
+                ..push::Config::default()
+            },
+            [
+                r#"http_requests_total{http_method="GET", job="cart", k8s_pod_name="cart-0", service_name="cart"} 5 @0"#,
+                r#"target_info{host_arch="arm", http_method="PUT", job="cart", k8s_pod_name="cart-0"} 1 @0"#,
+            ],
+        ),
+        (
+            push::Config { keep_identifying_resource_attributes: true, ..push::Config::default() },
+            [
+                r#"http_requests_total{http_method="GET", job="cart"} 5 @0"#,
+                r#"target_info{host_arch="arm", http_method="PUT", job="cart", k8s_pod_name="cart-0", service_name="cart"} 1 @0"#,
+            ],
+        ),
+        (
+            push::Config {
+                translation_strategy: TranslationStrategy::NoUTF8EscapingWithSuffixes,
+                promote_resource_attributes: vec!["k8s.pod.name".to_owned()],
+                ..push::Config::default()
+            },
+            [
+                r#"http.requests_total{http.method="GET", job="cart", k8s.pod.name="cart-0"} 5 @0"#,
+                r#"target_info{host.arch="arm", http.method="PUT", job="cart", k8s.pod.name="cart-0"} 1 @0"#,
+            ],
+        ),
+        (
+            push::Config { translation_strategy: TranslationStrategy::NoTranslation, ..push::Config::default() },
+            [
+                r#"http.requests{http.method="GET", job="cart"} 5 @0"#,
+                r#"target_info{host.arch="arm", http.method="PUT", job="cart", k8s.pod.name="cart-0"} 1 @0"#,
+            ],
+        ),
+    ];
+    for (config, expect) in cases {
+        let (intake, head) = configured(config.clone());
+        assert_eq!(taken(&intake, &request(&resource, all())).rejected, 0, "{config:?}");
+        let plain = |line: String| line.replace(['{', '}', '"', ',', ' '], "");
+        let found: Vec<String> = stored(&head).into_iter().map(plain).collect();
+        assert_eq!(found, expect.map(|line| plain(line.to_owned())), "{config:?}");
+    }
 }
 
 #[test]

@@ -4,9 +4,11 @@
 
 use super::Address;
 use crate::graph::{self, Connections, Edge, MutualTlsEvidence, Node, Requests, ServiceGraph};
+use crate::model::access_log::party;
 use crate::web::ask::{given, link};
 use crate::web::drawing::label;
 use crate::web::format;
+use crate::web::subject::rows::{edge_page, node_address};
 
 /// One edge as a row of the table.
 pub(super) struct EdgeRow {
@@ -37,6 +39,11 @@ pub(super) struct Detail {
     pub(super) neighbours: Vec<EdgeRow>,
     pub(super) explore: Option<String>,
     pub(super) traces: Option<String>,
+    pub(super) logs: Option<String>,
+    /// Its own page.
+    pub(super) page: Option<String>,
+    /// The graph of it and what is near, of a node.
+    pub(super) focus: Option<String>,
 }
 
 pub(super) struct Outcome {
@@ -94,6 +101,9 @@ impl Address {
             neighbours: vec![],
             explore: None,
             traces: None,
+            logs: None,
+            page: None,
+            focus: None,
         })
     }
 
@@ -124,6 +134,9 @@ impl Address {
                 &*node.name
             ))),
             traces: node.app.as_ref().map(|app| traces_link(app, node.namespace.as_deref())),
+            logs: Some(link("logs", &[("destination", &of_logs(node))])),
+            page: node_address(node, self.range.as_deref(), self.at.as_deref()),
+            focus: Some(self.href("focus", &node.id)),
         }
     }
 
@@ -162,6 +175,12 @@ impl Address {
                 ))
             }),
             traces: target.and_then(|target| Some(traces_link(target.app.as_deref()?, target.namespace.as_deref()))),
+            logs: graph.node(&edge.source).zip(target).map(|(source, target)| {
+                let source = party(source.namespace.as_deref(), Some(&source.name));
+                link("logs", &[("source", &source), ("destination", &of_logs(target))])
+            }),
+            page: Some(edge_page(&edge.id, self.range.as_deref(), self.at.as_deref())),
+            focus: None,
         }
     }
 }
@@ -222,6 +241,11 @@ fn outcome(share: &graph::OutcomeShare) -> Outcome {
 
 fn explore_link(query: &str) -> String {
     link("explore", &[("query", query)])
+}
+
+/// What access logs call a node: by its service, which both sides of a call know.
+fn of_logs(node: &Node) -> String {
+    party(node.namespace.as_deref(), Some(node.app.as_deref().unwrap_or(&node.name)))
 }
 
 fn traces_link(app: &str, namespace: Option<&str>) -> String {

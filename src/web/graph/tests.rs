@@ -45,7 +45,7 @@ fn graph(calls: &[Call]) -> ServiceGraph {
 
 fn range() -> Range {
     let (from, to) = (Timestamp::from_millis(FROM), Timestamp::from_millis(FROM + 300_000));
-    Range { from, to, text: "5m".to_owned(), live: true }
+    Range { from, to, text: "5m".to_owned(), live: true, now: to }
 }
 
 fn shop() -> ServiceGraph {
@@ -145,7 +145,7 @@ fn names_of_any_kind_stay_text() {
 fn a_selection_dims_what_is_far_from_it() {
     let graph = shop();
     let edge = worst_first(&graph)[0].id.to_string();
-    let drawing = draw(&graph, Some(&edge));
+    let drawing = draw(&graph, Some(&edge), None);
     let far = drawing.nodes.iter().filter(|node| node.class.ends_with(" far")).map(|node| &*node.name);
     assert_eq!(far.collect::<Vec<_>>(), ["ledger", "payment"]);
     assert_eq!(drawing.edges.iter().filter(|edge| edge.class.ends_with(" selected")).count(), 1);

@@ -22,9 +22,24 @@ pub(super) struct Chart {
     /// Where nothing is left; below it the budget is overspent.
     pub(super) zero: f64,
     pub(super) title: String,
+    /// Where what is declared for the service changed, and how.
+    pub(super) marks: Vec<(String, String)>,
+    range: (Timestamp, Timestamp),
 }
 
 impl Chart {
+    /// The same with a mark for each of these changes that lies in its time.
+    #[must_use]
+    pub(super) fn marking(mut self, changes: impl Iterator<Item = (Timestamp, String)>) -> Self {
+        let (from, to) = self.range;
+        let length = to.since(from).as_secs_f64();
+        let within = changes.filter(|(at, _)| *at >= from && *at <= to);
+        self.marks = within
+            .map(|(at, title)| (format!("{:.1}", at.since(from).as_secs_f64() / length * WIDTH), title))
+            .collect();
+        self
+    }
+
     /// Draws a history that has at least two points. The drawing shows the time that is measured, at most the window.
     pub(super) fn of(history: &[(Timestamp, f64)], window: Duration, now: Timestamp) -> Option<Self> {
         let (first, last) = (history.first()?, history.last()?);
@@ -58,6 +73,8 @@ impl Chart {
         let since = format::span(Duration::from_secs(now.since(first.0).as_secs().max(1)).min(window));
         let lowest = history.iter().map(|(_, left)| *left).fold(f64::INFINITY, f64::min);
         Some(Self {
+            marks: Vec::new(),
+            range: (first.0, last.0),
             lines: runs.iter().map(|run| points(run)).collect(),
             areas: runs.iter().map(|run| area(run)).collect(),
             zero,

@@ -54,7 +54,7 @@ fn shown(instances: &[Instance]) -> String {
         names: vec![("a".to_owned(), true)],
         states: Vec::new(),
         orders: Vec::new(),
-        rows: instances.iter().map(|one| row(one, now())).collect(),
+        rows: instances.iter().map(|one| row(one, now(), &[])).collect(),
         left_out: 0,
         without: instances.iter().map(|one| (one.id.clone(), one.id.clone())).collect(),
     };

@@ -34,7 +34,7 @@ fn span(id: u8, parent: Option<u8>, start_ms: u64, took_ms: u64, text: &str) -> 
 #[test]
 fn bars_stand_where_their_spans_were() {
     let spans = [span(1, None, 0, 100, "frontend"), span(2, Some(1), 25, 50, "cart")];
-    let page = trace_page(Frame::around("traces", 0), "01", &spans);
+    let page = trace_page(Frame::around("traces", 0), "01", &spans, &[]);
     let bars: Vec<(f64, f64, usize, &str)> =
         page.rows.iter().map(|row| (row.left, row.width, row.depth, &*row.took)).collect();
     assert_eq!(bars, [(0.0, 100.0, 0, "100 ms"), (25.0, 50.0, 1, "50 ms")]);
@@ -61,7 +61,7 @@ fn the_duration_stands_where_there_is_room() {
 fn spans_of_any_kind_stay_text() {
     for text in hostile::texts() {
         let spans = [span(1, None, 0, 0, &text), span(2, Some(9), 0, u64::MAX / 2_000_000, &text)];
-        let page = trace_page(Frame::around("traces", 0), &text, &spans).render().unwrap();
+        let page = trace_page(Frame::around("traces", 0), &text, &spans, &[]).render().unwrap();
         hostile::assert_harmless(&page);
         assert!(page.contains("the trace may be incomplete"));
     }

@@ -1,7 +1,6 @@
-"""Two real Envoys, one calling through the other, send spans over gRPC and over HTTP and are scraped."""
+"""Two real Envoys, one calling through the other, send spans and access logs over gRPC and over HTTP and are scraped."""
 
 import concurrent.futures
-import contextlib
 import json
 import re
 import urllib.error
@@ -13,6 +12,27 @@ from service import Service, job
 REQUESTS = {"/": 40, "/fails": 10, "/refused": 10}
 TOTAL = sum(REQUESTS.values())
 FAILED = REQUESTS["/fails"] + REQUESTS["/refused"]
+# What Istio's provider `envoyOtelAls` puts into the body (pilot/pkg/model/telemetry_logging.go).
+ISTIO_TEXT = (
+    '[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% '
+    '%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% '
+    '%BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" '
+    '"%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% '
+    "%DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n"
+)
+# The same as attributes, as a provider with `logFormat.labels` sends them.
+ATTRIBUTES = {
+    "method": "%REQ(:METHOD)%",
+    "path": "%REQ(:PATH)%",
+    "response_code": "%RESPONSE_CODE%",
+    "response_flags": "%RESPONSE_FLAGS%",
+    "response_code_details": "%RESPONSE_CODE_DETAILS%",
+    "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
+    "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "duration": "%DURATION%",
+    "bytes_sent": "%BYTES_SENT%",
+}
 TYPE = "type.googleapis.com/envoy."
 
 
@@ -29,6 +49,7 @@ def play(scene):
     scene.eventually("both Envoys are scraped", lambda: service.number("sum(up)"), lambda up: up == 2, 20)
     ask(scene, frontend)
     spans(scene, service)
+    access_logs(scene, service)
     graph(scene, service)
     pages(scene, service)
     series(scene, service)
@@ -103,6 +124,9 @@ class Proxy:
         }
 
     def access_log(self):
+        text = {"string_value": ISTIO_TEXT}
+        values = [{"key": key, "value": {"string_value": value}} for key, value in ATTRIBUTES.items()]
+        what = {"body": text} if self.tracer == "grpc" else {"attributes": {"values": values}}
         common = {"log_name": "otel_envoy_accesslog", "transport_api_version": "V3", "buffer_flush_interval": "0.2s"}
         sink = self.sink("/v1/logs")
         where = {"common_config": common | sink} if self.tracer == "grpc" else {"http_service": sink["http_service"]}
@@ -110,8 +134,8 @@ class Proxy:
             "name": "otel",
             "typed_config": {
                 "@type": TYPE + "extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
-                "body": {"string_value": "%PROTOCOL% %RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION% %UPSTREAM_CLUSTER%"},
             }
+            | what
             | where,
         }
 
@@ -147,9 +171,14 @@ def cluster(name, port, http2=False):
 
 def ask(scene, frontend):
     def once(path):
-        with contextlib.suppress(urllib.error.HTTPError):
-            return urllib.request.urlopen(f"http://127.0.0.1:{frontend.port}{path}", timeout=10).status
-        return "failed"
+        # Read to the end: who leaves before that is a caller that hung up, and the access logs say so.
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{frontend.port}{path}", timeout=10) as answer:
+                answer.read()
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            refused.read()
+            return "failed"
 
     wanted = [path for path, count in REQUESTS.items() for _ in range(count)]
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -184,6 +213,44 @@ def spans(scene, service):
         'sum(traces_spanmetrics_calls_total{service="cart.shop",span_kind="SPAN_KIND_SERVER",status_code="STATUS_CODE_ERROR"})'
     )
     scene.equal("failed calls are errors in the span metrics", FAILED, errors)
+
+
+def access_logs(scene, service):
+    def reasons(**labels):
+        chosen = ",".join(f'{name}="{value}"' for name, value in labels.items())
+        found = service.query(f"sum by (reason) (meshscope_access_log_requests_total{{{chosen}}})")
+        return {labels["reason"]: count for labels, count in found}
+
+    outbound = {"reporter": "source", "source_workload": "frontend-v1", "source_workload_namespace": "shop"}
+    inbound = {"reporter": "destination", "destination_workload": "cart-v1", "destination_workload_namespace": "shop"}
+    fine, failed, refused = REQUESTS.values()
+    for what, labels, expected in [
+        ("the frontend, as text over gRPC", outbound, {"answered": fine, "upstream_5xx": FAILED}),
+        (
+            "the cart, as attributes over HTTP",
+            inbound,
+            {"answered": fine, "upstream_5xx": failed, "connect_refused": refused},
+        ),
+    ]:
+        scene.eventually(
+            f"records of {what}", lambda chosen=labels: reasons(**chosen), lambda got, wanted=expected: got == wanted, 30
+        )
+    scene.equal("no record is refused", 0, service.own("otlp_rejected_log_records_total"))
+    scene.equal("all are accepted", 2 * TOTAL, service.own("otlp_accepted_log_records_total"))
+    find = lambda **wanted: service.api("/api/mesh/v1/access-logs", limit=200, **wanted)["records"]
+    closed = find(destination="shop/cart-v1", reason="connect_refused")
+    scene.equal("the refused ones are found", refused, len(closed))
+    scene.equal("with their flags", {"UF"}, {record["flags"].split(",")[0] for record in closed})
+    of_edge = find(source="frontend-v1", destination="shop/cart", code="5xx")
+    scene.equal("the failures of the edge are found", FAILED, len(of_edge))
+    traced = [record for record in of_edge if "traceId" in record]
+    scene.equal("each names its trace", FAILED, len(traced))
+    page = service.page("/logs?source=frontend-v1&code=503")
+    scene.holds("the page shows the edge", "shop/frontend-v1" in page and "shop/cart" in page, page)
+    page = service.page(f"/traces/{traced[0]['traceId']}")
+    scene.holds("the trace's page shows its records", "What became of it" in page, page)
+    written = lambda: service.own('persist_written_items_total{part="access_logs"}')
+    scene.eventually("the records are written", written, lambda count: count == 2 * TOTAL, 10)
 
 
 def graph(scene, service):

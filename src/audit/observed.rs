@@ -1,0 +1,289 @@
+//! What a window of time saw of a mesh: calls by edge, latencies, circuit breakers, proxies, certificates, spans.
+//!
+//! In: rows that [`super::gather`] made of answers to queries. Out: [`Observed`], pure data that checks and the scorecard
+//! read. Invariant: what is not known is empty or `None`; what could not be asked stands in `gaps` and is never taken for
+//! "nothing happened".
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+/// Which proxy told of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// The caller's, or the waypoint's, which stands for both.
+    Client,
+    /// The called one's.
+    Server,
+}
+
+/// One end of calls. Empty: unknown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Namespace of the workload.
+    pub namespace: String,
+    /// The workload.
+    pub workload: String,
+    /// `cluster.local/ns/shop/sa/cart`, without `spiffe://`, as policies write it.
+    pub principal: String,
+    /// Label `version` of the pods, else the canonical revision.
+    pub version: String,
+}
+
+impl End {
+    /// `shop/cart-v1`; for one without a proxy `a caller without a proxy`.
+    pub fn name(&self) -> String {
+        match self.workload.is_empty() {
+            true => "a caller without a proxy".to_owned(),
+            false => format!("{}/{}", self.namespace, self.workload),
+        }
+    }
+}
+
+/// Calls that differ in nothing but their time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Calls {
+    /// Who tells.
+    pub side: Side,
+    /// Who calls.
+    pub from: End,
+    /// Who answers; without a workload when nobody did, or somebody outside the mesh.
+    pub to: End,
+    /// The called host, `cart.shop.svc.cluster.local`; `unknown` for what leaves the mesh undeclared.
+    pub host: String,
+    /// `http`, `grpc` or `tcp`.
+    pub protocol: String,
+    /// Status; 0 when there was no response; none for TCP.
+    pub code: Option<u16>,
+    /// Status of gRPC.
+    pub grpc: Option<u8>,
+    /// Envoy's response flags, comma-joined; empty: none.
+    pub flags: String,
+    /// `mutual_tls`, `none`, or empty: who calls never knows.
+    pub security: String,
+    /// Requests, or connections of TCP, in the window (extrapolated to its ends, so not whole).
+    pub count: f64,
+    /// The same in the last part of the window ([`Observed::recent`]).
+    pub recent: f64,
+}
+
+impl Calls {
+    /// Whether the flag is among those of these calls.
+    pub fn has_flag(&self, flag: &str) -> bool {
+        self.flags.split(',').any(|one| one == flag)
+    }
+
+    /// Whether a proxy failed or delayed them on purpose.
+    pub fn injected(&self) -> bool {
+        self.has_flag("DI") || self.has_flag("FI")
+    }
+
+    /// Whether they failed, and not by the caller's fault: 5xx, no response (unless the caller hung up), or a status of
+    /// gRPC that is a server's (2, 4, 12 to 15).
+    pub fn failed(&self) -> bool {
+        let by_code = self.code.is_some_and(|code| code >= 500 || (code == 0 && !self.has_flag("DC")));
+        by_code || self.grpc.is_some_and(|status| matches!(status, 2 | 4 | 12..=15))
+    }
+}
+
+/// How long the calls of an edge took, in milliseconds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Latency {
+    /// Who tells.
+    pub side: Side,
+    /// Who calls: namespace and workload.
+    pub from: (String, String),
+    /// The called host.
+    pub host: String,
+    /// Median.
+    pub p50_ms: f64,
+    /// All but the slowest hundredth.
+    pub p99_ms: f64,
+}
+
+/// When a version of a host was called first and last within the window, in seconds before its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spell {
+    /// The called host.
+    pub host: String,
+    /// Label `version`.
+    pub version: String,
+    /// Seconds since the first calls seen.
+    pub first_ago: f64,
+    /// Seconds since the last calls seen.
+    pub last_ago: f64,
+}
+
+/// What one proxy counted for one upstream cluster. None: it does not collect that statistic.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Upstream {
+    /// Namespace of the proxy's pod.
+    pub namespace: String,
+    /// The proxy's pod.
+    pub pod: String,
+    /// The called host.
+    pub host: String,
+    /// The subset; empty: none.
+    pub subset: String,
+    /// Most connections at a scrape.
+    pub connections_peak: Option<f64>,
+    /// Most requests under way at a scrape.
+    pub requests_peak: Option<f64>,
+    /// Most requests that waited for a connection at a scrape.
+    pub pending_peak: Option<f64>,
+    /// Requests refused because the queue was full.
+    pub pending_overflow: Option<f64>,
+    /// Connections refused because there were too many.
+    pub connection_overflow: Option<f64>,
+    /// Hosts ejected.
+    pub ejections: Option<f64>,
+    /// Retries.
+    pub retries: Option<f64>,
+}
+
+impl Upstream {
+    /// Requests and connections that a limit refused.
+    pub fn overflow(&self) -> Option<f64> {
+        match (self.pending_overflow, self.connection_overflow) {
+            (None, None) => None,
+            (pending, connections) => Some(pending.unwrap_or(0.0) + connections.unwrap_or(0.0)),
+        }
+    }
+}
+
+/// One proxy. None: not known.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Proxy {
+    /// Version of its image.
+    pub version: Option<String>,
+    /// Worker threads.
+    pub concurrency: Option<f64>,
+    /// Seconds that its certificate still holds.
+    pub certificate_seconds: Option<f64>,
+    /// Seconds that the root it trusts still holds.
+    pub root_seconds: Option<f64>,
+    /// Cores used, averaged over the window.
+    pub cpu: Option<f64>,
+    /// Most bytes of memory in the window.
+    pub memory: Option<f64>,
+    /// Share of the scheduler's periods in which it was held back.
+    pub throttled: Option<f64>,
+    /// Cores asked for.
+    pub cpu_request: Option<f64>,
+    /// Cores allowed.
+    pub cpu_limit: Option<f64>,
+    /// Bytes asked for.
+    pub memory_request: Option<f64>,
+    /// Bytes allowed.
+    pub memory_limit: Option<f64>,
+    /// Requests that its policies denied.
+    pub denied: Option<f64>,
+}
+
+/// What is known of the whole.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Whole {
+    /// Versions of control planes.
+    pub control_planes: BTreeSet<String>,
+    /// Seconds that the mesh's root certificate still holds.
+    pub root_seconds: Option<f64>,
+    /// Configurations that proxies refused.
+    pub rejects: Option<f64>,
+    /// Seconds until nearly all (99 %) changes had reached their proxies.
+    pub convergence_p99: Option<f64>,
+    /// Targets of scrapes, and those that did not answer.
+    pub targets: Option<(f64, f64)>,
+    /// Series of `istio_requests_total`.
+    pub request_series: Option<f64>,
+    /// Standard labels, and how many series of `istio_requests_total` lack each (only those that some lack).
+    pub missing_labels: BTreeMap<String, f64>,
+    /// Spans of servers by service, and spans of clients by service.
+    pub spans: BTreeMap<String, (f64, f64)>,
+}
+
+/// What a window of time saw of a mesh.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// How long the window is.
+    pub window: Duration,
+    /// How long its last part is, that [`Calls::recent`] counts.
+    pub recent: Duration,
+    /// Whether there was traffic to see from (nearly) its beginning on: else nothing can be called unused.
+    pub covered: bool,
+    /// Calls.
+    pub calls: Vec<Calls>,
+    /// Latencies.
+    pub latencies: Vec<Latency>,
+    /// When versions were called.
+    pub spells: Vec<Spell>,
+    /// Statistics of upstream clusters.
+    pub upstreams: Vec<Upstream>,
+    /// Proxies by namespace and pod.
+    pub proxies: BTreeMap<(String, String), Proxy>,
+    /// The rest.
+    pub whole: Whole,
+    /// What could not be asked, and why.
+    pub gaps: Vec<String>,
+    by_host: HashMap<String, Vec<usize>>,
+    by_server: HashMap<(String, String), Vec<usize>>,
+}
+
+impl Observed {
+    /// Nothing yet, of a window and its last part.
+    pub(super) fn of(window: Duration, recent: Duration) -> Self {
+        Self { window, recent, ..Self::default() }
+    }
+
+    /// Files the calls under what they are looked up by. Whoever fills `calls` says so last.
+    pub(super) fn index(&mut self) {
+        self.by_host.clear();
+        self.by_server.clear();
+        for (at, one) in self.calls.iter().enumerate() {
+            self.by_host.entry(one.host.clone()).or_default().push(at);
+            self.by_server.entry((one.to.namespace.clone(), one.to.workload.clone())).or_default().push(at);
+        }
+    }
+
+    /// Calls to a host.
+    pub fn to_host<'o>(&'o self, host: &str) -> impl Iterator<Item = &'o Calls> + Clone {
+        self.by_host.get(host).map(Vec::as_slice).unwrap_or_default().iter().map(|&at| &self.calls[at])
+    }
+
+    /// Calls that a workload answered.
+    pub fn to_workload<'o>(&'o self, namespace: &str, workload: &str) -> impl Iterator<Item = &'o Calls> + Clone {
+        let key = (namespace.to_owned(), workload.to_owned());
+        self.by_server.get(&key).map(Vec::as_slice).unwrap_or_default().iter().map(|&at| &self.calls[at])
+    }
+
+    /// All hosts that were called, but what leaves the mesh undeclared.
+    pub fn hosts(&self) -> BTreeSet<&str> {
+        self.by_host.keys().map(String::as_str).filter(|host| !host.is_empty() && *host != "unknown").collect()
+    }
+
+    /// All workloads that answered, by namespace and name.
+    pub fn servers(&self) -> BTreeSet<(&str, &str)> {
+        let all = self.by_server.keys().map(|(namespace, workload)| (namespace.as_str(), workload.as_str()));
+        all.filter(|(_, workload)| !workload.is_empty()).collect()
+    }
+
+    /// All workloads that were seen at either end.
+    pub fn workloads(&self) -> BTreeSet<(&str, &str)> {
+        let ends = self.calls.iter().flat_map(|one| [&one.from, &one.to]).filter(|end| !end.workload.is_empty());
+        ends.map(|end| (end.namespace.as_str(), end.workload.as_str())).collect()
+    }
+
+    /// The window in words: `1h`, `15m`.
+    pub fn span(&self) -> String {
+        words(self.window)
+    }
+}
+
+/// A duration in its largest whole unit.
+pub(super) fn words(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        s if s >= 86_400 && s.is_multiple_of(86_400) => format!("{}d", s / 86_400),
+        s if s >= 3_600 && s.is_multiple_of(3_600) => format!("{}h", s / 3_600),
+        s if s >= 60 && s.is_multiple_of(60) => format!("{}m", s / 60),
+        s => format!("{s}s"),
+    }
+}
