@@ -156,7 +156,7 @@ async fn the_service_audits_itself_and_writes_scores() {
     let clock = Clock::system();
     let head = traffic(clock.now());
     let second = Duration::from_secs(1);
-    let config = WatchConfig { interval: second.into(), window: HOUR.into(), ..WatchConfig::default() };
+    let config = WatchConfig { interval: second.into(), window: HOUR.into() };
     let inputs = Inputs {
         declared: Some(Arc::new(|| Arc::new(declared()))),
         engine: Arc::new(Engine::new(promql::Config::default())),
