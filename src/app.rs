@@ -31,6 +31,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{Caller, Gate};
 use crate::clock::{Clock, ClockKeeper};
 use crate::config::Config;
 use crate::context::{self, Context};
@@ -209,7 +210,7 @@ impl Ground {
     fn declared(&self, config: &Config) -> (declared::Reader, declared::Declared) {
         let (api_server, kubeconfig_file) = (config.mesh.api_server.clone(), config.mesh.kubeconfig_file.clone());
         let cluster = kubernetes::ClusterConfig { api_server, kubeconfig_file, ..kubernetes::ClusterConfig::default() };
-        declared::Reader::new(config.declared.clone(), cluster, self.clock)
+        declared::Reader::new(config.declared.clone(), cluster, config.outgoing.discovery.clone(), self.clock)
     }
 
     /// What takes samples that others send; those older than memory go straight into chunks.
@@ -276,6 +277,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let (spans_in, spans) = mpsc::channel(SPAN_QUEUE);
     let receiver = otlp::Receiver::on(config.otlp.clone(), spans_in, site.sockets.otlp()?)?;
     let guards = vec![guard.clone(), receiver.guard()];
+    let gate = Gate::new(guard.clone(), config.web.gate());
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
     // A standby keeps what it scrapes and what its rules record apart from what the leader journals.
@@ -299,7 +301,9 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     // in
     let (jobs_in, jobs) = watch::channel(config.jobs.clone());
     let (discovery, targets) = discovery::Discovery::new(jobs);
+    let discovery = discovery.reaching(config.outgoing.discovery.clone());
     let scraper = scrape::Scraper::new(config.scrape.clone(), ground.clock, scraped_head, scraped_rollup, targets);
+    let scraper = scraper.reaching(config.outgoing.scrape.clone());
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
     let otlp_addresses = [receiver.grpc_address(), receiver.http_address()];
@@ -435,6 +439,8 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         rollup: ground.rollup.clone(),
         store: store.clone(),
         guards: guards.clone(),
+        outgoing: config.outgoing.clone(),
+        gate: gate.clone(),
         started_at,
         standing: standing.clone(),
     };
@@ -466,6 +472,8 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         scrape_counters: Arc::clone(&scrape_counters),
         guards,
         standing: standing.clone(),
+        gate: gate.clone(),
+        caller: Caller::default(),
     };
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
@@ -506,7 +514,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
             router.layer(axum::middleware::from_fn_with_state(relay, relay::before))
         }
     };
-    let router = http::guarded(api::before(http::around(router)), guard.clone());
+    let router = http::guarded(api::before(http::around(router)), gate);
 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));

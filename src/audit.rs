@@ -6,6 +6,7 @@
 //! wait. Invariant: the same input gives the same findings in the same order; a check that finds nothing costs one walk
 //! over its kinds.
 
+mod boards;
 mod checks;
 mod explain;
 mod found;
@@ -76,6 +77,8 @@ pub struct Scene<'a> {
     pub index: &'a Index<'a>,
     /// What is wrong with the fields of each object, in their order.
     pub faults: &'a [(&'a Resource, Fault)],
+    /// The Grafana dashboards among them.
+    boards: &'a [boards::Board<'a>],
     /// What a window of traffic saw; none: only what is declared is looked at.
     pub observed: Option<&'a Observed>,
     /// The rest.
@@ -90,7 +93,8 @@ pub fn audit(mesh: &Snapshot, observed: Option<&Observed>, options: &Options) ->
         .iter()
         .flat_map(|resource| schema::faults(resource).into_iter().map(move |fault| (resource, fault)))
         .collect();
-    let scene = Scene { mesh, index: &index, faults: &faults, observed, options };
+    let boards = boards::read(mesh);
+    let scene = Scene { mesh, index: &index, faults: &faults, boards: &boards, observed, options };
     let mut findings: Vec<Finding> = Vec::new();
     for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));

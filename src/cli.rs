@@ -3,6 +3,7 @@
 mod check_config;
 mod dashboards;
 mod demo;
+mod doctor;
 mod export;
 mod import;
 mod lint;
@@ -52,6 +53,8 @@ enum Command {
     /// Check what is declared for a mesh.
     #[command(subcommand)]
     Mesh(mesh::Command),
+    /// Say what is wrong with a running server, its database and its machine, and gather a bundle without secrets.
+    Doctor(Box<doctor::Arguments>),
     /// Bring the database schema up to date, and exit.
     Migrate(migrate::Arguments),
 }
@@ -80,6 +83,7 @@ impl Arguments {
             Command::Import(arguments) => import::run(arguments).await,
             Command::Dashboards(command) => dashboards::run(&command),
             Command::Mesh(command) => mesh::run(command).await,
+            Command::Doctor(arguments) => doctor::run(*arguments).await,
             Command::Migrate(arguments) => migrate::run(&arguments).await,
         }
     }

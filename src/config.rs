@@ -19,8 +19,8 @@ use crate::discovery::{self, ScrapeConfig};
 use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
-    access_logs, audit, context, declared, forward, graph, notify, otlp, promql, push, rollup, rules, scrape, series,
-    slo, store, telemetry, traces, web, yaml,
+    access_logs, audit, context, declared, forward, graph, http_client, notify, otlp, promql, push, rollup, rules,
+    scrape, series, slo, store, telemetry, traces, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -85,6 +85,8 @@ pub struct Config {
     pub mesh: discovery::MeshConfig,
     /// Findings of the audit that nobody wants to hear of.
     pub audit: audit::Config,
+    /// Where requests of our own may lead.
+    pub outgoing: http_client::Reaches,
     /// What the service audits by itself, and how often.
     pub audit_watch: audit::WatchConfig,
     /// Where what is declared for the mesh is read.
@@ -141,6 +143,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    security: http_client::SecurityConfig,
     audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
     remote_read: Option<IgnoredAny>,
@@ -461,6 +464,8 @@ impl File {
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
+        let outgoing = self.security.outgoing.reaches();
+        self.web.problems().into_iter().for_each(&mut *wrong);
         let told = notify::Config {
             route: self.route,
             receivers: self.receivers,
@@ -470,6 +475,7 @@ impl File {
             resolve_timeout: self.global.resolve_timeout,
             globals: self.global.for_receivers(),
             templates: templates::read(&self.templates, folder, wrong),
+            reach: outgoing.notifications.clone(),
         };
         let plan = match notify::Plan::new(&told) {
             Ok(plan) => Some(plan.adding(self.global.external_labels.iter().collect())),
@@ -507,11 +513,13 @@ impl File {
             alert_sending: Arc::new(notify::AlertSending {
                 config: self.alerting,
                 external_labels: external_labels.clone(),
+                reach: outgoing.alertmanagers.clone(),
             }),
             alertmanager_jobs,
             forward: Arc::new(forward::Settings {
                 remotes: self.remote_write,
                 external_labels: external_labels.clone(),
+                reach: outgoing.remote_write.clone(),
             }),
             external_labels,
             web: self.web,
@@ -530,6 +538,7 @@ impl File {
             telemetry: self.telemetry,
             mesh,
             audit,
+            outgoing,
             audit_watch: self.audit,
             declared,
             warnings,

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use status::{ClusterStatus, Counters, FilesStatus, KindState, KindStatus, Status};
 
 use crate::clock::Clock;
+use crate::http_client::Reach;
 use crate::kubernetes::{self, Client, ClusterConfig};
 use crate::mesh::{Kind, Resource, ResourceId, Snapshot, Unread};
 use crate::model::Timestamp;
@@ -237,9 +238,10 @@ fn merged(parts: &Parts) -> Snapshot {
 }
 
 impl Reader {
-    /// What reads the sources of `config`, and where what it reads is found. `cluster` says how to reach the cluster.
-    pub fn new(config: Config, cluster: ClusterConfig, clock: Clock) -> (Self, Declared) {
-        let client = config.cluster.then(|| Arc::new(Client::new(cluster)));
+    /// What reads the sources of `config`, and where what it reads is found. `cluster` says how to reach the cluster, if
+    /// `reach` leaves it open.
+    pub fn new(config: Config, cluster: ClusterConfig, reach: Reach, clock: Clock) -> (Self, Declared) {
+        let client = config.cluster.then(|| Arc::new(Client::new(cluster).reaching(reach)));
         let seen = Seen {
             snapshot: Arc::default(),
             files: Arc::default(),

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::remote::Remote;
 use crate::clock::Clock;
+use crate::http_client::Reach;
 use crate::model::Labels;
 use crate::scrape;
 use crate::series::Head;
@@ -38,6 +39,8 @@ pub struct Settings {
     pub remotes: Vec<RemoteWriteConfig>,
     /// `global.external_labels`: added to series that do not have them.
     pub external_labels: Labels,
+    /// Where the receivers may be.
+    pub reach: Reach,
 }
 
 /// What all remotes read.
@@ -48,6 +51,7 @@ struct Sources {
     clock: Clock,
     status: Status,
     keeper: Option<Keeper>,
+    reach: Reach,
 }
 
 /// Runs one sender for each remote.
@@ -76,7 +80,8 @@ impl Forwarder {
         clock: Clock,
         keeper: Option<Keeper>,
     ) -> Self {
-        let sources = Sources { head, scrape, clock, status: Status::default(), keeper };
+        let reach = settings.borrow().reach.clone();
+        let sources = Sources { head, scrape, clock, status: Status::default(), keeper, reach };
         // Seen here: a reload between now and the first poll of `run` must still be applied.
         let now = settings.borrow_and_update().clone();
         let waiting =

@@ -6,12 +6,14 @@
 
 mod config;
 mod direct;
+mod reach;
 mod resolve;
 mod tls;
 
 pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
 pub(crate) use config::{with_http_client_keys, yes};
 pub(crate) use direct::{Answer, DirectError, Kept};
+pub use reach::{OutgoingConfig, Reach, ReachConfig, Reaches, SecurityConfig};
 pub use tls::SystemRoots;
 
 use std::path::{Path, PathBuf};
@@ -61,6 +63,9 @@ pub enum Error {
     /// Keys that do not go together, or a value that is not valid.
     #[error("{0}")]
     Invalid(String),
+    /// The URL, or the proxy, is an address that may not be connected to.
+    #[error("{0}")]
+    Refused(String),
     /// The HTTP library refused the settings.
     #[error("make the HTTP client")]
     Build(#[source] reqwest::Error),
@@ -86,14 +91,19 @@ struct Built {
 }
 
 impl Client {
-    /// A client for that configuration.
+    /// A client for that configuration, which may connect to everything: for commands that people run.
     pub fn new(config: Config) -> Self {
-        Self::sharing(config, SystemRoots::default())
+        Self::reaching(config, Reach::default())
+    }
+
+    /// The same for what runs by itself: it connects only to what `reach` leaves open.
+    pub fn reaching(config: Config, reach: Reach) -> Self {
+        Self::sharing(config, reach, SystemRoots::default())
     }
 
     /// The same, with the system's certificates read once for all clients that share `roots`.
-    pub fn sharing(config: Config, roots: SystemRoots) -> Self {
-        let resolver = CachingResolver::system();
+    pub fn sharing(config: Config, reach: Reach, roots: SystemRoots) -> Self {
+        let resolver = CachingResolver::system(reach);
         Self { config, resolver, roots, built: Mutex::new(None), plain: OnceLock::new() }
     }
 
@@ -105,8 +115,12 @@ impl Client {
     /// A request with authentication and the configured headers. The caller sets the timeout.
     ///
     /// # Errors
-    /// When a file of the configuration is missing or not what it should be.
+    /// When a file of the configuration is missing or not what it should be, or the URL is an address that may not be
+    /// connected to. A name is judged when the connection is made.
     pub fn request(&self, method: reqwest::Method, url: &str) -> Result<reqwest::RequestBuilder, Error> {
+        if let Ok(url) = reqwest::Url::parse(url) {
+            self.resolver.reach().check_url(&url).map_err(Error::Refused)?;
+        }
         let request = self.current()?.request(method, url);
         authorize(&self.config, request)
     }
@@ -172,7 +186,7 @@ impl Client {
 /// # Errors
 /// When the configuration contradicts itself or a certificate file is not readable.
 pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
-    build_with(config, &CachingResolver::system(), &SystemRoots::default())
+    build_with(config, &CachingResolver::system(Reach::default()), &SystemRoots::default())
 }
 
 fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) -> Result<reqwest::Client, Error> {
@@ -182,16 +196,30 @@ fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) 
             reqwest::Client::builder().no_gzip().connect_timeout(CONNECT_TIMEOUT).pool_idle_timeout(IDLE_TIMEOUT);
         builder = builder.dns_resolver(resolver.clone());
         builder = match &config.proxy_url {
-            Some(url) => builder.proxy(proxy(url, config.no_proxy.as_deref())?),
+            Some(url) => {
+                if let Ok(url) = reqwest::Url::parse(url) {
+                    resolver.reach().check_url(&url).map_err(Error::Refused)?;
+                }
+                builder.proxy(proxy(url, config.no_proxy.as_deref())?)
+            }
             None if config.proxy_from_environment => builder,
             None => builder.no_proxy(),
         };
-        if !config.follow_redirects {
-            builder = builder.redirect(reqwest::redirect::Policy::none());
-        }
+        builder = builder.redirect(match config.follow_redirects {
+            true => within(resolver.reach().clone()),
+            false => reqwest::redirect::Policy::none(),
+        });
         Ok(if config.enable_http2 { builder } else { builder.http1_only() })
     };
     tls::apply(config, roots, base()?)?.build().map_err(Error::Build)
+}
+
+/// Follows redirects as the library does, but to no address that may not be connected to.
+fn within(reach: Reach) -> reqwest::redirect::Policy {
+    reqwest::redirect::Policy::custom(move |attempt| match reach.check_url(attempt.url()) {
+        Ok(()) => reqwest::redirect::Policy::default().redirect(attempt),
+        Err(refused) => attempt.error(refused),
+    })
 }
 
 /// A URL as messages show it: without the password and the query, which may hold secrets.

@@ -3,6 +3,7 @@
 //! Modules stand in the order the data flows; `tests/it/tidy.rs` holds the table of who may import whom.
 
 // leaves
+pub mod access;
 pub mod clock;
 pub mod gotemplate;
 pub mod http_client;

@@ -64,6 +64,10 @@ impl Telemetry {
     /// When the OTLP address is not one, or logging was started before.
     pub fn start(format: LogFormat, default_level: &str, config: &Config) -> anyhow::Result<Self> {
         let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_level));
+        // Whatever level is chosen, who changed what is kept, unless that is turned off by its own name.
+        if !filter.to_string().split(',').any(|directive| directive.starts_with("audit")) {
+            filter = filter.add_directive("audit=info".parse()?);
+        }
         let endpoint = config.otlp_endpoint.as_deref();
         let provider = endpoint.map(|endpoint| provider(endpoint, config.sampling_ratio)).transpose()?;
         if provider.is_some() {

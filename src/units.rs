@@ -1,12 +1,16 @@
-//! Values as configuration and rule files write them: Prometheus durations, byte sizes, secrets.
+//! Values as configuration and rule files write them: Prometheus durations, byte sizes, secrets, networks.
 //!
 //! A leaf: imports nothing of the crate.
+
+mod network;
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+pub use network::{Network, NetworkError, plain};
 
 /// A duration in Prometheus syntax: `1h30m`, `15s`, `500ms`, `0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -48,7 +48,7 @@ use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus, 
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
-use crate::{notify, otlp, rules as rule_engine, scrape, slo, web_config};
+use crate::{access, notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
 /// What a page may load: our own scripts and styles, nothing inline.
 const POLICY: &str = "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; \
@@ -69,6 +69,12 @@ pub struct Config {
     pub max_connections: usize,
     /// How users reach meshscope, for links in notifications. Default: the address above.
     pub external_url: Option<String>,
+    /// Who may do more than read. Default: everybody who is let in.
+    pub roles: Option<access::RolesConfig>,
+    /// A proxy that says who asks.
+    pub trusted_proxy: Option<access::TrustedProxyConfig>,
+    /// How much each client may ask.
+    pub rate_limit: access::RateLimitConfig,
 }
 
 impl Default for Config {
@@ -79,6 +85,9 @@ impl Default for Config {
             bearer_token_files: Vec::new(),
             max_connections: 512,
             external_url: None,
+            roles: None,
+            trusted_proxy: None,
+            rate_limit: access::RateLimitConfig::default(),
         }
     }
 }
@@ -88,6 +97,30 @@ impl Config {
     pub fn access(&self) -> web_config::Settings {
         let Self { config_file, bearer_token_files, .. } = self.clone();
         web_config::Settings { config_file, bearer_token_files }
+    }
+
+    /// What they may do.
+    pub fn gate(&self) -> access::Settings {
+        let url = self.external_url.as_deref().and_then(|url| reqwest::Url::parse(url).ok());
+        let known_host = url.as_ref().and_then(reqwest::Url::host_str).map(str::to_owned);
+        access::Settings {
+            proxy: self.trusted_proxy.clone(),
+            roles: self.roles.clone(),
+            rate_limit: self.rate_limit.clone(),
+            // Whoever listens for others without a password is open to them by their own choice.
+            knows_all_hosts: self.listen.ip().is_loopback(),
+            known_host,
+        }
+    }
+
+    /// What of it does not go together.
+    pub fn problems(&self) -> Vec<String> {
+        let Self { roles, trusted_proxy, rate_limit, bearer_token_files, config_file, .. } = self;
+        let mut found: Vec<String> = rate_limit.problem().into_iter().collect();
+        found.extend(trusted_proxy.iter().flat_map(access::TrustedProxyConfig::problems));
+        let (has_file, has_proxy) = (config_file.is_some(), trusted_proxy.is_some());
+        found.extend(roles.iter().flat_map(|roles| roles.problems(bearer_token_files, has_file, has_proxy)));
+        found
     }
 }
 
@@ -140,6 +173,10 @@ pub struct State {
     pub guards: Vec<web_config::Guard>,
     /// Who leads, and who else is there.
     pub standing: Standing,
+    /// Who may do what on this listener.
+    pub gate: access::Gate,
+    /// Who asks for this page.
+    pub caller: access::Caller,
 }
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
@@ -187,5 +224,7 @@ pub fn router(state: State) -> Router {
 pub fn not_found(state: State) -> axum::routing::MethodRouter {
     let policy =
         SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    get(move |uri: axum::http::Uri| async move { error::not_found(&state, uri.path()) }).layer(policy)
+    let page =
+        async |ask::Shared(state): ask::Shared<State>, uri: axum::http::Uri| error::not_found(&state, uri.path());
+    get(page).layer(policy).with_state(state)
 }

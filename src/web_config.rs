@@ -24,7 +24,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use passwords::{Checked, Passwords};
-pub use stream::ServerStream;
+pub use stream::{CertificateNames, ServerStream};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -92,6 +92,17 @@ pub enum Refusal {
     TooMany,
 }
 
+/// As whom a request is let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// Nobody is asked for a password or token.
+    Anyone,
+    /// A user of `basic_auth_users`, by name.
+    User(String),
+    /// Who has the token of this file.
+    Token(PathBuf),
+}
+
 /// Guards one listener. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Guard(Arc<Inner>);
@@ -113,7 +124,10 @@ struct Rules {
     tls: Option<Arc<rustls::ServerConfig>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     users: BTreeMap<String, String>,
-    tokens: Vec<String>,
+    /// Each with its file.
+    tokens: Vec<(PathBuf, String)>,
+    /// Whether certificates of clients are verified, so that the names in them are theirs.
+    verifies_clients: bool,
     limiter: Option<file::Limiter>,
     warnings: Vec<String>,
     /// What was read, to see when it changes.
@@ -202,7 +216,8 @@ impl Guard {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     {
-        ServerStream::new(stream, self.0.rules.load().tls.clone(), self.clone())
+        let rules = self.0.rules.load();
+        ServerStream::new(stream, rules.tls.clone().map(|tls| (tls, rules.verifies_clients)), self.clone())
     }
 
     /// The response headers that `http_server_config.headers` asks for.
@@ -222,38 +237,58 @@ impl Guard {
     ///
     /// # Errors
     /// When it is not: without a valid password or token where one is needed, or past the limit.
-    pub async fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub async fn admit(&self, headers: &HeaderMap) -> Result<Identity, Refusal> {
         let rules = self.0.rules.load_full();
         let outcome = match &rules.limiter {
             Some(limiter) if !limiter.takes_one() => Err(Refusal::TooMany),
-            _ if !rules.authenticates() => Ok(()),
+            _ if !rules.authenticates() => Ok(Identity::Anyone),
             _ => self.authenticate(&rules, headers.get(AUTHORIZATION)).await,
         };
         let counters = &self.0.counters;
-        match outcome {
-            Ok(()) => {}
+        match &outcome {
+            Ok(_) => {}
             Err(Refusal::Unauthorized) => _ = counters.unauthorized.fetch_add(1, Relaxed),
             Err(Refusal::TooMany) => _ = counters.limited.fetch_add(1, Relaxed),
         }
         outcome
     }
 
-    async fn authenticate(&self, rules: &Rules, given: Option<&HeaderValue>) -> Result<(), Refusal> {
+    /// Whether a request whose sender is known by other means is let through: only `rate_limit` is asked.
+    ///
+    /// # Errors
+    /// Past the limit.
+    pub fn admit_known(&self) -> Result<(), Refusal> {
+        match &self.0.rules.load().limiter {
+            Some(limiter) if !limiter.takes_one() => {
+                self.0.counters.limited.fetch_add(1, Relaxed);
+                Err(Refusal::TooMany)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn authenticate(&self, rules: &Rules, given: Option<&HeaderValue>) -> Result<Identity, Refusal> {
         let given = given.and_then(|value| value.to_str().ok()).and_then(|text| text.split_once(' '));
         let Some((scheme, credentials)) = given else { return Err(Refusal::Unauthorized) };
         let credentials = credentials.trim();
         if scheme.eq_ignore_ascii_case("bearer") {
             let passwords = &self.0.passwords;
             // No early end: the time taken must not tell which token was near.
-            let found = rules.tokens.iter().fold(false, |found, token| passwords.is_same(token, credentials) | found);
-            return if found { Ok(()) } else { Err(Refusal::Unauthorized) };
+            let found =
+                rules.tokens.iter().fold(
+                    None,
+                    |found, (file, token)| {
+                        if passwords.is_same(token, credentials) { Some(file) } else { found }
+                    },
+                );
+            return found.map(|file| Identity::Token(file.clone())).ok_or(Refusal::Unauthorized);
         }
         let pair = scheme.eq_ignore_ascii_case("basic").then(|| passwords::decode_basic(credentials)).flatten();
         let Some((user, password)) = pair.filter(|_| !rules.users.is_empty()) else {
             return Err(Refusal::Unauthorized);
         };
         match self.0.passwords.check(&rules.users, &user, password).await {
-            Checked::Right => Ok(()),
+            Checked::Right => Ok(Identity::User(user)),
             Checked::Wrong => Err(Refusal::Unauthorized),
             Checked::Busy => Err(Refusal::TooMany),
         }

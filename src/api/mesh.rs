@@ -1,7 +1,6 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, access logs, alerts and their history, what is declared and how it
 //! changed, cardinality, findings about rules, objectives, notifications, the audit with its scorecard, what a silence would
-//! mute, the replicas, and
-//! the OpenAPI document that describes them.
+//! mute, the replicas, Grafana boards, and the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
@@ -10,6 +9,7 @@ mod alerts;
 mod audit;
 mod cardinality;
 mod changes;
+mod dashboards;
 mod graph;
 mod notifications;
 mod replicas;
@@ -55,6 +55,8 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/audit", get(audit::latest))
         .route("/api/mesh/v1/cardinality", get(cardinality::cardinality))
+        .route("/api/mesh/v1/dashboards", get(dashboards::list))
+        .route("/api/mesh/v1/dashboards/{uid}", get(dashboards::one))
         .route("/api/mesh/v1/openapi.json", get(openapi))
         .route("/api/mesh/v1/{*unknown}", get(error::no_endpoint))
 }

@@ -79,6 +79,16 @@ impl Params {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Refuses parameters that a call does not have: a slip of the pen must not change what is answered.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
+        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
+            Some((name, _)) => {
+                Err(ApiError::parameter(name, format!("no such parameter here; there are {}", known.join(", "))))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// All values of a parameter.
     pub(super) fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()

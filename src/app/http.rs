@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
@@ -27,7 +27,8 @@ use tracing::field::Empty;
 
 use super::opening::Opening;
 use super::raw_url::Lenient;
-use crate::web_config::{Guard, Refusal};
+use crate::access::{Action, Caller, Gate, Need, Peer, Record, Refused, action};
+use crate::web_config::Guard;
 
 /// Longest time from the first byte of a request to the end of its headers, and that a connection waits for a request.
 const HEADER_TIME: Duration = Duration::from_secs(30);
@@ -74,8 +75,8 @@ fn span(request: &Request) -> Span {
 ///
 /// Pages bring a policy of their own; the answers of APIs are no pages, so theirs lets nothing be loaded or framed. What the
 /// web configuration file says of headers comes last.
-pub(super) fn guarded(router: Router, guard: Guard) -> Router {
-    router.layer(middleware::from_fn_with_state(guard, admitted))
+pub(super) fn guarded(router: Router, gate: Gate) -> Router {
+    router.layer(middleware::from_fn_with_state(gate, admitted))
 }
 
 const HEADERS: [(HeaderName, HeaderValue); 5] = [
@@ -86,23 +87,63 @@ const HEADERS: [(HeaderName, HeaderValue); 5] = [
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
 ];
 
-async fn admitted(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let mut response = match guard.admit(request.headers()).await {
-        Ok(()) => next.run(request).await,
-        Err(Refusal::Unauthorized) => {
-            (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, guard.challenge())], "Unauthorized\n")
-                .into_response()
+async fn admitted(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    let (caller, admitted) = gate.admit(&method, &uri, request.headers(), &peer).await;
+    let action = action(&method, uri.path());
+    let (mut response, reason) = match admitted {
+        Ok(()) => {
+            request.extensions_mut().insert(caller.clone());
+            (next.run(request).await, String::new())
         }
-        Err(Refusal::TooMany) => {
-            (StatusCode::TOO_MANY_REQUESTS, [(header::RETRY_AFTER, "1")], "Too Many Requests\n").into_response()
-        }
+        Err(refused) => refusal(refused, uri.path(), &gate),
     };
+    if action.need == Need::Administer {
+        record(&caller, action, (&method, uri.path()), (&response, reason));
+    }
     let headers = response.headers_mut();
     for (name, value) in HEADERS {
         headers.entry(name).or_insert(value);
     }
-    guard.headers().into_iter().for_each(|(name, value)| _ = headers.insert(name, value));
+    gate.guard().headers().into_iter().for_each(|(name, value)| _ = headers.insert(name, value));
     response
+}
+
+/// The answer to who is not let through, and the reason for the audit log.
+fn refusal(refused: Refused, path: &str, gate: &Gate) -> (Response, String) {
+    match refused {
+        Refused::Unauthorized => {
+            let challenge = [(header::WWW_AUTHENTICATE, gate.guard().challenge())];
+            ((StatusCode::UNAUTHORIZED, challenge, "Unauthorized\n").into_response(), "not authenticated".to_owned())
+        }
+        Refused::TooMany(wait) => {
+            let seconds = wait.as_secs_f64().ceil().max(1.0);
+            let after = [(header::RETRY_AFTER, format!("{seconds:.0}"))];
+            (
+                (StatusCode::TOO_MANY_REQUESTS, after, "Too Many Requests\n").into_response(),
+                "too many requests".to_owned(),
+            )
+        }
+        Refused::Forbidden(reason) if path.starts_with("/api/") => {
+            let body = serde_json::json!({ "status": "error", "errorType": "forbidden", "error": reason });
+            ((StatusCode::FORBIDDEN, axum::Json(body)).into_response(), reason)
+        }
+        Refused::Forbidden(reason) => ((StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(), reason),
+    }
+}
+
+/// Writes a change into the audit log; not one of a path that is none, nor of who only knocks.
+fn record(caller: &Caller, action: &Action, (method, path): (&Method, &str), (response, reason): (&Response, String)) {
+    let status = response.status();
+    let is_nothing = action.path.is_empty() && matches!(status.as_u16(), 404 | 405);
+    if is_nothing || matches!(status.as_u16(), 401 | 429) {
+        return;
+    }
+    // A form leads on to what was made.
+    let made = response.headers().get(header::LOCATION).and_then(|place| place.to_str().ok());
+    let note = if reason.is_empty() { made.unwrap_or_default() } else { &reason };
+    Record { caller, action, method, path, note, status: status.as_u16() }.write();
 }
 
 /// Serves pages and APIs.
@@ -126,14 +167,16 @@ impl Server {
                 // The listener's own way of accepting waits out failures such as too many open files.
                 (place, Listener::accept(&mut self.listener).await)
             };
-            let (place, (stream, _)) = tokio::select! {
+            let (place, (stream, address)) = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
                 accepted = accepted => accepted,
             };
             let _ = stream.set_nodelay(true); // only a matter of latency
-            let stream = TokioIo::new(Opening::new(Lenient::new(self.guard.accept(stream))));
-            let service = TowerToHyperService::new(self.router.clone());
+            let stream = self.guard.accept(stream);
+            let peer = Peer { address: Some(address.ip()), certificate: stream.certificate_names() };
+            let stream = TokioIo::new(Opening::new(Lenient::new(stream)));
+            let service = TowerToHyperService::new(self.router.clone().layer(Extension(peer)));
             let connection = graceful.watch(protocols().serve_connection(stream, service).into_owned());
             connections.spawn(async move {
                 // What goes wrong is the client's: it left, or does not speak HTTP.

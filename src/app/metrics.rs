@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::access::Gate;
 use crate::declared::Declared;
+use crate::http_client::Reaches;
 use crate::model::Timestamp;
 use crate::persist::{PartStatus, Role, Standing};
 use crate::rollup::Rollup;
@@ -41,6 +43,8 @@ pub(super) struct Parts {
     pub(super) rollup: Rollup,
     pub(super) store: Store,
     pub(super) guards: Vec<Guard>,
+    pub(super) gate: Gate,
+    pub(super) outgoing: Reaches,
     pub(super) started_at: Timestamp,
     pub(super) standing: Standing,
 }
@@ -69,6 +73,8 @@ impl Parts {
         add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);
         access::add(&mut metrics, &self.guards);
+        access::add_gate(&mut metrics, &self.gate);
+        access::add_outgoing(&mut metrics, &self.outgoing);
         metrics.into_page()
     }
 }

@@ -18,6 +18,7 @@ use crate::api::{LastReload, ReloadRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
 use crate::discovery::Jobs;
+use crate::http_client::Reaches;
 use crate::model::Labels;
 use crate::notify::Plan;
 use crate::rules::RuleSet;
@@ -34,6 +35,7 @@ pub(super) struct Reloader {
     requests: mpsc::Receiver<ReloadRequest>,
     restart_only: Vec<(&'static str, String)>,
     slos: slo::Board,
+    outgoing: Reaches,
     sinks: Option<Sinks>,
 }
 
@@ -73,7 +75,7 @@ impl Reloader {
         let external_url = url.to_owned();
         let slos = slo::Board::default();
         slos.define(config.slos.clone());
-        let sinks = None;
+        let (sinks, outgoing) = (None, config.outgoing.clone());
         (
             Self {
                 file,
@@ -85,6 +87,7 @@ impl Reloader {
                 requests,
                 restart_only,
                 slos,
+                outgoing,
                 sinks,
             },
             ask,
@@ -159,6 +162,12 @@ impl Reloader {
                 Ok(()) => tracing::info!("the configuration was read again and is in force"),
                 Err(mistakes) => tracing::error!("the configuration was read again:\n{mistakes}"),
             }
+            if request.is_none() {
+                // Who asks over HTTP is recorded there.
+                let result = if outcome.is_ok() { "done" } else { "refused" };
+                tracing::info!(target: "audit", proof = "signal", action = "reload the configuration", outcome = result,
+                    "audit: SIGHUP asked to reload the configuration: {result}");
+            }
             if let Some(request) = request {
                 // Whoever asked may be gone.
                 let _ = request.send(outcome);
@@ -180,6 +189,7 @@ impl Reloader {
             Err(crashed) => return Err(format!("the old configuration stays in force: reading crashed: {crashed}")),
         };
         config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        config.outgoing.follow_on(&self.outgoing);
         log_problems(&rules);
         for (block, _) in config.restart_only().iter().zip(&self.restart_only).filter(|(new, old)| new != old) {
             tracing::warn!("the new `{}` takes effect at the next start", block.0);

@@ -39,7 +39,7 @@ impl SendOn {
         let (remotes, remotes_out) = watch::channel(Arc::clone(&config.forward));
         let (discovery, targets) = Discovery::new(jobs_out);
         Self {
-            discovery,
+            discovery: discovery.reaching(config.outgoing.discovery.clone()),
             sender: AlertmanagerSender::new(alerts, sending_out, targets),
             forwarder: forward::Forwarder::new(remotes_out, (ground.head.clone(), scrape), ground.clock, Some(keeper)),
             inlets: Inlets { jobs, sending, remotes },

@@ -3,6 +3,7 @@
 mod annotations;
 mod authentication;
 mod authorization;
+mod dashboards;
 mod destinations;
 mod entries;
 mod filters;
@@ -84,6 +85,7 @@ const CHECKS: &[&[Check]] = &[
     annotations::CHECKS,
     precedence::CHECKS,
     monitoring::CHECKS,
+    dashboards::CHECKS,
     schema::CHECKS,
     rule_objects::CHECKS,
     authentication::CHECKS,

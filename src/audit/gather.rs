@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::observed::Observed;
-use crate::http_client;
 use crate::model::Timestamp;
 use crate::promql::{Engine, QueryOptions, Value};
 use crate::series::Queryable;
@@ -55,15 +54,6 @@ pub enum Source {
 /// Why nothing could be gathered.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError {
-    /// The address is not one.
-    #[error("make a client for {url}")]
-    Client {
-        /// Who was to be asked.
-        url: String,
-        /// Why.
-        #[source]
-        source: http_client::Error,
-    },
     /// No question was answered.
     #[error("{url} answers no query: {reason}")]
     Nothing {
@@ -75,16 +65,9 @@ pub enum GatherError {
 }
 
 impl Source {
-    /// A server at an address.
-    ///
-    /// # Errors
-    /// When no client can be made.
-    pub fn server(url: &str) -> Result<Self, GatherError> {
-        let url = url.trim_end_matches('/').to_owned();
-        match http_client::build(&http_client::Config::default()) {
-            Ok(client) => Ok(Self::Server { client, url }),
-            Err(source) => Err(GatherError::Client { url, source }),
-        }
+    /// A server at an address, asked by that client.
+    pub fn server(client: reqwest::Client, url: &str) -> Self {
+        Self::Server { client, url: url.trim_end_matches('/').to_owned() }
     }
 
     async fn ask(&self, query: &str) -> Result<Vec<Row>, String> {

@@ -1,6 +1,6 @@
 //! What a window of time saw of a mesh: calls by edge, latencies, circuit breakers, proxies, certificates, spans.
 //!
-//! In: rows that [`super::gather`] made of answers to queries. Out: [`Observed`], pure data that checks and the scorecard
+//! In: rows that [`super::gather()`] made of answers to queries. Out: [`Observed`], pure data that checks and the scorecard
 //! read. Invariant: what is not known is empty or `None`; what could not be asked stands in `gaps` and is never taken for
 //! "nothing happened".
 

@@ -96,7 +96,7 @@ pub static ITEMS: [Item; 15] = [
 /// Scores a mesh and its namespaces. `report` is what [`super::audit()`] found with the same input.
 pub fn score(mesh: &Snapshot, observed: Option<&Observed>, report: &Report, options: &Options) -> Scorecard {
     let index = Index::new(mesh, &options.root_namespace, &options.cluster_domain);
-    let scene = Scene { mesh, index: &index, faults: &[], observed, options };
+    let scene = Scene { mesh, index: &index, faults: &[], boards: &[], observed, options };
     let (all, calls) = (ground::namespaces(&scene), ground::by_namespace(&scene));
     let mut gaps: Vec<String> = observed.map(|one| one.gaps.clone()).unwrap_or_default();
     if all.len() > NAMESPACES_MAX {

@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
 use crate::audit::{self, Colour, Options, Report};
+use crate::http_client;
 use crate::kubernetes::{Client, ClusterConfig};
 use crate::mesh::{self, FromCluster};
 use crate::model::Severity;
@@ -182,7 +183,9 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
 
 /// What a server saw; what it could not be asked is told beside the findings.
 async fn seen(url: &str, window: PromDuration) -> anyhow::Result<audit::Observed> {
-    let observed = audit::gather(&audit::Source::server(url)?, window.get()).await?;
+    let client =
+        http_client::build(&http_client::Config::default()).with_context(|| format!("make a client for {url}"))?;
+    let observed = audit::gather(&audit::Source::server(client, url), window.get()).await?;
     observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
     if observed.calls.is_empty() {
         let span = observed.span();

@@ -36,7 +36,10 @@ pub(super) fn resolve(node: &mut Node, folder: &Path) {
                     Some(key) if FREE.contains(&key) => {}
                     Some(key)
                         if key.ends_with("_file")
-                            || matches!(key, "files" | "paths" | "templates" | "bearer_token_files") =>
+                            || matches!(
+                                key,
+                                "files" | "paths" | "templates" | "bearer_token_files" | "token_files"
+                            ) =>
                     {
                         join(value, folder)
                     }

@@ -15,6 +15,7 @@ mod security;
 mod service;
 mod slo;
 mod split;
+mod sql;
 mod traces;
 mod workload;
 
@@ -31,5 +32,6 @@ pub(super) use security::security;
 pub(super) use service::service;
 pub(super) use slo::slo;
 pub(super) use split::split;
+pub(super) use sql::sql;
 pub(super) use traces::traces;
 pub(super) use workload::workload;

@@ -193,6 +193,15 @@ fn data_source() -> Variable {
     }
 }
 
+/// The PostgreSQL that holds the views, in the place of the Prometheus data source.
+pub(super) fn sql_source() -> Variable {
+    Variable {
+        query: "postgres".to_owned(),
+        refresh: 1,
+        ..variable(("sql", "Data source"), "meshscope's PostgreSQL, read by its views", VariableKind::Datasource)
+    }
+}
+
 /// Where our pages are, for the links.
 fn pages() -> Variable {
     let address = "http://127.0.0.1:7070";

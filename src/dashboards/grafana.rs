@@ -192,6 +192,9 @@ pub struct DataSource {
 /// The Prometheus data source the viewer chose.
 pub const CHOSEN: DataSource = DataSource { kind: "prometheus", uid: "${datasource}" };
 
+/// The PostgreSQL data source the viewer chose. Its type was `postgres` until Grafana 10.1, and that is still its alias.
+pub const CHOSEN_SQL: DataSource = DataSource { kind: "postgres", uid: "${sql}" };
+
 /// A panel.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -259,14 +262,16 @@ pub struct GridPosition {
     pub y: u32,
 }
 
-/// A query.
+/// A query: PromQL, or SQL where [`Target::raw_sql`] is not empty.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(into = "WrittenTarget")]
 pub struct Target {
     /// Unique in the panel.
     pub ref_id: &'static str,
     /// PromQL.
     pub expr: String,
+    /// SQL.
+    pub raw_sql: String,
     /// Name of the line.
     pub legend_format: &'static str,
     /// Data source.
@@ -278,8 +283,43 @@ pub struct Target {
     /// `time_series`, `table` or `heatmap`.
     pub format: &'static str,
     /// Draw the traces that samples name; Grafana asks for them beside the query.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub exemplar: bool,
+}
+
+/// A query as each data source wants it.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum WrittenTarget {
+    Prometheus {
+        ref_id: &'static str,
+        expr: String,
+        legend_format: &'static str,
+        datasource: DataSource,
+        instant: bool,
+        range: bool,
+        format: &'static str,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        exemplar: bool,
+    },
+    Sql {
+        ref_id: &'static str,
+        raw_sql: String,
+        /// Written by hand, not by Grafana's builder.
+        raw_query: bool,
+        editor_mode: &'static str,
+        datasource: DataSource,
+        format: &'static str,
+    },
+}
+
+impl From<Target> for WrittenTarget {
+    fn from(target: Target) -> Self {
+        let Target { ref_id, expr, raw_sql, legend_format, datasource, instant, range, format, exemplar } = target;
+        match raw_sql.is_empty() {
+            true => Self::Prometheus { ref_id, expr, legend_format, datasource, instant, range, format, exemplar },
+            false => Self::Sql { ref_id, raw_sql, raw_query: true, editor_mode: "code", datasource, format },
+        }
+    }
 }
 
 /// Units and drawing.

@@ -4,7 +4,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::grafana::{CHOSEN, Defaults, FieldConfig, GridPosition, Panel, PanelKind, Step, Target, Thresholds};
+use super::grafana::{
+    CHOSEN, CHOSEN_SQL, Defaults, FieldConfig, GridPosition, Panel, PanelKind, Step, Target, Thresholds,
+};
 
 /// Names of the queries of a panel, in order.
 const REF_IDS: [&str; 8] = ["A", "B", "C", "D", "E", "F", "G", "H"];
@@ -154,9 +156,31 @@ impl Panel {
         let ref_id = REF_IDS[self.targets.len()];
         let instant = format == "table";
         let range = !instant;
-        let target =
-            Target { ref_id, expr, legend_format, datasource: CHOSEN, instant, range, format, exemplar: false };
+        let raw_sql = String::new();
+        let target = Target {
+            ref_id,
+            expr,
+            raw_sql,
+            legend_format,
+            datasource: CHOSEN,
+            instant,
+            range,
+            format,
+            exemplar: false,
+        };
         self.targets.push(target);
+        self
+    }
+
+    /// One more query, in SQL; lines over time need the columns `time`, perhaps `metric`, and numbers.
+    pub(super) fn sql(mut self, query: &str) -> Self {
+        let format = if self.kind == PanelKind::Timeseries { "time_series" } else { "table" };
+        let query = query.to_owned();
+        self = self.with_target(String::new(), "", format);
+        if let Some(target) = self.targets.last_mut() {
+            (target.raw_sql, target.datasource) = (query, CHOSEN_SQL);
+        }
+        self.datasource = CHOSEN_SQL;
         self
     }
 

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{AttachMetadata, KubernetesSdConfig, Namespaces, Role, Selector};
 
 use super::Group;
+use crate::http_client::Reach;
 use crate::kubernetes::{self, Client, ClusterConfig, Counters, Follower, ObjectName, Query, Reflection, Resource};
 use crate::model::Labels;
 use objects::{EndpointSlice, Endpoints, Ingress, Node, Pod, Service};
@@ -44,6 +45,7 @@ pub(super) struct Watches {
     tasks: JoinSet<()>,
     changed: Arc<Notify>,
     counters: Arc<Counters>,
+    reach: Reach,
 }
 
 #[derive(Debug)]
@@ -145,6 +147,7 @@ impl Default for Watches {
             tasks: JoinSet::new(),
             changed: Arc::default(),
             counters: Arc::default(),
+            reach: Reach::default(),
         }
     }
 }
@@ -158,6 +161,11 @@ impl Watches {
     /// Told when the targets may be others.
     pub(super) fn changed(&self) -> Arc<Notify> {
         Arc::clone(&self.changed)
+    }
+
+    /// Only API servers that `reach` leaves open are asked.
+    pub(super) fn reach(&mut self, reach: &Reach) {
+        self.reach = reach.clone();
     }
 
     /// Starts the watches that the entries need, keeps those that run, ends the others.
@@ -188,7 +196,7 @@ impl Watches {
     fn cluster(&mut self, config: ClusterConfig) -> (usize, Arc<Client>) {
         let next = self.clusters.iter().map(|cluster| cluster.id + 1).max().unwrap_or(0);
         let at = self.clusters.iter().position(|cluster| cluster.config == config).unwrap_or_else(|| {
-            let client = Arc::new(Client::new(config.clone()));
+            let client = Arc::new(Client::new(config.clone()).reaching(self.reach.clone()));
             self.clusters.push(Cluster { id: next, config, client, is_wanted: true });
             self.clusters.len() - 1
         });

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::http::HttpSdError;
 use super::kubernetes::{Found, SETTLE_TIME as CLUSTER_SETTLE_TIME, Watches};
 use super::{Group, HttpSdConfig, Job, Jobs, Problem, Targets, file, http};
-use crate::http_client::{self, Client};
+use crate::http_client::{self, Client, Reach};
 use crate::model::Labels;
 
 /// Editors write a file in several steps; the last of them counts.
@@ -50,6 +50,7 @@ pub struct Discovery {
     lists: HashMap<(String, usize), HttpList>,
     watches: Watches,
     next_file_read: Option<Instant>,
+    reach: Reach,
 }
 
 /// One list and why it may be old.
@@ -76,7 +77,15 @@ impl Discovery {
         let (targets, receiver) = watch::channel(Arc::default());
         let (files, lists, watches) = (HashMap::new(), HashMap::new(), Watches::default());
         let counters = Arc::new(Counters { kubernetes: watches.counters(), ..Counters::default() });
-        (Self { jobs, targets, counters, files, lists, watches, next_file_read: None }, receiver)
+        let reach = Reach::default();
+        (Self { jobs, targets, counters, files, lists, watches, next_file_read: None, reach }, receiver)
+    }
+
+    /// Asks only servers that `reach` leaves open.
+    #[must_use]
+    pub fn reaching(mut self, reach: Reach) -> Self {
+        self.watches.reach(&reach);
+        Self { reach, ..self }
     }
 
     /// What it did so far.
@@ -152,7 +161,7 @@ impl Discovery {
             let kept = old.remove(&key).filter(|list| list.config == *config);
             let fresh = || HttpList {
                 config: config.clone(),
-                client: Arc::new(Client::new(config.http_client())),
+                client: Arc::new(Client::reaching(config.http_client(), self.reach.clone())),
                 list: List::default(),
                 due: Instant::now(),
                 asked: false,

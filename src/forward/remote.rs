@@ -50,7 +50,8 @@ impl Remote {
     pub(super) fn new(config: RemoteWriteConfig, external_labels: Labels, sources: &Sources) -> Self {
         let limit_bytes = usize::try_from(config.backlog_limit_bytes.0).unwrap_or(usize::MAX);
         let (name, lanes) = (config.name(), config.queue_config.min_shards);
-        let (client, counters) = (Client::new(config.client_config()), sources.status.counters(&name));
+        let client = Client::reaching(config.client_config(), sources.reach.clone());
+        let counters = sources.status.counters(&name);
         let told = parking_lot::Mutex::default();
         Self {
             place: Place::new(sources.keeper.clone(), name.clone()),

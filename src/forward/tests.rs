@@ -151,7 +151,8 @@ impl Rig {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (head, clock) = (Head::new(series::Config::default()), Clock::system());
         let external_labels = Labels::from_pairs([("cluster", "x"), ("job", "external")]);
-        let (settings, watched) = watch::channel(Arc::new(Settings { remotes: vec![config], external_labels }));
+        let (settings, watched) =
+            watch::channel(Arc::new(Settings { remotes: vec![config], external_labels, ..Settings::default() }));
         let forwarder = Forwarder::new(watched, (head.clone(), scrape::Status::default()), clock, keeper);
         let (status, shutdown) = (forwarder.status(), CancellationToken::new());
         let task = tokio::spawn(forwarder.run(shutdown.clone()));

@@ -135,7 +135,8 @@ fn sentence(graph: &ServiceGraph, edge: &Edge, own_share: f64, (explains, by): (
         }
         [(one, _), rest @ ..] => {
             let above = graph.edge(one).map(call).unwrap_or_default();
-            text.push_str(&format!("; it explains errors of {above} and of {} more calls", rest.len()));
+            let calls = if rest.len() == 1 { "call" } else { "calls" };
+            text.push_str(&format!("; it explains errors of {above} and of {} more {calls}", rest.len()));
         }
     }
     text

@@ -141,7 +141,10 @@ async fn connect(resolver: &CachingResolver, url: &Url) -> Result<TcpStream, Str
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or(80);
     let addresses = match host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
+        Ok(address) => {
+            resolver.reach().check(host, address)?;
+            vec![SocketAddr::new(address, port)]
+        }
         Err(_) => resolver.addresses(host).await?,
     };
     let mut reason = format!("`{host}` has no address");

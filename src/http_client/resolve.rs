@@ -1,7 +1,8 @@
 //! Looked-up names, kept for a short while: a job of many targets behind names asks the system's resolver once for each,
 //! not once for each connection, and a name that is not there is not asked for at every scrape.
 //!
-//! Invariants: at most [`NAMES_MAX`] names are kept; connections that want one name at the same time wait for one look-up.
+//! Invariants: at most [`NAMES_MAX`] names are kept; connections that want one name at the same time wait for one look-up;
+//! no address is given out that [`Reach`] refuses.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,6 +15,8 @@ use parking_lot::Mutex;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+use super::reach::Reach;
 
 /// How long addresses are used before they are looked up again.
 const FOUND_FOR: Duration = Duration::from_secs(30);
@@ -31,6 +34,7 @@ type LookUp = dyn Fn(String) -> Pin<Box<dyn Future<Output = Answer> + Send>> + S
 pub(super) struct CachingResolver {
     known: Arc<Mutex<HashMap<String, Entry>>>,
     look_up: Arc<LookUp>,
+    reach: Reach,
 }
 
 #[derive(Clone)]
@@ -51,9 +55,9 @@ impl Entry {
 }
 
 impl CachingResolver {
-    /// One that asks the system.
-    pub fn system() -> Self {
-        Self::new(|name| async move {
+    /// One that asks the system, and gives out what may be connected to.
+    pub fn system(reach: Reach) -> Self {
+        Self::new(reach, |name| async move {
             match tokio::net::lookup_host((name.as_str(), 0)).await {
                 Ok(found) => Ok(found.collect()),
                 Err(error) => Err(error.to_string()),
@@ -61,11 +65,11 @@ impl CachingResolver {
         })
     }
 
-    fn new<F>(look_up: impl Fn(String) -> F + Send + Sync + 'static) -> Self
+    fn new<F>(reach: Reach, look_up: impl Fn(String) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self { known: Arc::default(), look_up: Arc::new(move |name| Box::pin(look_up(name))) }
+        Self { known: Arc::default(), look_up: Arc::new(move |name| Box::pin(look_up(name))), reach }
     }
 
     fn entry(&self, name: &str) -> Entry {
@@ -84,10 +88,16 @@ impl CachingResolver {
         entry
     }
 
-    /// The addresses of a name, without a port.
+    /// The addresses of a name that may be connected to, without a port.
     pub async fn addresses(&self, name: &str) -> Answer {
         let entry = self.entry(name);
-        entry.answer.get_or_init(|| (self.look_up)(name.to_owned())).await.clone()
+        let found = entry.answer.get_or_init(|| (self.look_up)(name.to_owned())).await.clone()?;
+        self.reach.filter(name, found, |address| address.ip())
+    }
+
+    /// Where may be connected to.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
     }
 }
 
@@ -119,7 +129,7 @@ mod tests {
     fn counting() -> (CachingResolver, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
-        let resolver = CachingResolver::new(move |name| {
+        let resolver = CachingResolver::new(Reach::default(), move |name| {
             count.fetch_add(1, Ordering::Relaxed);
             async move {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -155,6 +165,24 @@ mod tests {
         tokio::time::sleep(FAILED_FOR).await;
         assert!(resolver.addresses("gone").await.is_err());
         assert_eq!(asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_name_that_comes_to_lead_elsewhere_is_judged_anew_each_time() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let reach = Reach::new("discovery", &crate::http_client::ReachConfig::default());
+        let resolver = CachingResolver::new(reach, move |_| {
+            let first = asked.fetch_add(1, Ordering::Relaxed) == 0;
+            let address = if first { [203, 0, 113, 7] } else { [169, 254, 169, 254] };
+            async move { Ok([SocketAddr::from((address, 0))].into()) }
+        });
+        let expect = vec![SocketAddr::from(([203, 0, 113, 7], 0))];
+        assert_eq!(resolver.addresses("rebound.example").await, Ok(expect.clone()));
+        // What was judged is what is connected to, until it is looked up again.
+        assert_eq!(resolver.addresses("rebound.example").await, Ok(expect));
+        tokio::time::sleep(FOUND_FOR).await;
+        let said = resolver.addresses("rebound.example").await.unwrap_err();
+        assert!(said.contains("`rebound.example` leads to 169.254.169.254"), "{said}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::*;
 
+mod reach;
+
 fn config(yaml: &str) -> Config {
     let (config, problems) = crate::yaml::decode(yaml);
     assert_eq!(problems, []);

@@ -108,6 +108,7 @@ pub(super) struct Status {
 #[derive(Debug)]
 pub struct Client {
     config: ClusterConfig,
+    reach: http_client::Reach,
     reached: Mutex<Option<Arc<Reached>>>,
 }
 
@@ -155,7 +156,13 @@ impl Query {
 impl Client {
     /// A client of that cluster. Nothing is opened or read before the first request.
     pub fn new(config: ClusterConfig) -> Self {
-        Self { config, reached: Mutex::new(None) }
+        Self { config, reach: http_client::Reach::default(), reached: Mutex::new(None) }
+    }
+
+    /// Connects to the API server only if `reach` leaves it open.
+    #[must_use]
+    pub fn reaching(self, reach: http_client::Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// Our own namespace, where one is known.
@@ -272,7 +279,7 @@ impl Client {
             return Ok(Arc::clone(reached));
         }
         let access = self.config.access()?;
-        let http = http_client::Client::new(access.http.clone());
+        let http = http_client::Client::reaching(access.http.clone(), self.reach.clone());
         Ok(Arc::clone(reached.insert(Arc::new(Reached { access, http }))))
     }
 }

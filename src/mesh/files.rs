@@ -195,6 +195,9 @@ impl<'a> Reader<'a> {
             let message = format!("the key \"{key}\" holds template marks; render it first (helm template)");
             return self.fault(file, line, message);
         }
+        if depth == 0 && is_dashboard(&node) {
+            return self.resources.push(dashboard(node, file, self.namespace));
+        }
         let Some(kind_name) = text("kind") else {
             return self.fault(file, line, "no Kubernetes object: the key \"kind\" is missing".to_owned());
         };
@@ -234,6 +237,27 @@ impl<'a> Reader<'a> {
     fn fault(&mut self, file: &Arc<str>, line: usize, message: String) {
         let place = Place { file: Some(file.clone()), line };
         self.unread.push(Unread { place, message, other_kind: false });
+    }
+}
+
+/// Whether a document is a Grafana dashboard as Grafana exports it, or the answer of its API, which wraps it.
+fn is_dashboard(node: &Node) -> bool {
+    let is_list = |node: &Node, key: &str| node.get(key).is_some_and(|list| matches!(list.value, Value::Sequence(_)));
+    let is_board = |node: &Node| is_list(node, "panels") || (is_list(node, "rows") && node.get("templating").is_some());
+    node.get("apiVersion").is_none() && (is_board(node) || node.get("dashboard").is_some_and(is_board))
+}
+
+/// A dashboard that lies in a file, as if it were an object of the Grafana operator, called by its file.
+fn dashboard(root: Node, file: &Arc<str>, namespace: &str) -> Resource {
+    Resource {
+        id: ResourceId { kind: Kind::GrafanaDashboard, namespace: namespace.to_owned(), name: file.to_string() },
+        version: Kind::GrafanaDashboard.info().versions[0].to_owned(),
+        namespace_written: false,
+        labels: Default::default(),
+        annotations: Default::default(),
+        created: None,
+        place: Place { file: Some(file.clone()), line: root.line },
+        root,
     }
 }
 

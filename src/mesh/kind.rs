@@ -1,6 +1,6 @@
 //! The kinds of objects that are read, with the API group and versions that a cluster serves.
 //!
-//! Versions are those of istio/api 1.29, gateway-api 1.4, Linkerd 2.18 and Kubernetes 1.34; older ones that clusters no
+//! Versions are those of istio/api 1.29, gateway-api 1.4, Linkerd 2.18, the Grafana operator 5 and Kubernetes 1.34; older ones that clusters no
 //! longer serve are named so that an object of theirs can be told from one that never existed.
 
 /// Whether objects of a kind live in a namespace.
@@ -103,6 +103,7 @@ kinds! {
     PrometheusRule "PrometheusRule" "monitoring.coreos.com" ["v1"] [] Namespaced "prometheusrules";
     ServiceMonitor "ServiceMonitor" "monitoring.coreos.com" ["v1"] [] Namespaced "servicemonitors";
     PodMonitor "PodMonitor" "monitoring.coreos.com" ["v1"] [] Namespaced "podmonitors";
+    GrafanaDashboard "GrafanaDashboard" "grafana.integreatly.org" ["v1beta1"] ["v1alpha1"] Namespaced "grafanadashboards";
 }
 
 impl Kind {

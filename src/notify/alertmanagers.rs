@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::line::{Line, Queue};
 use crate::discovery::relabel::{self, Rule};
 use crate::discovery::{Target, Targets};
+use crate::http_client::Reach;
 use crate::model::{Alert, Labels};
 
 pub use config::{AlertingConfig, AlertmanagerConfig};
@@ -34,6 +35,8 @@ pub struct AlertSending {
     pub config: AlertingConfig,
     /// `global.external_labels`: added to alerts that do not have them.
     pub external_labels: Labels,
+    /// Where they may be.
+    pub reach: Reach,
 }
 
 /// Sends alerts to all Alertmanagers.
@@ -116,9 +119,9 @@ impl AlertmanagerSender {
             // Discovery may still be at the configuration before; it publishes anew when it has caught up.
             if let Some(config) = settings.config.alertmanagers.get(config::index_of(&target.job.name)) {
                 let counters = || self.status.counters(&target.url);
-                wanted
-                    .entry(target.url.clone())
-                    .or_insert_with(|| Arc::new(Line::new(target.url.clone(), config.clone(), counters())));
+                let (url, reach) = (&target.url, &settings.reach);
+                let line = || Arc::new(Line::new(url.clone(), config.clone(), reach.clone(), counters()));
+                wanted.entry(url.clone()).or_insert_with(line);
             }
         }
         self.lines.retain(|url, running| {

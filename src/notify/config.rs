@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::receivers::config::{Globals, ReceiverConfig};
 use super::receivers::templates::TemplateFile;
 use super::time_interval::TimeIntervalConfig;
+use crate::http_client::Reach;
 use crate::units::PromDuration;
 
 /// Who is told of which alerts. Field for field as in `alertmanager.yml`.
@@ -30,6 +31,9 @@ pub struct Config {
     /// Template files that were read, in their order.
     #[serde(skip)]
     pub templates: Vec<TemplateFile>,
+    /// Where receivers may be.
+    #[serde(skip)]
+    pub reach: Reach,
 }
 
 /// One node of the routing tree. What is absent is inherited from the parent.

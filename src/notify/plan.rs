@@ -328,7 +328,7 @@ impl Plan {
     fn add_receivers(&mut self, config: &Config, errors: &mut Vec<PlanError>) {
         let (templates, problems) = Templates::new(&config.templates);
         errors.extend(problems.into_iter().map(PlanError::Template));
-        let parts = Parts { globals: &config.globals, templates: &templates };
+        let parts = Parts { globals: &config.globals, templates: &templates, reach: &config.reach };
         let globals_use_oauth2 = config.globals.http_config.as_ref().is_some_and(|client| client.oauth2.is_some());
         for (i, receiver) in config.receivers.iter().enumerate() {
             if receiver.name.is_empty() {

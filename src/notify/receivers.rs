@@ -21,12 +21,14 @@ use templates::{About, Templates};
 use webhook::Webhook;
 
 use super::core::Notification;
+use crate::http_client::Reach;
 
 /// What the blocks of receivers share.
 #[derive(Clone, Copy)]
 pub(super) struct Parts<'a> {
     pub(super) globals: &'a Globals,
     pub(super) templates: &'a Templates,
+    pub(super) reach: &'a Reach,
 }
 
 /// One checked way to tell one receiver.

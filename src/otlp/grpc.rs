@@ -65,7 +65,7 @@ fn admitting<B: Send + 'static>(
         let guard = guard.clone();
         Box::pin(async move {
             match guard.admit(request.headers()).await {
-                Ok(()) => Ok(request),
+                Ok(_) => Ok(request),
                 Err(Refusal::Unauthorized) => {
                     Err(tonic::Status::unauthenticated("a valid user and password, or a bearer token, is needed")
                         .into())

@@ -65,7 +65,7 @@ pub(super) async fn serve(
 /// Refuses who may not send, before the body is read.
 async fn admitted(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     match guard.admit(request.headers()).await {
-        Ok(()) => next.run(request).await,
+        Ok(_) => next.run(request).await,
         Err(web_config::Refusal::Unauthorized) => {
             let challenge = [(header::WWW_AUTHENTICATE, guard.challenge())];
             (StatusCode::UNAUTHORIZED, challenge, "Unauthorized\n").into_response()

@@ -19,7 +19,7 @@ use super::target_loop::{Assigned, Shared, TargetLoop};
 use super::{Config, Counters, Status, metadata};
 use crate::clock::Clock;
 use crate::discovery::{Target, TargetKey, Targets};
-use crate::http_client::{Client, SystemRoots};
+use crate::http_client::{Client, Reach, SystemRoots};
 use crate::rollup::Rollup;
 use crate::series::Head;
 
@@ -31,6 +31,7 @@ pub struct Scraper {
     by_task: HashMap<Id, TargetKey>,
     clients: HashMap<String, Arc<Client>>,
     roots: SystemRoots,
+    reach: Reach,
 }
 
 impl Scraper {
@@ -54,7 +55,14 @@ impl Scraper {
             by_task: HashMap::new(),
             clients: HashMap::new(),
             roots: SystemRoots::default(),
+            reach: Reach::default(),
         }
+    }
+
+    /// Connects only to targets that `reach` leaves open.
+    #[must_use]
+    pub fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// What pages and APIs may read.
@@ -155,7 +163,7 @@ impl Scraper {
         if let Some(known) = known {
             return Arc::clone(known);
         }
-        let client = Arc::new(Client::sharing(target.job.http.clone(), self.roots.clone()));
+        let client = Arc::new(Client::sharing(target.job.http.clone(), self.reach.clone(), self.roots.clone()));
         self.clients.insert(target.job.name.clone(), Arc::clone(&client));
         client
     }

@@ -221,6 +221,26 @@ impl PrivateServer {
         }
     }
 
+    /// The folder of a private server for which the configuration names none.
+    pub fn default_folder() -> PathBuf {
+        identity::default_path()
+    }
+
+    /// How to connect to the server that a meshscope runs on that folder; nothing is started.
+    ///
+    /// # Errors
+    /// When none runs there, or the folder may not be read.
+    pub fn options_of_running(path: Option<&Path>) -> Result<PgConnectOptions, PrivateError> {
+        let path = path.map_or_else(identity::default_path, Path::to_owned);
+        let file = path.join("data").join("postmaster.pid");
+        let text = fs::read_to_string(&file).map_err(io_error("read, to find the running private server,", &file))?;
+        // Lines: process, folder, start, port, folder of the socket.
+        let socket = text.lines().nth(4).filter(|socket| !socket.is_empty());
+        let none = || io::Error::other("it names no socket: the server is just starting");
+        let socket = socket.ok_or_else(none).map_err(io_error("read, to find the running private server,", &file))?;
+        Ok(PgConnectOptions::new_without_pgpass().socket(socket).username("postgres").database(DATABASE))
+    }
+
     /// How to connect.
     pub fn connect_options(&self) -> PgConnectOptions {
         self.options.clone()

@@ -52,6 +52,14 @@ pub enum StoreError {
         /// What was being done.
         doing: &'static str,
     },
+    /// A role that the views cannot be granted to.
+    #[error("the role {name:?} cannot be given the views: {reason}")]
+    Role {
+        /// As given.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// A stored row does not make sense.
     #[error("stored {what} is damaged: {reason}")]
     Damaged {

@@ -18,6 +18,11 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// `server_version_num` of version 15.
 const SERVER_VERSION_MIN: i32 = 150_000;
 
+/// Highest schema version in this binary.
+pub(super) fn version_known() -> i64 {
+    MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)
+}
+
 pub(super) async fn migrate(options: &PgConnectOptions, place: &str) -> Result<(), StoreError> {
     let unreachable = |source| StoreError::Connect { place: place.to_owned(), source };
     let connecting = tokio::time::timeout(CONNECT_LIMIT, PgConnection::connect_with(options));
@@ -45,7 +50,7 @@ async fn run(connection: &mut PgConnection) -> Result<(), StoreError> {
                 .fetch_one(connection)
                 .await
                 .map_err(StoreError::doing("read the schema's version"))?,
-            known: MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0),
+            known: version_known(),
         }),
         Err(error) => Err(StoreError::Migrate(error)),
     }

@@ -9,13 +9,12 @@ mod lanes;
 pub(super) mod row;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::State;
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::format;
 use super::frame::{Frame, render};
 use crate::model::AlertState;

@@ -1,12 +1,33 @@
 //! Reads what an address asks for, and builds addresses. In: a query string. Out: a page's parameters, or a page that
 //! says what is wrong with them; links whose values are percent-encoded whatever they hold.
 
+use std::convert::Infallible;
+
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::response::Response;
 use serde::de::DeserializeOwned;
 
 use super::{State, error, frame};
+use crate::access::Caller;
+
+/// The state of the pages, which knows who asks.
+pub(super) struct Shared<S>(pub(super) S);
+
+impl FromRequestParts<State> for Shared<State> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
+        Ok(Self(state.seen_by(parts)))
+    }
+}
+
+impl State {
+    fn seen_by(&self, parts: &Parts) -> Self {
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_default();
+        Self { caller, ..self.clone() }
+    }
+}
 
 /// The parameters of a page. Those that cannot be read (a name given twice, say) become a page with status 400.
 pub(super) struct Asked<T>(pub(super) T);
@@ -18,7 +39,7 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Asked<T> {
         let page = frame::page_at(parts.uri.path());
         match Query::<T>::try_from_uri(&parts.uri) {
             Ok(Query(asked)) => Ok(Self(asked)),
-            Err(reason) => Err(error::bad_request(state, page, reason.body_text())),
+            Err(reason) => Err(error::bad_request(&state.seen_by(parts), page, reason.body_text())),
         }
     }
 }

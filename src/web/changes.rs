@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format, range};
 use crate::changes::{Action, Change, Effect, FieldChange, kind_key, kind_of_key};

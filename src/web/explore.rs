@@ -1,11 +1,10 @@
 //! The page for PromQL: a query, its answer as a table, and as a plot when scripts run.
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::Asked;
+use super::ask::{Asked, Shared};
 use super::frame::{Frame, render};
 use super::{State, error, range};
 use crate::promql::{self, Answer, QueryOptions, Value, format_value};

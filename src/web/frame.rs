@@ -2,7 +2,8 @@
 
 use axum::response::{Html, IntoResponse, Response};
 
-use super::{State, assets, error};
+use super::{State, assets, error, format};
+use crate::access::Proof;
 use crate::model::AlertState;
 
 /// Header, navigation and notes of one page.
@@ -14,6 +15,10 @@ pub(super) struct Frame {
     pub(super) navigation: Vec<Item>,
     pub(super) database_away: Option<String>,
     pub(super) warnings: Vec<String>,
+    /// Who asks, when that is known: name, and what they may do.
+    pub(super) caller: Option<(String, &'static str)>,
+    /// Whether they may change anything.
+    pub(super) may_change: bool,
 }
 
 /// One entry of the navigation.
@@ -56,7 +61,15 @@ pub(super) fn page_at(path: &str) -> &'static str {
 
 impl Frame {
     pub(super) fn new(state: &State, page: &'static str) -> Self {
-        Self { database_away: state.archive.away(), ..Self::around(page, firing_alerts(state)) }
+        let caller = &state.caller;
+        let is_known = caller.proof != Proof::Nothing || !caller.may_change();
+        let name = if caller.name.is_empty() { "not signed in".to_owned() } else { format::visible(&caller.name, 60) };
+        Self {
+            database_away: state.archive.away(),
+            caller: is_known.then(|| (name, caller.role.as_str())),
+            may_change: caller.may_change(),
+            ..Self::around(page, firing_alerts(state))
+        }
     }
 
     /// The frame of a page, with the number of alerts that fire.
@@ -76,6 +89,8 @@ impl Frame {
             navigation: navigation.into(),
             database_away: None,
             warnings: Vec::new(),
+            caller: None,
+            may_change: true,
         }
     }
 

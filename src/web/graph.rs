@@ -10,12 +10,11 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::drawing::{Drawing, draw};
 use super::frame::{Frame, render};
 use super::range::Range;

@@ -3,11 +3,10 @@
 use std::net::SocketAddr;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format, range};
 use crate::access_logs::{AccessRecord, Detail, Filter, Reason, codes_of, ends_of};

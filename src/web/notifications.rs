@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format};
+use crate::access::Caller;
 use crate::model::Timestamp;
 use crate::notify::{Attempt, Plan, UnderWay};
 use crate::store::{NotificationFate, NotificationQuery, NotificationSummary, ReceiverSummary};
@@ -92,6 +92,15 @@ pub(super) struct Entry {
     pub(super) error: Option<String>,
     pub(super) can_retry: bool,
     pub(super) can_drop: bool,
+}
+
+impl Entry {
+    /// Offers what that caller may do.
+    pub(super) fn seen_by(mut self, caller: &Caller) -> Self {
+        self.can_retry &= caller.may_change();
+        self.can_drop &= caller.may_change();
+        self
+    }
 }
 
 /// A delivery that memory knows of.
@@ -248,7 +257,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(address): Asked<Add
         state: chosen.to_owned(),
         q: address.q.clone().unwrap_or_default(),
         alert: address.alert.clone().unwrap_or_default(),
-        entries: found.into_iter().map(|one| entry(one, &under_way, now)).collect(),
+        entries: found.into_iter().map(|one| entry(one, &under_way, now).seen_by(&state.caller)).collect(),
         next,
         first: query.before.is_some().then(|| address.link(chosen, "")),
         under_way: under_way.iter().filter(|_| away.is_some()).take(PAGE_SIZE).map(|one| sending(one, now)).collect(),

@@ -1,11 +1,10 @@
 //! The first page: how the mesh is, in one line of words, and where to look.
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::alerts::{self, Row};
-use super::ask::link;
+use super::ask::{Shared, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;

@@ -3,13 +3,13 @@
 //! In: what is declared, the book of changes. Out: HTML.
 
 use askama::Template;
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::changes::{Field, Row, field, row};
 use super::frame::{Frame, render};
 use super::{State, error, format};

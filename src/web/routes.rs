@@ -1,11 +1,10 @@
 //! The routing tree: who is told of what, which times keep whom quiet now and until when, and which way given labels take.
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, format};
 use crate::model::{Labels, MatchOp, Timestamp};

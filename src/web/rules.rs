@@ -5,11 +5,10 @@
 use std::collections::BTreeMap;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::State;
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::format;
 use super::frame::{Frame, render};
 use crate::model::{AlertState, Timestamp};

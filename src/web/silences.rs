@@ -6,12 +6,12 @@
 pub(super) mod form;
 
 use askama::Template;
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::alerts::row;
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format};
 use crate::model::Timestamp;

@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::frame::{Frame, render};
 use super::{State, error, format};
 use crate::changes::{Change, Ends};

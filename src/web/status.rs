@@ -9,13 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::State;
+use super::ask::Shared;
 use super::error;
 use super::format;
 use super::frame::{Frame, render};
+use crate::access::Gate;
 use crate::model::Timestamp;
 use crate::persist::{PartStatus, Role, View};
 use crate::series::{CardinalityReport, HeadStats, Share};
@@ -102,7 +103,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         parts: state.persist.iter().map(|part| part_row(part, now)).collect(),
         kept: kept(&state),
         drops: drops(&state),
-        access: state.guards.iter().map(access_rows).collect(),
+        access: state.guards.iter().map(|guard| access_rows(guard, &state.gate)).collect(),
         metrics: costs(&report.metrics, &report),
         labels: label_costs(&report),
         workloads: costs(&report.workloads, &report),
@@ -151,11 +152,14 @@ fn refused_access(guard: &Guard) -> Option<String> {
     ))
 }
 
-fn access_rows(guard: &Guard) -> (&'static str, String) {
+fn access_rows(guard: &Guard, gate: &Gate) -> (&'static str, String) {
     let status = guard.status();
     let tls = if status.encrypts { "TLS" } else { "no TLS" };
     let who = if status.authenticates { "users or tokens" } else { "no password" };
-    (status.key, format!("{tls}, {who}"))
+    match gate.guard().status().key == status.key {
+        true => (status.key, format!("{tls}, {who}, {}", gate.says())),
+        false => (status.key, format!("{tls}, {who}")),
+    }
 }
 
 fn replica_rows(view: &View) -> Vec<ReplicaRow> {

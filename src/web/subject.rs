@@ -13,12 +13,12 @@ mod tests;
 use std::time::Duration;
 
 use askama::Template;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given, link};
+use super::ask::{Asked, Shared, given, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;

@@ -1,10 +1,10 @@
 //! The page of scrape targets: what is scraped, how it goes, why it fails.
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::response::Response;
 
 use super::State;
+use super::ask::Shared;
 use super::format;
 use super::frame::{Frame, render};
 use crate::scrape::{Health, TargetStatus};

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use askama::Template;
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as Shared};
 use axum::response::Response;
 use serde::Deserialize;
 
-use super::ask::{Asked, given};
+use super::ask::{Asked, Shared, given};
 use super::frame::{Frame, render};
 use super::logs::{self, LogRow};
 use super::{State, error, format, range};

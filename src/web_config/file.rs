@@ -55,6 +55,13 @@ pub(super) struct TlsServer {
     pub(super) prefer_server_cipher_suites: bool,
 }
 
+impl TlsServer {
+    /// Whether a client's certificate that is shown is one that the authorities signed.
+    fn verifies_clients(&self) -> bool {
+        matches!(self.client_auth_type.as_str(), "VerifyClientCertIfGiven" | "RequireAndVerifyClientCert")
+    }
+}
+
 impl Default for TlsServer {
     fn default() -> Self {
         Self {
@@ -134,7 +141,7 @@ pub(super) fn read(key: &'static str, settings: &Settings, needs_http2: bool) ->
     }
     for path in &settings.bearer_token_files {
         match read_token(path, &mut files) {
-            Ok(token) => rules.tokens.push(token),
+            Ok(token) => rules.tokens.push((path.clone(), token)),
             Err(message) => wrong.push(message),
         }
     }
@@ -179,6 +186,7 @@ fn read_file(key: &str, path: &Path, needs_http2: bool, (files, rules, wrong): F
     match tls::server(&server, file.http_server_config.http2, files) {
         Ok((config, warnings)) => {
             rules.tls = Some(config);
+            rules.verifies_clients = server.verifies_clients();
             rules.warnings = warnings.into_iter().map(|warning| format!("{shown}: {warning}")).collect();
         }
         Err(mistakes) => mistakes.into_iter().for_each(|mistake| say(format!("tls_server_config.{mistake}"))),

@@ -5,8 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -14,15 +14,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
-use super::Guard;
+use super::{Guard, client_names};
 
 /// Longest time that a handshake may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+
+/// The names in a client's verified certificate, once the handshake is done. Clones see the same.
+#[derive(Clone, Debug, Default)]
+pub struct CertificateNames(Arc<OnceLock<Vec<String>>>);
+
+impl CertificateNames {
+    /// The subject alternative names; none without a verified certificate.
+    pub fn get(&self) -> &[String] {
+        self.0.get().map_or(&[], Vec::as_slice)
+    }
+}
+
+impl From<Vec<String>> for CertificateNames {
+    fn from(names: Vec<String>) -> Self {
+        Self(Arc::new(OnceLock::from(names)))
+    }
+}
 
 /// A connection.
 pub struct ServerStream<S> {
     state: State<S>,
     guard: Guard,
+    verifies_clients: bool,
+    names: CertificateNames,
 }
 
 enum State<S> {
@@ -33,15 +52,22 @@ enum State<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
-    pub(super) fn new(stream: S, tls: Option<Arc<rustls::ServerConfig>>, guard: Guard) -> Self {
+    /// Behind TLS when there are settings of it, which come with whether they verify the certificates of clients.
+    pub(super) fn new(stream: S, tls: Option<(Arc<rustls::ServerConfig>, bool)>, guard: Guard) -> Self {
+        let verifies_clients = tls.as_ref().is_some_and(|(_, verifies)| *verifies);
         let state = match tls {
             None => State::Plain(stream),
-            Some(config) => State::Handshake(
+            Some((config, _)) => State::Handshake(
                 Box::new(tokio_rustls::TlsAcceptor::from(config).accept(stream)),
                 Box::pin(tokio::time::sleep(HANDSHAKE_TIME)),
             ),
         };
-        Self { state, guard }
+        Self { state, guard, verifies_clients, names: CertificateNames::default() }
+    }
+
+    /// The names in the client's certificate, to be read when a request has come.
+    pub fn certificate_names(&self) -> CertificateNames {
+        self.names.clone()
     }
 
     fn poll_open(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -58,6 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerStream<S> {
         };
         match done {
             Ok(stream) => {
+                let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+                if let Some(certificate) = shown.filter(|_| self.verifies_clients) {
+                    // Nobody else sets it.
+                    let _ = self.names.0.set(client_names::of(certificate));
+                }
                 self.state = State::Encrypted(Box::new(stream));
                 Poll::Ready(Ok(()))
             }

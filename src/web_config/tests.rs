@@ -199,6 +199,6 @@ async fn a_rate_limit_holds_for_all_and_a_file_without_users_lets_all_in() {
     let guard = guard.unwrap();
     let none = HeaderMap::new();
     let outcomes = [guard.admit(&none).await, guard.admit(&none).await, guard.admit(&none).await];
-    assert_eq!(outcomes, [Ok(()), Ok(()), Err(Refusal::TooMany)]);
+    assert_eq!(outcomes, [Ok(Identity::Anyone), Ok(Identity::Anyone), Err(Refusal::TooMany)]);
     assert_eq!(guard.counters().limited.load(Relaxed), 1);
 }

@@ -8,6 +8,7 @@ use meshscope::api;
 use meshscope::clock::Clock;
 use meshscope::declared::{self, Reader};
 use meshscope::graph::health::Rules;
+use meshscope::http_client::Reach;
 use meshscope::kubernetes::ClusterConfig;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::notify;
@@ -108,7 +109,7 @@ impl Server {
         let queries = engine.counters();
         let archive = Archive::new(store.clone(), parts.rollup.clone(), live, whole_from, kept)
             .with_access_logs(&log_config, logs);
-        let (_, declared) = Reader::new(declared::Config::default(), ClusterConfig::default(), clock);
+        let (_, declared) = Reader::new(declared::Config::default(), ClusterConfig::default(), Reach::default(), clock);
         let changes = ChangePersist::new(declared.clone(), store.clone(), archive.clone(), clock).book();
         let state = api::State {
             declared,

@@ -6,7 +6,7 @@ use meshscope::clock::Clock;
 use meshscope::model::Timestamp;
 use meshscope::model::workload::{Outcome, Reporter};
 use meshscope::rollup::Rollup;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::api::{Parts, Server};
 use crate::store_tables::edge_minute;
@@ -71,7 +71,8 @@ async fn says_what_fails_first_whom_it_hurts_and_what_changed() {
     let causes = get("causes".to_owned()).await;
     let first = &causes["causes"][0];
     assert_eq!((&causes["failing"], &first["edge"]), (&json!(3), &json!("workload:/shop/cart>workload:/shop/pay")));
-    assert_eq!((&first["ownShare"], &first["explains"][1]["share"]), (&json!(1), &json!(1)), "{first}");
+    let is_all = |share: &Value| (share.as_f64().expect("a share") - 1.0).abs() < 1e-9;
+    assert!(is_all(&first["ownShare"]) && is_all(&first["explains"][1]["share"]), "{first}");
     assert_eq!(causes["causes"][1]["score"], json!(0), "all of its errors come from below");
 
     let hurt = get("blast-radius?node=workload:/shop/pay".to_owned()).await;
@@ -137,7 +138,8 @@ async fn nonsense_is_refused_with_its_name() {
     let future = now + Duration::from_secs(7200);
     for (path, status, part) in [
         ("graph?start=20&end=10".to_owned(), 400, "end"),
-        (format!("graph?end={future}"), 400, "in the future"),
+        (format!("graph?end={future}"), 200, ""),
+        (format!("graph?start={future}&end={}", future + Duration::from_secs(60)), 400, "in the future"),
         ("graph?start=1970-01-01T00:00:00Z".to_owned(), 400, "400 days"),
         ("graph?find=eror%3E1".to_owned(), 400, "the nearest is `errors`"),
         ("graph?hide=(".to_owned(), 400, "hide"),

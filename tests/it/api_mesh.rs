@@ -174,12 +174,12 @@ async fn the_openapi_document_describes_every_answer() {
     let server = server().await;
     let document = server.get("/api/mesh/v1/openapi.json").await.json();
     let paths = document["paths"].as_object().expect("paths");
-    assert_eq!(paths.len(), 24);
+    assert_eq!(paths.len(), 26);
     let gets = paths.iter().filter(|(_, operation)| operation["get"].is_object());
     // A notification or an object must be there first: app_alert_pages.rs and changes.rs of tests/it ask for one.
     let needs_one = |path: &str| path.ends_with("notifications/{id}") || path.contains("{kind}");
     for (path, operation) in gets.filter(|(path, _)| !needs_one(path)) {
-        let wanted = path.replace("{id}", &"ab".repeat(16));
+        let wanted = path.replace("{id}", &"ab".repeat(16)).replace("{uid}", "meshscope-edge");
         let needed = match path.rsplit('/').next() {
             Some("preview") => "?matcher=a%3Db",
             Some("blast-radius") => "?node=workload:/shop/cart",

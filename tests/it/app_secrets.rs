@@ -8,10 +8,10 @@ use crate::app::{eventually, new_folder};
 use crate::postgres;
 
 /// Begins every secret, and nothing else.
-const CANARY: &str = "canary5ecret";
+pub const CANARY: &str = "canary5ecret";
 
 /// A configuration with a secret in every key that takes one; what they lead to is a closed port.
-fn configuration(web: u16, database: &str) -> String {
+pub fn configuration(web: u16, database: &str) -> String {
     format!(
         "
 web: {{listen: '127.0.0.1:{web}', config_file: web-config.yml, bearer_token_files: [token]}}
@@ -44,7 +44,7 @@ receivers:
 }
 
 /// Ends the process with the test.
-struct Program(std::process::Child);
+pub struct Program(pub std::process::Child);
 
 impl Drop for Program {
     fn drop(&mut self) {

@@ -84,7 +84,7 @@ async fn a_server_is_asked_over_http_as_the_own_store_is() {
     let server = Server::start(Parts { head: Some(traffic(now)), ..Parts::default() }).await;
     let inside = audit::gather(&own(traffic(now), now), HOUR).await.expect("the own store answers");
     let url = format!("http://{}", server.address);
-    let outside = audit::gather(&Source::server(&url).expect("a client"), HOUR).await.expect("the server answers");
+    let outside = audit::gather(&Source::server(reqwest::Client::new(), &url), HOUR).await.expect("the server answers");
     assert_eq!(told(&inside), told(&outside));
     assert_eq!((inside.calls.len(), inside.gaps.len(), outside.gaps.len()), (5, 0, 0), "{:?}", outside.gaps);
     assert!(!inside.covered, "half an hour is no hour");
@@ -97,11 +97,11 @@ async fn a_server_is_asked_over_http_as_the_own_store_is() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_named() {
-    let gone = Source::server("http://127.0.0.1:1/").expect("a client");
+    let gone = Source::server(reqwest::Client::new(), "http://127.0.0.1:1/");
     let error = audit::gather(&gone, HOUR).await.expect_err("nobody listens there");
     assert!(matches!(&error, GatherError::Nothing { url, .. } if url == "http://127.0.0.1:1"), "{error}");
     let server = Server::start(Parts::default()).await;
-    let other = Source::server(&format!("http://{}/graph", server.address)).expect("a client");
+    let other = Source::server(reqwest::Client::new(), &format!("http://{}/graph", server.address));
     let error = audit::gather(&other, HOUR).await.expect_err("no API is there");
     assert!(error.to_string().contains("no JSON") || error.to_string().contains("404"), "{error}");
 }

@@ -142,7 +142,8 @@ async fn every_query_of_every_board_runs_and_gives_series_where_the_demo_has_the
     let mut run = 0;
     for Named { name, dashboard, .. } in &boards {
         for panel in &dashboard.panels {
-            for target in &panel.targets {
+            // What is asked in SQL is asked by tests/it/sql_readonly.rs.
+            for target in panel.targets.iter().filter(|target| target.raw_sql.is_empty()) {
                 let expr = filled_in(name, dashboard, &target.expr);
                 // Whether it runs at all is known at once; `data` fails the test with the answer.
                 run += 1;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meshscope::clock::Clock;
 use meshscope::declared::{Config, Declared, KindState, Origin, Reader};
+use meshscope::http_client::Reach;
 use meshscope::kubernetes::ClusterConfig;
 use meshscope::mesh::{Kind, Snapshot};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ impl Reading {
     fn start(config: Config, server: Option<&FakeCluster>) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let cluster = ClusterConfig { api_server: server.map(|server| server.url.clone()), ..ClusterConfig::default() };
-        let (reader, declared) = Reader::new(config, cluster, Clock::system());
+        let (reader, declared) = Reader::new(config, cluster, Reach::default(), Clock::system());
         let stop = CancellationToken::new();
         tokio::spawn(reader.run(stop.clone()));
         Self { declared, stop }

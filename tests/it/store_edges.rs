@@ -78,9 +78,13 @@ async fn histograms_of_different_bounds_add_up_by_the_bounds_they_share() {
     store.close().await;
 }
 
-/// The parts of a Markdown page between ```` ```sql ```` and the end of the block.
+/// The parts of a Markdown page between ```` ```sql ````, with or without a remark, and the end of the block.
 fn examples(page: &str) -> Vec<&str> {
-    page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default()).collect()
+    page.split("```sql")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next()?.split_once('\n'))
+        .map(|(_, code)| code)
+        .collect()
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importable by every module, and importing nothing but what stands beside them.
-const LEAVES: [(&str, &[&str]); 10] = [
+const LEAVES: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("units", &[]),
     ("wire", &[]),
@@ -16,6 +16,7 @@ const LEAVES: [(&str, &[&str]); 10] = [
     ("gotemplate", &["model", "units"]),
     ("traceql", &["model"]),
     ("web_config", &["units", "yaml"]),
+    ("access", &["units", "web_config"]),
 ];
 
 /// Who may import whom, besides the leaves. `ARCHITECTURE.md` shows the same table.
@@ -178,6 +179,20 @@ fn the_table_names_only_modules_that_exist() {
         LEAVES.iter().chain(MAY_IMPORT).flat_map(|(name, allowed)| [*name].into_iter().chain(allowed.iter().copied()));
     let gone: BTreeSet<&str> = named.filter(|name| *name != "*" && !modules.contains(*name)).collect();
     assert!(gone.is_empty(), "not below src: {gone:?}");
+}
+
+/// `security.outgoing` holds for all that runs by itself; commands that people run, and the simulated world, are free.
+#[test]
+fn every_client_of_what_runs_by_itself_is_limited_in_where_it_leads() {
+    let free = ["cli", "demo", "http_client"];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !free.contains(&source.module.as_str())) {
+        let lines = source.text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let open = |line: &&str| line.contains("reqwest::Client::") || line.contains("http_client::build(");
+        let unlimited = |line: &&str| line.contains("Client::new(") && !line.contains(".reaching(");
+        wrong.extend(lines.filter(|line| open(line) || unlimited(line)).map(|line| format!("{}: {line}", source.path)));
+    }
+    assert!(wrong.is_empty(), "use Client::reaching with the limits of security.outgoing:\n{}", wrong.join("\n"));
 }
 
 /// Takes away modules that import nothing that is left, until none is left; what cannot go imports itself in a ring.

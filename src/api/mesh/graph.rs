@@ -39,8 +39,6 @@ const RANGE_MAX: Duration = Duration::from_secs(400 * 86_400);
 const IDLE_BEFORE: Duration = Duration::from_secs(3600);
 /// How far before the range is looked to tell a young mesh from a quiet one.
 const YOUNG_BEFORE: Duration = Duration::from_secs(300);
-/// A clock that is behind may ask for what is this far ahead.
-const AHEAD: Duration = Duration::from_secs(60);
 /// Edges in one answer, and most that may be asked for.
 const EDGES_DEFAULT: usize = 10_000;
 const EDGES_MAX: usize = 50_000;
@@ -63,7 +61,7 @@ struct Built {
     warnings: Vec<String>,
 }
 
-/// A range of time from two parameters; the end is `now` unless told, the start so much before it.
+/// A range of time from two parameters; the end is `now` unless told, and where it is yet to come; the start so much before it.
 fn range(
     params: &Params,
     (start, end): (&str, &str),
@@ -71,17 +69,18 @@ fn range(
     default: Duration,
 ) -> Result<(Timestamp, Timestamp), ApiError> {
     let to = params.time(end)?.unwrap_or(now);
-    if to > now + AHEAD {
-        return Err(ApiError::parameter(end, format!("{to} is in the future, it is now {now}")));
+    let from = params.time(start)?.unwrap_or(to.min(now) - default);
+    if from >= now {
+        return Err(ApiError::parameter(start, format!("{from} is in the future, it is now {now}")));
     }
-    let from = params.time(start)?.unwrap_or(to - default);
     if to <= from {
         return Err(ApiError::parameter(end, "end timestamp must be after start time"));
     }
     if to.since(from) > RANGE_MAX {
         return Err(ApiError::parameter(start, "the range is longer than 400 days"));
     }
-    Ok((from, to))
+    // Rates are of the time that has been.
+    Ok((from, to.min(now)))
 }
 
 impl Asked {

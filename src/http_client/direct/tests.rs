@@ -40,7 +40,8 @@ async fn server(answers: &'static [&'static str]) -> (String, Arc<AtomicUsize>) 
 
 async fn get(kept: &mut Kept, url: &str) -> Result<(u16, String), DirectError> {
     let request = Request::new(Method::GET, url.parse().unwrap());
-    let mut answer = kept.get(&CachingResolver::system(), &request, Vec::new()).await?;
+    let mut answer =
+        kept.get(&CachingResolver::system(crate::http_client::Reach::default()), &request, Vec::new()).await?;
     let mut body = Vec::new();
     while let Some(piece) = answer.piece().await? {
         body.extend_from_slice(piece);
@@ -127,7 +128,8 @@ async fn a_large_body_in_small_chunks_comes_out_whole_in_few_pieces() {
     });
     let request = Request::new(Method::GET, url.parse().unwrap());
     let mut kept = Kept::default();
-    let mut answer = kept.get(&CachingResolver::system(), &request, Vec::new()).await.unwrap();
+    let mut answer =
+        kept.get(&CachingResolver::system(crate::http_client::Reach::default()), &request, Vec::new()).await.unwrap();
     let (mut body, mut pieces) = (Vec::new(), 0);
     while let Some(piece) = answer.piece().await.unwrap() {
         body.extend_from_slice(piece);

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::AlertmanagerConfig;
 use super::status::AlertmanagerCounters;
 use crate::discovery::relabel;
-use crate::http_client::{self, Client};
+use crate::http_client::{self, Client, Reach};
 use crate::model::{Alert, Labels, Timestamp};
 
 /// Most alerts that wait, as in Prometheus.
@@ -84,8 +84,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(url: String, config: AlertmanagerConfig, counters: Arc<AlertmanagerCounters>) -> Self {
-        let client = Client::new(config.http_client());
+    pub(super) fn new(
+        url: String,
+        config: AlertmanagerConfig,
+        reach: Reach,
+        counters: Arc<AlertmanagerCounters>,
+    ) -> Self {
+        let client = Client::reaching(config.http_client(), reach);
         Self { url, config, client, counters }
     }
 

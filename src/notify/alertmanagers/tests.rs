@@ -75,7 +75,8 @@ impl Rig {
         assert_eq!(wrong, [""; 0]);
         let (discovery, targets) = Discovery::new(watch::channel(jobs).1);
         let external_labels = Labels::from_pairs([("cluster", "x"), ("severity", "none")]);
-        let (settings, watched) = watch::channel(Arc::new(AlertSending { config, external_labels }));
+        let (settings, watched) =
+            watch::channel(Arc::new(AlertSending { config, external_labels, ..AlertSending::default() }));
         let (alerts, queue) = mpsc::channel(16);
         let sender = AlertmanagerSender::new(queue, watched, targets);
         let (status, shutdown) = (sender.status(), CancellationToken::new());

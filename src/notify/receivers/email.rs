@@ -3,6 +3,7 @@
 //! In: a notification. Out: the whole message, recorded as it is sent, so that a second delivery bears the same
 //! `Message-Id` and mail servers can drop it. The crate `lettre` encodes and speaks SMTP.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,15 +14,18 @@ use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, T
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
 
 use super::config::EmailConfig;
 use super::post::{SendError, read_secret};
 use super::templates::{About, Text};
 use super::{NOT_SUPPORTED, Parts, group_hash};
-use crate::http_client::TlsConfig;
+use crate::http_client::{Reach, TlsConfig};
 use crate::notify::core::Notification;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// An address that does not answer gives way to the next after this.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_secs(5);
 const SUBJECT: &str = "{{ template \"email.default.subject\" . }}";
 
 /// Checked mail.
@@ -34,6 +38,7 @@ pub(in crate::notify) struct Email {
     headers: Vec<(String, Text)>,
     html: Option<Text>,
     text: Option<Text>,
+    reach: Reach,
 }
 
 /// What is recorded.
@@ -85,6 +90,7 @@ impl Email {
             to: of("to", &config.to)?,
             html: written(&config.html).map(|html| parts.templates.html("html", &html)).transpose()?,
             text: written(&config.text).map(|text| of("text", &text)).transpose()?,
+            reach: parts.reach.clone(),
             headers,
             host,
             port,
@@ -160,7 +166,11 @@ impl Email {
         let to = mail.to.iter().map(|to| to.parse()).collect::<Result<Vec<Address>, _>>().map_err(refused)?;
         let envelope = lettre::address::Envelope::new(Some(from), to)
             .map_err(|error| SendError::Final(format!("the recorded mail: {error}")))?;
-        let transport = self.transport().await?;
+        let address = self
+            .address()
+            .await
+            .map_err(|reason| SendError::Recoverable(format!("{}:{}: connect: {reason}", self.host, self.port)))?;
+        let transport = self.transport(address).await?;
         match transport.send_raw(&envelope, mail.message.as_bytes()).await {
             Ok(_) => Ok(()),
             Err(error) => {
@@ -178,14 +188,30 @@ impl Email {
         }
     }
 
-    async fn transport(&self) -> Result<AsyncSmtpTransport<Tokio1Executor>, SendError> {
+    /// The server's first address that may be connected to and answers. Looked up here, so that what is judged is what is
+    /// connected to; the certificate must bear the name all the same.
+    async fn address(&self) -> Result<IpAddr, String> {
+        let found = self.reach.look_up(&self.host, self.port).await?;
+        let (last, before) = found.split_last().ok_or("the name has no address")?;
+        for address in before {
+            if tokio::time::timeout(NEXT_ADDRESS_AFTER, TcpStream::connect(address))
+                .await
+                .is_ok_and(|made| made.is_ok())
+            {
+                return Ok(address.ip());
+            }
+        }
+        Ok(last.ip())
+    }
+
+    async fn transport(&self, address: IpAddr) -> Result<AsyncSmtpTransport<Tokio1Executor>, SendError> {
         let EmailConfig { require_tls, force_implicit_tls, auth_username, hello, .. } = &self.config;
         let tls = match () {
             () if force_implicit_tls.unwrap_or(self.port == 465) => Tls::Wrapper(self.tls().await?),
             () if require_tls.unwrap_or(true) => Tls::Required(self.tls().await?),
             () => Tls::None,
         };
-        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&self.host)
+        let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(address.to_string())
             .port(self.port)
             .timeout(Some(TIMEOUT))
             .tls(tls)

@@ -99,7 +99,7 @@ impl Post {
         let config = own.or(parts.globals.http_config.as_ref()).cloned().unwrap_or_default();
         config.validate().map_err(|error| format!("http_config: {error}"))?;
         let timeout = if timeout.is_zero() { DEFAULT_TIMEOUT } else { timeout.get() };
-        Ok(Self { address, client: http_client::Client::new(config), timeout })
+        Ok(Self { address, client: http_client::Client::reaching(config, parts.reach.clone()), timeout })
     }
 
     /// One POST of JSON.

@@ -56,13 +56,17 @@ fn notification(fires: bool) -> Notification {
 }
 
 fn made(yaml: &str) -> Result<Vec<Integration>, Vec<String>> {
+    made_reaching(yaml, Reach::default())
+}
+
+fn made_reaching(yaml: &str, reach: Reach) -> Result<Vec<Integration>, Vec<String>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (config, problems) = crate::yaml::decode::<ReceiverConfig>(yaml);
     assert_eq!(problems, []);
     let (templates, problems) = Templates::new(&[]);
     assert_eq!(problems, [] as [&str; 0]);
     let globals = Globals { smtp_from: Some("mesh@example.org".into()), ..Globals::default() };
-    let parts = Parts { globals: &globals, templates: &templates };
+    let parts = Parts { globals: &globals, templates: &templates, reach: &reach };
     let (made, problems) = Integration::of_receiver(&config.unwrap(), &parts);
     if problems.is_empty() {
         return Ok(made);
@@ -300,6 +304,15 @@ async fn mail_is_escaped_threaded_and_sent() {
         has(line);
     }
     assert!(!said.iter().any(|line| line.starts_with("Bcc")), "a label began a header");
+    let limits = crate::http_client::ReachConfig { deny: vec!["127.0.0.0/8".parse().unwrap()], ..Default::default() };
+    let closed = made_reaching(
+        &format!("email_configs: [{{to: a@b.c, smarthost: '127.0.0.1:{port}', require_tls: false}}]"),
+        Reach::new("notifications", &limits),
+    );
+    let closed = closed.unwrap().remove(0);
+    let body = closed.render(&notification(true), "http://m").unwrap();
+    let said = format!("{:?}", closed.send(&body).await.unwrap_err());
+    assert!(said.contains("127.0.0.1 is in security.outgoing.notifications.deny"), "{said}");
     let refused =
         one("email_configs: [{to: nobody, smarthost: '127.0.0.1:1'}]").render(&notification(true), "http://m");
     assert!(refused.unwrap_err().starts_with("to: \"nobody\""));

@@ -1,9 +1,10 @@
 //! The page of one alert: everything that is known of it, also when it has ended.
 
 use askama::Template;
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::response::Response;
 
+use super::super::ask::Shared;
 use super::history::{Change, EVENTS_SHOWN, change};
 use super::lanes::{Lane, lanes};
 use super::row::{Pairs, Row, Runbook, Stories, class_of, runbook, told_apart};
@@ -113,7 +114,10 @@ async fn story(
         None => state.outbox.search(&told).await.map_err(|error| error.to_string()),
     };
     let (notifications, outbox_away) = match searched {
-        Ok(found) => (found.into_iter().map(|one| entry(one, &state.notify.under_way(), now)).collect(), None),
+        Ok(found) => (
+            found.into_iter().map(|one| entry(one, &state.notify.under_way(), now).seen_by(&state.caller)).collect(),
+            None,
+        ),
         Err(reason) => (Vec::new(), Some(reason)),
     };
     // The drawing reaches back to the first change that is listed, a day at least.

@@ -1,11 +1,11 @@
 //! The history of alerts: every change of state within a range, drawn along one axis and listed page by page.
 
 use askama::Template;
-use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
+use super::super::ask::Shared;
 use super::Choice;
 use super::lanes::{Lane, lanes};
 use super::row::{Pairs, class_of, href, told_apart};

@@ -3,9 +3,10 @@
 //! Bodies hold no secrets: those are added when a body is sent.
 
 use askama::Template;
-use axum::extract::{Path, State as Shared};
+use axum::extract::Path;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::super::ask::Shared;
 use super::super::frame::{Frame, render};
 use super::super::{State, error, format};
 use super::{Entry, entry};
@@ -166,5 +167,5 @@ fn row(state: &State, found: OutboxEntry) -> Entry {
         given_up_at: ended_at.filter(|_| fate == NotificationFate::Failed),
         last_error,
     };
-    entry(summary, &state.notify.under_way(), state.clock.now())
+    entry(summary, &state.notify.under_way(), state.clock.now()).seen_by(&state.caller)
 }

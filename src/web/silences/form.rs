@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Form, Path, State as Shared};
+use axum::extract::{Form, Path};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::super::alerts::row;
-use super::super::ask::Asked;
+use super::super::ask::{Asked, Shared};
 use super::super::frame::{Frame, render};
 use super::super::range::read_time;
 use super::super::{State, format};
