@@ -35,7 +35,7 @@ use crate::declared::Declared;
 use crate::graph::health::Rules;
 use crate::model::{Labels, Timestamp};
 use crate::notify::AlertmanagerStatus;
-use crate::persist::{Archive, ChangeBook, OutboxReader};
+use crate::persist::{Archive, ChangeBook, OutboxReader, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::{audit, notify, otlp, push, rules as rule_engine, scrape, slo};
@@ -113,6 +113,8 @@ pub struct State {
     pub retention: Arc<str>,
     /// When this process started.
     pub started_at: Timestamp,
+    /// Who leads, and who else is there.
+    pub standing: Standing,
 }
 
 /// The routes of all APIs. Each answers with its own headers; compression is the caller's layer.

@@ -1,7 +1,9 @@
 //! Builds and runs the whole: the only owner of long-lived tasks.
 //!
 //! In: a [`Config`]. Out: an [`App`] whose addresses are known, then its end. Every part is made by its constructor with
-//! the channels and handles it needs; nothing runs before [`App::run`]. The first part that ends early stops the process.
+//! the channels and handles it needs; but for the beats of a leader nothing runs before [`App::run`]. The first part that
+//! ends early stops the process. When the process becomes the leader of several on one database, or a standby, the parts of
+//! the former role end and those of the new one are made.
 
 mod housekeeping;
 mod http;
@@ -10,7 +12,10 @@ mod metrics;
 mod opening;
 mod places;
 mod raw_url;
+mod relay;
 mod reload;
+mod replica;
+mod roles;
 mod send_on;
 mod silences;
 mod stages;
@@ -23,11 +28,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Caller, Gate};
-use crate::batching::Delivery;
-use crate::clock::Clock;
+use crate::clock::{Clock, ClockKeeper};
 use crate::config::Config;
 use crate::context::{self, Context};
 use crate::persist::{self, Archive};
@@ -40,6 +45,8 @@ use crate::{
     web,
 };
 use reload::Reloader;
+use replica::Turn;
+use roles::{Drains, Leading, Part, Phase, Site, Sockets, Wired};
 use stages::{Stage, Stages};
 
 /// Batches of alerts between rules and notify; rules count what does not fit and send it again.
@@ -64,8 +71,9 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Everything, bound and ready to run.
 pub struct App {
-    stages: Stages,
-    store: Store,
+    site: Site,
+    phase: Phase,
+    clock_keeper: ClockKeeper,
     /// Address of pages and APIs.
     pub web_address: SocketAddr,
     /// Address of OTLP over gRPC.
@@ -74,7 +82,8 @@ pub struct App {
     pub otlp_http_address: SocketAddr,
 }
 
-/// What is made first and shared by the parts.
+/// What is made first and shared by the parts of one role.
+#[derive(Clone)]
 struct Ground {
     clock: Clock,
     store: Store,
@@ -85,7 +94,8 @@ struct Ground {
     external_url: String,
 }
 
-/// Makes every part: database, listeners, what was there before the start, then the tasks.
+/// Makes every part: database, listeners, what was there before the start, then the tasks. When another process leads on
+/// that database, those of its standby.
 ///
 /// # Errors
 /// When the database cannot be reached, an address is taken, or what is stored cannot be read.
@@ -93,29 +103,28 @@ pub async fn build(config: Config, file: Option<PathBuf>) -> anyhow::Result<App>
     let (clock, clock_keeper) = Clock::kept();
     config.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let guard = Guard::open("web.config_file", config.web.access(), false)?;
-    let listener = TcpListener::bind(config.web.listen)
+    let web = TcpListener::bind(config.web.listen)
         .await
         .with_context(|| format!("listen on {} (web.listen) for pages and APIs", config.web.listen))?;
-    let web_address = listener.local_addr().context("read the address of pages and APIs")?;
-    let (spans_in, spans) = mpsc::channel(SPAN_QUEUE);
-    let receiver = otlp::Receiver::bind(config.otlp.clone(), spans_in).await?;
-    let (otlp_grpc_address, otlp_http_address) = (receiver.grpc_address(), receiver.http_address());
+    let (grpc, http) = otlp::Receiver::listen(&config.otlp).await?;
+    let sockets = Sockets::new(web, grpc, http)?;
+    let [web_address, otlp_grpc_address, otlp_http_address] = sockets.addresses;
 
     let store = Store::connect(&config.store).await.context("open the database")?;
     tracing::info!(database = store.place(), "the database is open");
-    let ground = Ground::new(&config, clock, store.clone(), (web_address, guard.encrypts()));
     let config = Config { store: with_span_retention(&config), ..config };
-    let stages = match wire(config, file, ground, Listeners { listener, guard, receiver, spans }).await {
-        Ok(mut stages) => {
-            stages.spawn(Stage::Face, "clock", |stop| clock_keeper.run(stop));
-            stages
-        }
+    let built = async {
+        let site = Site::new((config, file), clock, store.clone(), (sockets, guard)).await?;
+        let phase = site.first_phase().await?;
+        Ok((site, phase))
+    };
+    match built.await {
+        Ok((site, phase)) => Ok(App { site, phase, clock_keeper, web_address, otlp_grpc_address, otlp_http_address }),
         Err(error) => {
             store.close().await;
-            return Err(error);
+            Err(error)
         }
-    };
-    Ok(App { stages, store, web_address, otlp_grpc_address, otlp_http_address })
+    }
 }
 
 impl App {
@@ -124,8 +133,11 @@ impl App {
     /// # Errors
     /// When a part ended early, or did not stop in time; names it.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let outcome = self.stages.run(shutdown).await;
-        if tokio::time::timeout(CLOSE_LIMIT, self.store.close()).await.is_err() {
+        let Self { site, phase, clock_keeper, .. } = self;
+        let mut clock = JoinSet::new();
+        clock.spawn(clock_keeper.run(CancellationToken::new()));
+        let outcome = site.run(phase, shutdown).await;
+        if tokio::time::timeout(CLOSE_LIMIT, site.store.close()).await.is_err() {
             tracing::warn!("the database did not let go within {CLOSE_LIMIT:?}");
         }
         outcome
@@ -140,7 +152,10 @@ fn with_span_retention(config: &Config) -> crate::store::Config {
 }
 
 impl Ground {
-    fn new(config: &Config, clock: Clock, store: Store, (address, is_https): (SocketAddr, bool)) -> Self {
+    fn new(site: &Site) -> Self {
+        let Site { config, store, guard, .. } = site;
+        let (clock, store, address, is_https) =
+            (site.clock, store.clone(), site.sockets.addresses[0], guard.encrypts());
         let head = Head::new(config.series.clone());
         if config.series.memory_limit.is_none() {
             head.safe_mode().set_limit(memory::default_limit());
@@ -222,13 +237,18 @@ impl Ground {
         push::Intake::new(config.clone(), head, rollup, self.clock, Some(past))
     }
 
-    /// Brings back what was there before the start.
-    async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
-        let now = self.clock.now();
+    /// How memory was.
+    async fn before(&self, config: &Config) -> anyhow::Result<persist::Before> {
         let settings = format!("{} {:?}", env!("CARGO_PKG_VERSION"), config.jobs);
         let has_same_settings = self.store.exchange_scrape_settings(&settings).await;
         let has_same_settings = has_same_settings.context("compare the scrape settings")?;
-        let before = persist::Before { keep: config.rollup.keep.get(), has_same_settings };
+        Ok(persist::Before { keep: config.rollup.keep.get(), has_same_settings })
+    }
+
+    /// Brings back what was there before the start.
+    async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
+        let now = self.clock.now();
+        let before = self.before(config).await?;
         let restored = persist::restore(&self.store, &self.head, (&self.rollup, before), now, |_| {}).await;
         let restored = restored.context("restore samples from the journal")?;
         if restored.progress.samples > 0 {
@@ -240,20 +260,15 @@ impl Ground {
     }
 }
 
-/// Where notifications get what the mesh says of their alerts.
-fn annotator(context: Context) -> notify::Annotator {
+/// Where notifications get what the mesh says of their alerts, as soon as this process is sure to lead.
+fn annotator(context: Context, standing: persist::Standing) -> notify::Annotator {
     Arc::new(move |alerts, now| {
-        let context = context.clone();
-        Box::pin(async move { context.annotate(alerts, now).await })
+        let (context, standing) = (context.clone(), standing.clone());
+        Box::pin(async move {
+            standing.may_tell().await;
+            context.annotate(alerts, now).await
+        })
     })
-}
-
-/// What listens, bound.
-struct Listeners {
-    listener: TcpListener,
-    guard: Guard,
-    receiver: otlp::Receiver,
-    spans: mpsc::Receiver<Delivery<crate::model::Span>>,
 }
 
 /// What is declared now; where files and a cluster are read both, also what the files say.
@@ -270,21 +285,39 @@ fn sources(declared: &declared::Declared) -> audit::Sources {
     audit::Sources { snapshot: Arc::clone(&seen.snapshot), files }
 }
 
-/// Makes the parts and puts each into the stage in which it stops.
-async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: Listeners) -> anyhow::Result<Stages> {
-    let Listeners { listener, guard, receiver, spans } = listeners;
+/// Makes the parts of a role and puts each into the stage in which it stops.
+async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::Result<Wired> {
+    let Site { config, guard, standing, .. } = site;
+    let listener = site.sockets.web()?;
+    let (spans_in, spans) = mpsc::channel(SPAN_QUEUE);
+    let receiver = otlp::Receiver::on(config.otlp.clone(), spans_in, site.sockets.otlp()?)?;
     let guards = vec![guard.clone(), receiver.guard()];
     let gate = Gate::new(guard.clone(), config.web.gate());
-    let (restored, outbox_restored) = ground.restore(&config).await?;
     let started_at = ground.clock.now();
     let mut stages = Stages::default();
+    // A standby keeps what it scrapes and what its rules record apart from what the leader journals.
+    let shadow = match &part {
+        Part::Leads(_) => None,
+        Part::Follows(shadow) => Some(Arc::clone(shadow)),
+    };
+    let (scraped_head, scraped_rollup) = match &shadow {
+        None => (ground.head.clone(), ground.rollup.clone()),
+        Some(shadow) => (shadow.head.clone(), shadow.rollup.clone()),
+    };
+    let Leading { whole_from, outbox: outbox_restored, pending } = match part {
+        Part::Leads(leading) => *leading,
+        Part::Follows(_) => Leading::nobody(),
+    };
+    let recorded = match &shadow {
+        None => ground.head.clone(),
+        Some(shadow) => shadow.recorded.clone(),
+    };
 
     // in
     let (jobs_in, jobs) = watch::channel(config.jobs.clone());
     let (discovery, targets) = discovery::Discovery::new(jobs);
     let discovery = discovery.reaching(config.outgoing.discovery.clone());
-    let scraper =
-        scrape::Scraper::new(config.scrape.clone(), ground.clock, ground.head.clone(), ground.rollup.clone(), targets);
+    let scraper = scrape::Scraper::new(config.scrape.clone(), ground.clock, scraped_head, scraped_rollup, targets);
     let scraper = scraper.reaching(config.outgoing.scrape.clone());
     let (scrape_status, scrape_counters) = (scraper.status(), scraper.counters());
     let (discovery_counters, otlp_counters) = (discovery.counters(), receiver.counters());
@@ -305,36 +338,39 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let log_pipeline = access_logs::Pipeline::new(config.access_logs.clone(), records, outputs, ground.clock);
     let (live_logs, log_counters) = (log_pipeline.live(), log_pipeline.counters());
     let kept = persist::Kept { in_memory: config.rollup.keep.get(), stored: config.store.retention.edge_minutes.get() };
-    let whole_from = restored.edges_whole_from.unwrap_or(started_at);
+    let whole_from = whole_from.unwrap_or(started_at);
     let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
         .reading(&config.traces)
         .with_access_logs(&config.access_logs, live_logs);
-    let (declared_reader, declared) = ground.declared(&config);
+    let (declared_reader, declared) = ground.declared(config);
     let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
     // derive
-    let rule_set = reload::load_rules(&config, &ground.external_url).await?;
+    let rule_set = reload::load_rules(config, &ground.external_url).await?;
     let (rule_sets_in, rule_sets) = watch::channel(Arc::new(rule_set));
     let (ready_in, ready) = watch::channel(false);
-    let (alerts_out, alerts) = mpsc::channel(ALERT_QUEUE);
-    let (also_out, also_alerts) = mpsc::channel(ALERT_QUEUE);
+    let (alerts_out, mut alerts) = mpsc::channel(ALERT_QUEUE);
+    let (also_out, mut also_alerts) = mpsc::channel(ALERT_QUEUE);
     let told = persist::restore_alerts(&ground.store, started_at).await.context("read the alerts that fired")?;
-    if !told.all.is_empty() {
+    let goes_on = pending.is_some();
+    let told_firing = roles::with_pending(told.firing, pending.unwrap_or_default());
+    if shadow.is_none() && !told.all.is_empty() {
         // The queue is new, so there is room.
         let _ = alerts_out.try_send(told.all);
     }
-    let (transitions_out, transitions) = mpsc::channel(TRANSITION_QUEUE);
+    let (transitions_out, mut transitions) = mpsc::channel(TRANSITION_QUEUE);
     let manager = rules::Manager::new(
         config.rules.clone(),
         rules::Inputs {
             rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
-            head: ground.head.clone(),
+            head: recorded,
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
             clock: ground.clock,
-            told: told.firing,
+            told: told_firing,
+            goes_on,
         },
         rules::Outputs { alerts: alerts_out, alertmanagers: also_out, transitions: transitions_out },
     );
@@ -344,7 +380,12 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     // Nothing of this process is in the journal before its parts run.
     let journal_end = ground.store.journal_end().await.context("read the journal's end")?;
     let keeper = places::keeper(&ground.store, journal_end);
-    let sink = send_on::SendOn::new(&config, &ground, scrape_status.clone(), also_alerts, keeper);
+    let mut drains = Drains::default();
+    if shadow.is_some() {
+        drains = Drains { alerts: Some(alerts), alertmanagers: Some(also_alerts), transitions: Some(transitions) };
+        (alerts, also_alerts, transitions) = (mpsc::channel(1).1, mpsc::channel(1).1, mpsc::channel(1).1);
+    }
+    let sink = send_on::SendOn::new(config, ground, scrape_status.clone(), also_alerts, keeper);
     let (alertmanager_status, remotes) = (sink.sender.status(), sink.forwarder.status());
     let (plan_in, plan) = watch::channel(Arc::clone(&config.plan));
     let silences = notify::Silences::default();
@@ -352,7 +393,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(&config, live, changes.book());
+    let context = ground.context(config, live, changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -362,13 +403,13 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             log: outbox_restored.log,
             unfinished: outbox_restored.unfinished,
             external_url: ground.external_url.clone(),
-            annotator: Some(annotator(context.clone())),
+            annotator: Some(annotator(context.clone(), standing.clone())),
         },
         ground.clock,
     );
     let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
 
-    let auditor = ground.auditor(&config, &declared);
+    let auditor = ground.auditor(config, &declared);
 
     // keep
     let (store, clock) = (&ground.store, ground.clock);
@@ -416,10 +457,11 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         outgoing: config.outgoing.clone(),
         gate: gate.clone(),
         started_at,
+        standing: standing.clone(),
     };
 
     // face
-    let (reloader, reload) = Reloader::new(file, &config, &ground.external_url);
+    let (reloader, reload) = Reloader::new(site.file.clone(), config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let (pulse, live) = web::pulse(rules_status.clone(), clock);
     let web_state = web::State {
@@ -446,6 +488,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         retention: config.store.retention.clone(),
         scrape_counters: Arc::clone(&scrape_counters),
         guards,
+        standing: standing.clone(),
         gate: gate.clone(),
         live,
         governing: web::Governing::default(),
@@ -463,7 +506,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         push_permits: Arc::new(Semaphore::new(config.push.concurrency.max(1))),
         push: intake.clone(),
         otlp: config.otlp.clone(),
-        rules: rules_status,
+        rules: rules_status.clone(),
         slos: reloader.slos(),
         audit: auditor.board(),
         alertmanagers: alertmanager_status,
@@ -476,13 +519,21 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         last_reload: reloader.last(),
         external_labels: reloader.external_labels(),
         metrics: Arc::new(metrics.page()),
-        reload,
+        reload: reload.clone(),
         ready,
+        standing: standing.clone(),
         retention: config.store.retention.raw.to_string().into(),
         started_at,
     };
     let pages = web::router(web_state.clone()).layer(axum::middleware::from_fn(api::changes_from_same_origin));
     let router = api::router(api_state).merge(pages).fallback_service(web::not_found(web_state));
+    let router = match &shadow {
+        None => router,
+        Some(_) => {
+            let relay = relay::Relay::new(standing.clone());
+            router.layer(axum::middleware::from_fn_with_state(relay, relay::before))
+        }
+    };
     let router = http::guarded(api::before(http::around(router)), gate);
 
     // First of all, so that pages that are open hold nothing up.
@@ -490,6 +541,28 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Input, "discovery", |stop| discovery.run(stop));
     stages.spawn(Stage::Input, "what is declared", |stop| declared_reader.run(stop));
     stages.spawn(Stage::Input, "scraping", |stop| scraper.run(stop));
+    stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
+    stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
+    stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
+    stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
+    let (head, rollup) = (ground.head.clone(), ground.rollup.clone());
+    let (watched_head, watched_rules) = (ground.head.clone(), rule_sets);
+    stages.spawn(Stage::Keep, "memory", move |stop| memory::watch(watched_head, watched_rules, clock, stop));
+    stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
+    let watched = ground.store.clone();
+    stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));
+    let access = guard.clone();
+    stages.spawn(Stage::Face, "access to pages and APIs", |stop| access.run(stop));
+    let guard = guard.clone();
+    let server = http::Server { listener, guard, router, max_connections: config.web.max_connections };
+    stages.spawn_fallible(Stage::Face, "pages and APIs", |stop| {
+        http::cut_off(server.run(stop.clone()), stop, CLIENT_GRACE)
+    });
+    if let Some(shadow) = shadow {
+        roles::spawn_standby(site, ground, (shadow, drains), (ready_in, turn.clone()), &mut stages)?;
+        return Ok(Wired { stages, rules: rules_status, reload });
+    }
+
     // Pages and APIs stop last, after the journal: what is sent to them must end before it.
     let senders = intake.clone();
     stages.spawn(Stage::Input, "senders", move |stop| async move {
@@ -499,14 +572,10 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn_fallible(Stage::Input, "OTLP receivers", move |stop| {
         http::cut_off(receiver.taking_metrics(intake).run(stop.clone()), stop, CLIENT_GRACE)
     });
-    stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "access logs", |stop| log_pipeline.run(stop));
-    stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
-    let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
-    stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
+    let scraped = (!config.jobs.is_empty() && !goes_on).then_some(scrape_status);
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));
-    stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     stages.spawn(Stage::Input, "Alertmanager discovery", |stop| sink.discovery.run(stop));
     stages.spawn(Stage::Notify, "Alertmanagers", |stop| sink.sender.run(stop));
     stages.spawn(Stage::Keep, "remote write", |stop| sink.forwarder.run(stop));
@@ -521,17 +590,5 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Keep, "changes", |stop| changes.run(stop));
     stages.spawn(Stage::Keep, "outbox", |stop| outbox_persist.run(stop));
     stages.spawn(Stage::Keep, "maintenance", |stop| maintenance.run(stop));
-    let (head, rollup) = (ground.head.clone(), ground.rollup);
-    let (watched_head, watched_rules) = (ground.head, rule_sets);
-    stages.spawn(Stage::Keep, "memory", move |stop| memory::watch(watched_head, watched_rules, clock, stop));
-    stages.spawn(Stage::Keep, "housekeeping", move |stop| housekeeping::run(head, rollup, clock, stop));
-    let watched = ground.store.clone();
-    stages.spawn(Stage::Face, "database health", move |stop| watched.watch_health(clock, stop));
-    let access = guard.clone();
-    stages.spawn(Stage::Face, "access to pages and APIs", |stop| access.run(stop));
-    let server = http::Server { listener, guard, router, max_connections: config.web.max_connections };
-    stages.spawn_fallible(Stage::Face, "pages and APIs", |stop| {
-        http::cut_off(server.run(stop.clone()), stop, CLIENT_GRACE)
-    });
-    Ok(stages)
+    Ok(Wired { stages, rules: rules_status, reload })
 }

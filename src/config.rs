@@ -72,6 +72,8 @@ pub struct Config {
     pub access_logs: access_logs::Config,
     /// PostgreSQL.
     pub store: store::Config,
+    /// How this process stands to others on its database.
+    pub replica: store::ReplicaConfig,
     /// The memory tier.
     pub series: series::Config,
     /// Edge minutes in memory.
@@ -134,6 +136,7 @@ struct File {
     traces: traces::Config,
     access_logs: access_logs::Config,
     storage: StorageConfig,
+    replica: store::ReplicaConfig,
     scrape: scrape::Config,
     graph: graph::Config,
     alert_context: context::Config,
@@ -403,6 +406,7 @@ impl Config {
             ("traces", format!("{traces:?}")),
             ("access_logs", format!("{access_logs:?}")),
             ("storage", format!("{store:?}{series:?}")),
+            ("replica", format!("{:?}", self.replica)),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
             ("promql", format!("{promql:?}")),
@@ -526,6 +530,7 @@ impl File {
             traces: self.traces,
             access_logs: self.access_logs,
             store,
+            replica: self.replica,
             series,
             rollup: self.rollup,
             promql: promql::Config {

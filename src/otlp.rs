@@ -162,9 +162,31 @@ impl Receiver {
     /// # Errors
     /// When an address cannot be bound, or `config_file` is wrong.
     pub async fn bind(config: Config, sink: mpsc::Sender<Delivery<Span>>) -> Result<Self, ReceiverError> {
+        let listeners = Self::listen(&config).await?;
+        Self::on(config, sink, listeners)
+    }
+
+    /// Binds both addresses, gRPC first: for [`Receiver::on`].
+    ///
+    /// # Errors
+    /// When an address cannot be bound.
+    pub async fn listen(config: &Config) -> Result<(TcpListener, TcpListener), ReceiverError> {
+        let grpc = listen("otlp.grpc_listen", config.grpc_listen).await?;
+        Ok((grpc, listen("otlp.http_listen", config.http_listen).await?))
+    }
+
+    /// As [`Receiver::bind`], on addresses that are bound already.
+    ///
+    /// # Errors
+    /// When `config_file` is wrong, or the system does not tell an address.
+    pub fn on(
+        config: Config,
+        sink: mpsc::Sender<Delivery<Span>>,
+        (grpc, http): (TcpListener, TcpListener),
+    ) -> Result<Self, ReceiverError> {
         let guard = Guard::open("otlp.config_file", config.access(), true)?;
-        let (grpc, grpc_address) = listen("otlp.grpc_listen", config.grpc_listen).await?;
-        let (http, http_address) = listen("otlp.http_listen", config.http_listen).await?;
+        let grpc_address = grpc.local_addr().map_err(ReceiverError::Http)?;
+        let http_address = http.local_addr().map_err(ReceiverError::Http)?;
         let intake = Intake::new(&config, sink);
         Ok(Self { config, grpc, http, grpc_address, http_address, intake, guard })
     }
@@ -236,11 +258,6 @@ impl Receiver {
     }
 }
 
-async fn listen(key: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ReceiverError> {
-    let bind = async {
-        let listener = TcpListener::bind(address).await?;
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
-    };
-    bind.await.map_err(|source| ReceiverError::Bind { key, address, source })
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ReceiverError> {
+    TcpListener::bind(address).await.map_err(|source| ReceiverError::Bind { key, address, source })
 }

@@ -1,5 +1,5 @@
 //! Moves memory into the store and back: journal, chunks, rollups, spans, access logs, alert history, outbox, what is declared,
-//! maintenance; restore at start; and the archive that pages read.
+//! maintenance; restore at start; how a standby follows the leader and takes over; and the archive that pages read.
 //!
 //! In: the memory tier, the rollup, and channels of span and access log batches and alert transitions. Out: rows. Each part is one task
 //! with `run(self, shutdown)`: it writes at its own pace, tries again with growing pauses while PostgreSQL is away, makes
@@ -17,6 +17,7 @@ mod archive;
 mod backfill;
 mod changes;
 mod chunks;
+mod follow;
 mod history;
 mod journal;
 mod maintenance;
@@ -26,8 +27,10 @@ mod outbox_search;
 mod outbox_subject;
 mod queue;
 mod recover;
+mod replicas;
 mod restore;
 mod rollups;
+mod shadow;
 mod status;
 mod thin;
 mod trace_scan;
@@ -41,13 +44,16 @@ pub use archive::{Archive, EdgeRange, GraphEdges, Kept, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
 pub use changes::{ChangeBook, ChangePersist, Generation};
 pub use chunks::ChunkPersist;
+pub use follow::{FollowError, Follower};
 pub use history::History;
 pub use journal::JournalPersist;
 pub use maintenance::Maintenance;
 pub use outbox::{OutboxEntry, OutboxPersist, OutboxReader, OutboxRestored, restore_outbox};
 pub use queue::{AccessLogPersist, AlertPersist, SpanPersist};
+pub use replicas::{Role, Standing, View};
 pub use restore::{Before, RestoreProgress, Restored, restore};
 pub use rollups::RollupPersist;
+pub use shadow::Shadow;
 pub use status::{PartState, PartStatus};
 pub use trace_scan::{TraceScan, Wanted};
 

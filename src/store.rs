@@ -50,11 +50,11 @@ pub use places::{JournalPlace, journal_id};
 pub use readonly::{Granted, READABLE_VIEWS, why_no_role};
 pub use silences::{Silence, StoredSilences};
 pub use spans::{BatchKey, PartKey, PartSearch, StoredPart, TraceSearch, TraceSummary};
-pub use writer::WriterLease;
+pub use writer::{Leadership, Lease, Replica, ReplicaConfig};
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -122,6 +122,10 @@ struct Inner {
     damaged_chunks: AtomicU64,
     metric_names: metric_names::MetricNames,
     unreadable_chunks: AtomicU64,
+    /// Tells this process from others on the same database.
+    replica_id: String,
+    /// The epoch in which this process leads, or what `writer` says instead.
+    leads: AtomicI64,
 }
 
 impl Store {
@@ -155,7 +159,8 @@ impl Store {
     }
 
     async fn open(options: PgConnectOptions, connections_max: u32) -> Result<Inner, StoreError> {
-        let options = options.application_name("meshscope");
+        let replica_id = writer::new_replica_id();
+        let options = writer::named_sessions(options, &replica_id);
         let place = place_of(&options);
         migrate::migrate(&options, &place).await?;
         let pool = PgPoolOptions::new()
@@ -182,6 +187,8 @@ impl Store {
             damaged_chunks: AtomicU64::new(0),
             metric_names: metric_names::MetricNames::default(),
             unreadable_chunks: AtomicU64::new(0),
+            replica_id,
+            leads: AtomicI64::new(0),
         })
     }
 
@@ -239,7 +246,7 @@ impl Store {
     /// A transaction whose loss on a crash of the server costs less than waiting for its disk: the last moment of what
     /// memory holds anyway and writes again.
     async fn begin_relaxed(&self, doing: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         let relax = transaction.execute("SET LOCAL synchronous_commit = off").await;
         relax.map_err(StoreError::doing(doing))?;
         Ok(transaction)

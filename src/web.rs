@@ -50,7 +50,7 @@ use crate::clock::Clock;
 use crate::context::Context;
 use crate::declared::Declared;
 use crate::graph::health::Rules;
-use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
+use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
@@ -183,6 +183,8 @@ pub struct State {
     pub scrape_counters: Arc<scrape::Counters>,
     /// Who may connect to the listeners.
     pub guards: Vec<web_config::Guard>,
+    /// Who leads, and who else is there.
+    pub standing: Standing,
     /// Who may do what on this listener.
     pub gate: access::Gate,
     /// Tells open pages when to look again.

@@ -1,6 +1,6 @@
 //! Our own API at `/api/mesh/v1`: the service graph, traces, access logs, alerts and their history, what is declared and how it
 //! changed, what of it holds for whom, cardinality, findings about rules, objectives, notifications, the audit with its
-//! scorecard, what a silence would mute, Grafana boards, and the OpenAPI document that describes them.
+//! scorecard, what a silence would mute, the replicas, Grafana boards, and the OpenAPI document that describes them.
 //!
 //! Answers are wrapped as Prometheus' are. The document is kept by hand; a test holds it against real answers.
 
@@ -13,6 +13,7 @@ mod dashboards;
 mod effective;
 mod graph;
 mod notifications;
+mod replicas;
 mod resources;
 mod rules;
 mod silences;
@@ -50,6 +51,7 @@ pub(super) fn router() -> Router<State> {
         .route("/api/mesh/v1/notifications/{id}/drop", post(notifications::drop).layer(from_fn(browser::same_origin)))
         .route("/api/mesh/v1/notifications/{id}/retry", post(notifications::retry).layer(from_fn(browser::same_origin)))
         .route("/api/mesh/v1/silences/preview", get(silences::preview))
+        .route("/api/mesh/v1/replicas", get(replicas::list))
         .route("/api/mesh/v1/rules/lint", get(rules::lint))
         .route("/api/mesh/v1/slos", get(slos::list))
         .route("/api/mesh/v1/audit", get(audit::latest))

@@ -14,7 +14,7 @@ use crate::access::Gate;
 use crate::declared::Declared;
 use crate::http_client::Reaches;
 use crate::model::Timestamp;
-use crate::persist::PartStatus;
+use crate::persist::{PartStatus, Role, Standing};
 use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
@@ -46,6 +46,7 @@ pub(super) struct Parts {
     pub(super) gate: Gate,
     pub(super) outgoing: Reaches,
     pub(super) started_at: Timestamp,
+    pub(super) standing: Standing,
 }
 
 impl Parts {
@@ -54,6 +55,7 @@ impl Parts {
         let mut metrics = Metrics::default();
         let Self { scrape, scrape_status, discovery, otlp, push, promql, traces, rules, notify, persist, .. } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
+        add_replica(&mut metrics, &self.standing);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
         add_otlp(&mut metrics, otlp);
@@ -90,6 +92,16 @@ fn add_process(metrics: &mut Metrics, store: &Store, started_at: Timestamp) {
     metrics.add(Kind::Counter, ("damaged_chunks", None), help, move || of.damaged_chunks() as f64);
     let (help, of) = ("Chunks that queries could not read and answered without.", store.clone());
     metrics.add(Kind::Counter, ("unreadable_chunks", None), help, move || of.unreadable_chunks() as f64);
+}
+
+fn add_replica(metrics: &mut Metrics, standing: &Standing) {
+    let of = standing.clone();
+    let leads = move || f64::from(u8::from(of.view().role == Role::Leader));
+    metrics.add(Kind::Gauge, ("leader", None), "1 while this process writes and tells people, 0 on a standby.", leads);
+    let (help, of) = ("Replicas on the database that were there within half a minute.", standing.clone());
+    metrics.add(Kind::Gauge, ("replicas", None), help, move || of.view().replicas.len() as f64);
+    let (help, of) = ("Changes of the leader that this process saw.", standing.clone());
+    metrics.add(Kind::Counter, ("leader_changes", None), help, move || of.view().changes as f64);
 }
 
 fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &scrape::Status) {

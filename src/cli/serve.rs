@@ -15,6 +15,9 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = "meshscope.yaml", env = "MESHSCOPE_CONFIG")]
     config: PathBuf,
+    /// Host name or address under which the other replicas reach this one, when `replica.host` does not say.
+    #[arg(long, value_name = "HOST", env = "MESHSCOPE_REPLICA_HOST")]
+    replica_host: Option<String>,
 }
 
 pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Result<ExitCode> {
@@ -23,7 +26,8 @@ pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Resu
         "there is no configuration file {}: write one, name another with --config, or look around with `meshscope demo`",
         arguments.config.display()
     );
-    let config = Config::read(&arguments.config)?;
+    let mut config = Config::read(&arguments.config)?;
+    config.replica.host = config.replica.host.or(arguments.replica_host.filter(|host| !host.is_empty()));
     serve(config, &arguments.config, format, || {}).await
 }
 

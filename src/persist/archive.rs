@@ -155,8 +155,11 @@ impl Archive {
                 Err(reason) => {
                     // What waits to be written is still here.
                     (range.edges, range.first) = self.rollup.sums(&stored);
-                    range.warning =
-                        Some(format!("Of edges before {seam} only what is not stored yet is shown: {reason}."));
+                    range.warning = Some(match seam > now {
+                        // A standby counts no edges: all that it shows is stored.
+                        true => format!("No edges can be shown: {reason}."),
+                        false => format!("Of edges before {seam} only what is not stored yet is shown: {reason}."),
+                    });
                 }
             }
         }

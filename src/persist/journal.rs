@@ -100,7 +100,7 @@ impl JournalPersist {
     }
 }
 
-fn entry(batch: &JournalBatch) -> NewJournalEntry {
+pub(super) fn entry(batch: &JournalBatch) -> NewJournalEntry {
     NewJournalEntry {
         from: batch.from,
         to: batch.to,

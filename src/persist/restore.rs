@@ -14,7 +14,7 @@ use crate::series::{CHUNK_WINDOW, Head, SeriesRef};
 use crate::store::{JournalEntry, RollupTier, Store, StoreError};
 
 /// Journal entries read at once; the next ones are read while these are replayed.
-const PAGE: u32 = 128;
+pub(super) const PAGE: u32 = 128;
 /// Samples handed over at once to be counted, at least, and how many such parts may wait: a few megabytes each.
 const ROWS_SAMPLES: usize = 1 << 17;
 const ROWS_WAITING: usize = 4;
@@ -117,7 +117,7 @@ pub async fn restore(
     Ok(restored)
 }
 
-fn damaged(error: tokio::task::JoinError) -> StoreError {
+pub(super) fn damaged(error: tokio::task::JoinError) -> StoreError {
     StoreError::Damaged { what: "journal", reason: error.to_string() }
 }
 
@@ -130,7 +130,7 @@ struct Rows {
 }
 
 /// Counts rows in their order, on a thread of its own.
-struct Counter {
+pub(super) struct Counter {
     from: Timestamp,
     rows: Rows,
     sender: mpsc::Sender<Rows>,
@@ -138,7 +138,7 @@ struct Counter {
 }
 
 impl Counter {
-    fn start(head: Head, mut counting: Replay) -> Self {
+    pub(super) fn start(head: Head, mut counting: Replay) -> Self {
         let (sender, mut receiver) = mpsc::channel::<Rows>(ROWS_WAITING);
         let from = counting.from();
         let counting = tokio::task::spawn_blocking(move || {
@@ -155,7 +155,7 @@ impl Counter {
     }
 
     /// Takes a row, on a thread that may block.
-    fn row(&mut self, at: Timestamp, samples: &[(SeriesRef, f64)]) {
+    pub(super) fn row(&mut self, at: Timestamp, samples: &[(SeriesRef, f64)]) {
         if at < self.from {
             return;
         }
@@ -169,7 +169,7 @@ impl Counter {
     }
 
     /// Waits until all rows are counted.
-    async fn finish(self) -> Result<Replay, StoreError> {
+    pub(super) async fn finish(self) -> Result<Replay, StoreError> {
         let Self { rows, sender, counting, .. } = self;
         let _ = sender.send(rows).await; // as above
         drop(sender);
@@ -178,11 +178,11 @@ impl Counter {
 }
 
 #[derive(Default)]
-struct Replayed {
-    entries: u64,
-    samples: u64,
-    unreadable: u64,
-    first_error: Option<String>,
+pub(super) struct Replayed {
+    pub(super) entries: u64,
+    pub(super) samples: u64,
+    pub(super) unreadable: u64,
+    pub(super) first_error: Option<String>,
 }
 
 /// Samples of entries after `past_written` that came late may be in no chunk yet.
@@ -202,7 +202,7 @@ fn replay(head: &Head, counter: &mut Counter, (page, past_written): (&[JournalEn
 }
 
 /// Up to where samples are in chunks.
-async fn chunked_until(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+pub(super) async fn chunked_until(store: &Store, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     let until = store.chunked_until().await?;
     if let Some(until) = until.filter(|until| *until > now + CHUNK_WINDOW) {
         // Believing it would keep samples from chunks until then; chunks cut twice do no harm.
@@ -213,7 +213,7 @@ async fn chunked_until(store: &Store, now: Timestamp) -> Result<Option<Timestamp
 }
 
 /// The first minute to count again: what is older is written and did not change any more, or lacks samples.
-async fn first_minute(
+pub(super) async fn first_minute(
     store: &Store,
     chunked_until: Option<Timestamp>,
     now: Timestamp,
@@ -229,7 +229,7 @@ async fn first_minute(
 
 /// Compares what is stored with what was counted again. A minute is written as a whole: what cannot be counted again must
 /// be in memory before this process writes it, or it would be lost.
-async fn restore_edges(
+pub(super) async fn restore_edges(
     store: &Store,
     mut counting: Replay,
     (before, now): (Before, Timestamp),

@@ -38,6 +38,9 @@ pub struct Inputs {
     pub clock: Clock,
     /// By key of the group (`file;name`), the alerts that receivers believed to fire when the process ended.
     pub told: HashMap<String, Vec<Alert>>,
+    /// Whether rules were evaluated up to now, by this process or by a leader that it followed: `told` holds the pending
+    /// alerts too, and no time of before a restart is to be restored.
+    pub goes_on: bool,
 }
 
 /// Where alerts go. Both are bounded; a full one never holds up an evaluation.
@@ -82,7 +85,7 @@ enum Ended {
 impl Manager {
     /// Takes its inputs and outputs. Nothing runs until [`Self::run`].
     pub fn new(config: Config, inputs: Inputs, outputs: Outputs) -> Self {
-        let Inputs { rule_sets, ready, store, head, engine, options, clock, told } = inputs;
+        let Inputs { rule_sets, ready, store, head, engine, options, clock, told, goes_on } = inputs;
         let Outputs { alerts, alertmanagers, transitions } = outputs;
         let (status, counters) = (Status::default(), Arc::new(Counters::default()));
         let surroundings = Surroundings {
@@ -106,7 +109,7 @@ impl Manager {
             tasks: JoinSet::new(),
             ending: CancellationToken::new(),
             told,
-            first: true,
+            first: !goes_on,
         }
     }
 

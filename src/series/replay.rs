@@ -77,6 +77,10 @@ pub struct JournalReader<B, S> {
     groups: HashMap<u32, Members<S>>,
 }
 
+/// What [`Head::reread`] remembers between two batches.
+#[derive(Default)]
+pub struct Rereading(JournalReader<SharedLabels, SeriesRef>);
+
 /// Takes samples of one time.
 type TakeRow<'a, S> = &'a mut dyn FnMut(Timestamp, &[(S, f64)]);
 
@@ -168,6 +172,25 @@ impl Head {
             None => counters.series_refused.fetch_add(1, Relaxed),
         };
         interned.map(|(reference, _)| SeriesRef(reference))
+    }
+
+    /// Reads a batch that is in memory already: `on_row` gets each time and its samples. `again` remembers what the batches
+    /// before it said.
+    ///
+    /// # Errors
+    /// As [`Head::replay`]. Rows before the damage have been given.
+    pub fn reread(
+        &self,
+        again: &mut Rereading,
+        bytes: &[u8],
+        mut on_row: impl FnMut(Timestamp, &[(SeriesRef, f64)]),
+    ) -> Result<(), ReplayError> {
+        let told = Told {
+            block: &mut SharedLabels::new,
+            member: &mut |block: &mut SharedLabels, metric, bucket| self.intern_member(block, (metric, bucket)),
+            row: &mut |at, batch| on_row(at, batch),
+        };
+        again.0.read(bytes, told)
     }
 
     /// Frees what replaying had to remember. Call it after the last batch.

@@ -62,7 +62,7 @@ impl Store {
             ("value", Column::Double(events.iter().map(|(_, event)| event.value).collect())),
         ];
         let on_conflict = OnConflict::Seldom("(at, fingerprint, group_name, to_state) DO NOTHING");
-        let mut transaction = self.begin("append alert history").await?;
+        let mut transaction = self.begin_write("append alert history").await?;
         Insert { table: "alert_event", columns, on_conflict }.run(&mut transaction).await?;
         transaction.commit().await.map_err(StoreError::doing("append alert history"))
     }
@@ -107,8 +107,7 @@ impl Store {
         let rows: Vec<serde_json::Value> =
             rows.into_iter().map(|(fingerprint, stored)| row(fingerprint, stored)).collect();
         let rows = sqlx::types::Json(rows);
-        let saved = sqlx::query(include_str!("sql/save_alert_state.sql")).bind(rows).execute(self.pool()).await;
-        saved.map(drop).map_err(StoreError::doing(doing))
+        self.write_one(doing, sqlx::query(include_str!("sql/save_alert_state.sql")).bind(rows)).await.map(drop)
     }
 
     /// Forgets alerts that ended, or were last confirmed, before `before`.
@@ -117,8 +116,7 @@ impl Store {
     /// When the server is away.
     pub async fn forget_alerts(&self, before: Timestamp) -> Result<(), StoreError> {
         let sql = "DELETE FROM alert_state WHERE coalesce(resolved_at, valid_until) < $1";
-        let deleted = sqlx::query(sql).bind(values::time(before)).execute(self.pool()).await;
-        deleted.map(drop).map_err(StoreError::doing("forget alert state"))
+        self.write_one("forget alert state", sqlx::query(sql).bind(values::time(before))).await.map(drop)
     }
 
     /// The alerts that are stored.

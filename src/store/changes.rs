@@ -95,7 +95,7 @@ impl Store {
     /// When the server is away.
     pub async fn write_generations(&self, generations: &[StoredGeneration]) -> Result<(), StoreError> {
         let doing = "write mesh resources";
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         for some in generations.chunks(ROWS_MAX) {
             let texts = |of: fn(&StoredGeneration) -> &str| -> Vec<String> {
                 some.iter().map(|one| values::text(of(one)).into_owned()).collect()
@@ -184,14 +184,11 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn set_effects(&self, resource: &str, seen_at: Timestamp, effects: Json) -> Result<(), StoreError> {
-        sqlx::query("UPDATE mesh_resource SET effects = $3 WHERE resource = $1 AND seen_at = $2")
+        let update = sqlx::query("UPDATE mesh_resource SET effects = $3 WHERE resource = $1 AND seen_at = $2")
             .bind(values::text(resource).into_owned())
             .bind(values::time(seen_at))
-            .bind(values::json(effects))
-            .execute(self.pool())
-            .await
-            .map_err(StoreError::doing("write the effects of a change"))?;
-        Ok(())
+            .bind(values::json(effects));
+        self.write_one("write the effects of a change", update).await.map(drop)
     }
 }
 

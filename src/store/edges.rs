@@ -107,7 +107,7 @@ impl Store {
         let times: Vec<DateTime<Utc>> = minutes.iter().map(|(_, minute)| values::time(*minute)).collect();
         let delete = "DELETE FROM edge_rollup_1m r USING unnest($1::bigint[], $2::timestamptz[]) AS d (edge_id, minute)
                       WHERE r.edge_id = d.edge_id AND r.minute = d.minute";
-        let mut transaction = self.begin("delete edge minutes").await?;
+        let mut transaction = self.begin_write("delete edge minutes").await?;
         let done = sqlx::query(delete).bind(ids).bind(times).execute(&mut *transaction).await;
         done.map_err(StoreError::doing("delete edge minutes"))?;
         delete_packs(&mut transaction, RollupTier::Minutes, minutes.iter().map(|(_, minute)| *minute)).await?;
@@ -158,7 +158,7 @@ impl Store {
         let mut rolled_hours = 0;
         while hour < end {
             let sums = self.edge_totals(RollupTier::Minutes, hour, hour + HOUR).await?;
-            let mut transaction = self.begin("roll edges up").await?;
+            let mut transaction = self.begin_write("roll edges up").await?;
             let written = self.write_rollup(&mut transaction, RollupTier::Hours, sums).await?;
             set_progress(&mut transaction, "rolled_hours_until", hour + HOUR).await?;
             transaction.commit().await.map_err(StoreError::doing("roll edges up"))?;

@@ -46,6 +46,12 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// Another process leads: what this one holds stays with it.
+    #[error("{doing}: another replica leads")]
+    NotLeader {
+        /// What was being done.
+        doing: &'static str,
+    },
     /// A role that the views cannot be granted to.
     #[error("the role {name:?} cannot be given the views: {reason}")]
     Role {
@@ -85,7 +91,7 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Connect { source, .. } | Self::Query { source, .. } => is_temporary(source),
-            Self::Private(_) => true,
+            Self::Private(_) | Self::NotLeader { .. } => true,
             _ => false,
         }
     }

@@ -37,7 +37,7 @@ impl Store {
     /// When the server is away; then none is appended, or the acknowledgement was lost and a repeat is harmless.
     pub async fn append_journal(&self, entries: &[NewJournalEntry]) -> Result<(), StoreError> {
         let doing = "append to the journal";
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         for entry in entries {
             let insert = "INSERT INTO journal (content_id, from_at, to_at, sample_count, starts_epoch, bytes)
                           VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (content_id) DO NOTHING";
@@ -90,7 +90,7 @@ impl Store {
             .map_err(StoreError::doing(doing))?;
         let upsert = "INSERT INTO scrape_settings (settings_id) VALUES ($1)
                       ON CONFLICT (only_row) DO UPDATE SET settings_id = excluded.settings_id";
-        sqlx::query(upsert).bind(id).execute(self.pool()).await.map_err(StoreError::doing(doing))?;
+        self.write_one(doing, sqlx::query(upsert).bind(id)).await?;
         Ok(before == Some(id))
     }
 
@@ -118,6 +118,26 @@ impl Store {
             .await
             .map_err(StoreError::doing("measure the journal"))?;
         Ok(samples.unsigned_abs())
+    }
+
+    /// The place of the first entry, `None` in an empty journal.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn journal_start(&self) -> Result<Option<i64>, StoreError> {
+        let start = sqlx::query_scalar("SELECT min(seq) FROM journal").fetch_one(self.pool()).await;
+        start.map_err(StoreError::doing("read the journal's start"))
+    }
+
+    /// The place after which entries must be read, from the start of an epoch on, to find all samples from `from` on.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn journal_place_of(&self, from: Timestamp) -> Result<i64, StoreError> {
+        let query = "SELECT coalesce(max(seq) - 1, 0) FROM journal
+                     WHERE starts_epoch AND seq <= (SELECT min(seq) FROM journal WHERE to_at >= $1)";
+        let place = sqlx::query_scalar(query).bind(values::time(from)).fetch_one(self.pool()).await;
+        place.map_err(StoreError::doing("look for a place in the journal"))
     }
 
     /// The place of the last entry, 0 in an empty journal.

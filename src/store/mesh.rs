@@ -39,7 +39,7 @@ impl Store {
             findings.iter().map(|finding| values::text(pick(finding)).into_owned()).collect::<Vec<_>>()
         };
         let (codes, subjects, messages) = (column(|f| f.code), column(|f| &f.subject), column(|f| &f.message));
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         sqlx::query(include_str!("sql/close_findings.sql"))
             .bind(values::time(at))
             .bind(&codes)

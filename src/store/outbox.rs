@@ -97,6 +97,8 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn insert_notification(&self, new: &NewNotification) -> Result<i64, StoreError> {
+        let doing = "insert a notification";
+        let mut transaction = self.begin_write(doing).await?;
         let id = sqlx::query_scalar(include_str!("sql/insert_notification.sql"))
             .bind(values::text(&new.dedup_key).into_owned())
             .bind(values::text(&new.receiver).into_owned())
@@ -108,9 +110,11 @@ impl Store {
             .bind(new.told.clone())
             .bind(values::time(new.created_at))
             .bind(values::text(&new.subject).into_owned())
-            .fetch_one(self.pool())
+            .fetch_one(&mut *transaction)
             .await;
-        id.map_err(StoreError::doing("insert a notification"))
+        let id = id.map_err(StoreError::doing(doing))?;
+        transaction.commit().await.map_err(StoreError::doing(doing))?;
+        Ok(id)
     }
 
     /// Notifications that are neither sent nor given up and due at `now`, oldest first.
@@ -179,8 +183,8 @@ impl Store {
         let query =
             "UPDATE notification SET sent_at = $2, next_attempt_at = NULL, given_up_at = NULL, last_error = NULL
                      WHERE notification_id = $1";
-        let done = sqlx::query(query).bind(id).bind(values::time(at)).execute(self.pool()).await;
-        done.map(drop).map_err(StoreError::doing("mark a notification as sent"))
+        let statement = sqlx::query(query).bind(id).bind(values::time(at));
+        self.write_one("mark a notification as sent", statement).await.map(drop)
     }
 
     /// Counts a failed attempt. Without a next attempt the notification is given up.
@@ -198,14 +202,12 @@ impl Store {
                      SET attempts = attempts + 1, last_error = $2, next_attempt_at = $3,
                          given_up_at = CASE WHEN $3::timestamptz IS NULL THEN $4 END
                      WHERE notification_id = $1";
-        let done = sqlx::query(query)
+        let statement = sqlx::query(query)
             .bind(id)
             .bind(values::text(error).into_owned())
             .bind(next_attempt_at.map(values::time))
-            .bind(values::time(at))
-            .execute(self.pool())
-            .await;
-        done.map(drop).map_err(StoreError::doing("mark a notification as failed"))
+            .bind(values::time(at));
+        self.write_one("mark a notification as failed", statement).await.map(drop)
     }
 
     /// Writes what a receiver was told; the newer of two entries stays.
@@ -214,16 +216,14 @@ impl Store {
     /// When the server is away.
     pub async fn write_notify_log(&self, entry: &NotifyLogEntry) -> Result<(), StoreError> {
         let signed = |hashes: &[u64]| hashes.iter().map(|hash| hash.cast_signed()).collect::<Vec<_>>();
-        let done = sqlx::query(include_str!("sql/upsert_notify_log.sql"))
+        let statement = sqlx::query(include_str!("sql/upsert_notify_log.sql"))
             .bind(values::text(&entry.group_key).into_owned())
             .bind(values::text(&entry.receiver).into_owned())
             .bind(values::time(entry.sent_at))
             .bind(signed(&entry.firing_hashes))
             .bind(signed(&entry.resolved_hashes))
-            .bind(values::time(entry.expires_at))
-            .execute(self.pool())
-            .await;
-        done.map(drop).map_err(StoreError::doing("write the notification log"))
+            .bind(values::time(entry.expires_at));
+        self.write_one("write the notification log", statement).await.map(drop)
     }
 
     /// The whole notification log.

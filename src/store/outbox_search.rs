@@ -151,8 +151,7 @@ impl Store {
         let sql = "UPDATE notification SET given_up_at = $2, next_attempt_at = NULL, last_error = $3
                    WHERE notification_id = $1 AND sent_at IS NULL AND given_up_at IS NULL";
         let done = sqlx::query(sql).bind(id).bind(values::time(at)).bind(values::text(reason).into_owned());
-        let done = done.execute(self.pool()).await.map_err(StoreError::doing("give a notification up"))?;
-        Ok(done.rows_affected() > 0)
+        Ok(self.write_one("give a notification up", done).await? > 0)
     }
 }
 

@@ -120,8 +120,8 @@ impl Store {
             done.dropped += self.drop_partitions(partitioned, cutoff).await?;
             let Partitioned { table, time_column, .. } = partitioned;
             let delete = format!("DELETE FROM {table}_other WHERE {time_column} < $1");
-            let deleted = sqlx::query(AssertSqlSafe(delete)).bind(values::time(cutoff)).execute(self.pool()).await;
-            done.rows_deleted += deleted.map_err(StoreError::doing("delete old rows"))?.rows_affected();
+            let delete = sqlx::query(AssertSqlSafe(delete)).bind(values::time(cutoff));
+            done.rows_deleted += self.write_one("delete old rows", delete).await?;
         }
         done.rows_deleted += self.delete_old_rows(retention, now).await?;
         done.rows_deleted += self.delete_series_without_chunks(retention, now).await?;
@@ -163,7 +163,7 @@ impl Store {
         let Partitioned { table, time_column, width, .. } = of;
         let (from, to) = (values::time(start), values::time(start + *width));
         let name = partition_name(table, from);
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         lock(&mut transaction).await?;
         let there: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
             .bind(&name)
@@ -193,8 +193,7 @@ impl Store {
         for (name, start) in self.partitions(of).await? {
             if start + of.width <= cutoff {
                 let drop_it = format!("DROP TABLE IF EXISTS {name}");
-                let done = sqlx::raw_sql(AssertSqlSafe(drop_it)).execute(self.pool()).await;
-                done.map_err(StoreError::doing("drop a partition"))?;
+                self.write_one("drop a partition", sqlx::query(AssertSqlSafe(drop_it))).await?;
                 dropped += 1;
             }
         }
@@ -221,8 +220,8 @@ impl Store {
             ("DELETE FROM edge_pack WHERE seconds < 3600 AND start < $1", retention.edge_minutes),
             ("DELETE FROM edge_pack WHERE seconds >= 3600 AND start < $1", retention.edge_hours),
         ] {
-            let done = sqlx::query(sql).bind(values::time(now - kept.get())).execute(self.pool()).await;
-            deleted += done.map_err(StoreError::doing("delete old rows"))?.rows_affected();
+            let delete = sqlx::query(sql).bind(values::time(now - kept.get()));
+            deleted += self.write_one("delete old rows", delete).await?;
         }
         Ok(deleted)
     }
@@ -236,7 +235,7 @@ impl Store {
         let doing = "delete series without samples";
         let kept = retention.raw.max(retention.five_minutes).get() + DAY;
         let _catalogue = self.0.ids.catalogue.lock().await;
-        let mut transaction = self.begin(doing).await?;
+        let mut transaction = self.begin_write(doing).await?;
         let series = sqlx::query("DELETE FROM series WHERE last_day < $1").bind(values::time(now - kept).date_naive());
         let mut deleted = series.execute(&mut *transaction).await.map_err(StoreError::doing(doing))?.rows_affected();
         if deleted > 0 {

@@ -59,8 +59,12 @@ impl Store {
                           noted AS (INSERT INTO remote_write_place (remote, seq) SELECT $1, seq FROM newest
                                     ON CONFLICT (remote) DO UPDATE SET seq = greatest(remote_write_place.seq, excluded.seq))
                      SELECT content_id FROM newest";
-        let found = sqlx::query_scalar(query).bind(name).bind(ids).fetch_optional(self.pool()).await;
-        found.map_err(StoreError::doing("note a receiver's place in the journal"))
+        let doing = "note a receiver's place in the journal";
+        let mut transaction = self.begin_write(doing).await?;
+        let found = sqlx::query_scalar(query).bind(name).bind(ids).fetch_optional(&mut *transaction).await;
+        let found = found.map_err(StoreError::doing(doing))?;
+        transaction.commit().await.map_err(StoreError::doing(doing))?;
+        Ok(found)
     }
 
     /// Notes that a receiver stands after that entry.
@@ -70,7 +74,7 @@ impl Store {
     pub async fn note_journal_entry(&self, name: &str, seq: i64) -> Result<(), StoreError> {
         let query = "INSERT INTO remote_write_place (remote, seq) VALUES ($1, $2)
                      ON CONFLICT (remote) DO UPDATE SET seq = greatest(remote_write_place.seq, excluded.seq)";
-        let done = sqlx::query(query).bind(name).bind(seq).execute(self.pool()).await;
-        done.map(drop).map_err(StoreError::doing("note a receiver's place in the journal"))
+        let statement = sqlx::query(query).bind(name).bind(seq);
+        self.write_one("note a receiver's place in the journal", statement).await.map(drop)
     }
 }

@@ -18,8 +18,9 @@ use super::format;
 use super::frame::{Frame, render};
 use crate::access::Gate;
 use crate::model::Timestamp;
-use crate::persist::PartStatus;
+use crate::persist::{PartStatus, Role, View};
 use crate::series::{CardinalityReport, HeadStats, Share};
+use crate::store::Replica;
 use crate::web_config::Guard;
 
 /// Entries of each list of the report.
@@ -34,6 +35,7 @@ struct Page {
     tiles: Vec<(&'static str, String, String)>,
     safe_mode: Option<String>,
     notes: Vec<String>,
+    replicas: Vec<ReplicaRow>,
     database: String,
     parts: Vec<Part>,
     kept: Vec<(&'static str, String, &'static str)>,
@@ -43,6 +45,14 @@ struct Page {
     labels: Vec<LabelCost>,
     workloads: Vec<Cost>,
     targets: Vec<Cost>,
+}
+
+struct ReplicaRow {
+    name: String,
+    url: String,
+    role: &'static str,
+    class: &'static str,
+    is_own: bool,
 }
 
 struct Part {
@@ -88,6 +98,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         tiles: tiles(&state, &stats, size),
         safe_mode: safe_mode(&state, now),
         notes: notes(&state, &stats),
+        replicas: replica_rows(&state.standing.view()),
         database: state.store.place().to_owned(),
         parts: state.persist.iter().map(|part| part_row(part, now)).collect(),
         kept: kept(&state),
@@ -151,8 +162,36 @@ fn access_rows(guard: &Guard, gate: &Gate) -> (&'static str, String) {
     }
 }
 
+fn replica_rows(view: &View) -> Vec<ReplicaRow> {
+    let row = |replica: &Replica| {
+        let leads = view.leader_id.as_ref() == Some(&replica.id);
+        let (role, class) = if leads { ("leader", "healthy") } else { ("standby", "idle") };
+        let is_own = replica.id == view.own_id;
+        ReplicaRow { name: replica.name.clone(), url: replica.url(), role, class, is_own }
+    };
+    view.replicas.iter().map(row).collect()
+}
+
+/// What people must know who look at a standby.
+fn standby_note(view: &View, now: Timestamp) -> Option<String> {
+    if view.role != Role::Standby {
+        return None;
+    }
+    let since = format::ago(view.since, now);
+    Some(match view.leader() {
+        Some(leader) => format!(
+            "This replica is a standby ({since}): {} at {} writes and tells people. What is shown here comes from its journal, \
+             a second or two later.",
+            leader.name,
+            leader.url()
+        ),
+        None => format!("This replica is a standby ({since}), and no leader is there: it takes over within seconds."),
+    })
+}
+
 fn notes(state: &State, stats: &HeadStats) -> Vec<String> {
     let mut notes: Vec<String> = state.guards.iter().filter_map(refused_access).collect();
+    notes.extend(standby_note(&state.standing.view(), state.clock.now()));
     let limit = state.head.config().series_limit;
     if stats.series >= limit {
         let refused = state.head.counters().series_refused.load(Relaxed);
@@ -287,6 +326,13 @@ mod tests {
                 tiles: vec![("Series", "1".into(), text.clone())],
                 safe_mode: Some(text.clone()),
                 notes: vec![text.clone()],
+                replicas: vec![ReplicaRow {
+                    name: text.clone(),
+                    url: text.clone(),
+                    role: "leader",
+                    class: "healthy",
+                    is_own: true,
+                }],
                 database: text.clone(),
                 parts: vec![Part {
                     name: "journal",

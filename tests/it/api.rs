@@ -73,6 +73,24 @@ impl Answer {
     }
 }
 
+/// One replica that leads.
+fn leading(clock: Clock) -> meshscope::persist::Standing {
+    let replica = meshscope::store::Replica {
+        id: "00000000000000aa".into(),
+        name: "shop-0:7070".into(),
+        host: "10.0.0.7".into(),
+        web_port: 7070,
+        grpc_port: 4317,
+        http_port: 4318,
+        is_https: false,
+    };
+    let standing = meshscope::persist::Standing::new(&replica.id);
+    standing.leader_is(3, Some(&replica.id));
+    standing.replicas_are(vec![replica]);
+    standing.becomes(meshscope::persist::Role::Leader, clock.now());
+    standing
+}
+
 impl Server {
     pub async fn start(parts: Parts) -> Self {
         let clock = Clock::system();
@@ -126,6 +144,7 @@ impl Server {
             ready: watch::channel(true).1,
             retention: "1w".into(),
             started_at: clock.now(),
+            standing: leading(clock),
         };
         let router = api::router(state).layer(CompressionLayer::new().gzip(true));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

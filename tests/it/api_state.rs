@@ -95,6 +95,7 @@ async fn evaluated_rules() -> (rules::Status, DropGuard) {
             options: promql::QueryOptions::default(),
             clock,
             told: std::collections::HashMap::new(),
+            goes_on: false,
         },
         rules::Outputs { alerts, alertmanagers, transitions },
     );

@@ -179,7 +179,7 @@ impl Program {
     }
 
     /// All samples of that name: instance, the label that tells its series apart, time and value.
-    async fn samples(&self, name: &str, label: &str) -> Vec<(SocketAddr, String, i64, f64)> {
+    pub async fn samples(&self, name: &str, label: &str) -> Vec<(SocketAddr, String, i64, f64)> {
         let data = self.data(&format!("/api/v1/query?query={name}[1h]")).await;
         let mut samples = Vec::new();
         for series in data["result"].as_array().expect("a matrix") {
@@ -195,7 +195,7 @@ impl Program {
     }
 
     /// The requests on all edges.
-    async fn edge_requests(&self) -> f64 {
+    pub async fn edge_requests(&self) -> f64 {
         let now = now_ms() / 1000;
         let graph = self.data(&format!("/api/mesh/v1/graph?start={}&end={}", now - 7200, now + 60)).await;
         let outcomes = graph["edges"].as_array().expect("edges").iter().flat_map(|e| e["outcomes"].as_array());
@@ -206,9 +206,8 @@ impl Program {
 /// Times of the pages that are stored, by proxy and page.
 pub type Stored = BTreeMap<SocketAddr, BTreeMap<usize, i64>>;
 
-/// Every sample that is there was served, once, with that value; every page but the last ones before a kill is there.
-/// Gives what is there, and the milliseconds before the kill that were lost at most.
-pub async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) -> (Stored, i64) {
+/// Every sample that is there was served, once, with that value, and a page is there as a whole. Gives what is there.
+pub async fn check_present(program: &Program, proxies: &Proxies) -> Stored {
     let mut stored = Stored::new();
     let mut page_at: HashMap<(SocketAddr, i64), usize> = HashMap::new();
     for (instance, _, at, sequence) in program.samples("sequence", "instance").await {
@@ -229,12 +228,23 @@ pub async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) 
             values += 1;
         }
     }
-    let (mut expected, mut lost_ms) = (0, 0);
+    let pages_of = |(instance, there): (&SocketAddr, &BTreeMap<usize, i64>)| -> usize {
+        let proxy = proxies[instance].lock();
+        there.keys().map(|sequence| proxy.pages[*sequence].values.len()).sum()
+    };
+    assert_eq!(values, stored.iter().map(pages_of).sum::<usize>(), "a page is stored in part");
+    stored
+}
+
+/// As [`check_present`], and every page but the last ones before a kill is there. Gives what is there, and the milliseconds
+/// before the kill that were lost at most.
+pub async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) -> (Stored, i64) {
+    let mut stored = check_present(program, proxies).await;
+    let mut lost_ms = 0;
     for (instance, proxy) in proxies {
         let there = stored.entry(*instance).or_default();
         for (sequence, page) in proxy.lock().pages.iter().enumerate() {
             if there.contains_key(&sequence) {
-                expected += page.values.len();
                 continue;
             }
             let kill = kills.iter().find(|kill| **kill >= page.at_ms);
@@ -246,14 +256,13 @@ pub async fn check_samples(program: &Program, proxies: &Proxies, kills: &[i64]) 
             lost_ms = lost_ms.max(before_ms);
         }
     }
-    assert_eq!(values, expected, "a page is stored in part");
     (stored, lost_ms)
 }
 
 /// What an edge's minute must be: requests by code, and buckets by bound, cumulative.
 #[derive(Debug, Default)]
 pub struct Minute {
-    requests: BTreeMap<String, f64>,
+    pub requests: BTreeMap<String, f64>,
     buckets: BTreeMap<String, f64>,
     layouts: Vec<&'static [u32]>,
 }
@@ -290,7 +299,7 @@ pub fn recompute(proxies: &Proxies, stored: &Stored) -> BTreeMap<(&'static str, 
     minutes
 }
 
-fn is_close(a: f64, b: f64) -> bool {
+pub fn is_close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-6 * b.abs().max(1.0)
 }
 

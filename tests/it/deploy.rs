@@ -168,7 +168,7 @@ fn pods_keep_to_the_restricted_level_and_are_probed_where_they_listen() {
     let pod = at(&deployment, "spec.template.spec");
     let container = at(pod, "containers.0");
     for (node, path, expect) in [
-        (&deployment, "spec.replicas", "1"),
+        (&deployment, "spec.replicas", "2"),
         (pod, "securityContext.runAsNonRoot", "true"),
         (pod, "securityContext.runAsUser", "65532"),
         (pod, "securityContext.seccompProfile.type", "RuntimeDefault"),

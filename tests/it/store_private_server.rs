@@ -178,32 +178,6 @@ async fn an_address_that_nobody_answers_is_named_without_its_password() {
     assert!(error.to_string().contains("127.0.0.1:1/db") && !error.to_string().contains("secret-word"), "{error}");
 }
 
-#[tokio::test]
-async fn one_meshscope_writes_and_the_next_takes_over() {
-    let config = postgres::database().await;
-    let (one, two) = (postgres::connect(&config).await, postgres::connect(&config).await);
-    let mut lease = one.try_become_writer().await.expect("ask").expect("nobody writes");
-    assert!(two.try_become_writer().await.expect("ask").is_none());
-    lease.still_held().await.expect("held");
-    lease.release().await.expect("release");
-    let start = Instant::now();
-    let mut lease = loop {
-        match two.try_become_writer().await.expect("ask") {
-            Some(lease) => break lease,
-            None => assert!(start.elapsed() < Duration::from_secs(10), "the lock is not let go"),
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    };
-    // The server ends the session: the lease notices.
-    let mut connection = postgres::connection(&config).await;
-    sqlx::raw_sql("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
-        .execute(&mut connection)
-        .await
-        .expect("terminate");
-    assert!(lease.still_held().await.is_err());
-    assert!(one.try_become_writer().await.expect("ask").is_some());
-}
-
 /// Set in the process that [`killed_owner`] starts and kills.
 const OWNER_FOLDER: &str = "MESHSCOPE_IT_OWNER_FOLDER";
 

@@ -53,7 +53,8 @@ impl Rig {
         let (alertmanagers, also_told) = mpsc::channel(1000);
         let engine = Arc::new(promql::Engine::new(promql::Config::default()));
         let (store, options) = (Arc::new(head.clone()), promql::QueryOptions::default());
-        let inputs = Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock, told };
+        let inputs =
+            Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock, told, goes_on: false };
         let outputs = Outputs { alerts: alerts_in, alertmanagers, transitions: transitions_in };
         let manager = Manager::new(Config::default(), inputs, outputs);
         let (status, counters, shutdown) = (manager.status(), manager.counters(), CancellationToken::new());

@@ -131,7 +131,7 @@ impl Store {
         }
         let pack =
             tokio::task::spawn_blocking(move || sums.pack()).await.map_err(|error| damaged(error.to_string()))?;
-        let mut transaction = self.begin("pack edges").await?;
+        let mut transaction = self.begin_write("pack edges").await?;
         let upsert = "INSERT INTO edge_pack (seconds, start, edges) VALUES ($1, $2, $3)
                       ON CONFLICT (seconds, start) DO UPDATE SET edges = excluded.edges";
         let done = sqlx::query(upsert).bind(level.seconds).bind(values::time(at)).bind(pack);
@@ -141,7 +141,7 @@ impl Store {
     }
 
     async fn packed_until(&self, level: &Level, until: Timestamp) -> Result<(), StoreError> {
-        let mut transaction = self.begin("pack edges").await?;
+        let mut transaction = self.begin_write("pack edges").await?;
         set_progress(&mut transaction, level.progress, until).await?;
         transaction.commit().await.map_err(StoreError::doing("pack edges"))
     }

@@ -52,7 +52,7 @@ pub(super) async fn adopt(
 /// Ends what the former owner still has under way and waits until all of it is gone; how many sessions there were.
 async fn end_sessions(options: &PgConnectOptions, server: &Adopted) -> Result<usize, sqlx::Error> {
     let terminate = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                     WHERE application_name = 'meshscope' AND pid <> pg_backend_pid()";
+                     WHERE application_name LIKE 'meshscope%' AND pid <> pg_backend_pid()";
     let mut connection = connect(options, server).await?;
     let mut most = 0;
     loop {
