@@ -530,7 +530,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let router = match &shadow {
         None => router,
         Some(_) => {
-            let relay = relay::Relay::new(standing.clone());
+            let relay = relay::Relay::new(standing.clone(), config.outgoing.replicas.clone());
             router.layer(axum::middleware::from_fn_with_state(relay, relay::before))
         }
     };
