@@ -3,6 +3,7 @@
 //! In: a [`Config`]. Out: an [`App`] whose addresses are known, then its end. Every part is made by its constructor with
 //! the channels and handles it needs; nothing runs before [`App::run`]. The first part that ends early stops the process.
 
+mod elsewhere;
 mod housekeeping;
 mod http;
 mod memory;
@@ -12,6 +13,7 @@ mod places;
 mod raw_url;
 mod reload;
 mod send_on;
+mod shard;
 mod silences;
 mod stages;
 
@@ -35,9 +37,11 @@ use crate::series::{Head, Queryable, Tiered};
 use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
 use crate::{
-    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces, web,
+    access_logs, api, audit, declared, discovery, kubernetes, notify, otlp, promql, push, rules, scrape, traces,
+    upstream, web,
 };
 use reload::Reloader;
+pub use shard::ShardApp;
 use stages::{Stage, Stages};
 
 /// Batches of alerts between rules and notify; rules count what does not fit and send it again.
@@ -78,7 +82,11 @@ struct Ground {
     store: Store,
     head: Head,
     rollup: Rollup,
+    /// What is stored here.
+    own: Arc<dyn Queryable>,
+    /// The same with the engine elsewhere, when there is one.
     series: Arc<dyn Queryable>,
+    upstream: Option<upstream::Upstream>,
     engine: Arc<promql::Engine>,
     external_url: String,
 }
@@ -148,11 +156,15 @@ impl Ground {
             let scheme = if is_https { "https" } else { "http" };
             format!("{scheme}://{address}")
         });
+        let own: Arc<dyn Queryable> = Arc::new(Tiered::new(head.clone(), history));
+        let (series, upstream) = elsewhere::beside(config, &own, clock);
         Self {
             clock,
             store,
             rollup: Rollup::new(config.rollup.clone()),
-            series: Arc::new(Tiered::new(head.clone(), history)),
+            own,
+            series,
+            upstream,
             head,
             engine: Arc::new(promql::Engine::new(config.promql.clone())),
             external_url: url.trim_end_matches('/').to_owned(),
@@ -292,7 +304,8 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let whole_from = restored.edges_whole_from.unwrap_or(started_at);
     let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
         .reading(&config.traces)
-        .with_access_logs(&config.access_logs, live_logs);
+        .with_access_logs(&config.access_logs, live_logs.clone())
+        .with_edges_of(ground.upstream.as_ref().map(elsewhere::edges));
     let (declared_reader, declared) = ground.declared(&config);
     let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
@@ -314,6 +327,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
             rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
+            own: Arc::clone(&ground.own),
             head: ground.head.clone(),
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
@@ -336,7 +350,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(&config, live, changes.book());
+    let context = ground.context(&config, live.clone(), changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -395,11 +409,15 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
         persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
+        upstream: ground.upstream.clone(),
+        live: live.clone(),
+        live_logs: live_logs.clone(),
         store: store.clone(),
         guards: guards.clone(),
         outgoing: config.outgoing.clone(),
         gate: gate.clone(),
         started_at,
+        clock,
     };
 
     // face
@@ -408,6 +426,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
@@ -434,6 +453,7 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         head: ground.head.clone(),
         archive,
         declared,
@@ -480,6 +500,9 @@ async fn wire(config: Config, file: Option<PathBuf>, ground: Ground, listeners: 
     stages.spawn(Stage::Derive, "spans", |stop| pipeline.run(stop));
     stages.spawn(Stage::Derive, "access logs", |stop| log_pipeline.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
+    if let Some(upstream) = ground.upstream.clone() {
+        stages.spawn(Stage::Derive, "query upstream", |stop| upstream.run(stop));
+    }
     let scraped = (!config.jobs.is_empty()).then_some(scrape_status);
     stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
     stages.spawn(Stage::Derive, "readiness", |stop| housekeeping::announce_ready(ready_in, scraped, stop));

@@ -20,7 +20,7 @@ use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
     access_logs, audit, context, declared, forward, graph, http_client, notify, otlp, promql, push, rollup, rules,
-    scrape, series, slo, store, telemetry, traces, web, yaml,
+    scrape, series, slo, store, telemetry, traces, upstream, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -33,6 +33,10 @@ pub struct Config {
     pub redacted: String,
     /// Scrape jobs.
     pub jobs: discovery::Jobs,
+    /// The share of their targets that this process scrapes; none: all.
+    pub shard: Option<discovery::Shard>,
+    /// Where scrapers of other shares than the first send what they scrape.
+    pub shard_sending: Option<discovery::ShardConfig>,
     /// Patterns of rule files as given, relative to the folder of the configuration.
     pub rule_files: Vec<String>,
     /// How often rules are evaluated unless a group says otherwise.
@@ -73,6 +77,8 @@ pub struct Config {
     pub store: store::Config,
     /// The memory tier.
     pub series: series::Config,
+    /// The engine elsewhere that is asked as well.
+    pub upstream: Option<upstream::Config>,
     /// Edge minutes in memory.
     pub rollup: rollup::Config,
     /// Limits of queries.
@@ -140,6 +146,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    shard: Option<discovery::ShardConfig>,
     security: http_client::SecurityConfig,
     audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
@@ -278,6 +285,7 @@ struct StorageConfig {
     keep_labels: series::LabelLists,
     drop_labels: series::LabelLists,
     exemplars: usize,
+    query_upstream: Option<upstream::Config>,
 }
 
 impl Default for StorageConfig {
@@ -297,6 +305,7 @@ impl Default for StorageConfig {
             keep_labels: series.keep_labels,
             drop_labels: series.drop_labels,
             exemplars: series.exemplars,
+            query_upstream: None,
         }
     }
 }
@@ -317,6 +326,7 @@ impl StorageConfig {
             keep_labels,
             drop_labels,
             exemplars,
+            query_upstream: _,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
@@ -343,6 +353,23 @@ impl Config {
         let text =
             std::fs::read_to_string(file).map_err(|source| ConfigError::Read { file: file.to_owned(), source })?;
         Self::parse(&text, Some(file))
+    }
+
+    /// The same for a process that scrapes a share of the targets.
+    ///
+    /// # Errors
+    /// When it scrapes another share than the first, and nothing says where that is to be sent.
+    pub fn sharing(self, shard: Option<discovery::Shard>) -> Result<Self, ConfigError> {
+        let Some(share) = shard else { return Ok(self) };
+        if share.index > 0 && self.shard_sending.is_none() {
+            let problem = format!(
+                "--shard {share} needs the block `shard` with the `url` of the meshscope of --shard 0/{}, where it sends what \
+                 it scrapes",
+                share.count
+            );
+            return Err(ConfigError::Invalid { problems: vec![problem] });
+        }
+        Ok(Self { jobs: share.of(&self.jobs), shard, ..self })
     }
 
     /// What reads the rule files that the configuration names and adds the groups of its objectives, for a thread that may
@@ -385,6 +412,7 @@ impl Config {
             access_logs,
             store,
             series,
+            upstream,
             rollup,
             scrape,
             promql,
@@ -400,7 +428,7 @@ impl Config {
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("access_logs", format!("{access_logs:?}")),
-            ("storage", format!("{store:?}{series:?}")),
+            ("storage", format!("{store:?}{series:?}{upstream:?}")),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
             ("promql", format!("{promql:?}")),
@@ -457,6 +485,7 @@ impl File {
         if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
             wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
         }
+        self.shard.iter().flat_map(discovery::ShardConfig::problems).for_each(&mut *wrong);
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
@@ -480,6 +509,8 @@ impl File {
                 None
             }
         }?;
+        let upstream = self.storage.query_upstream.clone();
+        upstream.iter().flat_map(upstream::Config::problems).for_each(&mut *wrong);
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
         self.push.problem().into_iter().for_each(&mut *wrong);
@@ -490,7 +521,12 @@ impl File {
         let too_short = self.slos.iter().filter(|slo| slo.window.get() > kept).map(|slo| {
             format!("slos: the window of {:?} is longer than storage.retention.five_minutes: its budget is that of a shorter time", slo.name)
         });
-        let warnings = warnings.chain(too_short.collect::<Vec<_>>());
+        let twice = (upstream.is_some() && scrape_configs.len() > self.scrape_configs.len()).then(|| {
+            "mesh.discover scrapes the proxies although storage.query_upstream asks an engine that may have their metrics: \
+             what both have is held twice; leave mesh.discover out"
+                .to_owned()
+        });
+        let warnings = warnings.chain(too_short.collect::<Vec<_>>()).chain(twice);
         let warnings = warnings.chain(self.alerting.warnings()).chain(forward::warnings(&self.remote_write)).collect();
         let external_labels: Labels = self.global.external_labels.iter().collect();
         Some(Config {
@@ -498,6 +534,8 @@ impl File {
             redacted: String::new(),
             alertmanager: String::new(),
             jobs,
+            shard: None,
+            shard_sending: self.shard,
             rule_files: self.rule_files,
             slos: self.slos,
             evaluation_interval: self.global.evaluation_interval,
@@ -525,6 +563,7 @@ impl File {
             access_logs: self.access_logs,
             store,
             series,
+            upstream,
             rollup: self.rollup,
             promql: promql::Config {
                 default_subquery_step: self.promql.default_subquery_step.or(Some(self.global.evaluation_interval)),

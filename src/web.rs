@@ -48,6 +48,7 @@ use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
+use crate::upstream::Upstream;
 use crate::{access, notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
 /// What a page may load: our own scripts and styles, nothing inline.
@@ -131,6 +132,8 @@ pub struct State {
     pub engine: Arc<Engine>,
     /// Memory and history as one.
     pub series: Arc<dyn Queryable>,
+    /// The engine elsewhere that is asked as well.
+    pub upstream: Option<Upstream>,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
     /// What is declared for the mesh.

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::Config;
+use crate::discovery::Shard;
 use crate::telemetry::{LogFormat, Telemetry};
 
 #[derive(Debug, clap::Args)]
@@ -15,6 +15,10 @@ pub(super) struct Arguments {
     /// The configuration file.
     #[arg(long, short, value_name = "FILE", default_value = "meshscope.yaml", env = "MESHSCOPE_CONFIG")]
     config: PathBuf,
+    /// Scrape a share of the targets only: 0/3, 1/3, 2/3. The processes of 0/3 do all else as well; those of the other
+    /// shares send them what they scrape (`shard.url`).
+    #[arg(long, value_name = "INDEX/COUNT", env = "MESHSCOPE_SHARD")]
+    shard: Option<Shard>,
 }
 
 pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Result<ExitCode> {
@@ -23,7 +27,7 @@ pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Resu
         "there is no configuration file {}: write one, name another with --config, or look around with `meshscope demo`",
         arguments.config.display()
     );
-    let config = Config::read(&arguments.config)?;
+    let config = Config::read(&arguments.config)?.sharing(arguments.shard)?;
     serve(config, &arguments.config, format, || {}).await
 }
 
@@ -37,13 +41,21 @@ pub(super) async fn serve(
     let telemetry = Telemetry::start(format, "meshscope=info,warn", &config.telemetry)?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let built = app::build(config, Some(file.to_owned())).await.context("cannot start");
-    let outcome = match built {
-        Ok(app) => {
-            ready();
-            app.run(shutdown).await
-        }
-        Err(error) => Err(error),
+    let outcome = match config.shard {
+        Some(shard) if shard.index > 0 => match app::ShardApp::build(config, shard, file.to_owned()).await {
+            Ok(app) => {
+                ready();
+                app.run(shutdown).await
+            }
+            Err(error) => Err(error.context("cannot start")),
+        },
+        _ => match app::build(config, Some(file.to_owned())).await {
+            Ok(app) => {
+                ready();
+                app.run(shutdown).await
+            }
+            Err(error) => Err(error.context("cannot start")),
+        },
     };
     telemetry.shutdown().await;
     outcome?;

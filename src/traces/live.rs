@@ -85,6 +85,11 @@ impl Live {
         }
     }
 
+    /// Bytes of the spans held.
+    pub fn size_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     /// The spans of a trace that are in memory, by start.
     pub fn trace(&self, id: TraceId) -> Vec<Span> {
         let found: Vec<Arc<Span>> =

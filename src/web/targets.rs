@@ -8,6 +8,7 @@ use super::ask::Shared;
 use super::format;
 use super::frame::{Frame, render};
 use crate::scrape::{Health, TargetStatus};
+use crate::upstream::Upstream;
 
 /// Dropped targets shown.
 const DROPPED_SHOWN: usize = 50;
@@ -23,6 +24,8 @@ struct Page {
     up: usize,
     down: usize,
     samples: String,
+    /// The engine elsewhere that has the metrics, when there is one.
+    upstream: Option<String>,
 }
 
 struct JobRows {
@@ -72,6 +75,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         up,
         down,
         samples: format::rate(per_second),
+        upstream: state.upstream.as_ref().map(Upstream::shown),
     };
     render(&page)
 }

@@ -18,6 +18,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/config.rs", "File", ""),
     ("src/config.rs", "Global", "global."),
     ("src/config.rs", "StorageConfig", "storage."),
+    ("src/discovery/shard.rs", "ShardConfig", "shard."),
+    ("src/upstream/config.rs", "Config", "storage.query_upstream."),
     ("src/telemetry.rs", "Config", "telemetry."),
     ("src/store/partitions.rs", "RetentionConfig", "storage.retention."),
     ("src/web.rs", "Config", "web."),
