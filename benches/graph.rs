@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use meshscope::clock::Clock;
 use meshscope::model::workload::{
-    EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
+    ENVOY_BOUNDS, EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
 };
 use meshscope::model::{EdgeMinute, Timestamp};
 use meshscope::rollup::{self, Rollup};
@@ -28,28 +28,6 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 const IN_MEMORY: u32 = 15;
-/// Istio's default bounds.
-const BOUNDS_MS: [f64; 19] = [
-    0.5,
-    1.0,
-    5.0,
-    10.0,
-    25.0,
-    50.0,
-    100.0,
-    250.0,
-    500.0,
-    1000.0,
-    2500.0,
-    5000.0,
-    10_000.0,
-    30_000.0,
-    60_000.0,
-    300_000.0,
-    600_000.0,
-    1_800_000.0,
-    3_600_000.0,
-];
 
 fn workload(number: usize) -> Workload {
     let name = format!("service-{number:03}");
@@ -106,10 +84,10 @@ fn minute(at: Timestamp, number: usize, edge: EdgeKey) -> EdgeMinute {
         requests.push((outcome("404", "-"), rate * 0.021));
     }
     let counts =
-        (0..=BOUNDS_MS.len()).map(|i| if (2..11).contains(&i) { rate / (i as f64 * 1.7) } else { 0.0 }).collect();
+        (0..=ENVOY_BOUNDS.len()).map(|i| if (2..11).contains(&i) { rate / (i as f64 * 1.7) } else { 0.0 }).collect();
     EdgeMinute {
         requests,
-        latency: LatencyHistogram { bounds_ms: BOUNDS_MS.into(), counts, sum_ms: rate * 21.7 },
+        latency: LatencyHistogram { bounds_ms: ENVOY_BOUNDS.into(), counts, sum_ms: rate * 21.7 },
         request_bytes: rate * 512.3,
         response_bytes: rate * 2048.9,
         ..EdgeMinute::empty(at, edge)

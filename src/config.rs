@@ -3,6 +3,7 @@
 //! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative paths
 //! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
+mod derived;
 mod mesh;
 mod paths;
 mod redact;
@@ -355,53 +356,6 @@ impl Config {
         Self::parse(&text, Some(file))
     }
 
-    /// The same for a process that scrapes a share of the targets.
-    ///
-    /// # Errors
-    /// When it scrapes another share than the first, and nothing says where that is to be sent.
-    pub fn sharing(self, shard: Option<discovery::Shard>) -> Result<Self, ConfigError> {
-        let Some(share) = shard else { return Ok(self) };
-        if share.index > 0 && self.shard_sending.is_none() {
-            let problem = format!(
-                "--shard {share} needs the block `shard` with the `url` of the meshscope of --shard 0/{}, where it sends what \
-                 it scrapes",
-                share.count
-            );
-            return Err(ConfigError::Invalid { problems: vec![problem] });
-        }
-        Ok(Self { jobs: share.of(&self.jobs), shard, ..self })
-    }
-
-    /// What reads the rule files that the configuration names and adds the groups of its objectives, for a thread that may
-    /// block. A broken file is reported and left out; the others run.
-    pub fn rule_loader(&self, external_url: &str) -> impl FnOnce() -> rules::RuleSet + Send + 'static {
-        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        let patterns = self.rule_files.clone();
-        let options = rules::LoadOptions {
-            evaluation_interval: self.evaluation_interval.get(),
-            external_labels: self.external_labels.clone(),
-            external_url: external_url.to_owned(),
-            features: self.promql.features(),
-        };
-        let slos = self.slos.clone();
-        move || {
-            let mut set = rules::load(&patterns, &folder, &options);
-            set.groups.extend(slo::groups(&slos, options.evaluation_interval));
-            set
-        }
-    }
-
-    /// The entries of `scrape_configs` with those that `mesh.discover` stands for, as Prometheus reads them; secrets
-    /// replaced.
-    pub fn expanded(&self) -> String {
-        let own = redact::block(&self.redacted, "scrape_configs");
-        let presets = self.mesh.expanded();
-        if own.is_empty() && presets.is_empty() {
-            return "scrape_configs: []\n".to_owned();
-        }
-        format!("scrape_configs:\n{own}{presets}")
-    }
-
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
@@ -517,16 +471,8 @@ impl File {
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
-        let kept = store.retention.five_minutes.get();
-        let too_short = self.slos.iter().filter(|slo| slo.window.get() > kept).map(|slo| {
-            format!("slos: the window of {:?} is longer than storage.retention.five_minutes: its budget is that of a shorter time", slo.name)
-        });
-        let twice = (upstream.is_some() && scrape_configs.len() > self.scrape_configs.len()).then(|| {
-            "mesh.discover scrapes the proxies although storage.query_upstream asks an engine that may have their metrics: \
-             what both have is held twice; leave mesh.discover out"
-                .to_owned()
-        });
-        let warnings = warnings.chain(too_short.collect::<Vec<_>>()).chain(twice);
+        let has_presets = scrape_configs.len() > self.scrape_configs.len();
+        let warnings = warnings.chain(derived::warnings(&self.slos, &store, upstream.is_some() && has_presets));
         let warnings = warnings.chain(self.alerting.warnings()).chain(forward::warnings(&self.remote_write)).collect();
         let external_labels: Labels = self.global.external_labels.iter().collect();
         Some(Config {

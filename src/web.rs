@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -182,9 +182,6 @@ pub struct State {
 
 /// The routes of all pages. Some change state by a form: whoever serves them must refuse what pages of other sites ask for.
 pub fn router(state: State) -> Router {
-    let header = |name: HeaderName, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
-    };
     Router::new()
         .route("/", get(overview::page))
         .route("/graph", get(graph::page))
@@ -216,16 +213,17 @@ pub fn router(state: State) -> Router {
         .route("/status", get(status::page))
         .route("/assets/{file}", get(assets::serve))
         .with_state(state)
-        .layer(header(header::CONTENT_SECURITY_POLICY, POLICY))
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "same-origin"))
+        .layer(policy())
 }
 
 /// The page for any path that is not one.
 pub fn not_found(state: State) -> axum::routing::MethodRouter {
-    let policy =
-        SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     let page =
         async |ask::Shared(state): ask::Shared<State>, uri: axum::http::Uri| error::not_found(&state, uri.path());
-    get(page).layer(policy).with_state(state)
+    get(page).layer(policy()).with_state(state)
+}
+
+/// What pages may load; all other headers are those of every answer.
+fn policy() -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
 }

@@ -57,7 +57,6 @@ pub(super) async fn method_not_allowed(request: Request, next: Next) -> Response
     CORS.iter().for_each(|(name, _)| _ = headers.remove(name));
     headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.remove(header::CONTENT_LENGTH);
     *response.body_mut() = Body::from("Method Not Allowed\n");
     response

@@ -123,8 +123,12 @@ pub(super) async fn no_endpoint(uri: axum::http::Uri) -> ApiError {
     ApiError::NotFound(format!("there is no endpoint {}", uri.path()))
 }
 
+/// A status and a line of plain text, as Go's `http.Error` gives them.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response {
+    (status, format!("{text}\n")).into_response()
+}
+
 /// Any path below `/api/v1` that is not an endpoint: what Go's router says.
 pub(super) async fn not_found() -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (StatusCode::NOT_FOUND, headers, "404 page not found\n").into_response()
+    plain(StatusCode::NOT_FOUND, "404 page not found")
 }

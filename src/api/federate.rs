@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::State;
+use super::error::plain;
 use super::params::{Params, parse_matchers};
 use crate::gotemplate::shortest;
 use crate::model::{Labels, METRIC_NAME, Timestamp, is_stale};
@@ -25,7 +26,7 @@ pub(super) async fn federate(Shared(state): Shared<State>, headers: HeaderMap, p
     let selectors = params.all("match[]").into_iter().map(parse_matchers).collect::<Result<Vec<_>, _>>();
     let selectors = match selectors {
         Ok(selectors) => selectors,
-        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+        Err(error) => return plain(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     let now = state.clock.now();
     let from = Timestamp::from_millis(now.as_millis() - state.engine.config().lookback_delta.as_millis());
@@ -36,9 +37,9 @@ pub(super) async fn federate(Shared(state): Shared<State>, headers: HeaderMap, p
         let series = match selected {
             Ok(selection) => selection.series,
             Err(error @ QueryError::Unavailable { .. }) => {
-                return refused(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+                return plain(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
             }
-            Err(error) => return refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+            Err(error) => return plain(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         };
         for one in series {
             let (Some(at), Some(value)) = (one.times.last(), one.values.last()) else { continue };
@@ -51,11 +52,6 @@ pub(super) async fn federate(Shared(state): Shared<State>, headers: HeaderMap, p
     let format = Format::of(&headers);
     let page = page(&newest, &(state.external_labels)(), format);
     ([(header::CONTENT_TYPE, format.content_type())], page).into_response()
-}
-
-fn refused(status: StatusCode, text: &str) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (status, headers, format!("{text}\n")).into_response()
 }
 
 /// How a page is written.

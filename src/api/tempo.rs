@@ -9,7 +9,7 @@ mod tags;
 mod trace;
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use serde_json::{Value as Json, json};
@@ -80,9 +80,7 @@ impl From<traceql::ParseError> for Fault {
 
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let headers =
-            [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-        (self.0, headers, self.1).into_response()
+        (self.0, self.1).into_response()
     }
 }
 

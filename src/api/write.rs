@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::State;
+use super::error::plain;
 use crate::discovery::SHARD_HEADER;
 use crate::push::Intake;
 use crate::push::remote::{self, Version, WriteError, Written};
@@ -114,12 +115,6 @@ fn answer(version: Version, written: &Written) -> Response {
         response.headers_mut().extend(WRITTEN.into_iter().zip(counts.map(HeaderValue::from)));
     }
     response
-}
-
-/// As Go's `http.Error`.
-fn plain(status: StatusCode, text: &str) -> Response {
-    let headers = [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
-    (status, headers, format!("{text}\n")).into_response()
 }
 
 /// Which message the content type announces; none at all is 1.0.

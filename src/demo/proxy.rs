@@ -6,34 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::topology::{self, Behind, CLUSTER, Service, Workload};
+use crate::model::workload::ENVOY_BOUNDS;
 
-/// Envoy's default bucket bounds, milliseconds and bytes alike.
-pub const BOUNDS: [f64; 19] = [
-    0.5,
-    1.0,
-    5.0,
-    10.0,
-    25.0,
-    50.0,
-    100.0,
-    250.0,
-    500.0,
-    1_000.0,
-    2_500.0,
-    5_000.0,
-    10_000.0,
-    30_000.0,
-    60_000.0,
-    300_000.0,
-    600_000.0,
-    1_800_000.0,
-    3_600_000.0,
-];
-
-/// A histogram with [`BOUNDS`].
+/// A histogram with [`ENVOY_BOUNDS`].
 #[derive(Clone, Debug, Default)]
 pub struct Histogram {
-    buckets: [u64; BOUNDS.len()],
+    buckets: [u64; ENVOY_BOUNDS.len()],
     /// How many observations.
     pub count: u64,
     /// Their sum.
@@ -43,7 +21,7 @@ pub struct Histogram {
 impl Histogram {
     /// Adds one observation.
     pub fn observe(&mut self, value: f64) {
-        if let Some(bucket) = BOUNDS.iter().position(|bound| value <= *bound) {
+        if let Some(bucket) = ENVOY_BOUNDS.iter().position(|bound| value <= *bound) {
             self.buckets[bucket] += 1;
         }
         self.count += 1;
@@ -53,7 +31,7 @@ impl Histogram {
     /// Bounds with the number of observations at or below each.
     pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
         let mut total = 0;
-        BOUNDS.iter().zip(self.buckets).map(move |(bound, count)| {
+        ENVOY_BOUNDS.iter().zip(self.buckets).map(move |(bound, count)| {
             total += count;
             (*bound, total)
         })

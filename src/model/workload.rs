@@ -207,6 +207,29 @@ pub struct Outcome {
     pub flags: Arc<str>,
 }
 
+/// The bounds of the histograms that Envoy makes, and so of Istio's, of milliseconds and bytes alike (mesh.md §3.1).
+pub const ENVOY_BOUNDS: [f64; 19] = [
+    0.5,
+    1.0,
+    5.0,
+    10.0,
+    25.0,
+    50.0,
+    100.0,
+    250.0,
+    500.0,
+    1_000.0,
+    2_500.0,
+    5_000.0,
+    10_000.0,
+    30_000.0,
+    60_000.0,
+    300_000.0,
+    600_000.0,
+    1_800_000.0,
+    3_600_000.0,
+];
+
 /// Counts of requests by latency bucket, as a proxy's histogram had them in one minute.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct LatencyHistogram {

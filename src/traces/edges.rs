@@ -7,8 +7,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::pairing::{Call, Connection};
-use crate::model::workload::{LatencyHistogram, Protocol, Security};
-use crate::model::workload::{MeshKind, Reporter};
+use crate::model::workload::{ENVOY_BOUNDS, LatencyHistogram, MeshKind, Protocol, Reporter, Security};
 use crate::model::{EdgeKey, EdgeMinute, Timestamp};
 
 /// Edges gathered before they are handed on, whatever the time.
@@ -16,31 +15,8 @@ pub(super) const EDGES_BEFORE_FLUSH: usize = 1000;
 /// How far ahead of our clock a call may begin.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// The buckets of Istio's histograms, so that edges of both kinds can be read side by side (mesh.md §3.1).
-static BOUNDS_MS: LazyLock<Arc<[f64]>> = LazyLock::new(|| {
-    let bounds = [
-        0.5,
-        1.0,
-        5.0,
-        10.0,
-        25.0,
-        50.0,
-        100.0,
-        250.0,
-        500.0,
-        1000.0,
-        2500.0,
-        5000.0,
-        10_000.0,
-        30_000.0,
-        60_000.0,
-        300_000.0,
-        600_000.0,
-        1_800_000.0,
-        3_600_000.0,
-    ];
-    Arc::from(bounds)
-});
+/// So that edges of spans and of metrics can be read side by side.
+static BOUNDS_MS: LazyLock<Arc<[f64]>> = LazyLock::new(|| Arc::from(ENVOY_BOUNDS));
 
 /// Edges since the last flush.
 #[derive(Default)]

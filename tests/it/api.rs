@@ -84,7 +84,8 @@ impl Server {
         let kept = Kept { in_memory: Duration::from_secs(900), stored: Duration::from_secs(172_800) };
         let (store, whole_from) = match parts.store {
             Some(given) => given,
-            None => (postgres::store().await, clock.now()),
+            // The database is empty, so memory is whole: also the minute before, when a new one begins meanwhile.
+            None => (postgres::store().await, clock.now() - Duration::from_secs(3600)),
         };
         let alertmanager = parts.alertmanager.unwrap_or("route: {receiver: ops}\nreceivers: [{name: ops}]\n");
         let engine = Arc::new(Engine::new(parts.engine));

@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::app::{eventually, new_folder, serve};
 use crate::postgres;
 
-const TARGETS: usize = 12;
+const TARGETS: usize = 30;
 const SHARES: u16 = 3;
 
 /// A proxy that counts more requests with each scrape, and meets its first failures after a few.

@@ -284,8 +284,8 @@ fn every_command_shown_is_understood() {
 
 #[test]
 fn every_metric_named_is_on_the_page() {
-    let parts =
-        ["sent_on", "access", "access_logs", "declared"].map(|part| text(&format!("src/app/metrics/{part}.rs")));
+    let parts = ["sent_on", "access", "access_logs", "declared", "memory", "upstream"]
+        .map(|part| text(&format!("src/app/metrics/{part}.rs")));
     // What is written into the store instead bears its whole name.
     let stored = text("src/audit/watch.rs").replace("\"meshscope_", "\"");
     let table = text("src/app/metrics.rs") + &parts.concat() + &stored;
