@@ -433,12 +433,7 @@ impl File {
         for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
             wrong(format!("global.external_labels: {name:?} is not a valid label name"));
         }
-        if self.global.evaluation_interval.is_zero() {
-            wrong("global.evaluation_interval must be longer than 0s".to_owned());
-        }
-        if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
-            wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
-        }
+        derived::problems(self.global.evaluation_interval, &self.telemetry).into_iter().for_each(&mut *wrong);
         self.shard.iter().flat_map(discovery::ShardConfig::problems).for_each(&mut *wrong);
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.audit.problems().into_iter().for_each(&mut *wrong);

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{Config, ConfigError, redact};
-use crate::{discovery, rules, slo, store};
+use crate::units::PromDuration;
+use crate::{discovery, rules, slo, store, telemetry};
 
 impl Config {
     /// The same for a process that scrapes a share of the targets.
@@ -52,6 +53,18 @@ impl Config {
         }
         format!("scrape_configs:\n{own}{presets}")
     }
+}
+
+/// What is wrong with single numbers.
+pub(super) fn problems(evaluation_interval: PromDuration, telemetry: &telemetry::Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    if evaluation_interval.is_zero() {
+        problems.push("global.evaluation_interval must be longer than 0s".to_owned());
+    }
+    if !(0.0..=1.0).contains(&telemetry.sampling_ratio) {
+        problems.push("telemetry.sampling_ratio must be between 0 and 1".to_owned());
+    }
+    problems
 }
 
 /// What a configuration asks for that does not do what it may be thought to do. `scrapes_twice`: proxies are discovered
