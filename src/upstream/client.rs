@@ -276,7 +276,7 @@ impl Upstream {
         let Inner { client, url, config, counters, .. } = &*self.0;
         let is_get = method == Method::GET;
         let address = format!("{url}/api/v1{path}");
-        let address = match is_get {
+        let address = match is_get && !form.is_empty() {
             true => reqwest::Url::parse_with_params(&address, form),
             false => reqwest::Url::parse(&address),
         };
