@@ -5,6 +5,7 @@
 //! ends early stops the process. When the process becomes the leader of several on one database, or a standby, the parts of
 //! the former role end and those of the new one are made.
 
+mod elsewhere;
 mod housekeeping;
 mod http;
 mod memory;
@@ -17,6 +18,7 @@ mod reload;
 mod replica;
 mod roles;
 mod send_on;
+mod shard;
 mod silences;
 mod stages;
 
@@ -42,11 +44,12 @@ use crate::store::{RetentionConfig, Store};
 use crate::web_config::Guard;
 use crate::{
     access_logs, api, audit, declared, discovery, kubernetes, mesh, notify, otlp, promql, push, rules, scrape, traces,
-    web,
+    upstream, web,
 };
 use reload::Reloader;
 use replica::Turn;
 use roles::{Drains, Leading, Part, Phase, Site, Sockets, Wired};
+pub use shard::ShardApp;
 use stages::{Stage, Stages};
 
 /// Batches of alerts between rules and notify; rules count what does not fit and send it again.
@@ -89,7 +92,11 @@ struct Ground {
     store: Store,
     head: Head,
     rollup: Rollup,
+    /// What is stored here.
+    own: Arc<dyn Queryable>,
+    /// The same with the engine elsewhere, when there is one.
     series: Arc<dyn Queryable>,
+    upstream: Option<upstream::Upstream>,
     engine: Arc<promql::Engine>,
     external_url: String,
 }
@@ -165,11 +172,15 @@ impl Ground {
             let scheme = if is_https { "https" } else { "http" };
             format!("{scheme}://{address}")
         });
+        let own: Arc<dyn Queryable> = Arc::new(Tiered::new(head.clone(), history));
+        let (series, upstream) = elsewhere::beside(config, &own, clock);
         Self {
             clock,
             store,
             rollup: Rollup::new(config.rollup.clone()),
-            series: Arc::new(Tiered::new(head.clone(), history)),
+            own,
+            series,
+            upstream,
             head,
             engine: Arc::new(promql::Engine::new(config.promql.clone())),
             external_url: url.trim_end_matches('/').to_owned(),
@@ -341,7 +352,8 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let whole_from = whole_from.unwrap_or(started_at);
     let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
         .reading(&config.traces)
-        .with_access_logs(&config.access_logs, live_logs);
+        .with_access_logs(&config.access_logs, live_logs.clone())
+        .with_edges_of(ground.upstream.as_ref().map(elsewhere::edges));
     let (declared_reader, declared) = ground.declared(config);
     let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
@@ -365,6 +377,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
             rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
+            own: Arc::clone(&ground.own),
             head: recorded,
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
@@ -393,7 +406,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(config, live, changes.book());
+    let context = ground.context(config, live.clone(), changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -452,12 +465,16 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
+        upstream: ground.upstream.clone(),
+        live: live.clone(),
+        live_logs: live_logs.clone(),
         store: store.clone(),
         guards: guards.clone(),
         outgoing: config.outgoing.clone(),
         gate: gate.clone(),
         started_at,
         standing: standing.clone(),
+        clock,
     };
 
     // face
@@ -467,6 +484,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
@@ -498,6 +516,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         head: ground.head.clone(),
         archive,
         declared,
@@ -544,6 +563,9 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
+    if let Some(upstream) = ground.upstream.clone() {
+        stages.spawn(Stage::Derive, "query upstream", |stop| upstream.run(stop));
+    }
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     let (head, rollup) = (ground.head.clone(), ground.rollup.clone());
     let (watched_head, watched_rules) = (ground.head.clone(), rule_sets);

@@ -133,7 +133,7 @@ impl Relay {
 fn is_for_leader(method: &Method, path: &str) -> bool {
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_below = |prefix: &str| path.starts_with(prefix);
-    let sent = ["/api/v1/write", "/api/v1/otlp/", "/api/mesh/v1/notifications/", "/notifications/"];
+    let sent = ["/api/v1/write", "/api/v1/import", "/api/v1/otlp/", "/api/mesh/v1/notifications/", "/notifications/"];
     (changes && sent.into_iter().any(is_below)) || is_below("/alertmanager/api/v2/alerts")
 }
 
@@ -167,6 +167,7 @@ mod tests {
         for (method, path, expect) in [
             (Method::POST, "/api/v1/write", true),
             (Method::POST, "/api/v1/otlp/v1/metrics", true),
+            (Method::POST, "/api/v1/import", true),
             (Method::POST, "/api/v1/query", false),
             (Method::GET, "/api/v1/write", false),
             (Method::POST, "/alertmanager/api/v2/alerts", true),
