@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
+use crate::graph::testing::calls;
 use crate::model::EdgeMinute;
-use crate::model::workload::{
-    EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
-};
+use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Service, Workload};
 use crate::web::hostile;
 
 const FROM: i64 = 1_763_834_400_000;
@@ -27,15 +26,9 @@ fn call(minute: i64, [source, target, version, service]: [&str; 4], answers: &[(
     let mut source = workload(source, None);
     source.app = source.name.clone();
     let key = EdgeKey {
-        mesh: MeshKind::Istio,
-        reporter: Reporter::Source,
-        protocol: Protocol::Http,
-        source,
-        destination: workload(target, Some(version)),
         service: Service { name: Some(service.into()), namespace: Some("shop".into()), host: None },
-        source_principal: None,
         destination_principal: Some("spiffe://cluster.local/ns/shop/sa/x".into()),
-        security: Security::Unknown,
+        ..calls(source, workload(target, Some(version)))
     };
     let all: f64 = answers.iter().map(|(_, count)| count).sum();
     let outcome = |code: &str| Outcome { code: code.into(), grpc_status: "".into(), flags: "-".into() };
