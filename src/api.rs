@@ -25,6 +25,7 @@ mod write;
 use std::sync::Arc;
 
 pub use browser::changes_from_same_origin;
+pub use status::ask_for_reload;
 
 use axum::Router;
 use axum::middleware::from_fn;
@@ -38,6 +39,7 @@ use crate::notify::AlertmanagerStatus;
 use crate::persist::{Archive, ChangeBook, OutboxReader, Standing};
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
+use crate::upstream::Upstream;
 use crate::{audit, notify, otlp, push, rules as rule_engine, scrape, slo};
 
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -63,6 +65,8 @@ pub struct State {
     pub engine: Arc<Engine>,
     /// Memory and history as one.
     pub series: Arc<dyn Queryable>,
+    /// The engine elsewhere that is asked as well.
+    pub upstream: Option<Upstream>,
     /// The memory tier, for its statistics.
     pub head: Head,
     /// Edges and traces, memory and PostgreSQL as one.
@@ -136,6 +140,8 @@ pub fn router(state: State) -> Router {
         .route("/federate", get(federate::federate))
         .route("/api/v1/otlp/v1/metrics", otlp_metrics)
         .route("/api/v1/write", post(write::remote).layer(from_fn(browser::same_origin)))
+        // The same under a name of its own: who imports history must be an administrator, and is in the audit log.
+        .route("/api/v1/import", post(write::remote).layer(from_fn(browser::same_origin)))
         .layer(from_fn(browser::method_not_allowed))
         .merge(alertmanager::router())
         .merge(tempo::router())
@@ -147,6 +153,11 @@ pub fn router(state: State) -> Router {
         .route("/api/v1/", any(error::not_found))
         .route("/api/v1/{*unknown}", any(error::not_found).options(browser::preflight))
         .with_state(state)
+}
+
+/// The targets of a process that does nothing but scrape.
+pub fn targets_only(targets: scrape::Status) -> Router {
+    Router::new().route("/api/v1/targets", get(targets::targets_of)).with_state(targets)
 }
 
 /// What stands before all routes, those of pages too, and must see answers as the router finished them.

@@ -5,6 +5,8 @@
 //! ends early stops the process. When the process becomes the leader of several on one database, or a standby, the parts of
 //! the former role end and those of the new one are made.
 
+mod elsewhere;
+mod ground;
 mod housekeeping;
 mod http;
 mod memory;
@@ -17,6 +19,7 @@ mod reload;
 mod replica;
 mod roles;
 mod send_on;
+mod shard;
 mod silences;
 mod stages;
 
@@ -34,19 +37,15 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Caller, Gate};
 use crate::clock::{Clock, ClockKeeper};
 use crate::config::Config;
-use crate::context::{self, Context};
-use crate::persist::{self, Archive};
-use crate::rollup::Rollup;
-use crate::series::{Head, Queryable, Tiered};
-use crate::store::{RetentionConfig, Store};
+use crate::persist::Archive;
+use crate::store::Store;
 use crate::web_config::Guard;
-use crate::{
-    access_logs, api, audit, declared, discovery, kubernetes, mesh, notify, otlp, promql, push, rules, scrape, traces,
-    web,
-};
+use crate::{access_logs, api, discovery, notify, otlp, persist, promql, rules, scrape, traces, web};
+use ground::{Ground, annotator};
 use reload::Reloader;
 use replica::Turn;
 use roles::{Drains, Leading, Part, Phase, Site, Sockets, Wired};
+pub use shard::ShardApp;
 use stages::{Stage, Stages};
 
 /// Batches of alerts between rules and notify; rules count what does not fit and send it again.
@@ -80,18 +79,6 @@ pub struct App {
     pub otlp_grpc_address: SocketAddr,
     /// Address of OTLP over HTTP.
     pub otlp_http_address: SocketAddr,
-}
-
-/// What is made first and shared by the parts of one role.
-#[derive(Clone)]
-struct Ground {
-    clock: Clock,
-    store: Store,
-    head: Head,
-    rollup: Rollup,
-    series: Arc<dyn Queryable>,
-    engine: Arc<promql::Engine>,
-    external_url: String,
 }
 
 /// Makes every part: database, listeners, what was there before the start, then the tasks. When another process leads on
@@ -151,140 +138,6 @@ fn with_span_retention(config: &Config) -> crate::store::Config {
     store
 }
 
-impl Ground {
-    fn new(site: &Site) -> Self {
-        let Site { config, store, guard, .. } = site;
-        let (clock, store, address, is_https) =
-            (site.clock, store.clone(), site.sockets.addresses[0], guard.encrypts());
-        let head = Head::new(config.series.clone());
-        if config.series.memory_limit.is_none() {
-            head.safe_mode().set_limit(memory::default_limit());
-        }
-        let history: Arc<dyn Queryable> = Arc::new(persist::History::new(store.clone()));
-        let url = config.web.external_url.clone().unwrap_or_else(|| {
-            let scheme = if is_https { "https" } else { "http" };
-            format!("{scheme}://{address}")
-        });
-        Self {
-            clock,
-            store,
-            rollup: Rollup::new(config.rollup.clone()),
-            series: Arc::new(Tiered::new(head.clone(), history)),
-            head,
-            engine: Arc::new(promql::Engine::new(config.promql.clone())),
-            external_url: url.trim_end_matches('/').to_owned(),
-        }
-    }
-
-    /// What explains alerts when they are told.
-    fn context(&self, config: &Config, live: traces::Live, changes: persist::ChangeBook) -> Context {
-        let inputs = context::Inputs {
-            changes: Arc::new(move |from| changes.recent(from)),
-            rollup: self.rollup.clone(),
-            live,
-            head: self.head.clone(),
-            health: config.graph_health.clone(),
-            external_url: self.external_url.clone(),
-        };
-        Context::new(config.alert_context.clone(), inputs)
-    }
-
-    /// What compares the declared mesh with its traffic.
-    fn auditor(&self, config: &Config, declared: &declared::Declared) -> audit::Watch {
-        let inputs = audit::Inputs {
-            declared: config.declared.is_given().then(|| {
-                let declared = declared.clone();
-                Arc::new(move || sources(&declared)) as audit::CurrentSources
-            }),
-            engine: Arc::clone(&self.engine),
-            series: Arc::clone(&self.series),
-            head: self.head.clone(),
-            clock: self.clock,
-        };
-        let suppressions = config.audit.suppress.iter().map(Into::into).collect();
-        let declared::Config { root_namespace, cluster_domain, .. } = config.declared.clone();
-        let options = audit::Options { suppressions, root_namespace, cluster_domain };
-        audit::Watch::new(config.audit_watch.clone(), options, inputs)
-    }
-
-    /// What reads what is declared, and where it is found.
-    fn declared(&self, config: &Config) -> (declared::Reader, declared::Declared) {
-        let (api_server, kubeconfig_file) = (config.mesh.api_server.clone(), config.mesh.kubeconfig_file.clone());
-        let cluster = kubernetes::ClusterConfig { api_server, kubeconfig_file, ..kubernetes::ClusterConfig::default() };
-        declared::Reader::new(config.declared.clone(), cluster, config.outgoing.discovery.clone(), self.clock)
-    }
-
-    /// What takes samples that others send; those older than memory go straight into chunks.
-    fn intake(&self, config: &push::Config, retention: &RetentionConfig) -> push::Intake {
-        let backfill = persist::Backfill {
-            store: self.store.clone(),
-            retention: retention.clone(),
-            head: Some(self.head.clone()),
-        };
-        let clock = self.clock;
-        let past: push::PastWriter = Arc::new(move |series| {
-            let backfill = backfill.clone();
-            Box::pin(async move {
-                let series = series;
-                let done = backfill.write(clock.now(), series).await.map_err(|error| error.to_string())?;
-                if done.too_old > 0 {
-                    tracing::warn!(samples = done.too_old, "samples sent were older than every retention: left out");
-                }
-                Ok(())
-            })
-        });
-        let (head, rollup) = (self.head.clone(), self.rollup.clone());
-        push::Intake::new(config.clone(), head, rollup, self.clock, Some(past))
-    }
-
-    /// How memory was.
-    async fn before(&self, config: &Config) -> anyhow::Result<persist::Before> {
-        let settings = format!("{} {:?}", env!("CARGO_PKG_VERSION"), config.jobs);
-        let has_same_settings = self.store.exchange_scrape_settings(&settings).await;
-        let has_same_settings = has_same_settings.context("compare the scrape settings")?;
-        Ok(persist::Before { keep: config.rollup.keep.get(), has_same_settings })
-    }
-
-    /// Brings back what was there before the start.
-    async fn restore(&self, config: &Config) -> anyhow::Result<(persist::Restored, persist::OutboxRestored)> {
-        let now = self.clock.now();
-        let before = self.before(config).await?;
-        let restored = persist::restore(&self.store, &self.head, (&self.rollup, before), now, |_| {}).await;
-        let restored = restored.context("restore samples from the journal")?;
-        if restored.progress.samples > 0 {
-            let (samples, took) = (restored.progress.samples, restored.took);
-            tracing::info!(samples, "restored {samples} samples in {took:.1?}");
-        }
-        let outbox = persist::restore_outbox(&self.store, now).await.context("read the outbox")?;
-        Ok((restored, outbox))
-    }
-}
-
-/// Where notifications get what the mesh says of their alerts, as soon as this process is sure to lead.
-fn annotator(context: Context, standing: persist::Standing) -> notify::Annotator {
-    Arc::new(move |alerts, now| {
-        let (context, standing) = (context.clone(), standing.clone());
-        Box::pin(async move {
-            standing.may_tell().await;
-            context.annotate(alerts, now).await
-        })
-    })
-}
-
-/// What is declared now; where files and a cluster are read both, also what the files say.
-fn sources(declared: &declared::Declared) -> audit::Sources {
-    let (seen, config) = (declared.seen(), declared.config());
-    let files = (config.cluster && !config.files.is_empty()).then(|| audit::Files {
-        snapshot: Arc::clone(&seen.files),
-        known: mesh::KINDS
-            .iter()
-            .map(|info| info.kind)
-            .filter(|kind| seen.is_whole(declared::Origin::Cluster, *kind))
-            .collect(),
-    });
-    audit::Sources { snapshot: Arc::clone(&seen.snapshot), files }
-}
-
 /// Makes the parts of a role and puts each into the stage in which it stops.
 async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::Result<Wired> {
     let Site { config, guard, standing, .. } = site;
@@ -341,7 +194,8 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let whole_from = whole_from.unwrap_or(started_at);
     let archive = Archive::new(ground.store.clone(), ground.rollup.clone(), live.clone(), whole_from, kept)
         .reading(&config.traces)
-        .with_access_logs(&config.access_logs, live_logs);
+        .with_access_logs(&config.access_logs, live_logs.clone())
+        .with_edges_of(ground.upstream.as_ref().map(elsewhere::edges));
     let (declared_reader, declared) = ground.declared(config);
     let changes = persist::ChangePersist::new(declared.clone(), ground.store.clone(), archive.clone(), ground.clock);
 
@@ -365,6 +219,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
             rule_sets: rule_sets.clone(),
             ready: ready.clone(),
             store: Arc::clone(&ground.series),
+            own: Arc::clone(&ground.own),
             head: recorded,
             engine: Arc::clone(&ground.engine),
             options: promql::QueryOptions::default(),
@@ -393,7 +248,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     silence_keeper.read().await.context("read the silences")?;
     let (outbox_out, outbox) = mpsc::channel(OUTBOX_QUEUE);
     let outbox_persist = persist::OutboxPersist::new(outbox, ground.store.clone(), ground.clock, &outbox_restored);
-    let context = ground.context(config, live, changes.book());
+    let context = ground.context(config, live.clone(), changes.book());
     let dispatcher = notify::Dispatcher::new(
         notify::Inputs {
             alerts,
@@ -452,12 +307,16 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         persist: parts_status.clone(),
         head: ground.head.clone(),
         rollup: ground.rollup.clone(),
+        upstream: ground.upstream.clone(),
+        live: live.clone(),
+        live_logs: live_logs.clone(),
         store: store.clone(),
         guards: guards.clone(),
         outgoing: config.outgoing.clone(),
         gate: gate.clone(),
         started_at,
         standing: standing.clone(),
+        clock,
     };
 
     // face
@@ -467,6 +326,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let web_state = web::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         archive: archive.clone(),
         scrape: scrape_status.clone(),
         rules: rules_status.clone(),
@@ -498,6 +358,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let api_state = api::State {
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
+        upstream: ground.upstream.clone(),
         head: ground.head.clone(),
         archive,
         declared,
@@ -530,7 +391,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let router = match &shadow {
         None => router,
         Some(_) => {
-            let relay = relay::Relay::new(standing.clone());
+            let relay = relay::Relay::new(standing.clone(), config.outgoing.replicas.clone());
             router.layer(axum::middleware::from_fn_with_state(relay, relay::before))
         }
     };
@@ -544,6 +405,9 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     stages.spawn(Stage::Input, "reload", |stop| reloader.run(stop));
     stages.spawn(Stage::Derive, "rules", |stop| manager.run(stop));
     stages.spawn(Stage::Derive, "audit", |stop| auditor.run(stop));
+    if let Some(upstream) = ground.upstream.clone() {
+        stages.spawn(Stage::Derive, "query upstream", |stop| upstream.run(stop));
+    }
     stages.spawn(Stage::Keep, "silences", |stop| silence_keeper.run(stop));
     let (head, rollup) = (ground.head.clone(), ground.rollup.clone());
     let (watched_head, watched_rules) = (ground.head.clone(), rule_sets);

@@ -7,6 +7,7 @@ mod doctor;
 mod export;
 mod import;
 mod lint;
+mod login;
 mod mesh;
 mod migrate;
 mod promql;

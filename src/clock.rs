@@ -6,7 +6,7 @@
 //!
 //! A leaf: imports only `model`.
 
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -36,6 +36,10 @@ struct Correction {
     offset_ms: AtomicI64,
     /// The latest time that was told: none is told that is before it.
     latest_ms: AtomicI64,
+    /// By how much the clock is ahead of the wall clock, which was set back; 0 when they agree.
+    ahead_ms: AtomicI64,
+    /// How often the wall clock was seen to jump, either way.
+    jumps: AtomicU64,
 }
 
 /// Keeps a clock together with the wall clock.
@@ -75,6 +79,17 @@ impl Clock {
         Timestamp::from_millis(correction.latest_ms.fetch_max(now_ms, Relaxed).max(now_ms))
     }
 
+    /// By how much this clock is ahead of the system's, which was set back; zero when they agree.
+    pub fn ahead(&self) -> Duration {
+        let ahead_ms = self.correction.map_or(0, |correction| correction.ahead_ms.load(Relaxed));
+        Duration::from_millis(u64::try_from(ahead_ms).unwrap_or(0))
+    }
+
+    /// How often the system's clock was seen to jump: it was set, or the machine slept.
+    pub fn jumps(&self) -> u64 {
+        self.correction.map_or(0, |correction| correction.jumps.load(Relaxed))
+    }
+
     /// The instant at which this clock will say `at`; now, when that is past.
     pub fn instant_of(&self, at: Timestamp) -> Instant {
         Instant::now() + at.since(self.now())
@@ -106,12 +121,15 @@ impl ClockKeeper {
             }
             let (wall, now) = (wall(), self.clock.now());
             let behind_ms = wall.as_millis() - now.as_millis();
+            self.correction.ahead_ms.store(if behind_ms < -TOLERANCE_MS { -behind_ms } else { 0 }, Relaxed);
             if behind_ms > TOLERANCE_MS {
+                self.correction.jumps.fetch_add(1, Relaxed);
                 self.correction.offset_ms.fetch_add(behind_ms, Relaxed);
                 tracing::warn!("the clock goes on from {now} to {wall}: the system slept, or its clock was set");
             } else if behind_ms < -TOLERANCE_MS {
                 self.correction.offset_ms.fetch_sub(SLOWER_MS.min(-behind_ms), Relaxed);
                 if !is_ahead {
+                    self.correction.jumps.fetch_add(1, Relaxed);
                     let ahead = Duration::from_millis(behind_ms.unsigned_abs());
                     tracing::warn!("the system's clock was set back by {ahead:?}: time goes slower until they agree");
                 }
@@ -155,6 +173,7 @@ mod tests {
         offset.fetch_add(TOLERANCE_MS, Relaxed);
         pass(2).await;
         assert_eq!(clock.now().as_millis(), START_MS + 14_000 + 3_600_000, "a small difference is left alone");
+        assert_eq!((clock.jumps(), clock.ahead()), (1, Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,6 +181,8 @@ mod tests {
         let (clock, offset) = kept();
         pass(5).await;
         offset.store(-10_000, Relaxed);
+        pass(2).await;
+        assert!(clock.ahead() > Duration::from_secs(8), "{:?}", clock.ahead());
         let (mut last, mut slots) = (clock.now(), 0);
         for _ in 0..600 {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -171,7 +192,8 @@ mod tests {
             last = now;
         }
         assert_eq!(slots, 600);
-        let difference = last.as_millis() - (START_MS + 65_000 - 10_000);
+        let difference = last.as_millis() - (START_MS + 67_000 - 10_000);
         assert!(difference <= TOLERANCE_MS, "{difference} ms ahead of the wall clock");
+        assert_eq!((clock.jumps(), clock.ahead()), (1, Duration::ZERO));
     }
 }

@@ -3,6 +3,7 @@
 //! In: text. Out: [`Config`], or every mistake with line and mend. Composed of each module's own `Config`; relative paths
 //! are taken from the folder of the file, but for `storage.path`, which is taken from the working directory.
 
+mod derived;
 mod mesh;
 mod not_offered;
 mod paths;
@@ -21,7 +22,7 @@ use crate::model::Labels;
 use crate::units::{ByteSize, PromDuration, Secret};
 use crate::{
     access_logs, audit, context, declared, forward, graph, http_client, notify, otlp, promql, push, rollup, rules,
-    scrape, series, slo, store, telemetry, traces, web, yaml,
+    scrape, series, slo, store, telemetry, traces, upstream, web, yaml,
 };
 
 pub use redact::{alertmanager_part, redacted};
@@ -34,6 +35,10 @@ pub struct Config {
     pub redacted: String,
     /// Scrape jobs.
     pub jobs: discovery::Jobs,
+    /// The share of their targets that this process scrapes; none: all.
+    pub shard: Option<discovery::Shard>,
+    /// Where scrapers of other shares than the first send what they scrape.
+    pub shard_sending: Option<discovery::ShardConfig>,
     /// Patterns of rule files as given, relative to the folder of the configuration.
     pub rule_files: Vec<String>,
     /// How often rules are evaluated unless a group says otherwise.
@@ -76,6 +81,8 @@ pub struct Config {
     pub replica: store::ReplicaConfig,
     /// The memory tier.
     pub series: series::Config,
+    /// The engine elsewhere that is asked as well.
+    pub upstream: Option<upstream::Config>,
     /// Edge minutes in memory.
     pub rollup: rollup::Config,
     /// Limits of queries.
@@ -144,6 +151,7 @@ struct File {
     promql: promql::Config,
     telemetry: telemetry::Config,
     mesh: mesh::Mesh,
+    shard: Option<discovery::ShardConfig>,
     security: http_client::SecurityConfig,
     audit: audit::WatchConfig,
     // Read so that a pasted file loads; named in a warning.
@@ -283,6 +291,7 @@ struct StorageConfig {
     keep_labels: series::LabelLists,
     drop_labels: series::LabelLists,
     exemplars: usize,
+    query_upstream: Option<upstream::Config>,
 }
 
 impl Default for StorageConfig {
@@ -302,6 +311,7 @@ impl Default for StorageConfig {
             keep_labels: series.keep_labels,
             drop_labels: series.drop_labels,
             exemplars: series.exemplars,
+            query_upstream: None,
         }
     }
 }
@@ -322,6 +332,7 @@ impl StorageConfig {
             keep_labels,
             drop_labels,
             exemplars,
+            query_upstream: _,
         } = self;
         (
             store::Config { database_url, path, connections_max, shared_buffers, retention }.with_environment(),
@@ -350,36 +361,6 @@ impl Config {
         Self::parse(&text, Some(file))
     }
 
-    /// What reads the rule files that the configuration names and adds the groups of its objectives, for a thread that may
-    /// block. A broken file is reported and left out; the others run.
-    pub fn rule_loader(&self, external_url: &str) -> impl FnOnce() -> rules::RuleSet + Send + 'static {
-        let folder = self.file.as_deref().and_then(Path::parent).unwrap_or(Path::new("")).to_owned();
-        let patterns = self.rule_files.clone();
-        let options = rules::LoadOptions {
-            evaluation_interval: self.evaluation_interval.get(),
-            external_labels: self.external_labels.clone(),
-            external_url: external_url.to_owned(),
-            features: self.promql.features(),
-        };
-        let slos = self.slos.clone();
-        move || {
-            let mut set = rules::load(&patterns, &folder, &options);
-            set.groups.extend(slo::groups(&slos, options.evaluation_interval));
-            set
-        }
-    }
-
-    /// The entries of `scrape_configs` with those that `mesh.discover` stands for, as Prometheus reads them; secrets
-    /// replaced.
-    pub fn expanded(&self) -> String {
-        let own = redact::block(&self.redacted, "scrape_configs");
-        let presets = self.mesh.expanded();
-        if own.is_empty() && presets.is_empty() {
-            return "scrape_configs: []\n".to_owned();
-        }
-        format!("scrape_configs:\n{own}{presets}")
-    }
-
     /// The blocks that only a start can change, to be compared after a reload.
     pub fn restart_only(&self) -> Vec<(&'static str, String)> {
         let Self {
@@ -390,6 +371,7 @@ impl Config {
             access_logs,
             store,
             series,
+            upstream,
             rollup,
             scrape,
             promql,
@@ -405,7 +387,7 @@ impl Config {
             ("otlp", format!("{otlp:?}")),
             ("traces", format!("{traces:?}")),
             ("access_logs", format!("{access_logs:?}")),
-            ("storage", format!("{store:?}{series:?}")),
+            ("storage", format!("{store:?}{series:?}{upstream:?}")),
             ("replica", format!("{:?}", self.replica)),
             ("rollup", format!("{rollup:?}")),
             ("scrape", format!("{scrape:?}")),
@@ -457,12 +439,8 @@ impl File {
         for name in self.global.external_labels.keys().filter(|name| name.is_empty() || name.as_str() == "__name__") {
             wrong(format!("global.external_labels: {name:?} is not a valid label name"));
         }
-        if self.global.evaluation_interval.is_zero() {
-            wrong("global.evaluation_interval must be longer than 0s".to_owned());
-        }
-        if !(0.0..=1.0).contains(&self.telemetry.sampling_ratio) {
-            wrong("telemetry.sampling_ratio must be between 0 and 1".to_owned());
-        }
+        derived::problems(self.global.evaluation_interval, &self.telemetry).into_iter().for_each(&mut *wrong);
+        self.shard.iter().flat_map(discovery::ShardConfig::problems).for_each(&mut *wrong);
         audit.problems().into_iter().for_each(|problem| wrong(format!("mesh.suppress: {problem}")));
         self.audit.problems().into_iter().for_each(&mut *wrong);
         self.alert_context.problems().into_iter().for_each(&mut *wrong);
@@ -486,17 +464,16 @@ impl File {
                 None
             }
         }?;
+        let upstream = self.storage.query_upstream.clone();
+        upstream.iter().flat_map(upstream::Config::problems).for_each(&mut *wrong);
         let (store, series) = self.storage.split();
         series.problems().into_iter().for_each(&mut *wrong);
         self.push.problem().into_iter().for_each(&mut *wrong);
         let (alertmanager_jobs, mistakes) = self.alerting.jobs();
         mistakes.into_iter().chain(forward::check(&self.remote_write)).for_each(&mut *wrong);
         let warnings = warnings.into_iter().chain(plan.warnings.iter().cloned());
-        let kept = store.retention.five_minutes.get();
-        let too_short = self.slos.iter().filter(|slo| slo.window.get() > kept).map(|slo| {
-            format!("slos: the window of {:?} is longer than storage.retention.five_minutes: its budget is that of a shorter time", slo.name)
-        });
-        let warnings = warnings.chain(too_short.collect::<Vec<_>>());
+        let has_presets = scrape_configs.len() > self.scrape_configs.len();
+        let warnings = warnings.chain(derived::warnings(&self.slos, &store, upstream.is_some() && has_presets));
         let warnings = warnings.chain(self.alerting.warnings()).chain(forward::warnings(&self.remote_write)).collect();
         let external_labels: Labels = self.global.external_labels.iter().collect();
         Some(Config {
@@ -504,6 +481,8 @@ impl File {
             redacted: String::new(),
             alertmanager: String::new(),
             jobs,
+            shard: None,
+            shard_sending: self.shard,
             rule_files: self.rule_files,
             slos: self.slos,
             evaluation_interval: self.global.evaluation_interval,
@@ -532,6 +511,7 @@ impl File {
             store,
             replica: self.replica,
             series,
+            upstream,
             rollup: self.rollup,
             promql: promql::Config {
                 default_subquery_step: self.promql.default_subquery_step.or(Some(self.global.evaluation_interval)),

@@ -12,10 +12,12 @@ pub mod kubernetes;
 mod presets;
 pub mod relabel;
 mod run;
+mod shard;
 mod target;
 
 pub use config::{Defaults, FileSdConfig, Group, HttpSdConfig, ScrapeConfig};
 pub use job::{Job, JobError, Jobs, Limits, Protocol, jobs};
 pub use presets::{Config as MeshConfig, Preset, Presets};
 pub use run::{Counters, Discovery};
+pub use shard::{SHARD_HEADER, Shard, ShardConfig, ShardError};
 pub use target::{Dropped, Problem, Target, TargetKey, Targets};

@@ -189,7 +189,22 @@ pub fn build(config: &Config) -> Result<reqwest::Client, Error> {
     build_with(config, &CachingResolver::system(Reach::default()), &SystemRoots::default())
 }
 
+/// The same, with the credentials of the configuration, as they are now, in each request: for commands that run once.
+///
+/// # Errors
+/// As [`build`], and when a file of credentials cannot be read.
+pub fn build_logged_in(config: &Config) -> Result<reqwest::Client, Error> {
+    // The headers are those of a request that is never sent.
+    let sample = authorize(config, build(config)?.get("http://localhost/"))?.build().map_err(Error::Build)?;
+    let builder = builder(config, &CachingResolver::system(Reach::default()), &SystemRoots::default())?;
+    builder.default_headers(sample.headers().clone()).build().map_err(Error::Build)
+}
+
 fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) -> Result<reqwest::Client, Error> {
+    builder(config, resolver, roots)?.build().map_err(Error::Build)
+}
+
+fn builder(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) -> Result<reqwest::ClientBuilder, Error> {
     config.validate()?;
     let base = || -> Result<reqwest::ClientBuilder, Error> {
         let mut builder =
@@ -211,7 +226,7 @@ fn build_with(config: &Config, resolver: &CachingResolver, roots: &SystemRoots) 
         });
         Ok(if config.enable_http2 { builder } else { builder.http1_only() })
     };
-    tls::apply(config, roots, base()?)?.build().map_err(Error::Build)
+    tls::apply(config, roots, base()?)
 }
 
 /// Follows redirects as the library does, but to no address that may not be connected to.

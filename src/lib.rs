@@ -27,6 +27,7 @@ pub mod access_logs;
 pub mod rollup;
 pub mod series;
 pub mod traces;
+pub mod upstream;
 // derive
 pub mod audit;
 pub mod changes;

@@ -10,6 +10,7 @@ mod cache;
 mod labels;
 mod metadata;
 pub mod remote;
+mod scraped;
 #[cfg(test)]
 mod tests;
 

@@ -28,6 +28,7 @@ use crate::model::{EdgeMinute, Labels, Timestamp};
 use crate::units::PromDuration;
 
 mod accumulator;
+mod computed;
 mod istio;
 mod linkerd;
 mod replay;
@@ -35,6 +36,7 @@ mod replay;
 mod tests;
 
 use accumulator::{Accumulator, CellState};
+pub use computed::Computed;
 pub use replay::Replay;
 
 /// How long a series may be marked stale and still count what happened meanwhile (PromQL's lookback).
@@ -278,6 +280,11 @@ impl Rollup {
     /// How much is held now.
     pub fn size(&self) -> Size {
         self.state.lock().size()
+    }
+
+    /// Bytes of what is held, about.
+    pub fn size_bytes(&self) -> usize {
+        self.state.lock().size_bytes()
     }
 
     /// What was done and refused.

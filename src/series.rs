@@ -52,9 +52,13 @@ pub(crate) use index::BlockRef;
 pub use journal::JournalBatch;
 pub use label_rules::{LabelLists, LabelRules};
 pub use past::PastWindows;
-pub use query::{Family, FamilyNames, QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples};
+pub use query::{
+    Evaluated, Evaluation, Family, FamilyNames, QueryError, Queryable, Select, SelectHint, Selection, SeriesSamples,
+    WholeQuery,
+};
 pub use replay::{JournalPart, JournalReader, ReplayError, Rereading, Told};
 pub use safe_mode::{Needs, SafeMode, SafeModeChange, SafeModeState};
 pub use stats::{Cardinality, HeadStats};
 pub use thin::{THINNED_STEP, is_counter_name, thin, thin_block};
 pub use tiered::Tiered;
+pub(crate) use tiered::merge;

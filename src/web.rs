@@ -54,6 +54,7 @@ use crate::persist::{AlertBoard, Archive, ChangeBook, OutboxReader, PartStatus, 
 use crate::promql::Engine;
 use crate::series::{Head, Queryable};
 use crate::store::{RetentionConfig, Store};
+use crate::upstream::Upstream;
 use crate::{access, audit, notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
 pub use governing::Governing;
@@ -141,6 +142,8 @@ pub struct State {
     pub engine: Arc<Engine>,
     /// Memory and history as one.
     pub series: Arc<dyn Queryable>,
+    /// The engine elsewhere that is asked as well.
+    pub upstream: Option<Upstream>,
     /// Edges and traces, memory and PostgreSQL as one.
     pub archive: Archive,
     /// What is declared for the mesh.

@@ -57,6 +57,7 @@ pub const ACTIONS: &[Action] = &[
     act("POST", "/notifications/*/drop", Need::Administer, "drop a notification"),
     act("POST", "/api/mesh/v1/notifications/*/retry", Need::Administer, "send a notification again"),
     act("POST", "/api/mesh/v1/notifications/*/drop", Need::Administer, "drop a notification"),
+    act("POST", "/api/v1/import", Need::Administer, "import samples"),
     act("POST", "/-/reload", Need::Administer, "reload the configuration"),
     act("PUT", "/-/reload", Need::Administer, "reload the configuration"),
     act("POST", "/-/quit", Need::Administer, "stop the process"),

@@ -101,6 +101,11 @@ impl Live {
         records.into_iter().rev().filter(|record| filter.matches(record)).take(filter.limit).collect()
     }
 
+    /// Bytes of the records held.
+    pub fn size_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     /// How many records are held.
     pub fn len(&self) -> usize {
         self.0.lock().records.len()

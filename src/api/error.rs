@@ -51,6 +51,19 @@ impl ApiError {
         }
     }
 
+    /// An error of Prometheus' `errorType`.
+    fn of_kind(kind: &str, text: String) -> Self {
+        match kind {
+            "bad_data" => Self::BadData(text),
+            "timeout" => Self::Timeout(text),
+            "canceled" => Self::Canceled(text),
+            "not_found" => Self::NotFound(text),
+            "unavailable" => Self::Unavailable(text),
+            "internal" => Self::Internal(text),
+            _ => Self::Execution(text),
+        }
+    }
+
     fn kind(&self) -> (&'static str, StatusCode) {
         match self {
             Self::BadData(_) => ("bad_data", StatusCode::BAD_REQUEST),
@@ -84,13 +97,11 @@ impl From<ParseError> for ApiError {
 impl From<EvalError> for ApiError {
     fn from(error: EvalError) -> Self {
         let text = error.to_string();
-        match error.error_type() {
-            "bad_data" => Self::parameter("query", text),
-            "timeout" => Self::Timeout(text),
-            "canceled" => Self::Canceled(text),
-            "unavailable" => Self::Unavailable(text),
-            "internal" => Self::Internal(text),
-            _ => Self::Execution(text),
+        match (error.error_type(), error) {
+            // Its parameter is named already.
+            (kind, EvalError::Refused { reason, .. }) => Self::of_kind(kind, reason),
+            ("bad_data", _) => Self::parameter("query", text),
+            (kind, _) => Self::of_kind(kind, text),
         }
     }
 }
@@ -101,6 +112,7 @@ impl From<QueryError> for ApiError {
         match error {
             QueryError::TooManySamples => Self::Execution(text),
             QueryError::Unavailable { .. } => Self::Unavailable(text),
+            QueryError::Refused { kind, .. } => Self::of_kind(kind, text),
             QueryError::Damaged { .. } => Self::Internal(text),
         }
     }

@@ -1,5 +1,6 @@
 //! `metadata` and `targets/metadata`: type, help and unit of metrics, as the targets' pages say, and what senders say.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::extract::State as Shared;
@@ -11,10 +12,11 @@ use super::encode::{label_map, success};
 use super::error::ApiError;
 use super::params::{Params, parse_matchers};
 use crate::model::{Labels, Matcher};
+use crate::upstream::Metadata;
 
 #[derive(Serialize, PartialEq, Eq)]
 struct Entry {
-    r#type: &'static str,
+    r#type: Cow<'static, str>,
     unit: String,
     help: String,
 }
@@ -27,7 +29,8 @@ pub(super) async fn metadata(Shared(state): Shared<State>, params: Params) -> Re
     let mut families: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for target in state.scrape.metadata() {
         for metric in target.metrics.iter().filter(|metric| wanted.is_none_or(|wanted| wanted == metric.name)) {
-            let entry = Entry { r#type: metric.kind.as_str(), unit: metric.unit.clone(), help: metric.help.clone() };
+            let entry =
+                Entry { r#type: metric.kind.as_str().into(), unit: metric.unit.clone(), help: metric.help.clone() };
             let entries = families.entry(metric.name.clone()).or_default();
             if !entries.contains(&entry) && entries.len() < per_metric {
                 entries.push(entry);
@@ -35,10 +38,21 @@ pub(super) async fn metadata(Shared(state): Shared<State>, params: Params) -> Re
         }
     }
     for metric in state.push.metadata().into_iter().filter(|metric| wanted.is_none_or(|wanted| wanted == metric.name)) {
-        let entry = Entry { r#type: metric.kind.as_str(), unit: metric.unit, help: metric.help };
+        let entry = Entry { r#type: metric.kind.as_str().into(), unit: metric.unit, help: metric.help };
         let entries = families.entry(metric.name).or_default();
         if !entries.contains(&entry) && entries.len() < per_metric {
             entries.push(entry);
+        }
+    }
+    if let Some(upstream) = &state.upstream {
+        for (name, theirs) in upstream.metadata(wanted).await? {
+            let entries = families.entry(name).or_default();
+            for Metadata { kind, unit, help } in theirs {
+                let entry = Entry { r#type: kind.into(), unit, help };
+                if !entries.contains(&entry) && entries.len() < per_metric {
+                    entries.push(entry);
+                }
+            }
         }
     }
     Ok(success(families.into_iter().take(limit).collect::<BTreeMap<_, _>>()))

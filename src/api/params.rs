@@ -131,6 +131,15 @@ impl Params {
         usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
     }
 
+    /// Whether something is wanted: `true` or `false`, the latter when absent.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(ApiError::parameter(name, format!("{other:?}: use true or false"))),
+        }
+    }
+
     /// A limit of our own calls, a whole number from 1 to `most`; `None` when absent.
     pub(super) fn limit_within(&self, most: usize) -> Result<Option<usize>, ApiError> {
         let wrong = || ApiError::parameter("limit", format!("use a whole number from 1 to {most}"));

@@ -126,7 +126,11 @@ pub(super) async fn exemplars(Shared(state): Shared<State>, params: Params) -> R
     if selectors.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    Ok(super::exemplars::answer(&state.head.exemplars().select(&selectors, start, end)))
+    let mut found = state.head.exemplars().select(&selectors, start, end);
+    if let Some(upstream) = &state.upstream {
+        found.extend(upstream.exemplars(&parsed.query(), (start, end)).await?);
+    }
+    Ok(super::exemplars::answer(&found))
 }
 
 /// An expression in its usual form.

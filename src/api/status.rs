@@ -7,12 +7,12 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::State;
 use super::encode::{go_time, success};
 use super::error::ApiError;
 use super::params::Params;
+use super::{ReloadRequest, State};
 
 /// The Prometheus whose API is answered: clients choose their features by it.
 const PROMETHEUS_VERSION: &str = "3.5.3";
@@ -272,8 +272,13 @@ pub(super) async fn ready(Shared(state): Shared<State>) -> Response {
 
 /// Reads the configuration again. A refused one leaves the old one in force.
 pub(super) async fn reload(Shared(state): Shared<State>) -> Response {
+    ask_for_reload(state.reload).await
+}
+
+/// Asks for a reload and answers how it went.
+pub async fn ask_for_reload(reload: mpsc::Sender<ReloadRequest>) -> Response {
     let (answer, outcome) = oneshot::channel();
-    if state.reload.send(answer).await.is_err() {
+    if reload.send(answer).await.is_err() {
         return (StatusCode::SERVICE_UNAVAILABLE, "meshscope is stopping.\n").into_response();
     }
     match outcome.await {

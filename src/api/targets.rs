@@ -10,7 +10,7 @@ use super::State;
 use super::encode::{go_time, label_map, success};
 use super::params::Params;
 use crate::model::Labels;
-use crate::scrape::TargetStatus;
+use crate::scrape::{self, TargetStatus};
 use crate::units::PromDuration;
 
 #[derive(Serialize)]
@@ -50,20 +50,29 @@ struct Dropped {
 
 /// Active and dropped targets, of one pool or of all.
 pub(super) async fn targets(Shared(state): Shared<State>, params: Params) -> Response {
+    answer(&state.scrape, &params).await
+}
+
+/// The same of a process that does nothing but scrape.
+pub(super) async fn targets_of(Shared(scrape): Shared<scrape::Status>, params: Params) -> Response {
+    answer(&scrape, &params).await
+}
+
+async fn answer(scrape: &scrape::Status, params: &Params) -> Response {
     let hostname = super::status::hostname().await;
     let wanted = params.get("state").map(str::to_ascii_lowercase);
     let is_wanted = |kind: &str| wanted.as_deref().is_none_or(|wanted| wanted == "any" || wanted == kind);
     let pool = params.get("scrapePool");
     let of_pool = |job: &str| pool.is_none_or(|pool| pool == job);
-    let statuses = state.scrape.targets();
-    let discovered = state.scrape.discovered();
+    let statuses = scrape.targets();
+    let discovered = scrape.discovered();
     let mut targets = Targets { active_targets: Vec::new(), dropped_targets: Vec::new(), dropped_target_counts: None };
     if is_wanted("active") {
         targets.active_targets =
             statuses.iter().filter(|s| of_pool(&s.target.job.name)).map(|status| active(status, &hostname)).collect();
     }
     if is_wanted("dropped") {
-        let mut counts: BTreeMap<String, usize> = pools(&state).into_iter().map(|pool| (pool, 0)).collect();
+        let mut counts: BTreeMap<String, usize> = pools(scrape).into_iter().map(|pool| (pool, 0)).collect();
         for dropped in &discovered.dropped {
             *counts.entry(dropped.job.clone()).or_default() += 1;
         }
@@ -87,11 +96,11 @@ struct Pools {
 
 /// Names of the scrape jobs, those that have found no target included.
 pub(super) async fn scrape_pools(Shared(state): Shared<State>) -> Response {
-    success(Pools { scrape_pools: pools(&state) })
+    success(Pools { scrape_pools: pools(&state.scrape) })
 }
 
-fn pools(state: &State) -> BTreeSet<String> {
-    let discovered = state.scrape.discovered();
+fn pools(scrape: &scrape::Status) -> BTreeSet<String> {
+    let discovered = scrape.discovered();
     discovered.jobs.iter().cloned().collect()
 }
 

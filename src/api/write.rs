@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::State;
 use super::error::plain;
+use crate::discovery::SHARD_HEADER;
 use crate::push::Intake;
 use crate::push::remote::{self, Version, WriteError, Written};
 
@@ -44,6 +45,7 @@ pub(super) async fn remote(Shared(state): Shared<State>, request: Request) -> Re
 async fn receive(state: &State, request: Request) -> Result<Response, Refusal> {
     let unsupported = |text| (StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
     let version = version(request.headers()).map_err(unsupported)?;
+    let scraper = request.headers().contains_key(SHARD_HEADER);
     check_encoding(request.headers()).map_err(unsupported)?;
     let _permit = state.push_permits.acquire().await.map_err(|error| internal(&error))?;
     let config = state.push.config();
@@ -51,7 +53,7 @@ async fn receive(state: &State, request: Request) -> Result<Response, Refusal> {
     let body = read(request.into_body(), limit).await?;
     let (intake, plain_limit) =
         (state.push.clone(), usize::try_from(config.decompressed_bytes.0).unwrap_or(usize::MAX));
-    let work = move || store(&intake, version, &body, plain_limit);
+    let work = move || store(&intake, (version, scraper), &body, plain_limit);
     let mut written = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))??;
     let past = std::mem::take(&mut written.past);
     if let Err(reason) = state.push.store_past(past).await {
@@ -79,7 +81,12 @@ async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     }
 }
 
-fn store(intake: &Intake, version: Version, body: &[u8], plain_limit: usize) -> Result<Written, Refusal> {
+fn store(
+    intake: &Intake,
+    (version, scraper): (Version, bool),
+    body: &[u8],
+    plain_limit: usize,
+) -> Result<Written, Refusal> {
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
     let corrupt = || bad("snappy: corrupt input".to_owned());
     // The head says how long the text is: nothing is allocated for more than is taken.
@@ -92,7 +99,7 @@ fn store(intake: &Intake, version: Version, body: &[u8], plain_limit: usize) -> 
         return Err(corrupt());
     }
     let plain = snap::raw::Decoder::new().decompress_vec(body).map_err(|_| corrupt())?;
-    remote::write(intake, version, &plain).map_err(|error| match error {
+    remote::write_from(intake, version, &plain, scraper).map_err(|error| match error {
         WriteError::Closed(closed) => (StatusCode::SERVICE_UNAVAILABLE, closed.to_string()),
         broken => bad(broken.to_string()),
     })

@@ -3,7 +3,9 @@
 mod access;
 mod access_logs;
 mod declared;
+mod memory;
 mod sent_on;
+mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use crate::access::Gate;
+use crate::clock::Clock;
 use crate::declared::Declared;
 use crate::http_client::Reaches;
 use crate::model::Timestamp;
@@ -19,6 +22,7 @@ use crate::rollup::Rollup;
 use crate::series::{self, Head, HeadStats};
 use crate::store::{Health, Store};
 use crate::telemetry::{Kind, Label, Metrics};
+use crate::upstream::Upstream;
 use crate::web_config::Guard;
 use crate::{context, discovery, forward, notify, otlp, promql, push, rules, scrape, traces};
 
@@ -41,12 +45,16 @@ pub(super) struct Parts {
     pub(super) persist: Vec<Arc<PartStatus>>,
     pub(super) head: Head,
     pub(super) rollup: Rollup,
+    pub(super) upstream: Option<Upstream>,
+    pub(super) live: traces::Live,
+    pub(super) live_logs: crate::access_logs::Live,
     pub(super) store: Store,
     pub(super) guards: Vec<Guard>,
     pub(super) gate: Gate,
     pub(super) outgoing: Reaches,
     pub(super) started_at: Timestamp,
     pub(super) standing: Standing,
+    pub(super) clock: Clock,
 }
 
 impl Parts {
@@ -56,6 +64,7 @@ impl Parts {
         let Self { scrape, scrape_status, discovery, otlp, push, promql, traces, rules, notify, persist, .. } = &self;
         add_process(&mut metrics, &self.store, self.started_at);
         add_replica(&mut metrics, &self.standing);
+        add_clock(&mut metrics, self.clock);
         add_scrape(&mut metrics, scrape, scrape_status);
         add_discovery(&mut metrics, discovery);
         add_otlp(&mut metrics, otlp);
@@ -70,8 +79,43 @@ impl Parts {
         sent_on::add_alertmanagers(&mut metrics, &self.alertmanagers);
         sent_on::add_remotes(&mut metrics, &self.remotes);
         add_persist(&mut metrics, persist);
-        add_head(&mut metrics, &self.head);
+        let sizes = add_head(&mut metrics, &self.head);
         add_rollup(&mut metrics, &self.rollup);
+        memory::add(&mut metrics, &self, sizes);
+        if let Some(of) = &self.upstream {
+            upstream::add(&mut metrics, of);
+        }
+        access::add(&mut metrics, &self.guards);
+        access::add_gate(&mut metrics, &self.gate);
+        access::add_outgoing(&mut metrics, &self.outgoing);
+        metrics.into_page()
+    }
+}
+
+/// What counts in a process that scrapes a share.
+pub(super) struct ShardParts {
+    pub(super) scrape: Arc<scrape::Counters>,
+    pub(super) scrape_status: scrape::Status,
+    pub(super) discovery: Arc<discovery::Counters>,
+    pub(super) remotes: forward::Status,
+    pub(super) head: Head,
+    pub(super) guards: Vec<Guard>,
+    pub(super) gate: Gate,
+    pub(super) outgoing: Reaches,
+    pub(super) clock: Clock,
+}
+
+impl ShardParts {
+    /// The page of all of them.
+    pub(super) fn page(self) -> impl Fn() -> String + Send + Sync + 'static {
+        let mut metrics = Metrics::default();
+        let version: Label = Some(("version", env!("CARGO_PKG_VERSION")));
+        metrics.add(Kind::Gauge, ("build_info", version), "Always 1; which version runs.", || 1.0);
+        add_clock(&mut metrics, self.clock);
+        add_scrape(&mut metrics, &self.scrape, &self.scrape_status);
+        add_discovery(&mut metrics, &self.discovery);
+        sent_on::add_remotes(&mut metrics, &self.remotes);
+        add_head(&mut metrics, &self.head);
         access::add(&mut metrics, &self.guards);
         access::add_gate(&mut metrics, &self.gate);
         access::add_outgoing(&mut metrics, &self.outgoing);
@@ -102,6 +146,13 @@ fn add_replica(metrics: &mut Metrics, standing: &Standing) {
     metrics.add(Kind::Gauge, ("replicas", None), help, move || of.view().replicas.len() as f64);
     let (help, of) = ("Changes of the leader that this process saw.", standing.clone());
     metrics.add(Kind::Counter, ("leader_changes", None), help, move || of.view().changes as f64);
+}
+
+fn add_clock(metrics: &mut Metrics, clock: Clock) {
+    let help = "How often the system's clock was seen to jump: it was set, or the machine slept.";
+    metrics.add(Kind::Counter, ("clock_jumps", None), help, move || clock.jumps() as f64);
+    let help = "By how much our time is ahead of the system's clock, which was set back.";
+    metrics.add(Kind::Gauge, ("clock_ahead_seconds", None), help, move || clock.ahead().as_secs_f64());
 }
 
 fn add_scrape(metrics: &mut Metrics, counters: &Arc<scrape::Counters>, status: &scrape::Status) {
@@ -287,7 +338,8 @@ fn add_persist(metrics: &mut Metrics, parts: &[Arc<PartStatus>]) {
     }
 }
 
-fn add_head(metrics: &mut Metrics, head: &Head) {
+/// Of the memory tier. What it returns is measured anew for each page.
+fn add_head(metrics: &mut Metrics, head: &Head) -> Arc<Mutex<HeadStats>> {
     // The sizes are the work of one walk over all series.
     let sizes = Arc::new(Mutex::new(HeadStats::default()));
     metrics.before_each_page({
@@ -362,6 +414,7 @@ fn add_head(metrics: &mut Metrics, head: &Head) {
     counter("head_refused_samples", by("conflicting"), help, |c| &c.samples_conflicting);
     counter("head_refused_samples", by("out_of_order"), help, |c| &c.samples_out_of_order);
     counter("head_refused_samples", by("expired"), help, |c| &c.samples_expired);
+    sizes
 }
 
 fn add_rollup(metrics: &mut Metrics, rollup: &Rollup) {

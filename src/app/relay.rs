@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::http_client::{self, Client};
+use crate::http_client::{self, Client, Reach};
 use crate::persist::Standing;
 use crate::store::Replica;
 
@@ -49,7 +49,8 @@ pub(super) type Port = fn(&Replica) -> u16;
 /// Joins each connection to one to the leader, until told to stop. Without a leader it is closed: senders try again.
 pub(super) async fn connections(
     listener: TcpListener,
-    (standing, port, max): (Standing, Port, usize),
+    (standing, reach): (Standing, Reach),
+    (port, max): (Port, usize),
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
@@ -64,12 +65,13 @@ pub(super) async fn connections(
             Some(_) = open.join_next() => continue,
             accepted = accepted => accepted,
         };
-        let leader = standing.view().leader().map(|leader| leader.place(port(leader)));
+        let leader = standing.view().leader().map(|leader| (leader.host.clone(), port(leader)));
+        let reach = reach.clone();
         open.spawn(async move {
             let _place = place;
-            let Some(leader) = leader else { return };
-            let connecting = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(leader)).await;
-            let Ok(Ok(mut server)) = connecting else { return };
+            let Some((host, port)) = leader else { return };
+            let connecting = async { TcpStream::connect(&*reach.look_up(&host, port).await.ok()?).await.ok() };
+            let Ok(Some(mut server)) = tokio::time::timeout(CONNECT_LIMIT, connecting).await else { return };
             let _ = (client.set_nodelay(true), server.set_nodelay(true)); // only a matter of latency
             // Either side may break off; the other learns it by the end of its connection.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
@@ -96,10 +98,10 @@ pub(super) struct Relay {
 }
 
 impl Relay {
-    pub(super) fn new(standing: Standing) -> Self {
+    pub(super) fn new(standing: Standing, reach: Reach) -> Self {
         Self {
             standing,
-            client: Arc::new(Client::new(http_client::Config::default())),
+            client: Arc::new(Client::reaching(http_client::Config::default(), reach)),
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
         }
     }
@@ -131,7 +133,7 @@ impl Relay {
 fn is_for_leader(method: &Method, path: &str) -> bool {
     let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     let is_below = |prefix: &str| path.starts_with(prefix);
-    let sent = ["/api/v1/write", "/api/v1/otlp/", "/api/mesh/v1/notifications/", "/notifications/"];
+    let sent = ["/api/v1/write", "/api/v1/import", "/api/v1/otlp/", "/api/mesh/v1/notifications/", "/notifications/"];
     (changes && sent.into_iter().any(is_below)) || is_below("/alertmanager/api/v2/alerts")
 }
 
@@ -165,6 +167,7 @@ mod tests {
         for (method, path, expect) in [
             (Method::POST, "/api/v1/write", true),
             (Method::POST, "/api/v1/otlp/v1/metrics", true),
+            (Method::POST, "/api/v1/import", true),
             (Method::POST, "/api/v1/query", false),
             (Method::GET, "/api/v1/write", false),
             (Method::POST, "/alertmanager/api/v2/alerts", true),

@@ -17,7 +17,7 @@ use super::send_on::Inlets;
 use crate::api::{LastReload, ReloadRequest};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError};
-use crate::discovery::Jobs;
+use crate::discovery::{Jobs, Shard};
 use crate::http_client::Reaches;
 use crate::model::Labels;
 use crate::notify::Plan;
@@ -36,6 +36,7 @@ pub(super) struct Reloader {
     restart_only: Vec<(&'static str, String)>,
     slos: slo::Board,
     outgoing: Reaches,
+    shard: Option<Shard>,
     sinks: Option<Sinks>,
 }
 
@@ -75,7 +76,7 @@ impl Reloader {
         let external_url = url.to_owned();
         let slos = slo::Board::default();
         slos.define(config.slos.clone());
-        let (sinks, outgoing) = (None, config.outgoing.clone());
+        let (sinks, outgoing, shard) = (None, config.outgoing.clone(), config.shard);
         (
             Self {
                 file,
@@ -88,6 +89,7 @@ impl Reloader {
                 restart_only,
                 slos,
                 outgoing,
+                shard,
                 sinks,
             },
             ask,
@@ -177,9 +179,9 @@ impl Reloader {
 
     async fn reload(&self) -> Result<(), String> {
         let file = self.file.clone().ok_or("meshscope was started without a configuration file")?;
-        let external_url = self.external_url.clone();
+        let (external_url, shard) = (self.external_url.clone(), self.shard);
         let read = move || -> Result<(Config, RuleSet), ConfigError> {
-            let config = Config::read(&file)?;
+            let config = Config::read(&file)?.sharing(shard)?;
             let rules = config.rule_loader(&external_url)();
             Ok((config, rules))
         };

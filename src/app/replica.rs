@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::http_client::{self, Client};
+use crate::http_client::{self, Client, Reach};
 use crate::persist::{FollowError, Follower, Shadow, Standing};
 use crate::store::{Leadership, Lease, Replica, Store, StoreError};
 
@@ -102,6 +102,8 @@ pub(super) struct Who {
     pub(super) store: Store,
     pub(super) me: Replica,
     pub(super) standing: Standing,
+    /// Where the others may be.
+    pub(super) reach: Reach,
 }
 
 async fn beat(mut lease: Lease, who: Who, turns: watch::Receiver<Turn>, stop: CancellationToken) -> Option<Lease> {
@@ -159,7 +161,7 @@ impl Who {
     /// Asks the others directly. One that does not answer is taken for one that does not lead: people must be told.
     async fn another_that_leads(&self, epoch: i64) -> Option<String> {
         let view = self.standing.view();
-        let client = Arc::new(Client::new(http_client::Config::default()));
+        let client = Arc::new(Client::reaching(http_client::Config::default(), self.reach.clone()));
         let mut asking = JoinSet::new();
         for other in view.others() {
             let url = format!("{}/api/mesh/v1/replicas", other.url());
@@ -244,7 +246,7 @@ impl Following {
     }
 
     async fn look(&self) -> Result<Option<Leadership>, StoreError> {
-        let Who { store, me, standing } = &self.who;
+        let Who { store, me, standing, .. } = &self.who;
         store.announce(me).await?;
         let leadership = store.leadership().await?;
         standing.replicas_are(store.replicas().await?);

@@ -196,7 +196,12 @@ impl Site {
     }
 
     fn who(&self) -> Who {
-        Who { store: self.store.clone(), me: self.me.clone(), standing: self.standing.clone() }
+        Who {
+            store: self.store.clone(),
+            me: self.me.clone(),
+            standing: self.standing.clone(),
+            reach: self.config.outgoing.replicas.clone(),
+        }
     }
 
     async fn leader_phase(
@@ -346,8 +351,9 @@ pub(super) fn spawn_standby(
         ("OTLP over gRPC to the leader", grpc, (|leader| leader.grpc_port) as relay::Port),
         ("OTLP over HTTP to the leader", http, (|leader| leader.http_port) as relay::Port),
     ] {
-        let standing = site.standing.clone();
-        stages.spawn(Stage::Input, name, move |stop| relay::connections(listener, (standing, port, most), stop));
+        let (standing, reach) = (site.standing.clone(), site.config.outgoing.replicas.clone());
+        stages
+            .spawn(Stage::Input, name, move |stop| relay::connections(listener, (standing, reach), (port, most), stop));
     }
     Ok(())
 }

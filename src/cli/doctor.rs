@@ -21,8 +21,9 @@ use anyhow::Context as _;
 use self::checks::{Facts, Finding, Verdict};
 use self::redact::Redactor;
 use super::Output;
+use super::login::Login;
 use crate::config::Config;
-use crate::http_client::{self, Authorization, BasicAuth, TlsConfig};
+use crate::http_client;
 
 /// Exit code when the gravest finding is a warning, as that of `mesh audit`.
 const WARNINGS: u8 = 3;
@@ -38,18 +39,6 @@ pub(super) struct Arguments {
     /// The server's configuration file; it also says where the database is. Without it `DATABASE_URL` or the private server.
     #[arg(long, short, value_name = "FILE", env = "MESHSCOPE_CONFIG")]
     config: Option<PathBuf>,
-    /// A file with the bearer token that the server wants.
-    #[arg(long, value_name = "FILE", conflicts_with = "user")]
-    token_file: Option<PathBuf>,
-    /// The user that the server wants.
-    #[arg(long, value_name = "NAME", requires = "password_file")]
-    user: Option<String>,
-    /// A file with that user's password.
-    #[arg(long, value_name = "FILE", requires = "user")]
-    password_file: Option<PathBuf>,
-    /// A file with the certificates of the authority that the server's certificate is of.
-    #[arg(long, value_name = "FILE")]
-    ca_file: Option<PathBuf>,
     /// The server's log, whose last warnings are taken. Without it systemd is asked for those of the unit `meshscope`.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
@@ -66,6 +55,8 @@ pub(super) struct Arguments {
     /// How to print the summary.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// What a probe asks.
@@ -93,8 +84,8 @@ impl Piece {
 /// # Errors
 /// When the command line names files that cannot be read, or the bundle cannot be written.
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let client = http_client::build(&arguments.http())?;
-    let asking = server::Asking::new(client, arguments.http(), &arguments.url);
+    let client = http_client::build(&arguments.login.http())?;
+    let asking = server::Asking::new(client, arguments.login.http(), &arguments.url);
     if let Some(what) = arguments.probe {
         let path = if what == Probe::Healthy { "/-/healthy" } else { "/-/ready" };
         return Ok(match asking.get(path).await.text {
@@ -108,7 +99,7 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut redactor = Redactor::new();
     let (mut pieces, mut facts) = (Vec::new(), Facts::default());
     let config = arguments.read_config(&mut redactor, &mut pieces, &mut facts);
-    for secret in [&arguments.token_file, &arguments.password_file].into_iter().flatten() {
+    for secret in [&arguments.login.token_file, &arguments.login.password_file].into_iter().flatten() {
         let text = std::fs::read_to_string(secret).with_context(|| format!("read {}", secret.display()))?;
         redactor.hide(text.trim());
     }
@@ -139,22 +130,6 @@ pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Arguments {
-    fn http(&self) -> http_client::Config {
-        let authorization =
-            |file: &PathBuf| Authorization { credentials_file: Some(file.clone()), ..Default::default() };
-        let basic = |user: &String| BasicAuth {
-            username: user.clone(),
-            password_file: self.password_file.clone(),
-            ..Default::default()
-        };
-        http_client::Config {
-            authorization: self.token_file.as_ref().map(authorization),
-            basic_auth: self.user.as_ref().map(basic),
-            tls_config: TlsConfig { ca_file: self.ca_file.clone(), ..Default::default() },
-            ..Default::default()
-        }
-    }
-
     /// The configuration as the service would read it; what is wrong with it is a fact, not an end.
     fn read_config(&self, redactor: &mut Redactor, pieces: &mut Vec<Piece>, facts: &mut Facts) -> Option<Config> {
         let file = self.config.as_ref()?;

@@ -2,7 +2,7 @@
 //!
 //! Each file is read twice, a window of lines at a time: first it is checked, so that a mistake in its last line stores
 //! nothing; then it is sent. Standard input is read once, and a mistake in it says what is stored already. The samples go
-//! through the server's remote write receiver: what the server takes is decided in one place,
+//! through the server's receiver of remote write, under a path that is the administrators': what is taken is decided in one place,
 //! `storage.out_of_order_window`. The same file once more changes nothing; an import that broke off says at which line it
 //! goes on. Invariant: memory is bounded by windows and requests, not by files.
 
@@ -23,7 +23,7 @@ use self::body::Body;
 use self::send::{Receiver, Sent};
 use self::source::{Source, Stop, is_stdin};
 use super::Output;
-use crate::http_client;
+use super::login::Login;
 use crate::model::{METRIC_NAME, Timestamp, stale_marker};
 use crate::scrape::exposition::{Entry, MetricKind, ParseError, Parser, Sample, parse_labels};
 
@@ -50,6 +50,8 @@ pub(super) struct Arguments {
     /// How to print the result.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// What a file holds.
@@ -84,7 +86,7 @@ struct Reading {
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let receiver = Receiver::new(http_client::build(&http_client::Config::default())?, &arguments.url);
+    let receiver = Receiver::new(arguments.login.client()?, &arguments.url);
     let mut good = true;
     let mut reports = Vec::new();
     let mut reading = Reading { from_line: arguments.from_line, nan_is_stale: arguments.nan_is_stale };

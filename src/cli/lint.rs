@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 
 use super::Output;
+use super::login::Login;
 use crate::config::Config;
-use crate::http_client;
 use crate::rules::lint::{self, Finding, Linted, Options, Seen, Severity};
 use crate::units::PromDuration;
 
@@ -40,12 +40,14 @@ pub(super) struct Arguments {
     /// How to print findings.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+    #[command(flatten)]
+    login: Login,
 }
 
 pub(super) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let mut options = options(&arguments)?;
     if let Some(url) = &arguments.live {
-        options.seen = Some(ask(url.trim_end_matches('/'), &arguments.files).await?);
+        options.seen = Some(ask(url.trim_end_matches('/'), &arguments).await?);
     }
     let linted: Vec<Linted> = arguments.files.iter().map(|file| lint::lint_file(file, &options)).collect();
     match arguments.output {
@@ -84,10 +86,10 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
 }
 
 /// What a server knows of the metrics that the files name.
-async fn ask(url: &str, files: &[PathBuf]) -> anyhow::Result<Seen> {
-    let client = http_client::build(&http_client::Config::default())?;
+async fn ask(url: &str, arguments: &Arguments) -> anyhow::Result<Seen> {
+    let client = arguments.login.client()?;
     let mut seen = Seen::default();
-    for (metric, labels) in lint::wanted_of_files(files) {
+    for (metric, labels) in lint::wanted_of_files(&arguments.files) {
         let matcher = format!("{{__name__={metric:?}}}");
         let list = |path: String| {
             let asked = reqwest::Url::parse_with_params(&format!("{url}/api/v1/{path}"), [("match[]", &matcher)]);

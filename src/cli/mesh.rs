@@ -10,8 +10,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 
+use super::login::Login;
 use crate::audit::{self, Colour, Options, Report};
-use crate::http_client;
 use crate::kubernetes::{Client, ClusterConfig};
 use crate::mesh::{self, FromCluster};
 use crate::model::Severity;
@@ -80,6 +80,8 @@ pub(super) struct Audit {
     /// Say what a code means, with a bad and a good example, and exit.
     #[arg(long, value_name = "CODE")]
     explain: Option<String>,
+    #[command(flatten)]
+    login: Login,
 }
 
 /// How findings are printed.
@@ -161,7 +163,7 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
     let options = Options { root_namespace, suppressions, ..Options::default() };
     let observed = match live {
         None => None,
-        Some(url) => match seen(&url, window, &audit::overridden(&snapshot)).await {
+        Some(url) => match seen(&url, window, &arguments.login, &audit::overridden(&snapshot)).await {
             Ok(observed) => Some(observed),
             Err(error) => return Ok(wrong(&format!("--live: {error:#}"))),
         },
@@ -188,9 +190,13 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
 }
 
 /// What a server saw; what it could not be asked is told beside the findings.
-async fn seen(url: &str, window: PromDuration, labels: &BTreeSet<String>) -> anyhow::Result<audit::Observed> {
-    let client =
-        http_client::build(&http_client::Config::default()).with_context(|| format!("make a client for {url}"))?;
+async fn seen(
+    url: &str,
+    window: PromDuration,
+    login: &Login,
+    labels: &BTreeSet<String>,
+) -> anyhow::Result<audit::Observed> {
+    let client = login.client().with_context(|| format!("make a client for {url}"))?;
     let observed = audit::gather_with(&audit::Source::server(client, url), window.get(), labels).await?;
     observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
     if observed.calls.is_empty() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::Output;
-use crate::http_client;
+use super::login::Login;
 use crate::promql::testlang::run_script;
 
 #[derive(Debug, clap::Subcommand)]
@@ -53,6 +53,8 @@ pub(super) struct Server {
     /// How to print the result.
     #[arg(short, long, value_enum, default_value = "table")]
     output: Output,
+    #[command(flatten)]
+    login: Login,
 }
 
 pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -72,8 +74,13 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
 impl Server {
     async fn ask(&self, endpoint: &str, form: &[(&str, String)]) -> anyhow::Result<ExitCode> {
         let url = format!("{}/api/v1/{endpoint}", self.url.trim_end_matches('/'));
-        let client = http_client::build(&http_client::Config::default())?;
+        let client = self.login.client()?;
         let answer = client.post(&url).form(form).send().await.with_context(|| format!("ask {url}"))?;
+        let status = answer.status();
+        anyhow::ensure!(
+            status != 401 && status != 403,
+            "{url} answers {status}: see --token-file, --user and --password-file"
+        );
         let answer: serde_json::Value = answer.json().await.with_context(|| format!("read the answer of {url}"))?;
         if answer["status"] != "success" {
             eprintln!(

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::Config;
+use crate::discovery::Shard;
 use crate::telemetry::{LogFormat, Telemetry};
 
 #[derive(Debug, clap::Args)]
@@ -18,6 +18,10 @@ pub(super) struct Arguments {
     /// Host name or address under which the other replicas reach this one, when `replica.host` does not say.
     #[arg(long, value_name = "HOST", env = "MESHSCOPE_REPLICA_HOST")]
     replica_host: Option<String>,
+    /// Scrape a share of the targets only: 0/3, 1/3, 2/3. The processes of 0/3 do all else as well; those of the other
+    /// shares send them what they scrape (`shard.url`).
+    #[arg(long, value_name = "INDEX/COUNT", env = "MESHSCOPE_SHARD")]
+    shard: Option<Shard>,
 }
 
 pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Result<ExitCode> {
@@ -26,7 +30,7 @@ pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Resu
         "there is no configuration file {}: write one, name another with --config, or look around with `meshscope demo`",
         arguments.config.display()
     );
-    let mut config = Config::read(&arguments.config)?;
+    let mut config = Config::read(&arguments.config)?.sharing(arguments.shard)?;
     config.replica.host = config.replica.host.or(arguments.replica_host.filter(|host| !host.is_empty()));
     serve(config, &arguments.config, format, || {}).await
 }
@@ -41,13 +45,21 @@ pub(super) async fn serve(
     let telemetry = Telemetry::start(format, "meshscope=info,warn", &config.telemetry)?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let built = app::build(config, Some(file.to_owned())).await.context("cannot start");
-    let outcome = match built {
-        Ok(app) => {
-            ready();
-            app.run(shutdown).await
-        }
-        Err(error) => Err(error),
+    let outcome = match config.shard {
+        Some(shard) if shard.index > 0 => match app::ShardApp::build(config, shard, file.to_owned()).await {
+            Ok(app) => {
+                ready();
+                app.run(shutdown).await
+            }
+            Err(error) => Err(error.context("cannot start")),
+        },
+        _ => match app::build(config, Some(file.to_owned())).await {
+            Ok(app) => {
+                ready();
+                app.run(shutdown).await
+            }
+            Err(error) => Err(error.context("cannot start")),
+        },
     };
     telemetry.shutdown().await;
     outcome?;

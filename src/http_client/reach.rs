@@ -59,18 +59,24 @@ pub struct OutgoingConfig {
     pub scrape: ReachConfig,
     /// Receivers of remote write.
     pub remote_write: ReachConfig,
+    /// The other replicas on the same database.
+    pub replicas: ReachConfig,
+    /// The engine of `storage.query_upstream`.
+    pub query_upstream: ReachConfig,
 }
 
 impl OutgoingConfig {
     /// The limits of each kind.
     pub fn reaches(&self) -> Reaches {
-        let Self { notifications, alertmanagers, discovery, scrape, remote_write } = self;
+        let Self { notifications, alertmanagers, discovery, scrape, remote_write, replicas, query_upstream } = self;
         Reaches {
             notifications: Reach::new("notifications", notifications),
             alertmanagers: Reach::new("alertmanagers", alertmanagers),
             discovery: Reach::new("discovery", discovery),
             scrape: Reach::new("scrape", scrape),
             remote_write: Reach::new("remote_write", remote_write),
+            replicas: Reach::new("replicas", replicas),
+            query_upstream: Reach::new("query_upstream", query_upstream),
         }
     }
 }
@@ -88,13 +94,17 @@ pub struct Reaches {
     pub scrape: Reach,
     /// Of receivers of remote write.
     pub remote_write: Reach,
+    /// Of the other replicas.
+    pub replicas: Reach,
+    /// Of the engine of `storage.query_upstream`.
+    pub query_upstream: Reach,
 }
 
 impl Reaches {
     /// All of them.
-    pub fn all(&self) -> [&Reach; 5] {
-        let Self { notifications, alertmanagers, discovery, scrape, remote_write } = self;
-        [notifications, alertmanagers, discovery, scrape, remote_write]
+    pub fn all(&self) -> [&Reach; 7] {
+        let Self { notifications, alertmanagers, discovery, scrape, remote_write, replicas, query_upstream } = self;
+        [notifications, alertmanagers, discovery, scrape, remote_write, replicas, query_upstream]
     }
 
     /// Makes these, read anew, and all clones of the `former` ones the same: what runs follows a reload, and what was counted

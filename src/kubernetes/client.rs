@@ -104,7 +104,8 @@ pub(super) struct Status {
     pub(super) code: u16,
 }
 
-/// Asks one cluster. Where it is and with which credentials is read at the first request, and again after a refusal.
+/// Asks one cluster. Where it is and with which credentials is read at the first request, and again when the server could not
+/// be asked or refused them.
 #[derive(Debug)]
 pub struct Client {
     config: ClusterConfig,
@@ -251,13 +252,17 @@ impl Client {
         let url = format!("{}{}", reached.access.server, query.path());
         let url = reqwest::Url::parse_with_params(&url, &parameters)
             .map_err(|error| http_client::Error::Invalid(format!("api_server: `{url}`: {error}")))?;
+        // What the file named (credentials, certificates, the address itself) may have changed since it was read.
+        let forget = || *self.reached.lock() = None;
         let request = reached
             .http
-            .request(reqwest::Method::GET, url.as_str())?
+            .request(reqwest::Method::GET, url.as_str())
+            .inspect_err(|_| forget())?
             .timeout(timeout)
             .header("Accept", "application/json")
             .header("User-Agent", concat!("meshscope/", env!("CARGO_PKG_VERSION")));
-        let mut response = request.send().await.map_err(|error| reached.away(&error))?;
+        let sent = request.send().await;
+        let mut response = sent.map_err(|error| reached.away(&error)).inspect_err(|_| forget())?;
         if response.status() == reqwest::StatusCode::OK {
             let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
             if !kind.starts_with("application/json") {
@@ -267,8 +272,7 @@ impl Client {
         }
         let error = reached.refusal(verb, query, &mut response).await;
         if matches!(error, Error::Unauthorized { .. }) {
-            // The file that named the credentials may have changed since.
-            *self.reached.lock() = None;
+            forget();
         }
         Err(error)
     }

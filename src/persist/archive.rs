@@ -6,11 +6,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 
 use super::access_logs::LogReading;
 use crate::access_logs;
 use crate::model::span::{Span, SpanKey, TraceId, TracePart};
+use crate::model::workload::EdgeKey;
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
 use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary};
@@ -23,6 +25,10 @@ const HISTORY: Duration = Duration::from_secs(7 * 86_400);
 const SEARCHES_MAX: usize = 2;
 /// How long a page waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Edges that are counted elsewhere: their sums in each of some windows, which rise, or why they are not known.
+pub type EdgeSource =
+    Arc<dyn Fn(Vec<(Timestamp, Timestamp)>) -> BoxFuture<'static, Result<Vec<EdgeMinute>, String>> + Send + Sync>;
 
 /// What traces are looked for.
 #[derive(Clone, Debug)]
@@ -53,6 +59,7 @@ pub struct Archive {
     /// The first minute that memory holds whole.
     whole_from: Timestamp,
     kept: Kept,
+    elsewhere: Option<EdgeSource>,
     pub(super) reading: Arc<Reading>,
     pub(super) logs: LogReading,
 }
@@ -114,6 +121,7 @@ impl Archive {
             health,
             whole_from,
             kept,
+            elsewhere: None,
             reading: Arc::new(Reading::of(&traces::Config::default())),
             logs: LogReading::of(&access_logs::Config::default(), access_logs::Live::new(0, 0)),
         }
@@ -129,6 +137,12 @@ impl Archive {
     #[must_use]
     pub fn with_access_logs(self, config: &access_logs::Config, live: access_logs::Live) -> Self {
         Self { logs: LogReading::of(config, live), ..self }
+    }
+
+    /// The same, with the edges that are counted elsewhere. Of an edge that is counted here as well, theirs are shown.
+    #[must_use]
+    pub fn with_edges_of(self, elsewhere: Option<EdgeSource>) -> Self {
+        Self { elsewhere, ..self }
     }
 
     /// Why PostgreSQL does not answer; `None` when it does.
@@ -166,6 +180,12 @@ impl Archive {
         let (recent, first) = self.rollup.sums(&windows(&range.bounds, seam, Timestamp::MAX));
         range.edges.extend(recent);
         range.first = range.first.into_iter().chain(first).min();
+        if let Some(elsewhere) = &self.elsewhere {
+            // Nobody knows what is yet to come.
+            let pairs = range.bounds.windows(2).map(|pair| (pair[0], pair[1].min(now)));
+            let asked = elsewhere(pairs.filter(|(from, to)| from < to).collect());
+            range.join(asked.await);
+        }
         range
     }
 
@@ -292,6 +312,22 @@ impl Archive {
 }
 
 impl EdgeRange {
+    /// Adds what was counted elsewhere, in place of what was counted here of the same edges.
+    fn join(&mut self, theirs: Result<Vec<EdgeMinute>, String>) {
+        match theirs {
+            Ok(theirs) => {
+                let known: HashSet<&EdgeKey> = theirs.iter().map(|sum| &sum.edge).collect();
+                self.edges.retain(|sum| !known.contains(&sum.edge));
+                self.first = self.first.into_iter().chain(theirs.iter().map(|sum| sum.minute).min()).min();
+                self.edges.extend(theirs);
+            }
+            Err(reason) => {
+                let own = std::mem::take(&mut self.warning).map(|own| format!(" {own}")).unwrap_or_default();
+                self.warning = Some(format!("Only edges that are counted here are shown: {reason}.{own}"));
+            }
+        }
+    }
+
     /// Start of `from..to`, or the first traffic in it where there was none before.
     pub fn observed_from(&self, from: Timestamp, to: Timestamp) -> Timestamp {
         self.first.map_or(from, |first| first.max(from)).min(to)

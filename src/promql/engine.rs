@@ -1,7 +1,8 @@
 //! Runs queries: waits for its turn, selects everything at once, evaluates, shapes the answer.
 //!
 //! In: an [`Expr`], a store, times. Out: an [`Answer`]. Invariant: all selects are awaited before evaluation begins, so
-//! evaluation is pure; large evaluations run on a blocking thread and stop when the asker goes away.
+//! evaluation is pure; large evaluations run on a blocking thread and stop when the asker goes away. A store that evaluates
+//! by itself is given the whole query first.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::plan::{self, Asked, Selected, Want};
 use super::table::{Grid, Key, Names, Table, is_absent};
 use super::value::{Answer, InstantSample, Stats, Value};
 use crate::model::{Labels, Timestamp};
-use crate::series::{Queryable, Selection, SeriesSamples};
+use crate::series::{Queryable, Selection, SeriesSamples, WholeQuery};
 use crate::units::PromDuration;
 
 /// Evaluations that touch fewer samples than this run where they are; larger ones on a blocking thread.
@@ -287,6 +288,19 @@ impl Engine {
         let lookback = options.lookback_delta.unwrap_or(config.lookback_delta.get());
         let lookback_ms = i64::try_from(lookback.as_millis()).unwrap_or(i64::MAX / 4).max(1);
         let (wants, selectors) = plan::wants(expr.root(), asked, lookback_ms, config.subquery_step_ms());
+        let whole = WholeQuery {
+            text: expr.query(),
+            start: time(asked.grid, 0),
+            end: Timestamp::from_millis(asked.end_ms),
+            step: (mode == Mode::Range).then(|| Duration::from_millis(asked.grid.step.unsigned_abs())),
+            lookback: options.lookback_delta,
+            timeout: deadline - turned,
+            reads: wants.iter().map(|want| want.select(config.max_samples)).collect(),
+        };
+        let passed = tokio::time::timeout_at(deadline, store.evaluate(whole)).await;
+        if let Some(passed) = passed.map_err(timed_out("query execution"))?? {
+            return Ok(Answer::passed_on(passed, (turned - began, turned.elapsed())));
+        }
         let selecting = select_all(store, &wants, config.max_samples, options.cache.as_deref());
         let selected = tokio::time::timeout_at(deadline, selecting).await.map_err(timed_out("query execution"))??;
 

@@ -59,6 +59,14 @@ pub enum EvalError {
     /// The data and the expression do not fit (duplicate series on one side of a match …).
     #[error("{0}")]
     Execution(String),
+    /// A store that evaluates by itself refuses the query.
+    #[error("{reason}")]
+    Refused {
+        /// Prometheus' `errorType`.
+        kind: &'static str,
+        /// What it says.
+        reason: String,
+    },
     /// The store could not answer.
     #[error("expanding series: {0}")]
     Store(#[source] QueryError),
@@ -74,7 +82,15 @@ impl EvalError {
             Self::TooManySamples(_) | Self::Execution(_) | Self::Store(QueryError::TooManySamples) => "execution",
             Self::Store(QueryError::Unavailable { .. }) => "unavailable",
             Self::Store(QueryError::Damaged { .. }) => "internal",
+            Self::Refused { kind, .. } | Self::Store(QueryError::Refused { kind, .. }) => kind,
         }
+    }
+}
+
+impl EvalError {
+    /// Whether the store could not be asked, or an engine elsewhere ran out of time: nothing is known of the data.
+    pub fn is_store_away(&self) -> bool {
+        matches!(self, Self::Store(QueryError::Unavailable { .. }) | Self::Refused { kind: "timeout" | "canceled", .. })
     }
 }
 
@@ -82,6 +98,7 @@ impl From<QueryError> for EvalError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::TooManySamples => Self::TooManySamples("query execution"),
+            QueryError::Refused { kind, reason } => Self::Refused { kind, reason },
             other => Self::Store(other),
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::ast::ValueKind;
 use crate::model::{Labels, Timestamp};
-use crate::series::SeriesSamples;
+use crate::series::{Evaluated, Evaluation, SeriesSamples};
 
 /// The result of a query and what the asker should know about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,22 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// What it cost.
     pub stats: Stats,
+}
+
+impl Answer {
+    /// What a store has evaluated by itself, with how long the query waited for its turn, and for the store.
+    pub(super) fn passed_on(passed: Evaluation, (queued, selecting): (Duration, Duration)) -> Self {
+        let Evaluation { value, warnings, infos } = passed;
+        let value = match value {
+            Evaluated::Scalar(at, value) => Value::Scalar { at, value },
+            Evaluated::Text(at, value) => Value::String { at, value },
+            Evaluated::Matrix(series) => Value::Matrix(series),
+            Evaluated::Vector(samples) => Value::Vector(
+                samples.into_iter().map(|(labels, at, value)| InstantSample { labels, at, value }).collect(),
+            ),
+        };
+        Self { value, warnings, infos, stats: Stats { queued, selecting, ..Stats::default() } }
+    }
 }
 
 /// What an evaluation cost.

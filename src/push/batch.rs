@@ -10,9 +10,12 @@ use super::cache::{Cache, Place};
 use super::labels::{self, RawPair, SeriesError};
 use super::{Config, Shared};
 use crate::model::{Labels, Timestamp};
+use crate::rollup::Rollup;
 use crate::scrape::exposition::MetricKind;
 use crate::series::{Appended, Exemplar, ExemplarError, SeriesSamples};
 
+/// The series that says how a target's scrapes go.
+const UP: &str = "up";
 /// How far ahead of the clock a sample may be, as in Prometheus' remote write handler.
 const AHEAD_LIMIT: Duration = Duration::from_secs(600);
 
@@ -97,12 +100,22 @@ pub struct Batch<'a> {
     key: Vec<u8>,
     samples: Vec<Pending>,
     exemplars: Vec<(usize, Exemplar)>,
+    /// Whether the sender scrapes, and sends all of it.
+    from_scraper: bool,
+    /// Series that are new to memory and count traffic, from such a sender.
+    fresh: Vec<usize>,
 }
 
 impl<'a> Batch<'a> {
     pub(super) fn new(shared: &'a Shared, cache: &'a mut Cache) -> Self {
         let (series, keys, key) = (Vec::new(), Vec::new(), Vec::new());
-        Self { shared, cache, series, keys, key, samples: Vec::new(), exemplars: Vec::new() }
+        let (samples, exemplars, fresh) = (Vec::new(), Vec::new(), Vec::new());
+        Self { shared, cache, series, keys, key, samples, exemplars, from_scraper: false, fresh }
+    }
+
+    /// The sender scrapes, and sends all that it scrapes: a counter that is new on a target counts from its first value.
+    pub fn of_scraper(&mut self) {
+        self.from_scraper = true;
     }
 
     /// The limits.
@@ -134,9 +147,19 @@ impl<'a> Batch<'a> {
             reason: error.to_string(),
             labels: labels::shown(pairs),
         };
+        let metric = good.metric_name();
+        let is_fresh = self.from_scraper && Rollup::may_count(metric) && !self.shared.head.holds(&good);
         let series = self.shared.head.intern(&good).map_err(full)?;
-        // What was sent before is not known, so a counter's first value counts for nothing.
-        let place = Place { series, slot: self.shared.rollup.slot(&good) };
+        let is_up = metric == UP;
+        let slot = match is_fresh {
+            true => {
+                self.fresh.push(self.series.len());
+                None
+            }
+            // What was sent before is not known, so a counter's first value counts for nothing.
+            false => self.shared.rollup.slot(&good),
+        };
+        let place = Place { series, slot, is_up };
         self.cache.insert(&self.key, place);
         Ok(place)
     }
@@ -173,6 +196,7 @@ impl<'a> Batch<'a> {
                 false
             }
         });
+        self.take_scrapes(&samples);
         samples.sort_by_key(|one| one.at); // stable: of one series and time the first given stays the first
         for same_time in samples.chunk_by(|a, b| a.at == b.at) {
             self.append(same_time, &mut done);
@@ -188,6 +212,33 @@ impl<'a> Batch<'a> {
         counters.refused_samples.fetch_add(done.refused.len() as u64, Relaxed);
         self.cache.age(&self.shared.rollup);
         done
+    }
+
+    /// Takes from a scraper's samples when targets were scraped, and since when new counters count.
+    fn take_scrapes(&mut self, samples: &[Pending]) {
+        if !self.from_scraper {
+            return;
+        }
+        for one in samples.iter().filter(|one| self.series[one.series].0.is_up && one.value == 1.0) {
+            let (labels, rollup) = (self.labels(one.series), &self.shared.rollup);
+            let claim = || rollup.claim_target(&labels.without_name());
+            self.cache.scraped.note(&labels, Timestamp::from_millis(one.at), claim);
+        }
+        for series in std::mem::take(&mut self.fresh) {
+            let Some(first) = samples.iter().filter(|one| one.series == series).map(|one| one.at).min() else {
+                continue;
+            };
+            let labels = self.labels(series);
+            let slot = match self.cache.scraped.before(&labels, Timestamp::from_millis(first)) {
+                Some(zero_at) => self.shared.rollup.slot_since(&labels, zero_at),
+                None => self.shared.rollup.slot(&labels),
+            };
+            if let Some(slot) = slot {
+                let (place, key) = &mut self.series[series];
+                place.slot = Some(slot);
+                self.cache.count_in(&self.keys[key.clone()], slot);
+            }
+        }
     }
 
     /// Where a sample of that time goes.

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
+use super::scraped::Scraped;
 use crate::rollup::{Rollup, SlotId};
 use crate::series::SeriesRef;
 
@@ -15,6 +16,8 @@ use crate::series::SeriesRef;
 pub(super) struct Place {
     pub(super) series: SeriesRef,
     pub(super) slot: Option<SlotId>,
+    /// Whether its samples say how a scrape went.
+    pub(super) is_up: bool,
 }
 
 struct Entry {
@@ -28,12 +31,20 @@ pub(super) struct Cache {
     young: HashTable<Entry>,
     old: HashTable<Entry>,
     half: usize,
+    /// When targets were scraped, as scrapers of ours say.
+    pub(super) scraped: Scraped,
 }
 
 impl Cache {
     pub(super) fn new(limit: usize) -> Self {
         let (young, old) = (HashTable::new(), HashTable::new());
-        Self { hasher: foldhash::fast::RandomState::default(), young, old, half: (limit / 2).max(1) }
+        Self {
+            hasher: foldhash::fast::RandomState::default(),
+            young,
+            old,
+            half: (limit / 2).max(1),
+            scraped: Scraped::default(),
+        }
     }
 
     /// The place of that key. One of the older generation becomes young again.
@@ -54,12 +65,21 @@ impl Cache {
         self.put(self.hasher.hash_one(key), Entry { key: key.into(), place });
     }
 
+    /// What the series counts is known now.
+    pub(super) fn count_in(&mut self, key: &[u8], slot: SlotId) {
+        self.change(key, |place| place.slot = Some(slot));
+    }
+
     /// The series was forgotten by memory and has another reference now.
     pub(super) fn rename(&mut self, key: &[u8], series: SeriesRef) {
+        self.change(key, |place| place.series = series);
+    }
+
+    fn change(&mut self, key: &[u8], change: impl Fn(&mut Place)) {
         let hash = self.hasher.hash_one(key);
         for table in [&mut self.young, &mut self.old] {
             if let Some(entry) = table.find_mut(hash, |entry| *entry.key == *key) {
-                entry.place.series = series;
+                change(&mut entry.place);
             }
         }
     }
@@ -90,7 +110,7 @@ mod tests {
     #[test]
     fn keeps_what_is_used_and_forgets_the_rest() {
         let (mut cache, rollup) = (Cache::new(100), Rollup::default());
-        let place = |n: u64| Place { series: SeriesRef(n), slot: None };
+        let place = |n: u64| Place { series: SeriesRef(n), slot: None, is_up: false };
         for n in 0..1000_u64 {
             assert_eq!(cache.find(&n.to_le_bytes()), None);
             cache.insert(&n.to_le_bytes(), place(n));

@@ -95,7 +95,18 @@ impl Written {
 /// # Errors
 /// When the body is no message of that version, or has too many parts; then nothing of it is stored.
 pub fn write(intake: &Intake, version: Version, body: &[u8]) -> Result<Written, WriteError> {
+    write_from(intake, version, body, false)
+}
+
+/// As [`write()`]; `scraper`: the sender scrapes, and sends all that it scrapes.
+///
+/// # Errors
+/// As [`write()`].
+pub fn write_from(intake: &Intake, version: Version, body: &[u8], scraper: bool) -> Result<Written, WriteError> {
     let fill = |batch: &mut Batch<'_>| -> Result<Written, WriteError> {
+        if scraper {
+            batch.of_scraper();
+        }
         let mut reader = Reader { written: Written::default(), version, intake, parts: 0 };
         match version {
             Version::V1 => reader.read_v1(batch, body)?,

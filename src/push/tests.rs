@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use prost::encoding::encode_varint;
 
 use super::remote::{Version, Written, write};
-use super::{Config, Intake, SampleError};
+use super::{Closed, Config, Intake, SampleError};
 use crate::clock::Clock;
 use crate::model::{Labels, Matcher, STALE_NAN_BITS, Timestamp};
 use crate::rollup::Rollup;
@@ -299,4 +299,41 @@ proptest! {
     fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300), second: bool) {
         let _ = write(&intake(), if second { Version::V2 } else { Version::V1 }, &body);
     }
+}
+
+#[test]
+fn a_counter_that_is_new_on_a_target_counts_from_its_first_value_when_a_scraper_sends_it() {
+    let requests = |of_scraper: bool| {
+        let intake = intake();
+        let send = |second: i64, samples: &[(&str, f64)]| {
+            intake
+                .store(|batch| -> Result<(), Closed> {
+                    if of_scraper {
+                        batch.of_scraper();
+                    }
+                    for (code, value) in samples {
+                        let target = [("instance", "i"), ("job", "j")];
+                        let edge = [("reporter", "source"), ("response_code", *code), ("source_workload", "web")];
+                        let all = match *code {
+                            "" => named("up", &target),
+                            _ => named(
+                                "istio_requests_total",
+                                &[&[("destination_workload", "api")], &target[..], &edge[..]].concat(),
+                            ),
+                        };
+                        let series = batch.series(&all).expect("a good series");
+                        batch.sample(series, Timestamp::from_millis(NOW_MS - 60_000 + second * 1000), *value);
+                    }
+                    Ok(())
+                })
+                .expect("stored");
+        };
+        // What was there at the first scrape says nothing; what appears later began at zero.
+        send(0, &[("200", 1000.0), ("", 1.0)]);
+        send(1, &[("200", 1010.0), ("503", 7.0), ("", 1.0)]);
+        send(2, &[("200", 1010.0), ("503", 9.0), ("", 1.0)]);
+        let minutes = intake.0.rollup.recent(Timestamp::MIN);
+        minutes.iter().flat_map(|minute| &minute.requests).map(|(_, count)| count).sum::<f64>().round()
+    };
+    assert_eq!((requests(true), requests(false)), (19.0, 12.0));
 }

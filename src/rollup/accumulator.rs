@@ -409,6 +409,19 @@ impl Accumulator {
         }
     }
 
+    /// Bytes of what is held, about: a cell is taken to have a few outcomes and one histogram of twenty bounds.
+    pub(super) fn size_bytes(&self) -> usize {
+        const CELL_BYTES: usize = size_of::<(u32, Cell)>() + 8 * 8 + 21 * 8;
+        const EDGE_BYTES: usize = size_of::<Edge>() + size_of::<EdgeKey>() + 12 * 24 + 4 * size_of::<Outcome>();
+        let cells: usize = self.minutes.values().map(|cells| cells.len()).sum();
+        let members: usize = self.groups.iter().map(|group| group.members.capacity()).sum();
+        self.slots.capacity() * size_of::<Slot>()
+            + self.groups.capacity() * size_of::<Group>()
+            + members * size_of::<(f64, u32)>()
+            + self.edge_ids.len() * EDGE_BYTES
+            + cells * CELL_BYTES
+    }
+
     /// How much is held.
     pub(super) fn size(&self) -> Size {
         Size {

@@ -169,6 +169,20 @@ impl AlertingState {
         due.map(|known| Alert { valid_until, generator_url: generator_url.to_owned(), ..known.alert.clone() }).collect()
     }
 
+    /// Lets alerts that fired before a restart be believed in further on, while nobody can say whether they still fire.
+    pub fn hold(&mut self, at: Timestamp, sending: Sending) {
+        let valid_until = at + sending.resend_delay.max(sending.interval) * 4;
+        let told = std::mem::take(&mut self.told);
+        for (labels, told) in told.into_iter().filter(|(_, told)| told.valid_until >= at) {
+            if told.state == AlertState::Firing {
+                let alert = Alert { valid_until, ..told };
+                self.alerts.entry(labels).or_insert(Known { alert, last_sent: None });
+            } else {
+                self.told.insert(labels, Alert { valid_until, ..told });
+            }
+        }
+    }
+
     /// Notes that `sent` were handed over at `at`.
     pub fn mark_sent(&mut self, sent: &[Alert], at: Timestamp) {
         for alert in sent {

@@ -17,7 +17,7 @@ use self::commit::Produced;
 use super::alerting::{ALERT_NAME, ALERTS_FOR_STATE, AlertingState, Change, Found, Restoring, Sending};
 use super::definition::{AlertingRule, Rule, RuleGroup};
 use super::expand::About;
-use super::query::{Querier, vector};
+use super::query::{Failure, Querier, vector};
 use super::slot;
 use super::status::{AlertingStatus, Counters, GroupStatus, Health, RuleStatus, Status};
 use super::{Config, recording};
@@ -34,6 +34,7 @@ const SHARED_SAMPLES_MAX: usize = 5_000_000;
 pub(super) struct Surroundings {
     pub config: Config,
     pub store: Arc<dyn Queryable>,
+    pub own: Arc<dyn Queryable>,
     pub head: Head,
     pub engine: Arc<promql::Engine>,
     pub options: promql::QueryOptions,
@@ -82,6 +83,8 @@ struct RuleState {
     produced: Produced,
     health: Health,
     last_error: Option<String>,
+    /// Whether the last evaluation failed because a store could not be asked.
+    store_away: bool,
     evaluation_time: Duration,
     last_evaluation: Option<Timestamp>,
     warnings: Vec<String>,
@@ -201,11 +204,15 @@ impl Group {
             match result {
                 Ok(count) => {
                     samples += count;
-                    (state.health, state.last_error) = (Health::Ok, None);
+                    (state.health, state.last_error, state.store_away) = (Health::Ok, None, false);
                 }
-                Err(error) => {
+                Err(Failure { text: error, store_away }) => {
                     self.tally.failures += 1;
                     surroundings.counters.evaluation_failures.fetch_add(1, Relaxed);
+                    state.store_away = store_away;
+                    if let (true, Rule::Alerting(rule)) = (store_away, &self.definition.rules[i]) {
+                        hold(&mut state.alerting, rule, &self.definition, (surroundings, &self.external), at);
+                    }
                     // Once for each new cause: a rule that fails fails at every evaluation.
                     if state.last_error.as_deref() != Some(&error) {
                         warn!(rule.group = %group, rule.name = %rule, %error, "rule `{rule}` could not be evaluated");
@@ -232,7 +239,7 @@ impl Group {
         shared: &mut Shared,
         surroundings: &Surroundings,
         at: Timestamp,
-    ) -> Result<usize, String> {
+    ) -> Result<usize, Failure> {
         let definition = self.definition.clone();
         let sample_at = at - self.query_offset(surroundings);
         let querier = querier(surroundings);
@@ -302,6 +309,9 @@ impl Group {
         let grace = surroundings.config.for_grace_period.get();
         for (rule, state) in definition.rules.iter().zip(&mut self.rules) {
             let Rule::Alerting(rule) = rule else { continue };
+            if state.store_away {
+                continue; // its alerts are not known yet
+            }
             // A shorter `for` passes sooner than the grace period would.
             if rule.hold >= grace && !state.alerting.restored {
                 match last_for_state(rule, surroundings, now).await {
@@ -314,7 +324,7 @@ impl Group {
             }
             state.alerting.restored = true;
         }
-        self.restore_pending = false;
+        self.restore_pending = self.rules.iter().any(|state| state.store_away);
     }
 
     /// Shows the group as it is now.
@@ -413,6 +423,20 @@ fn send(
     }
 }
 
+/// Goes on telling what fires while a store cannot be asked whether it still does: else receivers would believe, a few
+/// minutes later, that it has ended.
+fn hold(
+    state: &mut AlertingState,
+    rule: &AlertingRule,
+    definition: &RuleGroup,
+    around: (&Surroundings, &External),
+    at: Timestamp,
+) {
+    let resend_delay = around.0.config.resend_delay.get();
+    state.hold(at, Sending { resend_delay, interval: definition.interval });
+    send(state, rule, definition, around, at);
+}
+
 /// The last `ALERTS_FOR_STATE` sample of each alert of the rule within the outage tolerance.
 async fn last_for_state(
     rule: &AlertingRule,
@@ -427,7 +451,7 @@ async fn last_for_state(
         wanted.into_iter().map(|(name, value)| Matcher::new(MatchOp::Equal, name, value)).collect();
     let from = now - surroundings.config.for_outage_tolerance.get();
     let select = Select::new(matchers.map_err(|error| error.to_string())?, from, now);
-    let selection = surroundings.store.select(select).await.map_err(|error| error.to_string())?;
+    let selection = surroundings.own.select(select).await.map_err(|error| error.to_string())?;
     let last = selection.series.into_iter().filter_map(|series| {
         let sample = Sample { at: *series.times.last()?, value: *series.values.last()? };
         Some((series.labels.without_name(), sample))

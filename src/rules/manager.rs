@@ -28,6 +28,8 @@ pub struct Inputs {
     pub ready: watch::Receiver<bool>,
     /// What expressions read.
     pub store: Arc<dyn Queryable>,
+    /// What is stored here: alerts take up their time of before a restart from it.
+    pub own: Arc<dyn Queryable>,
     /// Where samples are written.
     pub head: Head,
     /// Evaluates expressions.
@@ -85,12 +87,13 @@ enum Ended {
 impl Manager {
     /// Takes its inputs and outputs. Nothing runs until [`Self::run`].
     pub fn new(config: Config, inputs: Inputs, outputs: Outputs) -> Self {
-        let Inputs { rule_sets, ready, store, head, engine, options, clock, told, goes_on } = inputs;
+        let Inputs { rule_sets, ready, store, own, head, engine, options, clock, told, goes_on } = inputs;
         let Outputs { alerts, alertmanagers, transitions } = outputs;
         let (status, counters) = (Status::default(), Arc::new(Counters::default()));
         let surroundings = Surroundings {
             config,
             store,
+            own,
             head,
             engine,
             options,

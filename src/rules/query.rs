@@ -6,6 +6,27 @@ use crate::model::{Labels, Timestamp};
 use crate::promql;
 use crate::series;
 
+/// Why a rule has no result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The engine's error text, or what is wrong with the result.
+    pub text: String,
+    /// Whether a store could not be asked at all, so that nothing is known: neither that it holds nor that it does not.
+    pub store_away: bool,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self { text, store_away: false }
+    }
+}
+
+impl From<promql::EvalError> for Failure {
+    fn from(error: promql::EvalError) -> Self {
+        Self { text: error.to_string(), store_away: error.is_store_away() }
+    }
+}
+
 /// The engine and the series it works on.
 #[derive(Clone, Copy)]
 pub struct Querier<'a> {
@@ -23,7 +44,7 @@ impl Querier<'_> {
     /// # Errors
     /// The engine's error text, or that the result is neither vector nor scalar.
     pub async fn rule(&self, expr: &promql::Expr, at: Timestamp) -> Result<Vec<promql::InstantSample>, String> {
-        vector(self.answer(expr, at).await?.value)
+        vector(self.answer(expr, at).await.map_err(|failure| failure.text)?.value)
     }
 
     /// Evaluates a query that a template writes as text.
@@ -38,9 +59,9 @@ impl Querier<'_> {
     /// Evaluates an expression, with what it cost and what the asker should know.
     ///
     /// # Errors
-    /// The engine's error text.
-    pub async fn answer(&self, expr: &promql::Expr, at: Timestamp) -> Result<promql::Answer, String> {
-        self.engine.instant(self.store, expr, at, self.options).await.map_err(|error| error.to_string())
+    /// The engine's error.
+    pub async fn answer(&self, expr: &promql::Expr, at: Timestamp) -> Result<promql::Answer, Failure> {
+        Ok(self.engine.instant(self.store, expr, at, self.options).await?)
     }
 }
 

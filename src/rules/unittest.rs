@@ -443,6 +443,7 @@ fn surroundings(evaluation_interval: Duration, features: promql::Features) -> Su
     Surroundings {
         config: Config::default(),
         store: Arc::new(head.clone()),
+        own: Arc::new(head.clone()),
         head,
         engine: Arc::new(engine(evaluation_interval, features)),
         options: promql::QueryOptions::default(),

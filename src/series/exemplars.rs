@@ -141,6 +141,16 @@ impl Exemplars {
         found
     }
 
+    /// Bytes of what is kept, about.
+    pub fn size_bytes(&self) -> usize {
+        let kept = self.kept.read();
+        let of = |queue: &VecDeque<Exemplar>| -> usize {
+            queue.iter().map(|one| size_of::<Exemplar>() + one.labels.size_bytes()).sum()
+        };
+        let series: usize = kept.by_series.iter().map(|(labels, queue)| labels.size_bytes() + of(queue)).sum();
+        series + kept.order.len() * size_of::<Labels>()
+    }
+
     /// How many were ever kept: where [`Self::since`] goes on from.
     pub fn total(&self) -> u64 {
         self.kept.read().total

@@ -239,6 +239,11 @@ impl Head {
         Ok(SeriesRef(reference))
     }
 
+    /// Whether a series of these labels is in memory.
+    pub fn holds(&self, labels: &Labels) -> bool {
+        self.0.index.read().find(labels).is_some()
+    }
+
     /// What a series has in common with those whose labels differ only in the metric name and `le`, for
     /// [`Head::intern_in`].
     pub(crate) fn block_of(&self, series: SeriesRef) -> Option<BlockRef> {

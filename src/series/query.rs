@@ -115,6 +115,49 @@ impl Selection {
     }
 }
 
+/// A whole query, for a store that evaluates by itself.
+#[derive(Clone, Debug)]
+pub struct WholeQuery {
+    /// The expression as it was written, PromQL.
+    pub text: Arc<str>,
+    /// The time of an instant query, else the first step.
+    pub start: Timestamp,
+    /// The last time of a range query, which need not be a step.
+    pub end: Timestamp,
+    /// The step of a range query; `None` for an instant query.
+    pub step: Option<Duration>,
+    /// How far back an instant selector looks, where the asker says so.
+    pub lookback: Option<Duration>,
+    /// How long the asker waits.
+    pub timeout: Duration,
+    /// What the expression reads.
+    pub reads: Vec<Select>,
+}
+
+/// The answer of a store that evaluates by itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The result.
+    pub value: Evaluated,
+    /// What the asker should know.
+    pub warnings: Vec<String>,
+    /// What the asker may like to know.
+    pub infos: Vec<String>,
+}
+
+/// A result that a store has evaluated.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Evaluated {
+    /// One number.
+    Scalar(Timestamp, f64),
+    /// One sample of each series, in the order of the answer.
+    Vector(Vec<(Labels, Timestamp, f64)>),
+    /// Samples of each series.
+    Matrix(Vec<SeriesSamples>),
+    /// A text.
+    Text(Timestamp, String),
+}
+
 /// Why a store could not answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -129,6 +172,14 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A store that evaluates by itself refuses the query.
+    #[error("{reason}")]
+    Refused {
+        /// Prometheus' `errorType`: `bad_data`, `execution`, `timeout`, `canceled`, `not_found` or `internal`.
+        kind: &'static str,
+        /// What it says.
+        reason: String,
+    },
     /// What is stored cannot be read.
     #[error("stored samples of {labels} are damaged: {reason}")]
     Damaged {
@@ -139,8 +190,16 @@ pub enum QueryError {
     },
 }
 
-/// A store of series that can be queried: the memory tier, PostgreSQL history, or both as one.
+/// A store of series that can be queried: the memory tier, PostgreSQL history, both as one, or these with an engine elsewhere.
 pub trait Queryable: Send + Sync {
+    /// The answer to a whole query, of a store that evaluates by itself; `None`: select what it reads, and evaluate that.
+    ///
+    /// # Errors
+    /// When the store is away, refuses the query or answers more than the limit of what it reads.
+    fn evaluate(&self, _query: WholeQuery) -> BoxFuture<'_, Result<Option<Evaluation>, QueryError>> {
+        Box::pin(async { Ok(None) })
+    }
+
     /// The samples of the series that satisfy all matchers.
     ///
     /// # Errors

@@ -119,7 +119,7 @@ fn with_warning(mut recent: Selection, seam: Timestamp, store: &str, reason: &st
 }
 
 /// Both answers, each sample once, memory's where both have one.
-fn merge(recent: Selection, old: Selection) -> Selection {
+pub(crate) fn merge(recent: Selection, old: Selection) -> Selection {
     let Selection { series, mut families, mut warnings, .. } = recent;
     warnings.extend(old.warnings);
     if old.series.is_empty() {

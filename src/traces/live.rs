@@ -96,6 +96,11 @@ impl Live {
         repeated
     }
 
+    /// Bytes of the spans held.
+    pub fn size_bytes(&self) -> usize {
+        self.0.lock().bytes
+    }
+
     /// The spans of a trace that are in memory, by start.
     pub fn trace(&self, id: TraceId) -> Vec<Span> {
         let found: Vec<Arc<Span>> =

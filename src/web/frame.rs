@@ -1,11 +1,14 @@
 //! What every page has around its content.
 
+use std::time::Duration;
+
 use axum::response::{Html, IntoResponse, Response};
 
 use super::moment::Picker;
 use super::{State, assets, error, format};
 use crate::access::Proof;
 use crate::model::AlertState;
+use crate::upstream::Upstream;
 
 /// Header, navigation and notes of one page.
 pub(super) struct Frame {
@@ -70,6 +73,12 @@ impl Frame {
         let name = if caller.name.is_empty() { "not signed in".to_owned() } else { format::visible(&caller.name, 60) };
         Self {
             database_away: state.archive.away(),
+            warnings: state
+                .upstream
+                .iter()
+                .filter_map(Upstream::notice)
+                .chain(clock_notice(state.clock.ahead()))
+                .collect(),
             caller: is_known.then(|| (name, caller.role.as_str())),
             may_change: caller.may_change(),
             picker: state.address.picker(),
@@ -107,6 +116,16 @@ impl Frame {
     }
 }
 
+/// What is said while the system's clock is behind ours.
+fn clock_notice(ahead: Duration) -> Option<String> {
+    (!ahead.is_zero()).then(|| {
+        format!(
+            "The system's clock was set back: meshscope is {} ahead of it, and its time goes slower until they agree.",
+            format::span(ahead)
+        )
+    })
+}
+
 fn firing_alerts(state: &State) -> usize {
     let groups = state.rules.groups();
     let alerting = groups.iter().flat_map(|group| &group.rules).filter_map(|rule| rule.alerting.as_ref());
@@ -118,5 +137,17 @@ pub(super) fn render(page: &impl askama::Template) -> Response {
     match page.render() {
         Ok(text) => Html(text).into_response(),
         Err(reason) => error::internal(&reason.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_is_told() {
+        assert_eq!(clock_notice(Duration::ZERO), None);
+        let notice = clock_notice(Duration::from_secs(90)).expect("a notice");
+        assert!(notice.contains("set back"), "{notice}");
     }
 }

@@ -192,6 +192,13 @@ fn standby_note(view: &View, now: Timestamp) -> Option<String> {
 fn notes(state: &State, stats: &HeadStats) -> Vec<String> {
     let mut notes: Vec<String> = state.guards.iter().filter_map(refused_access).collect();
     notes.extend(standby_note(&state.standing.view(), state.clock.now()));
+    notes.extend(state.upstream.as_ref().map(|upstream| {
+        format!(
+            "Queries and rules ask the engine at {} (storage.query_upstream) for all that is not stored here. The numbers below \
+             are of what is stored here.",
+            upstream.shown()
+        )
+    }));
     let limit = state.head.config().series_limit;
     if stats.series >= limit {
         let refused = state.head.counters().series_refused.load(Relaxed);

@@ -9,6 +9,7 @@ use super::ask::{Asked, Shared, given};
 use super::format;
 use super::frame::{Frame, render};
 use crate::scrape::{Health, TargetStatus};
+use crate::upstream::Upstream;
 
 /// Dropped targets shown.
 const DROPPED_SHOWN: usize = 50;
@@ -39,6 +40,8 @@ struct Page {
     is_narrowed: bool,
     matched: usize,
     left_out: usize,
+    /// The engine elsewhere that has the metrics, when there is one.
+    upstream: Option<String>,
 }
 
 struct JobRows {
@@ -109,6 +112,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
         q: asked.q.unwrap_or_default(),
         matched,
         left_out: matched.saturating_sub(SHOWN_MAX),
+        upstream: state.upstream.as_ref().map(Upstream::shown),
     };
     render(&page)
 }

@@ -120,6 +120,7 @@ impl Server {
             alertmanager_configuration: Arc::new(|| alertmanager.to_owned()),
             engine,
             series: Arc::new(head.clone()),
+            upstream: None,
             head: head.clone(),
             archive,
             scrape: parts.scrape,

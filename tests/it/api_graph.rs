@@ -140,6 +140,7 @@ async fn nonsense_is_refused_with_its_name() {
     let future = now + Duration::from_secs(7200);
     for (path, status, part) in [
         ("graph?start=20&end=10".to_owned(), 400, "end"),
+        ("graph?idle=null".to_owned(), 400, "idle"),
         (format!("graph?end={future}"), 200, ""),
         (format!("graph?start={future}&end={}", future + Duration::from_secs(60)), 400, "in the future"),
         ("graph?start=1970-01-01T00:00:00Z".to_owned(), 400, "400 days"),

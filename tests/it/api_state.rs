@@ -90,6 +90,7 @@ async fn evaluated_rules() -> (rules::Status, DropGuard) {
             rule_sets,
             ready,
             store: Arc::new(head.clone()),
+            own: Arc::new(head.clone()),
             head,
             engine: Arc::new(Engine::new(promql::Config::default())),
             options: promql::QueryOptions::default(),

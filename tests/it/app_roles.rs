@@ -381,6 +381,20 @@ async fn who_changed_what_is_in_the_log_and_no_secret_is() {
         403
     );
     assert_eq!(said(client.delete(at("/alertmanager/api/v2/silence/none")).bearer_auth(ADMIN)).await.0 / 100, 4);
+    // An import of history needs an administrator, too.
+    let history = folder.join("history.om");
+    let now = meshscope::clock::Clock::system().now().as_secs_f64();
+    std::fs::write(&history, format!("# TYPE imported gauge\nimported 1 {now:.3}\n# EOF\n")).expect("write history");
+    let import = |token: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshscope"));
+        command.args(["import", "--url", &format!("http://127.0.0.1:{port}"), "--token-file"]).arg(folder.join(token));
+        let output = command.arg(&history).output().expect("the command runs");
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (done, why) = import("reader");
+    assert!(!done && why.contains("needs an administrator"), "{why}");
+    let (done, why) = import("admin");
+    assert!(done, "{why}");
     // Questions, wrong tokens and what is no route are no changes.
     assert_eq!(said(client.post(at("/api/v1/query?query=1")).bearer_auth(READER)).await.0, 200);
     assert_eq!(said(client.post(at("/-/reload"))).await.0, 401);
@@ -402,6 +416,8 @@ async fn who_changed_what_is_in_the_log_and_no_secret_is() {
         ["reader", "reload the configuration", "refused", "127.0.0.1"],
         ["admin", "reload the configuration", "refused", "127.0.0.1"],
         ["admin", "end a silence", "refused", "127.0.0.1"],
+        ["reader", "import samples", "refused", "127.0.0.1"],
+        ["admin", "import samples", "done", "127.0.0.1"],
     ];
     assert_eq!(shown, expect.map(|line| line.map(str::to_owned)), "{log}");
     assert_eq!((of(lines[0], "note"), of(lines[0], "proof")), (place.clone(), "token".to_owned()));

@@ -18,6 +18,8 @@ const CONFIGURATION: &[(&str, &str, &str)] = &[
     ("src/config.rs", "File", ""),
     ("src/config.rs", "Global", "global."),
     ("src/config.rs", "StorageConfig", "storage."),
+    ("src/discovery/shard.rs", "ShardConfig", "shard."),
+    ("src/upstream/config.rs", "Config", "storage.query_upstream."),
     ("src/telemetry.rs", "Config", "telemetry."),
     ("src/store/partitions.rs", "RetentionConfig", "storage.retention."),
     ("src/web.rs", "Config", "web."),
@@ -282,8 +284,8 @@ fn every_command_shown_is_understood() {
 
 #[test]
 fn every_metric_named_is_on_the_page() {
-    let parts =
-        ["sent_on", "access", "access_logs", "declared"].map(|part| text(&format!("src/app/metrics/{part}.rs")));
+    let parts = ["sent_on", "access", "access_logs", "declared", "memory", "upstream"]
+        .map(|part| text(&format!("src/app/metrics/{part}.rs")));
     // What is written into the store instead bears its whole name.
     let stored = text("src/audit/watch.rs").replace("\"meshscope_", "\"");
     let table = text("src/app/metrics.rs") + &parts.concat() + &stored;

@@ -266,3 +266,39 @@ fn the_roles_grant_what_is_read_and_no_more() {
     let found = found.iter().flat_map(|(group, plural)| ["list", "watch"].map(|verb| right(group, plural, verb)));
     assert_eq!(granted("meshscope-discovery"), found.collect());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_kubeconfig_or_missing_certificates_are_named_and_mended_without_a_restart() {
+    let cluster = FakeCluster::start().await;
+    cluster.put("pods", pod("shop", "a", "10.0.0.1"));
+    cluster.wants_token("right");
+    let folder = new_folder();
+    let file = folder.join("kubeconfig");
+    let text = |server: &str, cluster: &str, token: &str| {
+        format!(
+            "current-context: mine\ncontexts: [{{name: mine, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: '{server}'{cluster}}}}}]\nusers: [{{name: u, user: {{token: {token}}}}}]\n"
+        )
+    };
+    let job =
+        format!("- {{job_name: pods, kubernetes_sd_configs: [{{role: pod, kubeconfig_file: '{}'}}]}}", file.display());
+    let found = Discovered::start(&job);
+    let authority = ", certificate-authority: gone.pem";
+    for (written, needle) in [
+        (None, "kubeconfig`"),
+        (Some("not: a kubeconfig".to_owned()), "no current-context"),
+        (Some(text("nowhere", "", "right")), "the server \"nowhere\" of cluster \"c\" is not a URL"),
+        (Some(text("https://127.0.0.1:1", authority, "right")), "gone.pem"),
+        (Some(text(&cluster.url, "", "expired")), "does not accept our credentials (401"),
+    ] {
+        if let Some(text) = written {
+            std::fs::write(&file, text).expect("write");
+        }
+        let told = found
+            .until(needle, |targets| targets.problems.iter().any(|problem| problem.message.contains(needle)))
+            .await;
+        assert_eq!(addresses(&told), [] as [&str; 0], "{needle}");
+    }
+    std::fs::write(&file, text(&cluster.url, "", "right")).expect("write");
+    found.until("the pod", |targets| targets.active.len() == 1 && targets.problems.is_empty()).await;
+}

@@ -32,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollup", &["series"]),
     ("traces", &["series", "rollup"]),
     ("access_logs", &["series", "traces"]),
+    ("upstream", &["series", "rollup"]),
     ("promql", &["series"]),
     ("rules", &["series", "promql"]),
     ("slo", &["series", "promql", "rules"]),
@@ -59,12 +60,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 #[rustfmt::skip]
 const ALL_BUT_THE_FACE: &[&str] = &[
     "discovery", "mesh", "declared", "changes", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
-    "access_logs", "context", "notify", "dashboards", "forward", "store", "persist", "telemetry",
+    "access_logs", "context", "notify", "dashboards", "forward", "store", "persist", "telemetry", "upstream",
 ];
 #[rustfmt::skip]
 const ALL_AND_THE_FACE: &[&str] = &[
     "discovery", "mesh", "declared", "changes", "audit", "scrape", "otlp", "push", "series", "rollup", "traces", "promql", "rules", "slo", "graph",
-    "access_logs", "context", "notify", "dashboards", "forward", "store", "persist", "telemetry", "api", "web",
+    "access_logs", "context", "notify", "dashboards", "forward", "store", "persist", "telemetry", "upstream", "api", "web",
 ];
 
 /// Longest file, tests not counted. Aim at 400.

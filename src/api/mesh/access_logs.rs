@@ -72,11 +72,7 @@ pub(super) async fn search(Shared(state): Shared<State>, params: Params) -> Resu
     }
     let text = |name| params.get(name).map(str::to_owned);
     let reason = params.get("reason").map(|name| Reason::from_name(name).ok_or_else(unknown_reason)).transpose()?;
-    let failures_only = match params.get("failures") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(ApiError::parameter("failures", "use true or false")),
-    };
+    let failures_only = params.flag("failures")?;
     let wrong_id = || ApiError::parameter("trace", "a trace id has 1 to 32 hexadecimal digits");
     let filter = Filter {
         source: text("source"),

@@ -111,11 +111,7 @@ fn bad(error: dashboards::Error) -> ApiError {
 fn export(params: &Params) -> Result<Export, ApiError> {
     params.only(&PARAMETERS)?;
     let text = |name: &str| params.get(name).map(str::to_owned);
-    let recording_rules = match params.get("recording_rules") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(other) => return Err(ApiError::parameter("recording_rules", format!("{other:?}: use true or false"))),
-    };
+    let recording_rules = params.flag("recording_rules")?;
     let usual = Addresses::default();
     let given = ["meshscope_url", "sql_address", "sql_database", "sql_role"].map(text);
     let [meshscope, sql, database, role] = given.clone();

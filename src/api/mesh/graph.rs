@@ -92,7 +92,7 @@ impl Asked {
                 .ok_or_else(|| ApiError::parameter("view", "use one of workload, app, versionedApp, service"))?,
         };
         let limit = params.limit_within(EDGES_MAX)?.unwrap_or(EDGES_DEFAULT);
-        Ok(Self { from, to, view, idle: params.get("idle") == Some("true"), limit })
+        Ok(Self { from, to, view, idle: params.flag("idle")?, limit })
     }
 
     fn options(&self, state: &State, from: Timestamp, to: Timestamp) -> GraphOptions {

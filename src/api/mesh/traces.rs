@@ -50,11 +50,7 @@ pub(super) async fn search(Shared(state): Shared<State>, params: Params) -> Resu
     if to <= from {
         return Err(ApiError::parameter("end", "end timestamp must be after start time"));
     }
-    let errors_only = match params.get("errors") {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(ApiError::parameter("errors", "use true or false")),
-    };
+    let errors_only = params.flag("errors")?;
     let text = |name| params.get(name).map(str::to_owned);
     let query = TraceQuery {
         from,

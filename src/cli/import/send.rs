@@ -18,7 +18,7 @@ pub(super) struct Sent {
     pub(super) problems: Vec<String>,
 }
 
-/// The server's receiver of remote write.
+/// The server's receiver of imports: remote write, for administrators.
 pub(super) struct Receiver {
     client: reqwest::Client,
     url: String,
@@ -27,7 +27,7 @@ pub(super) struct Receiver {
 impl Receiver {
     /// That of a meshscope server.
     pub(super) fn new(client: reqwest::Client, server: &str) -> Self {
-        Self { client, url: format!("{}/api/v1/write", server.trim_end_matches('/')) }
+        Self { client, url: format!("{}/api/v1/import", server.trim_end_matches('/')) }
     }
 
     /// Sends a remote write 2.0 message, packed with snappy.
@@ -77,6 +77,10 @@ impl Receiver {
                 Ok(None)
             }
             _ if status.is_server_error() => Ok(Some(anyhow::anyhow!("{url} answered {status}: {}", text.trim()))),
+            _ if status == 401 || status == 403 => anyhow::bail!(
+                "{url} answered {status}: {}: an import needs an administrator, see --token-file and --user",
+                text.trim()
+            ),
             _ => anyhow::bail!("{url} answered {status}: {}: is it a meshscope server?", text.trim()),
         }
     }

@@ -45,6 +45,17 @@ impl Rig {
 
     /// As [`Rig::start`], after a process that had told of `told`.
     fn resume(text: &str, head: Head, start_ms: i64, told: HashMap<String, Vec<Alert>>) -> Self {
+        let store = Arc::new(head.clone());
+        Self::on(text, (head, store), start_ms, told)
+    }
+
+    /// The same, where expressions read another store.
+    fn on(
+        text: &str,
+        (head, store): (Head, Arc<dyn Queryable>),
+        start_ms: i64,
+        told: HashMap<String, Vec<Alert>>,
+    ) -> Self {
         let clock = Clock::starting_at(Timestamp::from_millis(start_ms));
         let (sets, rule_sets) = watch::channel(set(text));
         let (_, ready) = watch::channel(true);
@@ -52,9 +63,9 @@ impl Rig {
         let (transitions_in, transitions) = mpsc::channel(8);
         let (alertmanagers, also_told) = mpsc::channel(1000);
         let engine = Arc::new(promql::Engine::new(promql::Config::default()));
-        let (store, options) = (Arc::new(head.clone()), promql::QueryOptions::default());
-        let inputs =
-            Inputs { rule_sets, ready, store, head: head.clone(), engine, options, clock, told, goes_on: false };
+        let (own, options) = (Arc::new(head.clone()), promql::QueryOptions::default());
+        let goes_on = false;
+        let inputs = Inputs { rule_sets, ready, store, own, head: head.clone(), engine, options, clock, told, goes_on };
         let outputs = Outputs { alerts: alerts_in, alertmanagers, transitions: transitions_in };
         let manager = Manager::new(Config::default(), inputs, outputs);
         let (status, counters, shutdown) = (manager.status(), manager.counters(), CancellationToken::new());
@@ -331,4 +342,86 @@ async fn an_alert_that_fired_before_a_restart_fires_on_while_receivers_believe_i
         assert_eq!(rig.also_told.try_recv().unwrap_or_default(), told, "Alertmanagers hear the same");
         rig.stop().await;
     }
+}
+
+/// A store that can be away, as an engine elsewhere can.
+struct Elsewhere {
+    head: Head,
+    is_away: std::sync::atomic::AtomicBool,
+}
+
+impl Queryable for Elsewhere {
+    fn select(
+        &self,
+        select: Select,
+    ) -> futures_util::future::BoxFuture<'_, Result<series::Selection, series::QueryError>> {
+        if self.is_away.load(Relaxed) {
+            let reason = "connection refused".to_owned();
+            return Box::pin(async { Err(series::QueryError::Unavailable { store: "elsewhere", reason }) });
+        }
+        self.head.select(select)
+    }
+
+    fn series(
+        &self,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> futures_util::future::BoxFuture<'_, Result<Vec<Labels>, series::QueryError>> {
+        self.head.series(any_of, from, to)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_fires_is_told_on_while_the_store_is_away_also_after_a_restart() {
+    let text = "groups: [{name: g, interval: 30s, rules: [{alert: Down, expr: up == 0}]}]";
+    let check = async |told: HashMap<String, Vec<Alert>>, away_first: bool| {
+        let head = head();
+        let store = Arc::new(Elsewhere { head: head.clone(), is_away: away_first.into() });
+        let mut rig = Rig::on(text, (head, Arc::clone(&store) as Arc<dyn Queryable>), START_MS, told);
+        rig.write(&[("__name__", "up"), ("job", "a")], 0.0);
+        if !away_first {
+            seconds(61).await;
+            assert_eq!(rig.alert_state(), Some(AlertState::Firing));
+            store.is_away.store(true, Relaxed);
+        }
+        while rig.alerts.try_recv().is_ok() {}
+        // Ten minutes: receivers believe for four of them.
+        let mut until = rig.clock.now() + Duration::from_secs(240);
+        for _ in 0..20 {
+            seconds(30).await;
+            while let Ok(batch) = rig.alerts.try_recv() {
+                assert!(batch.iter().all(|alert| alert.state == AlertState::Firing), "{batch:?}");
+                until = batch.iter().map(|alert| alert.valid_until).fold(until, Timestamp::max);
+            }
+            assert!(until > rig.clock.now(), "nobody was told that it still fires");
+            assert_eq!(rig.alert_state(), Some(AlertState::Firing));
+        }
+        let status = rig.status.groups();
+        assert!(status[0].rules[0].last_error.as_deref().is_some_and(|error| error.contains("connection refused")));
+        // It comes back, and the series is fine: resolved at once.
+        rig.write(&[("__name__", "up"), ("job", "a")], 1.0);
+        store.is_away.store(false, Relaxed);
+        seconds(61).await;
+        assert_eq!(rig.alert_state(), Some(AlertState::Inactive));
+        let resolved =
+            std::iter::from_fn(|| rig.alerts.try_recv().ok()).flatten().any(|alert| alert.resolved_at.is_some());
+        assert!(resolved, "it is told");
+        rig.stop().await;
+    };
+    check(HashMap::new(), false).await;
+    let now = Timestamp::from_millis(START_MS);
+    let alert = Alert {
+        labels: Labels::from_pairs([("alertname", "Down"), ("job", "a")]),
+        annotations: Labels::empty(),
+        state: AlertState::Firing,
+        value: 0.0,
+        active_at: now - Duration::from_secs(600),
+        fired_at: Some(now - Duration::from_secs(600)),
+        resolved_at: None,
+        keep_firing_since: None,
+        valid_until: now + Duration::from_secs(120),
+        generator_url: String::new(),
+    };
+    check(HashMap::from([("r.yml;g".to_owned(), vec![alert])]), true).await;
 }
