@@ -95,7 +95,7 @@ pub(super) async fn part(state: &State, whose: Whose<'_>) -> Part {
     Part { is_given, ..drawn(told, latest.as_deref(), &subject, &names) }
 }
 
-fn drawn(told: Told, latest: Option<&Latest>, subject: &Subject, names: &[String]) -> Part {
+pub(super) fn drawn(told: Told, latest: Option<&Latest>, subject: &Subject, names: &[String]) -> Part {
     let own = |one: &&Comparison| {
         one.hosts.iter().any(|host| told.holds.hosts.contains(host))
             || subject.workload.as_ref().is_some_and(|workload| one.workload.as_ref() == Some(workload))
