@@ -131,15 +131,10 @@ async fn stored_edges_and_traces_are_answered_after_the_upgrade() {
     assert_eq!(store.edges(RollupTier::Minutes, start(), start() + HOUR * 2).await.expect("minutes").len(), 76);
 
     let any = TraceSearch {
-        from: start() - HOUR,
-        to: start() + HOUR,
         service: Some("cart".into()),
         operation: Some("GET /cart".into()),
-        duration_ns_min: None,
-        duration_ns_max: None,
         error_only: true,
-        attribute_hashes: Vec::new(),
-        limit: 20,
+        ..TraceSearch::any(start() - HOUR, start() + HOUR, 20)
     };
     let found = store.search_traces(&any).await.expect("search");
     assert_eq!(found.iter().map(|one| (one.trace_id, one.span_count)).collect::<Vec<_>>(), [([0xab; 16], 2)]);

@@ -13,7 +13,6 @@ use crate::api::State;
 use crate::api::encode::go_time_ns;
 use crate::api::error::ApiError;
 use crate::graph::flags;
-use crate::model::Timestamp;
 use crate::model::span::{hex, trace_id_from_hex};
 
 /// How far back is looked unless told.
@@ -132,8 +131,8 @@ pub(super) async fn search(state: State, asked: Search) -> Outcome<Found> {
         failures_only: asked.failures,
         codes: asked.code.as_deref().map(codes).transpose()?,
         trace: asked.trace.map(|id| trace_id_from_hex(&id).ok_or_else(wrong_id)).transpose()?,
-        from_ns: nanos(from),
-        to_ns: nanos(to),
+        from_ns: from.as_nanos(),
+        to_ns: to.as_nanos(),
         limit: asked.limit.map_or(LIMIT_DEFAULT, |limit| limit.0),
     };
     let (found, warning) = state.archive.access_logs(&filter).await;
@@ -145,10 +144,6 @@ pub(super) async fn search(state: State, asked: Search) -> Outcome<Found> {
 fn codes(text: &str) -> Result<(u16, u16), ApiError> {
     crate::access_logs::codes_of(text)
         .ok_or_else(|| ApiError::parameter("code", "use a status from 0 to 999, or a class such as 5xx"))
-}
-
-fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 fn written(record: &AccessRecord) -> Record {

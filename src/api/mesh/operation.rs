@@ -55,10 +55,13 @@ impl<A: Serialize> Answer<A> {
 /// What a handler gives.
 pub(super) type Outcome<A> = Result<Answer<A>, ApiError>;
 
+/// Makes the schema of a type, and notes those that it needs.
+pub(super) type Describe = fn(&mut SchemaGenerator) -> Schema;
+
 /// The body of an answer.
 pub(super) struct Content {
     pub(super) media_type: &'static str,
-    pub(super) schema: fn(&mut SchemaGenerator) -> Schema,
+    pub(super) schema: Describe,
 }
 
 /// An operation.
@@ -69,9 +72,9 @@ pub(super) struct Operation {
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     /// Of its parameters: an object, or several in a tuple.
-    pub(super) query: fn(&mut SchemaGenerator) -> Schema,
+    pub(super) query: Describe,
     /// Of `data` in its usual answer; none: it has no wrapper around it, and `others` says it all.
-    pub(super) data: Option<fn(&mut SchemaGenerator) -> Schema>,
+    pub(super) data: Option<Describe>,
     /// Answers without the wrapper.
     pub(super) others: Vec<Content>,
     route: MethodRouter<State>,
@@ -126,7 +129,7 @@ impl Operation {
         id: &'static str,
         route: MethodRouter<State>,
     ) -> Self {
-        let (query, data): (fn(&mut SchemaGenerator) -> Schema, fn(&mut SchemaGenerator) -> Schema) =
+        let (query, data): (Describe, Describe) =
             (SchemaGenerator::subschema_for::<Q>, SchemaGenerator::subschema_for::<A>);
         Self { path, method, id, summary: "", query, data: Some(data), others: Vec::new(), route }
     }
@@ -137,13 +140,13 @@ impl Operation {
     }
 
     /// It may answer in another form, too.
-    pub(super) fn or(mut self, media_type: &'static str, schema: fn(&mut SchemaGenerator) -> Schema) -> Self {
+    pub(super) fn or(mut self, media_type: &'static str, schema: Describe) -> Self {
         self.others.push(Content { media_type, schema });
         self
     }
 
     /// It answers JSON of this form, without a wrapper.
-    pub(super) fn bare(mut self, schema: fn(&mut SchemaGenerator) -> Schema) -> Self {
+    pub(super) fn bare(mut self, schema: Describe) -> Self {
         self.data = None;
         self.or("application/json", schema)
     }
