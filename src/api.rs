@@ -25,6 +25,7 @@ mod write;
 use std::sync::Arc;
 
 pub use browser::changes_from_same_origin;
+pub use mesh::openapi_document as openapi;
 pub use status::ask_for_reload;
 
 use axum::Router;

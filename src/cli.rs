@@ -19,6 +19,7 @@ mod lint;
 mod login;
 mod mesh;
 mod migrate;
+mod openapi;
 mod promql;
 mod rules;
 mod serve;
@@ -67,6 +68,8 @@ enum Command {
     Mesh(mesh::Command),
     /// Say what is wrong with a running server, its database and its machine, and gather a bundle without secrets.
     Doctor(Box<doctor::Arguments>),
+    /// Write the OpenAPI document of `/api/mesh/v1`.
+    Openapi(openapi::Arguments),
     /// Bring the database schema up to date, and exit.
     Migrate(migrate::Arguments),
 }
@@ -111,6 +114,7 @@ impl Arguments {
             Command::Dashboards(command) => dashboards::run(&command),
             Command::Mesh(command) => mesh::run(command).await,
             Command::Doctor(arguments) => doctor::run(*arguments).await,
+            Command::Openapi(arguments) => openapi::run(&arguments),
             Command::Migrate(arguments) => migrate::run(&arguments).await,
         }
     }

@@ -74,19 +74,20 @@ pub(super) fn percent_decode(bytes: &[u8], plus_is_blank: bool) -> Option<Vec<u8
 }
 
 impl Params {
+    /// Names and values, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Those of a URL.
+    #[cfg(test)]
+    pub(super) fn of_query(query: &str) -> Self {
+        Self(decode_form(query.as_bytes()).collect())
+    }
+
     /// The first value of a parameter; an empty one counts as absent.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
-    }
-
-    /// Refuses parameters that a call does not have: a slip of the pen must not change what is answered.
-    pub(super) fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        match self.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
-            Some((name, _)) => {
-                Err(ApiError::parameter(name, format!("no such parameter here; there are {}", known.join(", "))))
-            }
-            None => Ok(()),
-        }
     }
 
     /// All values of a parameter.
@@ -113,8 +114,7 @@ impl Params {
 
     /// A duration, or `None` when absent; zero for one that is negative.
     pub(super) fn duration(&self, name: &str) -> Result<Option<Duration>, ApiError> {
-        let ns = self.nanoseconds(name).map_err(|error| ApiError::parameter(name, error))?;
-        Ok(ns.map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0))))
+        self.get(name).map(parse_duration).transpose().map_err(|error| ApiError::parameter(name, error))
     }
 
     /// The range of a call for labels or series: everything unless told.
@@ -129,22 +129,6 @@ impl Params {
         let limit =
             text.parse::<i64>().map_err(|error| ApiError::parameter("limit", go_error("Atoi", text, &error)))?;
         usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))
-    }
-
-    /// Whether something is wanted: `true` or `false`, the latter when absent.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.get(name) {
-            None | Some("false") => Ok(false),
-            Some("true") => Ok(true),
-            Some(other) => Err(ApiError::parameter(name, format!("{other:?}: use true or false"))),
-        }
-    }
-
-    /// A limit of our own calls, a whole number from 1 to `most`; `None` when absent.
-    pub(super) fn limit_within(&self, most: usize) -> Result<Option<usize>, ApiError> {
-        let wrong = || ApiError::parameter("limit", format!("use a whole number from 1 to {most}"));
-        let read = |text: &str| text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(wrong);
-        self.get("limit").map(read).transpose()
     }
 
     /// A limit of the calls that have their own rule for it: `None` for all (absent or negative).
@@ -192,7 +176,7 @@ pub(super) fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ApiError> {
 }
 
 /// Float seconds, or RFC 3339.
-fn parse_time(text: &str) -> Result<Timestamp, String> {
+pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
     if let Ok(seconds) = text.parse::<f64>()
         && seconds.is_finite()
     {
@@ -212,6 +196,11 @@ fn parse_time(text: &str) -> Result<Timestamp, String> {
 fn millis(seconds: f64) -> i64 {
     let fraction = ((seconds.fract() * 1000.0).round() / 1000.0 * 1e9) as i64;
     ((seconds.trunc() as i64).saturating_mul(1000)).saturating_add(fraction.div_euclid(1_000_000))
+}
+
+/// A duration, zero for one that is negative.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_nanoseconds(text).map(|ns| Duration::from_nanos(u64::try_from(ns).unwrap_or(0)))
 }
 
 /// Float seconds, or a Prometheus duration, in nanoseconds.
@@ -234,7 +223,7 @@ mod tests {
     use super::*;
 
     fn params(query: &str) -> Params {
-        Params(decode_form(query.as_bytes()).collect())
+        Params::of_query(query)
     }
 
     #[test]

@@ -69,7 +69,7 @@ async fn said(request: RequestBuilder) -> (u16, String) {
 const ROLES: &str = "bearer_token_files: [reader, sender, admin], \
                      roles: {admins: {token_files: [admin]}, senders: {token_files: [sender]}}";
 
-/// Every path that the sources of the faces name, with something in place of its parameters; not those that answer all
+/// Every path that the sources of the faces name or the OpenAPI document has, with something in place of its parameters; not those that answer all
 /// methods alike, which are no routes but answers to what is none.
 fn paths() -> Vec<String> {
     let route = Regex::new(r#"\.route\(\s*(?:&format!\()?"([^"]+)"\)?,\s*(any\()?"#).expect("valid");
@@ -95,6 +95,10 @@ fn paths() -> Vec<String> {
             }
         }
     }
+    // Those of our own API are made of the list that the document is made of.
+    let document: serde_json::Value = serde_json::from_str(&meshscope::api::openapi()).expect("JSON");
+    let described = document["paths"].as_object().expect("paths");
+    found.extend(described.keys().map(|path| parameter.replace_all(path, "1").into_owned()));
     found.sort();
     found.dedup();
     found

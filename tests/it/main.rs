@@ -84,5 +84,6 @@ mod store_scans;
 mod store_seams;
 mod store_tables;
 mod store_traces;
+mod store_upgrade;
 mod store_views;
 mod tidy;

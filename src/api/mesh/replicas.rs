@@ -1,41 +1,50 @@
 //! Who leads on the database, and who else is there.
 
-use axum::extract::State as Shared;
-use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::operation::{Answer, Outcome};
 use crate::api::State;
-use crate::api::encode::{go_time, success};
+use crate::api::encode::go_time;
 use crate::persist::View;
 
-/// What this process is, and what it knows of the others.
-#[derive(Serialize)]
+/// What this process is, and what it knows of the others on its database.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Replicas {
-    /// `leader`, `standby` or `unknown`.
+pub(super) struct Replicas {
+    /// What this process is.
+    #[schemars(extend("enum" = ["leader", "standby", "unknown"]))]
     role: &'static str,
+    /// Since when, RFC 3339.
     since: String,
     /// Grows with each change of the leader.
     epoch: i64,
+    /// Name of this process.
     name: String,
     /// Name of the leader; empty when none is there.
     leader: String,
+    /// All that were there within half a minute.
     replicas: Vec<Replica>,
 }
 
-#[derive(Serialize)]
+/// A process.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Replica {
+    /// Its name.
     name: String,
+    /// Where the others reach its pages and APIs.
     url: String,
+    /// Whether it is the leader.
     leads: bool,
 }
 
-pub(super) async fn list(Shared(state): Shared<State>) -> Response {
+/// The replicas.
+pub(super) async fn list(state: State, (): ()) -> Outcome<Replicas> {
     let view = state.standing.view();
     let View { role, since, epoch, ref leader_id, ref own_id, ref replicas, .. } = view;
     let own = replicas.iter().find(|replica| replica.id == *own_id);
-    success(Replicas {
+    Ok(Answer::new(Replicas {
         role: role.as_str(),
         since: go_time(since),
         epoch,
@@ -48,5 +57,5 @@ pub(super) async fn list(Shared(state): Shared<State>) -> Response {
                 leads: leader_id.as_ref() == Some(&replica.id),
             })
             .collect(),
-    })
+    }))
 }

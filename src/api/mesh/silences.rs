@@ -1,37 +1,46 @@
 //! `silences/preview`: which alerts a silence would mute, before it is made.
 
-use axum::extract::State as Shared;
-use axum::response::Response;
-use serde::Serialize;
+use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::operation::{Answer, Outcome};
 use crate::api::State;
-use crate::api::encode::success_with;
 use crate::api::error::ApiError;
-use crate::api::params::Params;
 use crate::model::Labels;
 use crate::notify::{go_time, parse_matchers};
 
 /// Alerts that are named one by one; the others are counted.
 const SHOWN_MAX: usize = 200;
 
-#[derive(Serialize)]
+/// What a silence would mute.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Preview {
+#[schemars(rename = "SilencePreview")]
+pub(super) struct Preview {
     /// Alerts that it would mute.
     matched: usize,
     /// All alerts.
     total: usize,
+    /// The first 200 of them.
     alerts: Vec<Muted>,
 }
 
-#[derive(Serialize)]
+/// One alert.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "PreviewedAlert")]
 struct Muted {
+    /// Its labels.
     #[serde(serialize_with = "map")]
+    #[schemars(with = "BTreeMap<String, String>")]
     labels: Labels,
+    /// Since when.
     starts_at: String,
+    /// Who would be told.
     receivers: Vec<String>,
-    /// Whether something else mutes it already.
+    /// Whether something mutes it already.
     suppressed: bool,
 }
 
@@ -39,10 +48,17 @@ fn map<S: serde::Serializer>(labels: &Labels, serializer: S) -> Result<S::Ok, S:
     serializer.collect_map(labels.iter())
 }
 
-/// What the matchers of the parameters `matcher` would mute now.
-pub(super) async fn preview(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+/// A silence to be.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Asked {
+    /// One or several matchers, all of which must hold; may be repeated.
+    matcher: Vec<String>,
+}
+
+/// What the matchers would mute now.
+pub(super) async fn preview(state: State, asked: Asked) -> Outcome<Preview> {
     let mut matchers = Vec::new();
-    for text in params.all("matcher") {
+    for text in &asked.matcher {
         matchers.extend(parse_matchers(text).map_err(|error| ApiError::parameter("matcher", error))?);
     }
     if matchers.iter().all(crate::model::Matcher::matches_empty) {
@@ -60,5 +76,5 @@ pub(super) async fn preview(Shared(state): Shared<State>, params: Params) -> Res
         receivers: one.receivers,
         labels: one.alert.labels,
     });
-    Ok(success_with(&Preview { matched, total, alerts: alerts.collect() }, &[]))
+    Ok(Answer::new(Preview { matched, total, alerts: alerts.collect() }))
 }

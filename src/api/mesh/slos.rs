@@ -1,92 +1,146 @@
 //! `slos`: how service level objectives fare, each for each service it covers.
 
-use axum::extract::State as Shared;
-use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
+use super::operation::{Answer, Outcome};
+use super::query::{Limit, named, names};
 use crate::api::State;
-use crate::api::encode::{go_time, success_with};
-use crate::api::error::ApiError;
-use crate::api::params::Params;
+use crate::api::encode::go_time;
 use crate::slo::{Forecast, Instance, Report};
 
 /// Objectives in one answer unless told, and at most.
 const SHOWN_MAX: usize = 10_000;
 
-#[derive(Serialize)]
-struct Slos<'a> {
+/// Objectives, each for each service it covers.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Slos<'a> {
+    /// How many match.
     total: usize,
+    /// The gravest first.
     slos: Vec<SloJson<'a>>,
+    /// Objectives that cover nothing.
     without: Vec<WithoutJson<'a>>,
 }
 
-#[derive(Serialize)]
+/// One of them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SloWithout")]
 struct WithoutJson<'a> {
+    /// Its name.
     name: &'a str,
+    /// Why, in one sentence.
     reason: &'a str,
 }
 
-#[derive(Serialize)]
+/// One objective of one service.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Slo")]
 struct SloJson<'a> {
+    /// Unique; the label sloth_id of its series.
     id: &'a str,
+    /// The objective, as configured.
     name: &'a str,
+    /// What it is about.
     service: &'a str,
+    /// The labels that tell it apart.
     labels: std::collections::BTreeMap<&'a str, &'a str>,
+    /// What it means to people; may be empty.
     description: &'a str,
+    /// Who answers for it; may be empty.
     owner: &'a str,
+    /// What is counted.
+    #[schemars(extend("enum" = ["availability", "latency", "connections", "events", "error ratio"]))]
     indicator: &'static str,
+    /// Which events are bad, in words.
     bad: &'a str,
+    /// Percent of events that are to be good.
     objective: f64,
+    /// Over which time.
     window_seconds: u64,
+    /// How grave it is.
+    #[schemars(extend("enum" = names(&crate::slo::State::ALL, crate::slo::State::as_str)))]
     state: &'static str,
+    /// The share of the window's budget that is left, below 0 when overspent; absent when unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_remaining: Option<f64>,
+    /// The share of the window of which there are measurements.
     covered: f64,
+    /// By window (5m, 1h, 6h, 1d, 3d): 1 uses the budget up in one window of the objective.
     burn_rates: std::collections::BTreeMap<&'static str, f64>,
+    /// Over five minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     events_per_second: Option<f64>,
+    /// What becomes of the budget.
+    #[schemars(extend("enum" = ["gone", "lasts", "gone_in", "unknown"]))]
     forecast: &'static str,
+    /// With gone_in: how long it lasts.
     #[serde(skip_serializing_if = "Option::is_none")]
     gone_in_seconds: Option<u64>,
+    /// The window whose burn rate the forecast goes on with.
     #[serde(skip_serializing_if = "Option::is_none")]
     forecast_window: Option<&'static str>,
+    /// Its alerts that are pending or fire.
     alerts: Vec<AlertJson<'a>>,
+    /// What was left of the budget, at most over the window.
     history: Vec<PointJson>,
 }
 
-#[derive(Serialize)]
+/// One of them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SloAlert")]
 struct AlertJson<'a> {
+    /// Name of the alert.
     name: &'a str,
+    /// Page or ticket.
+    #[schemars(extend("enum" = ["page", "ticket"]))]
     kind: &'a str,
+    /// The label severity.
     severity: &'a str,
+    /// Whether it fires yet.
+    #[schemars(extend("enum" = ["pending", "firing"]))]
     state: &'static str,
+    /// Since when its condition holds, RFC 3339.
     since: String,
 }
 
-#[derive(Serialize)]
+/// One moment.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "SloPoint")]
 struct PointJson {
+    /// Seconds since the epoch.
     time: f64,
+    /// The share that was left.
     budget_remaining: f64,
 }
 
-/// The objectives, the gravest first; `slo` names one, `state` a state, `limit` how many.
-pub(super) async fn list(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit_within(SHOWN_MAX)?.unwrap_or(SHOWN_MAX);
-    let states = crate::slo::State::ALL;
-    let wanted = match params.get("state") {
-        None => None,
-        Some(text) => Some(states.into_iter().find(|state| state.as_str() == text).ok_or_else(|| {
-            let known = states.map(crate::slo::State::as_str).join(", ");
-            ApiError::parameter("state", format!("{text:?} is no state; they are {known}"))
-        })?),
-    };
-    let report = state.slos.report(&state.engine, &*state.series, &state.rules, state.clock.now()).await;
-    Ok(answer(&report, (params.get("slo"), wanted), limit))
+/// Which objectives.
+#[derive(Deserialize, JsonSchema)]
+pub(super) struct Which {
+    /// Name of an objective; all unless told.
+    slo: Option<String>,
+    /// Only those in this state.
+    #[schemars(extend("enum" = names(&crate::slo::State::ALL, crate::slo::State::as_str)))]
+    state: Option<String>,
+    /// Most objectives, from 1 to 10000; 10000 unless told.
+    limit: Option<Limit<SHOWN_MAX>>,
 }
 
-fn answer(report: &Report, (name, state): (Option<&str>, Option<crate::slo::State>), limit: usize) -> Response {
+/// The objectives, the gravest first.
+pub(super) async fn list(state: State, asked: Which) -> Outcome<Slos<'static>> {
+    let limit = asked.limit.map_or(SHOWN_MAX, |limit| limit.0);
+    let wanted = named("state", asked.state.as_deref(), &crate::slo::State::ALL, crate::slo::State::as_str)?;
+    let report = state.slos.report(&state.engine, &*state.series, &state.rules, state.clock.now()).await;
+    Ok(answer(&report, (asked.slo.as_deref(), wanted), limit))
+}
+
+fn answer(
+    report: &Report,
+    (name, state): (Option<&str>, Option<crate::slo::State>),
+    limit: usize,
+) -> Answer<Slos<'static>> {
     let is_wanted = |slo: &str| name.is_none_or(|name| name == slo);
     let fits = |one: &&Instance| is_wanted(&one.slo.name) && state.is_none_or(|state| state == one.state);
     let found: Vec<&Instance> = report.instances.iter().filter(fits).collect();
@@ -96,7 +150,7 @@ fn answer(report: &Report, (name, state): (Option<&str>, Option<crate::slo::Stat
         slos: found.into_iter().take(limit).map(json).collect(),
         without: without.map(|(name, reason)| WithoutJson { name, reason }).collect(),
     };
-    success_with(data, &report.warnings)
+    Answer::with(data, &report.warnings)
 }
 
 fn json(one: &Instance) -> SloJson<'_> {

@@ -24,9 +24,11 @@ def play(scene):
         for operation in methods.values():
             operations += 1
             for parameter in operation.get("parameters", []):
-                # Ids that there are, or everything behind them stays unseen.
+                # Names that there are, or everything behind them stays unseen.
                 if parameter["in"] == "path":
-                    parameter["example"] = traces[0] if "traces" in path else notifications[0]
+                    there = {"uid": "meshscope-edge", "kind": "VirtualService", "namespace": "shop", "name": "cart"}
+                    there["id"] = traces[0] if "traces" in path else notifications[0]
+                    parameter["example"] = there[parameter["name"]]
     file = scene.folder / "openapi.json"
     file.write_text(json.dumps(document))
     program = scene.root / ".e2e" / "venv" / "bin" / "st"

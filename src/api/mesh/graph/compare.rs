@@ -1,60 +1,94 @@
 //! `graph/compare`: what is new, gone, worse and better than in a range before.
 
-use axum::extract::State as Shared;
-use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Asked, Built, json, range};
+use super::{Asked, Built, Look, json, range};
 use crate::api::State;
-use crate::api::encode::success_with;
 use crate::api::error::ApiError;
-use crate::api::params::Params;
+use crate::api::mesh::operation::{Answer, Outcome};
+use crate::api::mesh::query::Time;
 use crate::graph::compare as graphs;
 
-#[derive(Serialize)]
+/// What changed between two ranges.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Compared {
+pub(in crate::api::mesh) struct Compared {
+    /// A range.
     before: Range,
+    /// A range.
     after: Range,
+    /// Edges that changed: worse, new, gone, better.
     changes: Vec<Change>,
+    /// Edges that did not.
     same: usize,
+    /// Ids of nodes without traffic before.
     nodes_new: Vec<String>,
+    /// Ids of nodes without traffic now.
     nodes_gone: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// A range.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ComparedRange")]
 struct Range {
+    /// Start.
+    #[schemars(extend("format" = "date-time"))]
     from: String,
+    /// End.
+    #[schemars(extend("format" = "date-time"))]
     to: String,
 }
 
-#[derive(Serialize)]
+/// How one edge changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EdgeChange")]
 struct Change {
+    /// Its id.
     edge: String,
+    /// How.
+    #[schemars(extend("enum" = ["worse", "new", "gone", "better"]))]
     change: &'static str,
+    /// In words.
     sentence: String,
+    /// The calls from one node to another.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<json::EdgeJson>,
+    /// The calls from one node to another.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<json::EdgeJson>,
 }
 
+/// The range that is compared with.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::api::mesh) struct Before {
+    /// Start of the range before; as long as the other unless told.
+    before_start: Option<Time>,
+    /// End of the range before; the start of the other unless told.
+    before_end: Option<Time>,
+}
+
 /// Compares `[start, end)` with `[beforeStart, beforeEnd)`, which is the same length right before it unless told.
-pub(crate) async fn compare(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+pub(in crate::api::mesh) async fn compare(
+    state: State,
+    (wanted, look, former): (super::Range, Look, Before),
+) -> Outcome<Compared> {
     let now = state.clock.now();
-    let asked = Asked::read(&params, now)?;
+    let asked = Asked::read(&wanted, &look, now)?;
     let length = asked.to.since(asked.from);
-    let end = params.time("beforeEnd")?.unwrap_or(asked.from);
-    let (from, to) = match (params.get("beforeStart"), params.get("beforeEnd")) {
+    let Before { before_start, before_end } = former;
+    let end = before_end.map_or(asked.from, |end| end.0);
+    let (from, to) = match (before_start, before_end) {
         (None, None) => (end - length, end),
         _ => {
-            let start = params.time("beforeStart")?.unwrap_or(end - length);
+            let start = before_start.map_or(end - length, |start| start.0);
             if end <= start {
                 return Err(ApiError::parameter("beforeEnd", "it must be after beforeStart"));
             }
             // The same bounds as for any range.
-            match params.get("beforeEnd") {
-                Some(_) => range(&params, ("beforeStart", "beforeEnd"), now, length)?,
+            match before_end {
+                Some(_) => range(("beforeStart", before_start), ("beforeEnd", before_end), now, length)?,
                 None => (start, end),
             }
         }
@@ -65,7 +99,7 @@ pub(crate) async fn compare(Shared(state): Shared<State>, params: Params) -> Res
     written.map_err(|error| ApiError::Internal(error.to_string()))
 }
 
-fn answer(before: &Built, after: &Built) -> Response {
+fn answer(before: &Built, after: &Built) -> Answer<Compared> {
     let found = graphs::compare(&before.graph, &after.graph);
     let same = found.edges.iter().filter(|edge| edge.change == graphs::Change::Same).count();
     let changed = found.edges.iter().filter(|edge| edge.change != graphs::Change::Same);
@@ -89,5 +123,5 @@ fn answer(before: &Built, after: &Built) -> Response {
     };
     let mut warnings = before.warnings.clone();
     warnings.extend(after.warnings.iter().filter(|warning| !before.warnings.contains(warning)).cloned());
-    success_with(compared, &warnings)
+    Answer::with(compared, &warnings)
 }

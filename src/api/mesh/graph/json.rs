@@ -2,151 +2,250 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::api::error::ApiError;
-use crate::api::params::Params;
 use crate::graph::find::Found;
 use crate::graph::{Edge, Node, ServiceGraph, View};
 use crate::model::Timestamp;
 
-#[derive(Serialize)]
+/// The service graph of a range of time.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Graph {
+pub(in crate::api::mesh) struct Graph {
+    /// First minute.
+    #[schemars(extend("format" = "date-time"))]
     from: String,
+    /// One past the last minute.
+    #[schemars(extend("format" = "date-time"))]
     to: String,
+    /// What a node is.
+    #[schemars(extend("enum" = ["workload", "app", "versionedApp", "service"]))]
     view: &'static str,
+    /// Every workload, app or service that took part.
     pub(super) nodes: Vec<NodeJson>,
+    /// Who called whom.
     pub(super) edges: Vec<EdgeJson>,
+    /// Sums over the whole graph of the range.
     totals: Totals,
+    /// Nodes by cluster and namespace, when asked for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     boxes: Vec<BoxJson>,
+    /// What the expression of find is true of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) found: Option<FoundJson>,
+    /// Ids of the edges of a shortest way, when asked for; empty when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) path: Option<Vec<String>>,
+    /// Why there are no nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
     empty_because: Option<String>,
+    /// Edges beyond the limit.
     edges_left_out: usize,
+    /// Edges without traffic, not shown.
     idle_hidden: usize,
 }
 
-#[derive(Serialize)]
+/// Sums over the whole graph of the range.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "GraphTotals")]
 struct Totals {
+    /// Nodes.
     nodes: usize,
+    /// Edges.
     edges: usize,
+    /// Of them idle.
     idle_edges: usize,
+    /// Of them degraded.
     degraded_edges: usize,
+    /// Of them failing.
     failed_edges: usize,
+    /// Requests over all edges.
     requests_per_second: f64,
+    /// Errors per request.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio: Option<f64>,
+    /// Share of mutual TLS where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     mutual_tls_ratio: Option<f64>,
 }
 
-#[derive(Serialize)]
+/// What the expression of find is true of.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "GraphFound")]
 pub(super) struct FoundJson {
+    /// Ids of nodes.
     nodes: Vec<String>,
+    /// Ids of edges.
     edges: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// Nodes of one cluster or namespace.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "GraphBox")]
 struct BoxJson {
+    /// What they share.
+    #[schemars(extend("enum" = ["cluster", "namespace"]))]
     kind: &'static str,
+    /// Its name.
     name: String,
+    /// Cluster of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
+    /// The worst of its nodes.
+    #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
+    /// Ids.
     nodes: Vec<String>,
 }
 
-#[derive(Serialize)]
+/// One workload, app or service.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Node")]
 pub(super) struct NodeJson {
+    /// Stable name of the node.
     id: String,
+    /// What it is.
+    #[schemars(extend("enum" = ["workload", "app", "service", "identity", "unknown", "passthrough", "blackhole", "external", "gateway", "waypoint", "database"]))]
     kind: &'static str,
+    /// Name.
     name: String,
+    /// Kubernetes cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     cluster: Option<String>,
+    /// Namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
+    /// App label.
     #[serde(skip_serializing_if = "Option::is_none")]
     app: Option<String>,
+    /// Version label.
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
+    /// Judgement by the thresholds of the configuration.
+    #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
+    /// Why.
     health_reason: String,
+    /// Requests it got.
     requests_per_second_in: f64,
+    /// Requests it made.
     requests_per_second_out: f64,
+    /// Failed requests among those it got, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio_in: Option<f64>,
+    /// Errors per request it makes, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio_out: Option<f64>,
+    /// No traffic in the range.
     idle: bool,
+    /// Called, and no workload answers.
     dead: bool,
 }
 
-#[derive(Serialize)]
+/// The calls from one node to another.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Edge")]
 pub(super) struct EdgeJson {
+    /// Stable name of the edge.
     id: String,
+    /// Id of the calling node.
     source: String,
+    /// Id of the called node.
     target: String,
+    /// http, grpc or tcp.
     protocol: &'static str,
+    /// Which sides told of it.
     reporters: Vec<&'static str>,
+    /// Where it was seen.
+    #[schemars(extend("items" = serde_json::json!({"type": "string", "enum": ["istio", "linkerd", "traces"]})))]
     meshes: Vec<&'static str>,
+    /// What it is known from.
+    #[schemars(extend("enum" = ["metrics", "traces", "both"]))]
     evidence: &'static str,
+    /// What is known of it: requests, connections, both of one ambient edge.
+    #[schemars(extend("items" = serde_json::json!({"type": "string", "enum": ["requests", "connections"]})))]
     layers: Vec<&'static str>,
+    /// No traffic in the range.
     idle: bool,
+    /// Judgement by the thresholds of the configuration.
+    #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
+    /// Why.
     health_reason: String,
+    /// Share of the caller's requests (of its bytes without requests), 0 to 1.
     share_of_outbound: f64,
+    /// Requests.
     #[serde(skip_serializing_if = "Option::is_none")]
     requests_per_second: Option<f64>,
+    /// Failed requests, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio: Option<f64>,
+    /// 4xx answers per request.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_error_ratio: Option<f64>,
+    /// Requests with an injected fault; they are no errors.
     #[serde(skip_serializing_if = "Option::is_none")]
     injected_requests: Option<f64>,
+    /// Median latency, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p50_ms: Option<f64>,
+    /// 90 % of requests take at most this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p90_ms: Option<f64>,
+    /// 95th percentile, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p95_ms: Option<f64>,
+    /// 99th percentile, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p99_ms: Option<f64>,
+    /// TCP connections opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_per_second: Option<f64>,
+    /// TCP connections that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_connections: Option<f64>,
+    /// Bytes both ways.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_per_second: Option<f64>,
+    /// Share of calls over mutual TLS, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     mutual_tls_ratio: Option<f64>,
+    /// Identities of the callers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     source_principals: Vec<String>,
+    /// Identities of the called.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     destination_principals: Vec<String>,
+    /// Requests the server saw for each one the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_amplification: Option<f64>,
+    /// How the requests ended.
     outcomes: Vec<OutcomeJson>,
+    /// How the two sides tell different stories.
     #[serde(skip_serializing_if = "Option::is_none")]
     disagreement: Option<String>,
 }
 
-#[derive(Serialize)]
+/// Requests that ended alike.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Outcome")]
 struct OutcomeJson {
+    /// HTTP status, 0 when there was none.
     code: String,
+    /// gRPC status.
     #[serde(skip_serializing_if = "String::is_empty")]
     grpc_status: String,
+    /// Envoy's response flags.
     #[serde(skip_serializing_if = "String::is_empty")]
     flags: String,
+    /// How many in the range.
     count: f64,
 }
 
@@ -158,9 +257,9 @@ pub(super) struct BoxBy {
 }
 
 impl BoxBy {
-    pub(super) fn read(params: &Params) -> Result<Self, ApiError> {
+    pub(super) fn read(text: &str) -> Result<Self, ApiError> {
         let mut by = Self::default();
-        for part in params.get("boxBy").unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
+        for part in text.split(',').filter(|part| !part.is_empty()) {
             match part.trim() {
                 "cluster" => by.cluster = true,
                 "namespace" => by.namespace = true,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::json::BoxBy;
@@ -13,28 +14,36 @@ use crate::graph::{Edge, Node, NodeKind, OutcomeShare, ServiceGraph, View};
 use crate::model::Timestamp;
 use crate::model::workload::Protocol;
 
-#[derive(Serialize)]
+/// A graph as Kiali gives it.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Config {
+#[schemars(rename = "KialiGraph")]
+pub(in crate::api::mesh) struct Config {
     timestamp: i64,
     duration: u64,
     graph_type: &'static str,
     elements: Elements,
 }
 
-#[derive(Serialize)]
+/// Nodes and edges, as Cytoscape reads them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KialiElements")]
 struct Elements {
     nodes: Vec<Wrapped<NodeData>>,
     edges: Vec<Wrapped<EdgeData>>,
 }
 
-#[derive(Serialize)]
+/// What Cytoscape wants around an element.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}Element")]
 struct Wrapped<T> {
     data: T,
 }
 
-#[derive(Serialize, Default)]
+/// A node.
+#[derive(Serialize, JsonSchema, Default)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "KialiNode")]
 struct NodeData {
     id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,15 +80,19 @@ struct NodeData {
     is_waypoint: bool,
 }
 
-#[derive(Serialize, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A service.
+#[derive(Serialize, JsonSchema, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[schemars(rename = "KialiService")]
 struct ServiceName {
     cluster: String,
     namespace: String,
     name: String,
 }
 
-#[derive(Serialize)]
+/// An edge.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "KialiEdge")]
 struct EdgeData {
     id: String,
     source: String,
@@ -98,7 +111,9 @@ struct EdgeData {
     traffic: Traffic,
 }
 
-#[derive(Serialize, Default)]
+/// What goes through it: rates as texts of digits.
+#[derive(Serialize, JsonSchema, Default)]
+#[schemars(rename = "KialiTraffic")]
 struct Traffic {
     protocol: &'static str,
     rates: BTreeMap<String, String>,
@@ -106,7 +121,9 @@ struct Traffic {
     responses: BTreeMap<String, Response>,
 }
 
-#[derive(Serialize, Default)]
+/// Shares in percent, by flags and by hosts.
+#[derive(Serialize, JsonSchema, Default)]
+#[schemars(rename = "KialiResponse")]
 struct Response {
     flags: BTreeMap<String, String>,
     hosts: BTreeMap<String, String>,

@@ -1,46 +1,58 @@
 //! `graph/causes`, `graph/blast-radius`, `graph/complete`: what is asked of a graph as a whole.
 
-use axum::extract::State as Shared;
-use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Asked, Built, node_of};
+use super::{Asked, Built, Look, Range, node_of};
 use crate::api::State;
-use crate::api::encode::success_with;
 use crate::api::error::ApiError;
-use crate::api::params::Params;
+use crate::api::mesh::operation::{Answer, Outcome};
 use crate::graph::{cause, find, walk};
 
 /// Most causes in one answer.
 const CAUSES_MAX: usize = 100;
 
-#[derive(Serialize)]
-struct Causes {
+/// Failing edges, those first that explain the most.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::api::mesh) struct Causes {
+    /// At most 100.
     causes: Vec<Cause>,
+    /// Failing edges there are.
     failing: usize,
 }
 
-#[derive(Serialize)]
+/// A failing edge and what it explains.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Cause {
+    /// Its id.
     edge: String,
+    /// Errors per second here and above that come from here.
     score: f64,
+    /// Its own errors.
     errors_per_second: f64,
+    /// Share of its own errors that no call below explains, 0 to 1.
     own_share: f64,
+    /// Failing edges above.
     explains: Vec<Explained>,
+    /// Failing edges below.
     explained_by: Vec<Explained>,
+    /// All this in words.
     sentence: String,
 }
 
-#[derive(Serialize)]
+/// An edge and a share of errors.
+#[derive(Serialize, JsonSchema)]
 struct Explained {
+    /// Its id.
     edge: String,
+    /// Share of the errors, 0 to 1.
     share: f64,
 }
 
 /// Failing edges, those first that explain the most.
-pub(crate) async fn causes(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let asked = Asked::read(&params, state.clock.now())?;
+pub(in crate::api::mesh) async fn causes(state: State, (range, look): (Range, Look)) -> Outcome<Causes> {
+    let asked = Asked::read(&range, &look, state.clock.now())?;
     let Built { graph, warnings, .. } = asked.build(&state).await?;
     let found = tokio::task::spawn_blocking(move || cause::causes(&graph)).await;
     let found = found.map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -57,34 +69,47 @@ pub(crate) async fn causes(Shared(state): Shared<State>, params: Params) -> Resu
         explained_by: shares(one.explained_by),
         sentence: one.sentence,
     };
-    Ok(success_with(Causes { causes: found.into_iter().take(CAUSES_MAX).map(shown).collect(), failing }, &warnings))
+    Ok(Answer::with(Causes { causes: found.into_iter().take(CAUSES_MAX).map(shown).collect(), failing }, &warnings))
 }
 
-#[derive(Serialize)]
-struct BlastRadius {
+/// Whom a failure hurts.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::api::mesh) struct BlastRadius {
+    /// The node that fails.
     node: String,
+    /// Its callers and theirs, the most hurt first.
     hurt: Vec<Hurt>,
 }
 
-#[derive(Serialize)]
+/// A caller that a failure hurts.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Hurt {
+    /// Its id.
     node: String,
+    /// Calls between the two, at least.
     hops: usize,
+    /// Share of its outgoing calls that lead there, 0 to 1.
     share: f64,
+    /// Its requests that lead there.
     requests_per_second: f64,
 }
 
+/// Of which node.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api::mesh) struct Centre {
+    /// Id of the node, as the graph has it.
+    node: String,
+}
+
 /// Whom a failure of a node can hurt.
-pub(crate) async fn blast_radius(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let asked = Asked::read(&params, state.clock.now())?;
-    if params.get("node").is_none() {
-        return Err(ApiError::parameter("node", "give the id of a node, as the graph has it"));
-    }
+pub(in crate::api::mesh) async fn blast_radius(
+    state: State,
+    (range, look, Centre { node }): (Range, Look, Centre),
+) -> Outcome<BlastRadius> {
+    let asked = Asked::read(&range, &look, state.clock.now())?;
     let Built { graph, warnings, .. } = asked.build(&state).await?;
-    let Some(node) = node_of(&params, "node", &graph)?.map(str::to_owned) else {
-        return Err(ApiError::parameter("node", "give the id of a node, as the graph has it"));
-    };
+    node_of("node", Some(&node), &graph)?;
     let id = node.clone();
     let hurt = tokio::task::spawn_blocking(move || walk::weighted_blast_radius(&graph, &id)).await;
     let hurt = hurt.map_err(|error| ApiError::Internal(error.to_string()))?;
@@ -94,40 +119,58 @@ pub(crate) async fn blast_radius(Shared(state): Shared<State>, params: Params) -
         share: one.share,
         requests_per_second: one.rate,
     };
-    Ok(success_with(BlastRadius { node, hurt: hurt.into_iter().map(shown).collect() }, &warnings))
+    Ok(Answer::with(BlastRadius { node, hurt: hurt.into_iter().map(shown).collect() }, &warnings))
 }
 
-#[derive(Serialize)]
-struct Completions {
+/// Ways on in an expression.
+#[derive(Serialize, JsonSchema)]
+pub(in crate::api::mesh) struct Completions {
+    /// The likeliest first.
     completions: Vec<Completion>,
+    /// What is wrong with the expression as it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Wrong>,
 }
 
-#[derive(Serialize)]
+/// A way on.
+#[derive(Serialize, JsonSchema)]
 struct Completion {
+    /// What to write.
     text: String,
+    /// What it means.
     detail: String,
+    /// Characters before the place; it replaces what follows up to the cursor.
     from: usize,
 }
 
-/// What is wrong with a text as it stands.
-#[derive(Serialize)]
+/// What is wrong with the expression as it stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ExpressionError")]
 struct Wrong {
+    /// Characters before the place.
     position: usize,
+    /// What would be right there.
     message: String,
 }
 
+/// An expression that is being written.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api::mesh) struct Written {
+    /// The expression as it stands.
+    #[serde(default)]
+    expression: String,
+    /// Characters before the cursor; all of them unless told.
+    cursor: Option<u64>,
+}
+
 /// Ways on in an expression of Find or Hide, and what is wrong with it as it stands.
-pub(crate) async fn complete(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
-    let asked = Asked::read(&params, state.clock.now())?;
-    let text = params.get("expression").unwrap_or_default().to_owned();
-    let cursor = match params.get("cursor") {
-        None => text.chars().count(),
-        Some(cursor) => cursor
-            .parse::<usize>()
-            .map_err(|_| ApiError::parameter("cursor", "use the number of characters before the cursor"))?,
-    };
+pub(in crate::api::mesh) async fn complete(
+    state: State,
+    (range, look, own): (Range, Look, Written),
+) -> Outcome<Completions> {
+    let asked = Asked::read(&range, &look, state.clock.now())?;
+    let text = own.expression;
+    let cursor = own.cursor.map_or(usize::MAX, |cursor| usize::try_from(cursor).unwrap_or(usize::MAX));
     let Built { graph, warnings, .. } = asked.build(&state).await?;
     let before: String = text.chars().take(cursor).collect();
     let found = find::complete(&before, &graph);
@@ -138,5 +181,5 @@ pub(crate) async fn complete(Shared(state): Shared<State>, params: Params) -> Re
         false => find::Expression::parse(&text).err(),
     };
     let error = wrong.map(|wrong| Wrong { position: wrong.position, message: wrong.message });
-    Ok(success_with(Completions { completions, error }, &warnings))
+    Ok(Answer::with(Completions { completions, error }, &warnings))
 }

@@ -6,15 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State as Shared;
-use axum::response::Response;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Asked, range};
+use super::{Asked, Look, Range, range};
 use crate::api::State;
-use crate::api::encode::success_with;
 use crate::api::error::ApiError;
-use crate::api::params::Params;
+use crate::api::mesh::operation::{Answer, Outcome};
+use crate::api::mesh::query::{Period, Time};
 use crate::graph::{self, Edge, ServiceGraph};
 use crate::model::{EdgeMinute, Timestamp};
 
@@ -28,82 +27,134 @@ const CELLS_MAX: usize = 300_000;
 /// The range unless told.
 const RANGE_DEFAULT: Duration = Duration::from_secs(3600);
 
-#[derive(Serialize)]
+/// The graph from step to step.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Film {
+pub(in crate::api::mesh) struct Film {
+    /// Start of the first frame.
+    #[schemars(extend("format" = "date-time"))]
     from: String,
+    /// End of the last frame.
+    #[schemars(extend("format" = "date-time"))]
     to: String,
+    /// Length of a frame; the last may be shorter.
     step_seconds: u64,
+    /// What a node is.
+    #[schemars(extend("enum" = ["workload", "app", "versionedApp", "service"]))]
     view: &'static str,
+    /// Nodes of all frames.
     nodes: Vec<NodeJson>,
+    /// Edges of all frames.
     edges: Vec<EdgeJson>,
+    /// What they did, frame by frame.
     frames: Vec<Frame>,
+    /// Quieter edges of a large film, not shown.
     edges_left_out: usize,
 }
 
-#[derive(Serialize)]
+/// A node of a film.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FilmNode")]
 struct NodeJson {
+    /// Stable name.
     id: String,
+    /// What it is.
     kind: &'static str,
+    /// What to call it.
     name: String,
+    /// Kubernetes namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
 }
 
-#[derive(Serialize)]
+/// An edge of a film.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FilmEdge")]
 struct EdgeJson {
+    /// Stable name.
     id: String,
+    /// Id of the caller.
     source: String,
+    /// Id of the called.
     target: String,
 }
 
-#[derive(Serialize)]
+/// The graph of one step.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Frame {
+    /// Start.
+    #[schemars(extend("format" = "date-time"))]
     from: String,
+    /// End.
+    #[schemars(extend("format" = "date-time"))]
     to: String,
+    /// Requests over all edges.
     requests_per_second: f64,
+    /// Errors per request.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio: Option<f64>,
+    /// Failing edges.
     failed_edges: usize,
+    /// Edges with traffic.
     edges: Vec<Cell>,
 }
 
 /// What one edge did in one frame.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "FrameEdge")]
 struct Cell {
     /// Its place among the edges of the film.
     edge: usize,
+    /// Verdict.
+    #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
+    /// Requests.
     requests_per_second: f64,
+    /// Errors per request.
     #[serde(skip_serializing_if = "Option::is_none")]
     error_ratio: Option<f64>,
+    /// 95 % of requests take at most this long.
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_p95_ms: Option<f64>,
+    /// Bytes both ways.
     bytes_per_second: f64,
 }
 
+/// Which film.
+#[derive(Deserialize, JsonSchema)]
+pub(in crate::api::mesh) struct Which {
+    /// Start of the film; an hour before its end unless told (start is the same).
+    from: Option<Time>,
+    /// End of the film; now unless told (end is the same).
+    to: Option<Time>,
+    /// Length of a frame, in whole minutes; a thirtieth of the range unless told. At most 240 frames.
+    step: Option<Period>,
+}
+
 /// The frames of `[from, to)`, each `step` long.
-pub(crate) async fn replay(Shared(state): Shared<State>, params: Params) -> Result<Response, ApiError> {
+pub(in crate::api::mesh) async fn replay(state: State, (which, other, look): (Which, Range, Look)) -> Outcome<Film> {
     let now = state.clock.now();
-    let names = if params.get("from").or(params.get("to")).is_some() { ("from", "to") } else { ("start", "end") };
-    let (from, to) = range(&params, names, now, RANGE_DEFAULT)?;
-    let asked = Asked { from, to, ..Asked::read(&params, now)? };
-    let bounds = bounds((from, to), step(&params, to.since(from))?);
+    let (from, to) = match which.from.or(which.to) {
+        Some(_) => range(("from", which.from), ("to", which.to), now, RANGE_DEFAULT)?,
+        None => range(("start", other.start), ("end", other.end), now, RANGE_DEFAULT)?,
+    };
+    let asked = Asked::of((from, to), &look)?;
+    let bounds = bounds((from, to), step(which.step, to.since(from))?);
     let read = state.archive.edge_sums(&bounds, now).await;
     let options = asked.options(&state, from, to);
     let made = tokio::task::spawn_blocking(move || {
         let frames = frames(&read.edges, &read.bounds, &options);
-        success_with(film(&frames, &asked, step_of(&read.bounds)), &read.warning.into_iter().collect::<Vec<_>>())
+        Answer::with(film(&frames, &asked, step_of(&read.bounds)), &read.warning.into_iter().collect::<Vec<_>>())
     });
     made.await.map_err(|error| ApiError::Internal(error.to_string()))
 }
 
 /// The step asked for, in whole minutes; as many frames as are watched well unless told.
-fn step(params: &Params, length: Duration) -> Result<Duration, ApiError> {
+fn step(asked: Option<Period>, length: Duration) -> Result<Duration, ApiError> {
     let whole = |step: Duration| Duration::from_secs(step.as_secs().div_ceil(60).max(1) * 60);
-    match params.duration("step")? {
+    match asked.map(|step| step.0) {
         None => Ok(whole(length / FRAMES_DEFAULT)),
         Some(step) if step.is_zero() => Err(ApiError::parameter("step", "use a minute or more, like 5m")),
         Some(step) if length.as_secs() > whole(step).as_secs() * u64::from(FRAMES_MAX) => {
