@@ -116,7 +116,7 @@ const CASES: [Case; 11] = [
     Case {
         what: "100,000 attributes",
         bad: |trace| {
-            let name = |at: u32| {
+            let name = |at: u32| -> String {
                 [at / 3600, at / 60 % 60, at % 60].map(|digit| char::from(b'0' + digit as u8)).iter().collect()
             };
             let empty = |at| KeyValue { key: name(at), value: Some(AnyValue::default()), ..KeyValue::default() };
