@@ -22,6 +22,8 @@ mod status;
 mod zipkin;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;
