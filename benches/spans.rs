@@ -271,11 +271,14 @@ async fn feed(address: SocketAddr, requests: Arc<Vec<ExportTraceServiceRequest>>
     let senders = (0..IN_FLIGHT).map(|at| {
         let (mut client, requests, sent) = (client.clone(), Arc::clone(&requests), Arc::clone(&sent));
         tokio::spawn(async move {
-            for request in requests.iter().cycle().skip(at) {
+            for (number, request) in requests.iter().cycle().skip(at).enumerate() {
                 if Instant::now() >= end {
                     break;
                 }
-                match client.export(request.clone()).await {
+                // No two are the same to the byte, or ours would know the second again.
+                let mut request = request.clone();
+                request.resource_spans[0].schema_url = format!("{at}/{number}");
+                match client.export(request).await {
                     Ok(_) => _ = sent.fetch_add(REQUEST_SPANS as u64, Relaxed),
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }

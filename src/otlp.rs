@@ -14,6 +14,7 @@ mod http;
 mod intake;
 mod json;
 mod json_scalars;
+mod known;
 mod limits;
 mod logs;
 pub(crate) mod metrics;

@@ -210,6 +210,8 @@ fn add_otlp(metrics: &mut Metrics, counters: &Arc<otlp::Counters>) {
     metrics.count_by(point("malformed"), help, counters, |c| &c.malformed_requests);
     metrics.count_by(point("too_large"), help, counters, |c| &c.oversized_requests);
     metrics.count_by(point("unsupported"), help, counters, |c| &c.unsupported_requests);
+    let help = "Requests that came again, and were answered by what became of them the first time.";
+    metrics.count("otlp_repeated_requests", help, counters, |c| &c.repeated_requests);
     metrics.count("otlp_accepted_spans", "Spans accepted.", counters, |c| &c.accepted_spans);
     metrics.count("otlp_refused_spans", "Spans of requests refused to be sent again.", counters, |c| &c.refused_spans);
     for reason in otlp::Rejection::ALL {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 /// What became of items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,20 +23,20 @@ pub struct Receipt {
     verdict: Verdict,
 }
 
-/// Where the verdict comes out.
-#[derive(Debug)]
-pub struct Waiting(oneshot::Receiver<Verdict>);
+/// Where the verdict comes out. Clones hear the same.
+#[derive(Clone, Debug)]
+pub struct Waiting(watch::Receiver<Option<Verdict>>);
 
 #[derive(Debug)]
 struct Request {
     worst: AtomicU8,
-    tell: Option<oneshot::Sender<Verdict>>,
+    tell: Option<watch::Sender<Option<Verdict>>>,
 }
 
 impl Receipt {
     /// The first part of a request, and where its verdict comes out.
     pub fn new() -> (Self, Waiting) {
-        let (tell, told) = oneshot::channel();
+        let (tell, told) = watch::channel(None);
         (Self::of(Some(tell)), Waiting(told))
     }
 
@@ -45,7 +45,7 @@ impl Receipt {
         Self::of(None)
     }
 
-    fn of(tell: Option<oneshot::Sender<Verdict>>) -> Self {
+    fn of(tell: Option<watch::Sender<Option<Verdict>>>) -> Self {
         let request = Arc::new(Request { worst: AtomicU8::new(Verdict::Stored as u8), tell });
         Self { request, verdict: Verdict::Lost }
     }
@@ -73,14 +73,19 @@ impl Drop for Request {
     fn drop(&mut self) {
         let worst = [Verdict::Stored, Verdict::Refused].into_iter().find(|one| *one as u8 == *self.worst.get_mut());
         if let Some(tell) = self.tell.take() {
-            let _ = tell.send(worst.unwrap_or(Verdict::Lost)); // the sender may have left
+            let _ = tell.send(Some(worst.unwrap_or(Verdict::Lost))); // the sender may have left
         }
     }
 }
 
 impl Waiting {
     /// Waits for the verdict.
-    pub async fn verdict(self) -> Verdict {
-        self.0.await.unwrap_or(Verdict::Lost)
+    pub async fn verdict(mut self) -> Verdict {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|verdict| *verdict).unwrap_or(Verdict::Lost)
+    }
+
+    /// The verdict, when it is there.
+    pub fn settled(&self) -> Option<Verdict> {
+        *self.0.borrow()
     }
 }

@@ -69,6 +69,10 @@ impl Rejection {
 pub enum Trim {
     /// The end was before the start: the duration became zero.
     EndBeforeStart,
+    /// The end was farther in the future than a start may be: the duration became zero.
+    EndInFuture,
+    /// The kind or the status code has no meaning: it was read as unset.
+    Enum,
     /// Attributes beyond the count or byte limit were dropped, or had no usable name.
     Attributes,
     /// A text beyond its limit was cut.
@@ -83,13 +87,23 @@ pub enum Trim {
 
 impl Trim {
     /// All kinds, in the order of their counters.
-    pub const ALL: [Self; 6] =
-        [Self::EndBeforeStart, Self::Attributes, Self::Text, Self::Events, Self::Links, Self::Utf8];
+    pub const ALL: [Self; 8] = [
+        Self::EndBeforeStart,
+        Self::EndInFuture,
+        Self::Enum,
+        Self::Attributes,
+        Self::Text,
+        Self::Events,
+        Self::Links,
+        Self::Utf8,
+    ];
 
     /// Value of the `what` label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EndBeforeStart => "end_before_start",
+            Self::EndInFuture => "end_in_future",
+            Self::Enum => "unknown_enum",
             Self::Attributes => "attributes",
             Self::Text => "text",
             Self::Events => "events",
@@ -118,6 +132,8 @@ pub struct Counters {
     pub refused_requests: AtomicU64,
     /// Requests in the queue whose client was told to retry, since PostgreSQL did not have them in time.
     pub unstored_requests: AtomicU64,
+    /// Requests that came again while what came first was stored or on its way: answered, and neither counted nor stored again.
+    pub repeated_requests: AtomicU64,
     /// Spans put in the queue.
     pub accepted_spans: AtomicU64,
     /// Spans of refused requests.

@@ -184,9 +184,9 @@ impl<'a> Decoder<'a> {
         let mut budget = self.limits.attribute_bytes_per_span;
         let status = span.status.unwrap_or_default();
         Ok(Span {
-            kind: kind(span.kind),
+            kind: self.kind(span.kind),
             name: self.name(&span.name),
-            status: status_code(status.code),
+            status: self.status_code(status.code),
             status_message: self.name(&status.message),
             attributes: self.attributes(span.attributes, &mut budget),
             events: self.events(span.events, &mut budget),
@@ -226,7 +226,7 @@ impl<'a> Decoder<'a> {
         let links = if counts[2] == 0 { Vec::new() } else { self.wire_links(bytes, counts[2], &mut budget)? };
         let name = self.text(name);
         Ok(Ok(Span {
-            kind: kind(kind_number),
+            kind: self.kind(kind_number),
             name: self.name(&name),
             status,
             status_message,
@@ -252,10 +252,14 @@ impl<'a> Decoder<'a> {
             _ if start_ns > self.latest_start_ns => return Err(Rejection::FutureStart),
             _ => {}
         }
-        let duration_ns = end_ns.checked_sub(start_ns).unwrap_or_else(|| {
-            self.tally.trim(Trim::EndBeforeStart, 1);
-            0
-        });
+        let odd_end = match end_ns {
+            _ if end_ns < start_ns => Some(Trim::EndBeforeStart),
+            // What is told of has ended.
+            _ if end_ns > self.latest_start_ns => Some(Trim::EndInFuture),
+            _ => None,
+        };
+        odd_end.into_iter().for_each(|what| self.tally.trim(what, 1));
+        let duration_ns = if odd_end.is_some() { 0 } else { end_ns - start_ns };
         Ok(Span {
             trace_id,
             span_id,
@@ -286,7 +290,29 @@ impl<'a> Decoder<'a> {
             }
         }
         let text = self.text(text);
-        Ok((status_code(code), self.name(&text)))
+        Ok((self.status_code(code), self.name(&text)))
+    }
+
+    /// A number that the protocol does not have is read as the unset one (protobuf's rule for enums).
+    fn status_code(&mut self, number: i32) -> SpanStatus {
+        self.tally.trim(Trim::Enum, usize::from(!(0..=2).contains(&number)));
+        match number {
+            1 => SpanStatus::Ok,
+            2 => SpanStatus::Error,
+            _ => SpanStatus::Unset,
+        }
+    }
+
+    fn kind(&mut self, number: i32) -> SpanKind {
+        self.tally.trim(Trim::Enum, usize::from(!(0..=5).contains(&number)));
+        match number {
+            1 => SpanKind::Internal,
+            2 => SpanKind::Server,
+            3 => SpanKind::Client,
+            4 => SpanKind::Producer,
+            5 => SpanKind::Consumer,
+            _ => SpanKind::Unspecified,
+        }
     }
 
     fn wire_attributes(
@@ -512,23 +538,4 @@ fn value_bytes(value: &AttributeValue) -> usize {
 /// The id, unless it has another length or is all zero (invalid by the W3C Trace Context and OTLP specs).
 fn non_zero<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     <[u8; N]>::try_from(bytes).ok().filter(|id| id.iter().any(|byte| *byte != 0))
-}
-
-fn status_code(number: i32) -> SpanStatus {
-    match number {
-        1 => SpanStatus::Ok,
-        2 => SpanStatus::Error,
-        _ => SpanStatus::Unset,
-    }
-}
-
-fn kind(number: i32) -> SpanKind {
-    match number {
-        1 => SpanKind::Internal,
-        2 => SpanKind::Server,
-        3 => SpanKind::Client,
-        4 => SpanKind::Producer,
-        5 => SpanKind::Consumer,
-        _ => SpanKind::Unspecified,
-    }
 }

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Response};
 use super::connections::LimitedListener;
 use super::http::metrics_response;
 use super::intake::{self, Intake, MetricsRefusal, Refused};
+use super::known::Fingerprint;
 use super::metrics::Encoding;
 use super::status::Status;
 use super::{Config, ReceiverError, decode, logs};
@@ -207,7 +208,9 @@ impl<const SIGNAL: usize> tonic::server::UnaryService<Bytes> for Export<SIGNAL> 
 
 async fn export_traces(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>, tonic::Status> {
     let limits = Arc::clone(&intake.limits);
-    let decode = move |body: &[u8]| decode::decode_protobuf(body, &limits, intake::now());
+    let decode = move |body: &[u8]| {
+        decode::decode_protobuf(body, &limits, intake::now()).map(|decoded| (decoded, Fingerprint::of(body)))
+    };
     let decoded = decoded(&intake, body, decode).await?;
     let taken = intake.take(decoded, turn).await;
     taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("span", refused))
@@ -218,7 +221,10 @@ async fn export_logs(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>,
         return Err(tonic::Status::unimplemented("logs are not taken here: remove this exporter"));
     };
     let limits = Arc::clone(&intake.limits);
-    let decode = move |body: &[u8]| logs::decode_logs_protobuf(body, &reader, &limits, intake::now());
+    let decode = move |body: &[u8]| {
+        let decoded = logs::decode_logs_protobuf(body, &reader, &limits, intake::now());
+        decoded.map(|decoded| (decoded, Fingerprint::of(body)))
+    };
     let decoded = decoded(&intake, body, decode).await?;
     let taken = intake.take_logs(&sink, decoded, turn).await;
     taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("access log", refused))

@@ -25,6 +25,7 @@ use tonic::Code;
 
 use super::connections::LimitedListener;
 use super::intake::{self, Intake, MetricsRefusal};
+use super::known::Fingerprint;
 use super::status::Status;
 use super::{Config, Decoded, ReceiverError, decode, logs, metrics, zipkin};
 use crate::push;
@@ -298,7 +299,7 @@ impl Face {
         &self,
         request: Request,
         decode: impl FnOnce(&[u8], &Self) -> Result<T, String> + Send + 'static,
-    ) -> Result<(T, Option<OwnedSemaphorePermit>), Refusal> {
+    ) -> Result<((T, Fingerprint), Option<OwnedSemaphorePermit>), Refusal> {
         // The semaphore is never closed, so the permit is always there.
         let turn = Arc::clone(&self.requests).acquire_owned().await.ok();
         let compression = Compression::of(request.headers())?;
@@ -308,7 +309,8 @@ impl Face {
         let work_bytes = if compression == Compression::None { body.len() } else { usize::MAX };
         let work = move || {
             let plain = compression.expand(body, face.max_request_bytes)?;
-            decode(&plain, &face).map_err(Refusal::Malformed)
+            let decoded = decode(&plain, &face).map_err(Refusal::Malformed)?;
+            Ok::<_, Refusal>((decoded, Fingerprint::of(&plain)))
         };
         let decoded = intake::run_decode(work_bytes, work).await.unwrap_or(Err(Refusal::Internal))?;
         Ok((decoded, turn))

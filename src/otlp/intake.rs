@@ -1,6 +1,7 @@
 //! The one way from a decoded request to the queue, for all protocols, and from the store back to the answer.
 //!
-//! Invariant: all chunks of a request are queued, or none; a request is answered as taken when the store has all of it.
+//! Invariant: all chunks of a request are queued, or none; a request is answered as taken when the store has all of it; one that
+//! is sent again is taken once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,10 +9,12 @@ use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
+use super::known::{Fingerprint, Known};
 use super::metrics::{self, Encoding, MetricsError, Taken};
-use super::{Config, Counters, Decoded, DecodedLogs, Limits};
+use super::{Config, Counters, Decoded, DecodedLogs, Limits, LogTrim};
 use crate::access_logs::{self, AccessRecord};
 use crate::batching::{Delivery, Receipt, Verdict, Waiting};
 use crate::model::{Span, Timestamp};
@@ -66,6 +69,8 @@ pub(super) struct Intake {
     acknowledge_timeout: Duration,
     /// One permit for each request that may wait for the store.
     waiting: Arc<Semaphore>,
+    /// Requests of spans and of log records that came already.
+    known: Arc<Mutex<Known>>,
     /// Where metrics go; `None` where nobody takes them.
     pub(super) metrics: Option<push::Intake>,
     /// What reads access logs and where they go; `None` where nobody takes them.
@@ -81,6 +86,7 @@ impl Intake {
             retry_after: config.retry_after.get(),
             acknowledge_timeout: config.acknowledge_timeout.get(),
             waiting: Arc::new(Semaphore::new(config.max_waiting_requests.clamp(1, Semaphore::MAX_PERMITS))),
+            known: Arc::default(),
             metrics: None,
             logs: None,
         }
@@ -88,13 +94,19 @@ impl Intake {
 
     /// Queues the spans, waits until they are stored, and says what the client should know. `turn` is what the request
     /// held while it was decoded; it is given back before the wait.
-    pub(super) async fn take<P>(&self, decoded: Decoded, turn: P) -> Result<ExportTraceServiceResponse, Refused> {
+    pub(super) async fn take<P>(
+        &self,
+        (decoded, body): (Decoded, Fingerprint),
+        turn: P,
+    ) -> Result<ExportTraceServiceResponse, Refused> {
         let Decoded { spans, tally, warning } = decoded;
         let count = spans.len() as u64;
-        let queued = self.queue(&self.sink, spans, Span::memory_bytes);
+        let queued = self.queue(&self.sink, (spans, Some(body)), Span::memory_bytes);
         let queued = queued.inspect_err(|_| _ = self.counters.refused_spans.fetch_add(count, Relaxed))?;
-        self.counters.accepted_spans.fetch_add(count, Relaxed);
-        self.counters.add(&tally);
+        if queued.is_new {
+            self.counters.accepted_spans.fetch_add(count, Relaxed);
+            self.counters.add(&tally);
+        }
         drop(turn);
         self.stored(queued).await?;
         let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
@@ -108,15 +120,19 @@ impl Intake {
     pub(super) async fn take_logs<P>(
         &self,
         sink: &mpsc::Sender<Delivery<AccessRecord>>,
-        decoded: DecodedLogs,
+        (decoded, body): (DecodedLogs, Fingerprint),
         turn: P,
     ) -> Result<ExportLogsServiceResponse, Refused> {
         let DecodedLogs { records, tally, warning } = decoded;
         let count = records.len() as u64;
-        let queued = self.queue(sink, records, AccessRecord::memory_bytes);
+        // What a client says without a time it may say again and mean another request.
+        let body = (tally.trimmed(LogTrim::Time) == 0).then_some(body);
+        let queued = self.queue(sink, (records, body), AccessRecord::memory_bytes);
         let queued = queued.inspect_err(|_| _ = self.counters.refused_log_records.fetch_add(count, Relaxed))?;
-        self.counters.accepted_log_records.fetch_add(count, Relaxed);
-        self.counters.add_logs(&tally);
+        if queued.is_new {
+            self.counters.accepted_log_records.fetch_add(count, Relaxed);
+            self.counters.add_logs(&tally);
+        }
         drop(turn);
         self.stored(queued).await?;
         let error_message = [tally.message(), warning].into_iter().flatten().collect::<Vec<_>>().join("; ");
@@ -126,25 +142,38 @@ impl Intake {
         Ok(ExportLogsServiceResponse { partial_success })
     }
 
-    /// Queues all items, or none.
+    /// Queues all items, or none; those of a body that came already are not queued again.
     fn queue<T>(
         &self,
         sink: &mpsc::Sender<Delivery<T>>,
-        items: Vec<T>,
+        (items, body): (Vec<T>, Option<Fingerprint>),
         bytes_of: fn(&T) -> usize,
     ) -> Result<Queued<'_>, Refused> {
-        let chunks = chunked(items, sink.max_capacity(), bytes_of);
-        let (Ok(permit), Ok(places)) = (self.waiting.try_acquire(), sink.try_reserve_many(chunks.len())) else {
+        let full = || {
             self.counters.refused_requests.fetch_add(1, Relaxed);
-            return Err(Refused::QueueFull(self.retry_after));
+            Refused::QueueFull(self.retry_after)
         };
+        let body = body.filter(|_| !items.is_empty());
+        let chunks = chunked(items, sink.max_capacity(), bytes_of);
+        let permit = self.waiting.try_acquire().map_err(|_| full())?;
+        // Held until the request is remembered: the same may come on two connections at once.
+        let mut known = self.known.lock();
+        if let Some(waiting) = body.and_then(|body| known.verdict_of(body)) {
+            self.counters.repeated_requests.fetch_add(1, Relaxed);
+            return Ok(Queued { waiting, is_new: false, _permit: permit });
+        }
+        let places = sink.try_reserve_many(chunks.len()).map_err(|_| full())?;
         let (receipt, waiting) = Receipt::new();
         for (place, items) in places.zip(chunks) {
             place.send(Delivery { items, receipt: receipt.clone() });
         }
+        if let Some(body) = body {
+            known.remember(body, waiting.clone());
+        }
+        drop(known);
         // From here on its clones, one in each delivery, say what becomes of the request.
         receipt.settle(Verdict::Stored);
-        Ok(Queued { waiting, _permit: permit })
+        Ok(Queued { waiting, is_new: true, _permit: permit })
     }
 
     /// Waits until the store has all of a request, but not for ever.
@@ -162,6 +191,8 @@ impl Intake {
 /// A request in the queue.
 struct Queued<'a> {
     waiting: Waiting,
+    /// Whether it came for the first time.
+    is_new: bool,
     _permit: SemaphorePermit<'a>,
 }
 

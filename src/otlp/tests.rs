@@ -100,7 +100,13 @@ fn mends_what_can_be_mended() {
     let span = &decoded.spans[0];
     assert_eq!((span.duration_ns, span.parent_id, span.kind), (0, None, SpanKind::Unspecified));
     assert_eq!(&*span.service, "unknown_service");
-    assert_eq!(decoded.tally.trimmed(Trim::EndBeforeStart), 1);
+    assert_eq!((decoded.tally.trimmed(Trim::EndBeforeStart), decoded.tally.trimmed(Trim::Enum)), (1, 1));
+    let mut span = proto_span(1);
+    span.end_time_unix_nano = u64::MAX;
+    span.status = Some(proto::Status { code: -3, ..proto::Status::default() });
+    let decoded = proto_decoded(vec![span], &Limits::default());
+    assert_eq!((decoded.spans[0].duration_ns, decoded.spans[0].status), (0, SpanStatus::Unset));
+    assert_eq!((decoded.tally.trimmed(Trim::EndInFuture), decoded.tally.trimmed(Trim::Enum)), (1, 1));
 }
 
 #[test]
@@ -127,7 +133,7 @@ fn cuts_what_is_beyond_the_limits() {
     assert_eq!(span.attribute("a"), Some(&AttributeValue::String("ééééé".into())), "cut at a character");
     assert_eq!((span.attributes.len(), span.events.len(), span.links.len(), &*span.name), (3, 1, 1, "oper"));
     let trimmed = Trim::ALL.map(|what| decoded.tally.trimmed(what));
-    assert_eq!(trimmed, [0, 1, 2, 1, 1, 0]); // unknown_service is ours and not cut
+    assert_eq!(trimmed, [0, 0, 0, 1, 2, 1, 1, 0]); // unknown_service is ours and not cut
     let three = proto_decoded((1..4).map(proto_span).collect(), &limits);
     assert_eq!((three.spans.len(), three.tally.rejected(Rejection::SpanLimit)), (2, 1));
     let huge = attribute("k", &"v".repeat(10));
@@ -491,15 +497,17 @@ const JSON_TYPE: (&str, &str) = ("content-type", "application/json; charset=utf-
 #[tokio::test]
 async fn takes_http_in_every_encoding() {
     let mut running = start(16, |_| {}).await;
-    let (protobuf, text) = (request(vec![proto_span(1)]).encode_to_vec(), with_span(&good_fields(1)).into_bytes());
-    let zstd = zstd::bulk::compress(&protobuf, 1).unwrap();
+    // No two are the same, or the second would be known again.
+    let protobuf = |id| request(vec![proto_span(id)]).encode_to_vec();
+    let text = |id| with_span(&good_fields(id)).into_bytes();
+    let zstd = zstd::bulk::compress(&protobuf(3), 1).unwrap();
     let cases: [(Headers<'_>, Vec<u8>, &[u8]); 6] = [
-        (&[PROTO_TYPE], protobuf.clone(), b""),
-        (&[PROTO_TYPE, ("content-encoding", "gzip")], gzip(&protobuf), b""),
+        (&[PROTO_TYPE], protobuf(1), b""),
+        (&[PROTO_TYPE, ("content-encoding", "gzip")], gzip(&protobuf(2)), b""),
         (&[PROTO_TYPE, ("content-encoding", "zstd")], zstd, b""),
-        (&[PROTO_TYPE, ("content-encoding", "identity")], protobuf, b""),
-        (&[JSON_TYPE], text.clone(), b"{}"),
-        (&[JSON_TYPE, ("content-encoding", "gzip")], gzip(&text), b"{}"),
+        (&[PROTO_TYPE, ("content-encoding", "identity")], protobuf(4), b""),
+        (&[JSON_TYPE], text(5), b"{}"),
+        (&[JSON_TYPE, ("content-encoding", "gzip")], gzip(&text(6)), b"{}"),
     ];
     for (headers, body, expect) in cases {
         let response = running.post("/v1/traces", headers, body).await;
@@ -580,22 +588,21 @@ async fn reports_rejected_spans_as_partial_success() {
 async fn a_full_queue_tells_clients_to_retry() {
     let (running, mut deliveries) = start_before_store(1, |_| {}).await;
     let running = Arc::new(running);
-    let body = request(vec![proto_span(1)]);
-    let post = |running: &Arc<Running<Span>>| {
-        let (running, body) = (Arc::clone(running), body.encode_to_vec());
+    let post = |running: &Arc<Running<Span>>, id| {
+        let (running, body) = (Arc::clone(running), request(vec![proto_span(id)]).encode_to_vec());
         tokio::spawn(async move { running.post("/v1/traces", &[PROTO_TYPE], body).await })
     };
-    let first = post(&running);
+    let first = post(&running, 1);
     eventually(|| running.counters.accepted_spans.load(Relaxed) == 1).await;
-    let refused = post(&running).await.unwrap();
+    let refused = post(&running, 2).await.unwrap();
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     let mut client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
-    let error = client.export(body.clone()).await.unwrap_err();
+    let error = client.export(request(vec![proto_span(3)])).await.unwrap_err();
     assert_retry(&error);
     assert_eq!(running.counters.refused_spans.load(Relaxed), 2);
     deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
     assert_eq!(first.await.unwrap().status(), 200);
-    let second = post(&running);
+    let second = post(&running, 2);
     deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
     assert_eq!(second.await.unwrap().status(), 200, "room again");
     drop(client);
@@ -627,17 +634,16 @@ async fn a_request_is_answered_when_the_store_has_it_and_refused_when_it_has_not
         config.max_concurrent_requests = 1;
     })
     .await;
-    let body = request(vec![proto_span(1)]);
     let client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
-    for (verdict, http, grpc) in [
-        (Some(Verdict::Stored), 200, tonic::Code::Ok),
-        (Some(Verdict::Refused), 500, tonic::Code::Internal),
-        (Some(Verdict::Lost), 503, tonic::Code::Unavailable),
-        (None, 503, tonic::Code::Unavailable),
+    for (id, verdict, http, grpc) in [
+        (1, Some(Verdict::Stored), 200, tonic::Code::Ok),
+        (3, Some(Verdict::Refused), 500, tonic::Code::Internal),
+        (5, Some(Verdict::Lost), 503, tonic::Code::Unavailable),
+        (7, None, 503, tonic::Code::Unavailable),
     ] {
-        let by_http = running.post("/v1/traces", &[PROTO_TYPE], body.encode_to_vec());
+        let by_http = running.post("/v1/traces", &[PROTO_TYPE], request(vec![proto_span(id)]).encode_to_vec());
         let mut client = client.clone();
-        let by_grpc = client.export(body.clone());
+        let by_grpc = client.export(request(vec![proto_span(id + 1)]));
         // Both are in the queue at once, though only one request is decoded at a time: waiting takes no turn.
         let store = async {
             let both = [deliveries.recv().await.unwrap(), deliveries.recv().await.unwrap()];
@@ -663,6 +669,45 @@ async fn a_request_is_answered_when_the_store_has_it_and_refused_when_it_has_not
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_again_is_queued_and_counted_once() {
+    let quick = |config: &mut Config| config.acknowledge_timeout = Duration::from_millis(200).into();
+    let (running, mut deliveries) = start_before_store(16, quick).await;
+    let mut zero = proto_span(1);
+    zero.trace_id = vec![0; 16];
+    let sent = request(vec![zero, proto_span(2)]);
+    let body = sent.encode_to_vec();
+    assert_eq!(running.post("/v1/traces", &[PROTO_TYPE], body.clone()).await.status(), 503, "it is on its way");
+    let gz: Headers<'_> = &[PROTO_TYPE, ("content-encoding", "gzip")];
+    assert_eq!(running.post("/v1/traces", gz, gzip(&body)).await.status(), 503, "it still is");
+    let Delivery { items, receipt } = deliveries.recv().await.unwrap();
+    assert_eq!(items.len(), 1);
+    receipt.settle(Verdict::Stored);
+    // Whoever comes again hears what became of it the first time, also what was wrong with it.
+    let mut client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
+    let partial = client.export(sent).await.unwrap().into_inner().partial_success;
+    assert_eq!(partial.map(|partial| partial.rejected_spans), Some(1));
+    let accepted = running.counters.accepted_spans.load(Relaxed);
+    let rejected = running.counters.rejected_spans(Rejection::TraceId);
+    assert_eq!((accepted, rejected, running.counters.repeated_requests.load(Relaxed)), (1, 1, 2));
+
+    // What was lost is taken as new; so is what says the same of other spans.
+    let lost = request(vec![proto_span(3)]).encode_to_vec();
+    for _ in 0..2 {
+        let post = running.post("/v1/traces", &[PROTO_TYPE], lost.clone());
+        let (answer, _) = tokio::join!(post, async { drop(deliveries.recv().await.unwrap()) });
+        assert_eq!(answer.status(), 503);
+    }
+    let other = request(vec![proto_span(4)]).encode_to_vec();
+    let post = running.post("/v1/traces", &[PROTO_TYPE], other);
+    let store = async { deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored) };
+    assert_eq!(tokio::join!(post, store).0.status(), 200);
+    assert!(deliveries.try_recv().is_err(), "nothing else was queued");
+    assert_eq!(running.counters.repeated_requests.load(Relaxed), 2);
+    drop(client);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn requests_that_wait_for_the_store_are_bounded() {
     let (running, mut deliveries) = start_before_store(16, |config| config.max_waiting_requests = 1).await;
     let body = request(vec![proto_span(1)]);
@@ -683,8 +728,9 @@ async fn takes_grpc_compressed_or_not_and_refuses_what_is_too_large() {
     use tonic::codec::CompressionEncoding::{Gzip, Zstd};
     let mut running = start(16, |config| config.max_request_bytes = ByteSize(100_000)).await;
     let client = TraceServiceClient::connect(running.grpc.clone()).await.unwrap();
-    for mut client in [client.clone(), client.clone().send_compressed(Gzip), client.clone().send_compressed(Zstd)] {
-        let response = client.export(request(vec![proto_span(1), proto_span(2)])).await.unwrap().into_inner();
+    let clients = [client.clone(), client.clone().send_compressed(Gzip), client.clone().send_compressed(Zstd)];
+    for (id, mut client) in (10..).zip(clients) {
+        let response = client.export(request(vec![proto_span(1), proto_span(id)])).await.unwrap().into_inner();
         assert_eq!(response.partial_success, None);
         assert_eq!(running.queue.recv().await.unwrap().len(), 2);
         let mut large = proto_span(3);

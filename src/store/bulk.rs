@@ -1,7 +1,7 @@
 //! Many rows at once: `INSERT … UNNEST` for few, binary `COPY` for many.
 //!
 //! Below [`COPY_ROWS_MIN`] rows a COPY is not worth its round trips, and sqlx 0.9.0 stalls 44 ms in each one over TCP
-//! (transact-rs/sqlx#4335). Both paths store exactly the same.
+//! (transact-rs/sqlx#4335); over a unix socket it is from [`COPY_ROWS_MIN_LOCAL`] on. Both paths store exactly the same.
 //!
 //! Invariant: a `COPY` is always finished, or its connection is dropped with the error.
 
@@ -15,6 +15,8 @@ use super::{StoreError, values};
 
 /// From this many rows on, COPY.
 pub(super) const COPY_ROWS_MIN: usize = 5_000;
+/// The same for the private server, which is reached over a unix socket.
+pub(super) const COPY_ROWS_MIN_LOCAL: usize = 200;
 /// Bytes sent at once.
 const COPY_BUFFER_BYTES: usize = 256 << 10;
 
@@ -63,11 +65,16 @@ pub(super) struct Insert {
 impl Insert {
     /// Writes the rows within the transaction of `connection`, by the path that their number asks for.
     pub(super) async fn run(self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        self.run_from(COPY_ROWS_MIN, connection).await
+    }
+
+    /// The same, with the number of rows from which they are copied.
+    pub(super) async fn run_from(self, copy_rows_min: usize, connection: &mut PgConnection) -> Result<(), StoreError> {
         let rows = self.rows();
         if rows == 0 {
             return Ok(());
         }
-        let copy = rows >= COPY_ROWS_MIN;
+        let copy = rows >= copy_rows_min;
         let result = if copy { self.copy(connection).await } else { self.unnest(connection).await };
         result.map_err(StoreError::doing("write rows"))
     }

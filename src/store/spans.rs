@@ -4,18 +4,21 @@ mod search;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use search::{BatchKey, PartKey, PartSearch, StoredPart};
 
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 
-use super::bulk::{Column, Insert, OnConflict};
+use super::bulk::{COPY_ROWS_MIN, COPY_ROWS_MIN_LOCAL, Column, Insert, OnConflict};
 use super::ids::id_of;
 use super::{Store, StoreError, values};
 use crate::model::Timestamp;
 use crate::model::span::{SpanBatch, TraceId, TracePart, hex};
 
+/// How long before the newest span of its batch a trace's first one may start and still be indexed under its own time.
+const ODD_START: Duration = Duration::from_secs(24 * 3600);
 /// Index rows looked at, when the search has a condition on the whole trace.
 const SCAN_PARTS_MAX: usize = 20_000;
 /// Index rows read at a time.
@@ -97,7 +100,8 @@ impl Store {
         batches.sort_by_key(|(id, batch)| (*id, batch.to_ns));
         batches.dedup_by_key(|(id, batch)| (*id, batch.to_ns));
         let mut transaction = self.begin("write spans").await?;
-        part_insert(&mut batches).run(&mut transaction).await?;
+        let copy_rows_min = if self.private_server().is_some() { COPY_ROWS_MIN_LOCAL } else { COPY_ROWS_MIN };
+        part_insert(&mut batches).run_from(copy_rows_min, &mut transaction).await?;
         batch_insert(batches).run(&mut transaction).await?;
         transaction.commit().await.map_err(StoreError::doing("write spans"))
     }
@@ -196,6 +200,12 @@ fn at(ns: u64) -> chrono::DateTime<chrono::Utc> {
     values::time(Timestamp::from_nanos(ns))
 }
 
+/// The time under which a part stands in the index: its start, or that of the newest span of its batch when it lies more than
+/// a day before that. A span with a time in 1970 must not take its trace to where all is past its retention.
+fn indexed_ns(start_ns: u64, to_ns: u64) -> u64 {
+    if u128::from(to_ns.saturating_sub(start_ns)) > ODD_START.as_nanos() { to_ns } else { start_ns }
+}
+
 fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
@@ -223,7 +233,7 @@ fn part_insert(batches: &mut [(i64, SpanBatch)]) -> Insert {
     let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
     let columns = vec![
         ("trace_id", Column::Uuid(rows.iter().map(|(.., p)| p.trace_id).collect())),
-        ("start_at", Column::Time(rows.iter().map(|(.., p)| at(p.start_ns)).collect())),
+        ("start_at", Column::Time(rows.iter().map(|(_, to_ns, p)| at(indexed_ns(p.start_ns, *to_ns))).collect())),
         ("batch_id", Column::Bigint(rows.iter().map(|(id, ..)| *id).collect())),
         ("batch_at", Column::Time(rows.iter().map(|(_, to_ns, _)| at(*to_ns)).collect())),
         ("start_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.start_ns)).collect())),

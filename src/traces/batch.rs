@@ -2,6 +2,7 @@
 //!
 //! Pure. Invariant: the parts of a batch cover all its spans; each list in a part is sorted, unique and bounded.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ pub struct IndexConfig {
     /// Only these attributes; empty (the default) means all but `exclude`.
     pub attributes: Vec<String>,
     /// Never these: by default those with a value of their own in each request, which would make the index as large as
-    /// the spans.
+    /// the spans, and those that are the same on nearly all spans of a mesh, which lead to none. They are still found where
+    /// spans are opened.
     pub exclude: Vec<String>,
     /// Longest value that is indexed, in bytes. Default 256.
     pub value_bytes: usize,
@@ -33,13 +35,24 @@ pub struct IndexConfig {
 
 impl Default for IndexConfig {
     fn default() -> Self {
-        let unbounded = [
+        let unselective = [
+            // The same on all spans of a mesh, or told by another attribute: their equality leaves nothing out.
+            "component",
+            "downstream_cluster",
+            "http.protocol",
+            "istio.mesh_id",
+            "telemetry.sdk.language",
+            "telemetry.sdk.name",
+            "telemetry.sdk.version",
+            "upstream_cluster.name",
+            // Each request has a value of its own.
             "guid:x-request-id",
             "http.url",
             "url.full",
             "url.query",
             "http.target",
             "peer.address",
+            "upstream_address",
             "request_size",
             "response_size",
             "http.request.body.size",
@@ -61,7 +74,7 @@ impl Default for IndexConfig {
         ];
         Self {
             attributes: Vec::new(),
-            exclude: unbounded.map(str::to_owned).to_vec(),
+            exclude: unselective.map(str::to_owned).to_vec(),
             value_bytes: 256,
             hashes_per_part: 512,
         }
@@ -88,9 +101,9 @@ pub fn attribute_hash(name: &str, value: &str) -> i64 {
 }
 
 /// Encodes and indexes spans. `None` when there are none.
-pub fn encode_batch(spans: &[Span], config: &IndexConfig) -> Option<SpanBatch> {
-    let from_ns = spans.iter().map(|span| span.start_ns).min()?;
-    let to_ns = spans.iter().map(|span| span.start_ns).max()?;
+pub fn encode_batch<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Option<SpanBatch> {
+    let from_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).min()?;
+    let to_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).max()?;
     Some(SpanBatch {
         bytes: codec::encode(spans),
         from_ns,
@@ -101,11 +114,12 @@ pub fn encode_batch(spans: &[Span], config: &IndexConfig) -> Option<SpanBatch> {
 }
 
 /// One index row for each trace, in order of first appearance.
-pub(super) fn parts(spans: &[Span], config: &IndexConfig) -> Vec<TracePart> {
-    let mut indexer = Indexer { config, by_name: HashMap::default(), by_resource: HashMap::default() };
+pub(super) fn parts<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Vec<TracePart> {
+    let mut indexer =
+        Indexer { config, by_name: HashMap::default(), by_pair: HashMap::default(), by_resource: HashMap::default() };
     let mut order: HashMap<TraceId, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut parts: Vec<PartBuilder> = Vec::new();
-    for span in spans {
+    for span in spans.iter().map(Borrow::<Span>::borrow) {
         let at = *order.entry(span.trace_id).or_insert_with(|| {
             parts.push(PartBuilder::new(span));
             parts.len() - 1
@@ -122,17 +136,20 @@ pub(super) fn parts(spans: &[Span], config: &IndexConfig) -> Vec<TracePart> {
     parts.into_iter().map(|part| part.finish(config.hashes_per_part)).collect()
 }
 
-/// Remembers the decision for each attribute name, and the hashes of each resource.
+/// Remembers the decision for each attribute name, and the hashes of texts and of each resource. Spans of one request share
+/// equal texts, so where a text lies tells which it is; the spans outlive the indexer.
 struct Indexer<'a> {
     config: &'a IndexConfig,
-    by_name: HashMap<&'a str, bool, foldhash::fast::RandomState>,
+    by_name: HashMap<*const u8, bool, foldhash::fast::RandomState>,
+    /// Hashes of a name with a text, by where both lie.
+    by_pair: HashMap<[*const u8; 2], i64, foldhash::fast::RandomState>,
     by_resource: HashMap<*const Resource, Vec<i64>>,
 }
 
 impl<'a> Indexer<'a> {
     fn span(&mut self, span: &'a Span, hashes: &mut Vec<i64>) {
         self.attributes(&span.attributes, hashes);
-        let address = Arc::as_ptr(&span.resource); // the spans outlive the indexer
+        let address = Arc::as_ptr(&span.resource);
         if !self.by_resource.contains_key(&address) {
             let mut of_resource = Vec::new();
             self.attributes(&span.resource.attributes, &mut of_resource);
@@ -144,12 +161,13 @@ impl<'a> Indexer<'a> {
     fn attributes(&mut self, attributes: &'a Attributes, hashes: &mut Vec<i64>) {
         for (name, value) in attributes {
             let config = self.config;
-            if !*self.by_name.entry(&**name).or_insert_with(|| config.takes(name)) {
+            if !*self.by_name.entry(name.as_ptr()).or_insert_with(|| config.takes(name)) {
                 continue;
             }
             match value {
                 AttributeValue::String(text) if text.len() <= config.value_bytes => {
-                    hashes.push(attribute_hash(name, text));
+                    let pair = self.by_pair.entry([name.as_ptr(), text.as_ptr()]);
+                    hashes.push(*pair.or_insert_with(|| attribute_hash(name, text)));
                 }
                 AttributeValue::Bool(value) => hashes.push(attribute_hash(name, if *value { "true" } else { "false" })),
                 AttributeValue::Int(value) => hashes.push(attribute_hash(name, &value.to_string())),

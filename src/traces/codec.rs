@@ -6,6 +6,7 @@
 //! Layout after the magic and zstd: text count, texts (length, bytes); resource count, resources (attributes); span
 //! count, spans. A change of layout gets a new magic; old batches stay readable until their retention ends.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::Arc;
@@ -56,11 +57,11 @@ pub enum BatchError {
 }
 
 /// Encodes spans; the inverse of [`decode_batch`].
-pub(super) fn encode(spans: &[Span]) -> Vec<u8> {
+pub(super) fn encode<S: Borrow<Span>>(spans: &[S]) -> Vec<u8> {
     let mut encoder = Encoder::default();
     let mut resources = Resources::default();
     let mut previous_ns = 0;
-    for span in spans {
+    for span in spans.iter().map(Borrow::<Span>::borrow) {
         let resource = resources.index(&mut encoder, &span.resource);
         encoder.number(resource);
         encoder.span(span, previous_ns);
@@ -141,6 +142,7 @@ impl Resources {
 pub(crate) struct Encoder<'a> {
     texts: Vec<&'a str>,
     known: HashMap<&'a str, u64, foldhash::fast::RandomState>,
+    places: HashMap<(*const u8, usize), u64, foldhash::fast::RandomState>,
     /// The items so far.
     pub(crate) out: Vec<u8>,
 }
@@ -201,11 +203,20 @@ impl<'a> Encoder<'a> {
 
     /// A text, by its place in the table.
     pub(crate) fn text(&mut self, text: &'a str) {
-        let next = self.texts.len() as u64;
-        let index = *self.known.entry(text).or_insert(next);
-        if index == next {
-            self.texts.push(text);
-        }
+        // Most texts are shared, and known by where they lie without being read.
+        let place = (text.as_ptr(), text.len());
+        let index = match self.places.get(&place) {
+            Some(index) => *index,
+            None => {
+                let next = self.texts.len() as u64;
+                let index = *self.known.entry(text).or_insert(next);
+                if index == next {
+                    self.texts.push(text);
+                }
+                self.places.insert(place, index);
+                index
+            }
+        };
         self.number(index);
     }
 

@@ -75,18 +75,22 @@ impl Live {
     /// Adds spans; the oldest make room. Gives the places of those that are held already: their sender did not hear that
     /// they were taken, and sent them again.
     pub fn push(&self, spans: &[Span]) -> Vec<usize> {
-        let spans: Vec<Arc<Span>> = spans.iter().cloned().map(Arc::new).collect();
+        self.push_shared(&spans.iter().cloned().map(Arc::new).collect::<Vec<_>>())
+    }
+
+    /// The same, of spans that others hold too.
+    pub fn push_shared(&self, spans: &[Arc<Span>]) -> Vec<usize> {
         let mut repeated = Vec::new();
         let mut ring = self.0.lock();
-        for (at, span) in spans.into_iter().enumerate() {
-            let hash = ring.hash(&span);
+        for (at, span) in spans.iter().enumerate() {
+            let hash = ring.hash(span);
             if !ring.held.insert(hash) {
                 repeated.push(at);
                 continue;
             }
             ring.bytes += span.memory_bytes();
-            ring.by_trace.entry(span.trace_id).or_default().push_back(Arc::clone(&span));
-            ring.spans.push_back(span);
+            ring.by_trace.entry(span.trace_id).or_default().push_back(Arc::clone(span));
+            ring.spans.push_back(Arc::clone(span));
             while ring.spans.len() > ring.span_limit || ring.bytes > ring.byte_limit {
                 if !ring.drop_oldest() {
                     break;

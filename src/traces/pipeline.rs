@@ -42,7 +42,7 @@ pub struct Pipeline {
     live: Live,
     counters: Arc<Counters>,
     derived: Derived,
-    batcher: Batcher<Span, SpanBatch>,
+    batcher: Batcher<Arc<Span>, SpanBatch>,
 }
 
 /// Where the results go.
@@ -76,7 +76,7 @@ impl Pipeline {
             pending: config.pending_batches,
         };
         let index = config.index.clone();
-        let encode: batching::Encode<Span, SpanBatch> = Arc::new(move |spans| {
+        let encode: batching::Encode<Arc<Span>, SpanBatch> = Arc::new(move |spans| {
             let batch = encode_batch(&spans, &index)?;
             let bytes = batch.bytes.len();
             Some((batch, bytes))
@@ -152,10 +152,13 @@ impl Pipeline {
     }
 
     async fn take(&mut self, delivery: Delivery<Span>) {
-        self.counters.spans.fetch_add(delivery.items.len() as u64, Relaxed);
-        for turn in delivery.items.chunks(SPANS_PER_TURN) {
+        let Delivery { items, receipt } = delivery;
+        self.counters.spans.fetch_add(items.len() as u64, Relaxed);
+        // Memory and the batch share a span: a copy would count up the references of all its texts.
+        let items: Vec<Arc<Span>> = items.into_iter().map(Arc::new).collect();
+        for turn in items.chunks(SPANS_PER_TURN) {
             let now = self.clock.now();
-            let repeated = self.live.push(turn);
+            let repeated = self.live.push_shared(turn);
             self.counters.repeated_spans.fetch_add(repeated.len() as u64, Relaxed);
             // What is sent again was counted the first time. It is stored again, and known again when it is read.
             let new = turn.iter().enumerate().filter(|(at, _)| repeated.binary_search(at).is_err());
@@ -166,7 +169,7 @@ impl Pipeline {
             self.count_calls(now);
             tokio::task::yield_now().await;
         }
-        self.batcher.gather(delivery).await;
+        self.batcher.gather(Delivery { items, receipt }).await;
     }
 
     fn sweep(&mut self) {

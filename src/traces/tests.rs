@@ -180,7 +180,7 @@ fn an_index_row_sums_up_its_trace() {
     assert_eq!(encode_batch(&spans, &only).unwrap().parts[0].attribute_hashes.len(), 1);
     let capped = IndexConfig { hashes_per_part: 2, ..IndexConfig::default() };
     assert_eq!(encode_batch(&spans, &capped).unwrap().parts[0].attribute_hashes.len(), 2);
-    assert_eq!(encode_batch(&[], &capped), None);
+    assert_eq!(encode_batch::<Span>(&[], &capped), None);
 }
 
 // === live ===

@@ -63,8 +63,12 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
         assert_eq!(post(&app, path, &body).await, (503, true), "{path}");
         assert!(began.elapsed() >= Duration::from_millis(700), "it waited: {:?}", began.elapsed());
     }
-    // Clients come again, with the same spans.
+    // Clients come again, with the same spans and records; some in a request of other bytes.
     assert_eq!(post(&app, "traces", &spans(2, start_ns)).await, (503, true));
+    assert_eq!(post(&app, "logs", &record(2, start_ns)).await, (503, true));
+    let mut other = spans(3, start_ns);
+    other["resourceSpans"][0]["schemaUrl"] = "another".into();
+    assert_eq!(post(&app, "traces", &other).await, (503, true));
     let span = Span {
         trace_id: vec![9; 16],
         span_id: vec![9; 8],
@@ -83,7 +87,8 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
     app.query_becomes("sum(meshscope_access_log_requests_total)", 2.0).await;
     let (_, metrics) = app.get("/metrics").await;
     for line in [
-        "meshscope_otlp_refused_requests_total{reason=\"not_stored\"} 5",
+        "meshscope_otlp_refused_requests_total{reason=\"not_stored\"} 7",
+        "meshscope_otlp_repeated_requests_total 2",
         "meshscope_traces_repeated_spans_total 20",
         "meshscope_traces_lost_batches_total 0",
     ] {
@@ -103,6 +108,13 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
     })
     .await;
     app.stop().await;
+    // What came again in the same bytes is stored once, so that lists which do not open batches count it once.
+    let mut connection = postgres::connection(&direct).await;
+    let query = "SELECT sum(span_count)::bigint FROM trace_part WHERE trace_id = $1::uuid";
+    let counted = sqlx::query_scalar::<_, i64>(query).bind(trace_id(2)).fetch_one(&mut connection).await;
+    assert_eq!(counted.expect("a number"), SPANS as i64);
+    let counted = sqlx::query_scalar::<_, i64>("SELECT sum(record_count)::bigint FROM access_log_part");
+    assert_eq!(counted.fetch_one(&mut connection).await.expect("a number"), 2);
 
     // With an empty memory all comes from PostgreSQL.
     let app = TestApp::start(&direct, "").await;

@@ -33,6 +33,7 @@ mod app_send_on;
 mod app_shards;
 mod app_slos;
 mod app_traces;
+mod app_traces_hostile;
 mod app_traces_outage;
 mod app_upstream;
 mod audit;

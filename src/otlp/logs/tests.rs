@@ -42,6 +42,11 @@ fn line() -> proto::LogRecord {
     proto::LogRecord { time_unix_nano, body: Some(text(LINE)), ..proto::LogRecord::default() }
 }
 
+/// The same, in a request that is not the same as that of another number.
+fn one_of(observed_time_unix_nano: u64) -> ExportLogsServiceRequest {
+    request(vec![proto::LogRecord { observed_time_unix_nano, ..line() }])
+}
+
 fn request(log_records: Vec<proto::LogRecord>) -> ExportLogsServiceRequest {
     let attributes = vec![pair("k8s.pod.name", text("frontend-v1-6f89b6c557-sg2bc")), pair("namespace", text("shop"))];
     let scope_logs = vec![proto::ScopeLogs { log_records, ..proto::ScopeLogs::default() }];
@@ -223,12 +228,12 @@ const JSON_TYPE: (&str, &str) = ("content-type", "application/json");
 #[tokio::test]
 async fn takes_http_in_every_encoding_and_tells_what_it_left_out() {
     let mut running = start(16).await;
-    let protobuf = request(vec![line()]).encode_to_vec();
+    let protobuf = |number| one_of(number).encode_to_vec();
     let record = serde_json::json!({ "timeUnixNano": "1768471200000000000", "body": { "stringValue": LINE } });
     let body = serde_json::json!({ "resourceLogs": [{ "scopeLogs": [{ "logRecords": [record] }] }] }).to_string();
-    let (zstd, gz) = (zstd::bulk::compress(&protobuf, 1).unwrap(), gzip(&protobuf));
+    let (zstd, gz) = (zstd::bulk::compress(&protobuf(1), 1).unwrap(), gzip(&protobuf(2)));
     for (headers, body) in [
-        (vec![PROTO_TYPE], protobuf),
+        (vec![PROTO_TYPE], protobuf(3)),
         (vec![PROTO_TYPE, ("content-encoding", "gzip")], gz),
         (vec![PROTO_TYPE, ("content-encoding", "zstd")], zstd),
         (vec![JSON_TYPE], body.into_bytes()),
@@ -276,10 +281,11 @@ async fn takes_grpc_and_tells_clients_to_retry_when_the_queue_is_full() {
     use tonic::codec::CompressionEncoding::{Gzip, Zstd};
     let mut running = start(1).await;
     let client = LogsServiceClient::connect(running.grpc.clone()).await.unwrap();
-    for mut client in [client.clone(), client.clone().send_compressed(Gzip), client.clone().send_compressed(Zstd)] {
-        let response = client.export(request(vec![line(), line()])).await.unwrap().into_inner();
+    let clients = [client.clone(), client.clone().send_compressed(Gzip), client.clone().send_compressed(Zstd)];
+    for (number, mut client) in (1..).zip(clients) {
+        let response = client.export(one_of(number)).await.unwrap().into_inner();
         assert_eq!(response.partial_success, None);
-        assert_eq!(running.queue.recv().await.unwrap().len(), 2);
+        assert_eq!(running.queue.recv().await.unwrap().len(), 1);
     }
     drop(client);
     running.stop().await;
@@ -287,21 +293,43 @@ async fn takes_grpc_and_tells_clients_to_retry_when_the_queue_is_full() {
     let (running, mut deliveries) = start_before_store(1).await;
     let mut client = LogsServiceClient::connect(running.grpc.clone()).await.unwrap();
     let mut waiting = client.clone();
-    let first = tokio::spawn(async move { waiting.export(request(vec![line()])).await });
+    let first = tokio::spawn(async move { waiting.export(one_of(1)).await });
     while running.counters.accepted_log_records.load(Relaxed) == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let error = client.export(request(vec![line()])).await.unwrap_err();
+    let error = client.export(one_of(2)).await.unwrap_err();
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let status = status::Status::decode(error.details()).unwrap();
     assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
-    let refused = running.post("/v1/logs", &[PROTO_TYPE], request(vec![line()]).encode_to_vec()).await;
+    let refused = running.post("/v1/logs", &[PROTO_TYPE], one_of(3).encode_to_vec()).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     assert_eq!(running.counters.refused_log_records.load(Relaxed), 2);
     deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);
     first.await.unwrap().expect("taken when it is stored");
     let large = proto::LogRecord { body: Some(text(&"x".repeat(200_000))), ..line() };
     assert_eq!(client.export(request(vec![large])).await.unwrap_err().code(), tonic::Code::ResourceExhausted);
+    drop(client);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_sent_again_is_taken_once_unless_it_has_no_time() {
+    let mut running = start(16).await;
+    let mut client = LogsServiceClient::connect(running.grpc.clone()).await.unwrap();
+    let attributes = vec![pair("response_code", text("503")), pair("response_flags", text("UH"))];
+    let timeless = proto::LogRecord { attributes, ..proto::LogRecord::default() };
+    for (again, sent) in [(one_of(1), 1), (request(vec![timeless]), 2)] {
+        for _ in 0..2 {
+            client.export(again.clone()).await.unwrap();
+        }
+        for _ in 0..sent {
+            let taken = tokio::time::timeout(Duration::from_secs(20), running.queue.recv()).await;
+            assert_eq!(taken.expect("it was queued").unwrap().len(), 1);
+        }
+        assert!(running.queue.try_recv().is_err());
+    }
+    let accepted = running.counters.accepted_log_records.load(Relaxed);
+    assert_eq!((accepted, running.counters.repeated_requests.load(Relaxed)), (3, 1));
     drop(client);
     running.stop().await;
 }
