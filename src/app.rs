@@ -352,6 +352,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         gate: gate.clone(),
         live,
         governing: web::Governing::default(),
+        drawings: web::Drawings::default(),
         caller: Caller::default(),
         address: web::Address::default(),
     };
