@@ -191,6 +191,8 @@ pub struct State {
     pub standing: Standing,
     /// Who may do what on this listener.
     pub gate: access::Gate,
+    /// Our own metrics in Prometheus' text format.
+    pub own_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Tells open pages when to look again.
     pub live: Live,
     /// Which declared objects govern whom.
