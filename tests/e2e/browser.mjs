@@ -360,7 +360,7 @@ async function checkTime() {
 
 /** Presses on a chart, drags and lets go; how long the range is then. */
 async function dragOver(page, place, path = /at=/) {
-  await place.scrollIntoViewIfNeeded();
+  await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
   const box = await place.boundingBox();
   await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
   await page.mouse.down();
@@ -419,7 +419,7 @@ async function checkZoom() {
   await check("a drag outlives the refresh of what it is over", () =>
     withPage("/service/shop/cart?range=15m", {}, async ({ page }) => {
       const place = page.locator("svg[data-span]").first();
-      await place.scrollIntoViewIfNeeded();
+      await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
       const box = await place.boundingBox();
       await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
       await page.mouse.down();

@@ -184,7 +184,12 @@ class Chart {
         { ...axis, size: AXIS_WIDTH, values: (_, splits) => splits.map((split) => short(split) + unit) },
       ],
       // A drag asks for its time instead of stretching what is drawn already.
-      cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false } },
+      cursor: {
+        points: { size: 6 },
+        drag: { x: true, y: false, setScale: false },
+        // It may begin on the mark of a change too.
+        bind: { mousedown: (_self, _target, handler) => (event) => (event.button === 0 ? handler(event) : null) },
+      },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       hooks: { setSelect: [(plot) => this.zoomed(plot)] },
       series: [
