@@ -323,7 +323,9 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     let (reloader, reload) = Reloader::new(site.file.clone(), config, &ground.external_url);
     let reloader = reloader.feeding(jobs_in, rule_sets_in, plan_in, sink.inlets);
     let (pulse, live) = web::pulse(rules_status.clone(), clock);
+    let own_metrics: Arc<dyn Fn() -> String + Send + Sync> = Arc::new(metrics.page());
     let web_state = web::State {
+        own_metrics: Arc::clone(&own_metrics),
         engine: Arc::clone(&ground.engine),
         series: Arc::clone(&ground.series),
         upstream: ground.upstream.clone(),
@@ -352,6 +354,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         gate: gate.clone(),
         live,
         governing: web::Governing::default(),
+        drawings: web::Drawings::default(),
         caller: Caller::default(),
         address: web::Address::default(),
     };
@@ -379,7 +382,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
         alertmanager_configuration: reloader.alertmanager_configuration(),
         last_reload: reloader.last(),
         external_labels: reloader.external_labels(),
-        metrics: Arc::new(metrics.page()),
+        metrics: own_metrics,
         reload: reload.clone(),
         ready,
         standing: standing.clone(),

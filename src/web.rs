@@ -58,6 +58,7 @@ use crate::upstream::Upstream;
 use crate::{access, audit, notify, otlp, rules as rule_engine, scrape, slo, web_config};
 
 pub use governing::Governing;
+pub use graph::Drawings;
 pub use live::{Live, Pulse, pulse};
 pub use moment::Address;
 
@@ -190,10 +191,14 @@ pub struct State {
     pub standing: Standing,
     /// Who may do what on this listener.
     pub gate: access::Gate,
+    /// Our own metrics in Prometheus' text format.
+    pub own_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// Tells open pages when to look again.
     pub live: Live,
     /// Which declared objects govern whom.
     pub governing: Governing,
+    /// The drawings of the service graph that open pages show.
+    pub drawings: Drawings,
     /// Who asks for this page.
     pub caller: access::Caller,
     /// What they ask for.

@@ -4,10 +4,13 @@
 //! (ids, namespaces, names, who calls whom): traffic, health and the order of the input move nothing, so a page can poll
 //! numbers and a cache can be keyed by [`topology`].
 //!
+//! [`keep`] draws a graph that has changed a little without moving what stays.
+//!
 //! The layered method: break cycles, rank by longest path, give long edges a dummy in each rank they pass, order the
 //! ranks by barycentres, then pull each rank straight by isotonic regression.
 
 pub mod boxes;
+pub mod keep;
 mod order;
 mod place;
 mod rank;
@@ -86,12 +89,16 @@ pub struct EdgePath {
     pub points: Vec<Point>,
 }
 
+/// How far a piece that runs straight up or down swings out to the right, around what stands between its ends.
+const SWING: f64 = 56.0;
+
 impl EdgePath {
     /// The path as cubic Bézier pieces (two control points and the end), with level tangents at each point.
     pub fn curves(&self) -> impl Iterator<Item = [Point; 3]> + '_ {
         self.points.windows(2).map(|pair| {
             let (a, b) = (pair[0], pair[1]);
-            let middle = (a.x + b.x) / 2.0;
+            let is_upright = (b.y - a.y).abs() > 2.0 * (b.x - a.x).abs() && (b.x - a.x).abs() < SWING;
+            let middle = if is_upright { a.x.max(b.x) + SWING } else { (a.x + b.x) / 2.0 };
             [Point { x: middle, y: a.y }, Point { x: middle, y: b.y }, b]
         })
     }

@@ -114,6 +114,9 @@ struct Trend {
     lines: Vec<String>,
     words: String,
     class: &'static str,
+    /// The time it shows.
+    from: Timestamp,
+    to: Timestamp,
 }
 
 /// One namespace in the table.
@@ -423,7 +426,8 @@ fn trend(points: &[(Timestamp, f64)], range: &range::Range) -> Option<Trend> {
         moved if moved <= -0.5 => (format!("down {:.0} in {since}", -moved), "failure"),
         _ => (format!("as {since} ago"), "idle"),
     };
-    Some(Trend { lines: lines.into_iter().map(|line| line.join(" ")).collect(), words, class })
+    let lines = lines.into_iter().map(|line| line.join(" ")).collect();
+    Some(Trend { lines, words, class, from: range.from, to: range.to })
 }
 
 /// Namespaces, those with the gravest findings first, and how many are not named.

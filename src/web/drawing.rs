@@ -8,7 +8,8 @@ mod labels;
 use std::collections::HashSet;
 
 use crate::graph::find::Found;
-use crate::graph::layout::boxes::{BoxKind, Frame, boxed};
+use crate::graph::layout::boxes::{BoxKind, Frame};
+use crate::graph::layout::keep::Kept;
 use crate::graph::layout::{EdgePath, Layout, NodeBox, Options};
 use crate::graph::{Edge, Evidence, Node, NodeKind, ServiceGraph};
 use crate::model::workload::MeshKind;
@@ -82,21 +83,36 @@ pub(super) struct Drawing {
     pub(super) edges: Vec<DrawnEdge>,
 }
 
-/// Draws a graph; `selected` is the id of a node or an edge. What is not among `found` is dimmed. Nodes stand in frames of
-/// `kinds`, the outermost first.
-pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&Found>, kinds: &[BoxKind]) -> Drawing {
+/// How a graph is to be drawn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Look<'a> {
+    /// Id of a node or an edge.
+    pub(super) selected: Option<&'a str>,
+    /// What is not among it is dimmed.
+    pub(super) found: Option<&'a Found>,
+    /// What nodes stand in frames of, the outermost first.
+    pub(super) kinds: &'a [BoxKind],
+    /// The drawing that is seen now: what stays does not move.
+    pub(super) former: Option<&'a Kept>,
+}
+
+/// Draws a graph. Also returns what the next drawing needs to leave it in its place.
+pub(super) fn draw(graph: &ServiceGraph, look: Look<'_>) -> (Drawing, Kept) {
+    let Look { selected, found, kinds, former } = look;
+    let sources = Sources::of(graph);
     let options = Options {
         node_height: 56.0,
         character_width: 8.5,
         min_width: 156.0,
         max_width: 250.0,
-        rank_gap: 136.0,
+        // As wide as what stands on an edge.
+        rank_gap: if sources.differ { 188.0 } else { 136.0 },
         row_gap: 18.0,
         ..Options::default()
     };
-    let (placed, frames) = boxed(graph, &options, kinds);
+    let kept = Kept::draw(former, graph, &options, kinds);
+    let (placed, frames) = kept.show(graph);
     let near = Near { found: found.map(ids_of), ..near(graph, selected) };
-    let sources = Sources::of(graph);
     let edge_labels = edge_labels(graph, &placed, &near, &sources);
     let (width, height) = (placed.width + 2.0 * MARGIN, placed.height + 2.0 * MARGIN);
     let Layout { nodes, edges, .. } = placed;
@@ -104,7 +120,7 @@ pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&
     let edges = (graph.edges.iter().zip(&edges).zip(edge_labels))
         .map(|((edge, path), label)| drawn_edge(edge, path, label, (graph, near.class(&edge.id))));
     let boxes = frames.iter().map(drawn_box);
-    Drawing {
+    let drawing = Drawing {
         width,
         height,
         view_box: format!("{} {} {width:.1} {height:.1}", -MARGIN, -MARGIN),
@@ -112,7 +128,8 @@ pub(super) fn draw(graph: &ServiceGraph, selected: Option<&str>, found: Option<&
         boxes: boxes.collect(),
         nodes: nodes.collect(),
         edges: edges.collect(),
-    }
+    };
+    (drawing, kept)
 }
 
 fn drawn_box(frame: &Frame) -> DrawnBox {
@@ -130,21 +147,36 @@ fn drawn_box(frame: &Frame) -> DrawnBox {
     }
 }
 
-/// Who tells of edges, where that is worth saying: in a graph of one mesh without spans it is always the same.
+/// Which mesh tells of edges, where that is worth saying: in a graph of one mesh it is always the same. What only spans
+/// tell of is dotted, and that spans tell of an edge as well stands in its title, the table and the panel.
 struct Sources {
     differ: bool,
 }
 
 impl Sources {
     fn of(graph: &ServiceGraph) -> Self {
-        let mut kinds = graph.edges.iter().map(source_mark);
-        let first = kinds.next();
-        Self { differ: kinds.any(|one| Some(one) != first) }
+        let mut meshes = graph.edges.iter().filter_map(mesh_mark);
+        let first = meshes.next();
+        Self { differ: meshes.any(|one| Some(one) != first) }
     }
 
     /// What stands behind the numbers of an edge.
     fn mark(&self, edge: &Edge) -> String {
-        if self.differ { format!(" · {}", source_mark(edge)) } else { String::new() }
+        match mesh_mark(edge) {
+            Some(mark) if self.differ => format!(" · {mark}"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The mesh whose proxies report an edge.
+fn mesh_mark(edge: &Edge) -> Option<&'static str> {
+    let is_in = |mesh: MeshKind| edge.meshes.contains(&mesh);
+    match (edge.evidence, is_in(MeshKind::Istio), is_in(MeshKind::Linkerd)) {
+        (Evidence::Traces, ..) => None,
+        (_, true, true) => Some("Istio + Linkerd"),
+        (_, false, true) => Some("Linkerd"),
+        _ => Some("Istio"),
     }
 }
 

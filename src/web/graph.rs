@@ -2,6 +2,7 @@
 
 mod changes;
 mod detail;
+mod drawings;
 mod narrow;
 #[cfg(test)]
 mod tests;
@@ -10,18 +11,21 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use askama::Template;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::ask::{Asked, Shared, given, link};
-use super::drawing::{Drawing, draw};
+use super::drawing::{self, Drawing, draw};
 use super::frame::{Frame, render};
 use super::range::Range;
 use super::{State, error, format, mesh, range, subject};
 use crate::graph::layout::boxes::BoxKind;
+use crate::graph::layout::keep::Kept;
 use crate::graph::{Edge, ServiceGraph, View, cause};
 use detail::{Detail, EdgeRow};
+
+pub use drawings::Drawings;
 
 /// What the page shows unless told.
 pub(super) const RANGE_DEFAULT: &str = "5m";
@@ -69,6 +73,8 @@ pub(super) struct Address {
 struct Page {
     frame: Frame,
     drawing: Drawing,
+    /// Name of the drawing, which the page says when it asks for the next one.
+    drawn: String,
     totals: Vec<(&'static str, String)>,
     views: Vec<Choice>,
     ranges: Vec<Choice>,
@@ -121,7 +127,7 @@ struct Choice {
     current: bool,
 }
 
-pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
+pub(super) async fn page(Shared(state): Shared<State>, headers: HeaderMap, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
     let range = match range.read(RANGE_DEFAULT, now) {
@@ -165,7 +171,12 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
     };
     let (panel, changes) = tokio::join!(panel, compared);
     // A large graph is many boxes to place.
-    let made = tokio::task::spawn_blocking(move || page_of(frame, asked, graph, (view, kinds), &range)).await;
+    let (former, drawings) = (state.drawings.shown(&headers), state.drawings.clone());
+    let made = tokio::task::spawn_blocking(move || {
+        let (page, kept) = page_of(frame, asked, graph, (view, kinds, former.as_deref()), &range);
+        Page { drawn: drawings.remember(kept), ..page }
+    });
+    let made = made.await;
     let page = match made {
         Ok(page) => Page { panel, changes, ..page },
         Err(reason) => return error::internal(&format!("the graph could not be drawn: {reason}")),
@@ -180,16 +191,19 @@ fn page_of(
     frame: Frame,
     asked: Address,
     mut graph: ServiceGraph,
-    (view, kinds): (View, &[BoxKind]),
+    (view, kinds, former): (View, &[BoxKind], Option<&Kept>),
     range: &Range,
-) -> Page {
+) -> (Page, Kept) {
     let namespaces = asked.namespaces(&graph);
     asked.keep_namespace(&mut graph);
     let narrowed = asked.narrow(&mut graph);
     let rows = worst_first(&graph);
-    Page {
+    let selected = given(asked.select.as_deref());
+    let (drawing, kept) = draw(&graph, drawing::Look { selected, found: narrowed.found.as_ref(), kinds, former });
+    let page = Page {
         frame,
-        drawing: draw(&graph, given(asked.select.as_deref()), narrowed.found.as_ref(), kinds),
+        drawing,
+        drawn: String::new(),
         totals: totals(&graph),
         views: VIEWS.map(|(one, name)| asked.choice(name, "view", one.as_str(), one == view)).into(),
         ranges: RANGES.map(|text| asked.choice(text, "range", text, text == range.text)).into(),
@@ -214,7 +228,8 @@ fn page_of(
         changes: None,
         narrowed,
         address: asked,
-    }
+    };
+    (page, kept)
 }
 
 /// The edges as a table reads best: the worst first, then the busiest.

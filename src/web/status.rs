@@ -1,8 +1,10 @@
-//! The page of meshscope itself: memory and its limits, PostgreSQL and its queues, what is kept, what was dropped, and
-//! what the series are made of.
+//! The page of meshscope itself: memory and its limits, PostgreSQL and its writers, all queues, what is kept, what was
+//! dropped, and what the series are made of.
 //!
 //! In: read handles. Out: HTML. Invariant: it answers while PostgreSQL is away; the walk over all series runs on a
 //! blocking thread.
+
+mod queues;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,6 +40,7 @@ struct Page {
     replicas: Vec<ReplicaRow>,
     database: String,
     parts: Vec<Part>,
+    queues: Vec<queues::Row>,
     kept: Vec<(&'static str, String, &'static str)>,
     drops: Vec<(&'static str, String)>,
     access: Vec<(&'static str, String)>,
@@ -85,10 +88,11 @@ struct LabelCost {
 pub(super) async fn page(Shared(state): Shared<State>) -> Response {
     let now = state.clock.now();
     let head = state.head.clone();
-    let walk = tokio::task::spawn_blocking(move || (head.stats(), head.cardinality_report()));
+    let metrics = Arc::clone(&state.own_metrics);
+    let walk = tokio::task::spawn_blocking(move || (head.stats(), head.cardinality_report(), metrics()));
     let size = tokio::time::timeout(SIZE_PATIENCE, state.store.size_bytes());
     let (walked, size) = tokio::join!(walk, size);
-    let (stats, report) = match walked {
+    let (stats, report, metrics) = match walked {
         Ok(walked) => walked,
         Err(reason) => return error::internal(&format!("the series could not be counted: {reason}")),
     };
@@ -101,6 +105,7 @@ pub(super) async fn page(Shared(state): Shared<State>) -> Response {
         replicas: replica_rows(&state.standing.view()),
         database: state.store.place().to_owned(),
         parts: state.persist.iter().map(|part| part_row(part, now)).collect(),
+        queues: queues::rows(&metrics),
         kept: kept(&state),
         drops: drops(&state),
         access: state.guards.iter().map(|guard| access_rows(guard, &state.gate)).collect(),
@@ -262,7 +267,7 @@ fn kept(state: &State) -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
-/// What was not taken or not kept, those first that matter most.
+/// What was not taken or not kept for what it is, not for want of room: [`queues`] has that.
 fn drops(state: &State) -> Vec<(&'static str, String)> {
     let (head, scrape) = (state.head.counters(), &state.scrape_counters);
     let rows = [
@@ -276,7 +281,6 @@ fn drops(state: &State) -> Vec<(&'static str, String)> {
         ("Samples refused: twice on a page", &scrape.duplicates),
         ("Scrapes that did not begin in time", &scrape.missed_slots),
         ("Scrapes that failed", &scrape.failures),
-        ("OTLP requests refused for now: queues full", &state.otlp.refused_requests),
         ("Spans refused", &state.otlp.refused_spans),
         ("Log records refused", &state.otlp.refused_log_records),
         ("OTLP requests that could not be read", &state.otlp.malformed_requests),
@@ -351,6 +355,7 @@ mod tests {
                     last: "never".into(),
                     failure: Some(text.clone()),
                 }],
+                queues: queues::rows(""),
                 kept: vec![("Spans", "2d".into(), "storage.retention.spans")],
                 access: Vec::new(),
                 drops: vec![("Samples", "1".into())],

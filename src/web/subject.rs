@@ -73,6 +73,8 @@ struct Page {
     earlier: String,
     later: Option<String>,
     facts: Vec<Fact>,
+    /// Facts that read better as a list.
+    words: Vec<Fact>,
     plots: Vec<Plot>,
     heat: Option<Heat>,
     from: String,
@@ -198,6 +200,7 @@ fn page_of(
     let later = range.to + length;
     let seconds = length.as_secs_f64();
     let hurt = walk::weighted_blast_radius(&story.graph, rows::called(story));
+    let (words, facts) = rows::facts(story).into_iter().partition(Fact::is_words);
     Page {
         frame,
         kind,
@@ -213,7 +216,8 @@ fn page_of(
         live: range.live,
         earlier: href(&range.text, &range.from.to_string()),
         later: (!range.live).then(|| href(&range.text, &if later < now { later.to_string() } else { String::new() })),
-        facts: rows::facts(story),
+        facts,
+        words,
         plots: plots(story).into_iter().map(|plot| plot.marking(&around.marks, (range.from, range.to))).collect(),
         heat: heat(story),
         from: format::moment(range.from),

@@ -3,6 +3,7 @@
 //   node browser.mjs [BASE_URL]                      all checks; prints "N passed, N failed", exits 1 when one failed
 //   node browser.mjs screenshots FOLDER [BASE_URL]   one PNG for each page, theme and width
 //   node browser.mjs empty|small|large|larger [BASE_URL]   what holds over a mesh of no edge, two, 5,000, 20,000
+//   node browser.mjs meshes [FOLDER] [BASE_URL]      that each mesh, layer and cluster is told apart; pictures into FOLDER
 //   node browser.mjs live BASE_URL READY AWAY BACK   a page through a restart of the server; each file is written when the
 //                                                    page is ready, says that the server is away, goes on
 //
@@ -49,9 +50,9 @@ const FLAGS = [
 ];
 
 const words = process.argv.slice(2);
-const MODES = ["screenshots", "empty", "small", "large", "larger", "live"];
+const MODES = ["screenshots", "empty", "small", "large", "larger", "meshes", "live"];
 const mode = MODES.includes(words[0]) ? words.shift() : "all";
-const folder = mode === "screenshots" ? words.shift() : undefined;
+const folder = mode === "screenshots" || (mode === "meshes" && words.length > 1) ? words.shift() : undefined;
 const base = new URL(words[0] ?? "http://127.0.0.1:7070").origin;
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const axeSource = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -320,6 +321,12 @@ async function checkReplay() {
       await page.locator("[data-play]").click();
       await page.waitForURL(/at=/);
       assert.equal(films, 1);
+      assert.ok(await page.locator("a.node").count(), "it does not begin before the first traffic");
+      await slider.evaluate((one) => {
+        one.value = one.max;
+        one.dispatchEvent(new Event("input"));
+      });
+      await page.waitForURL((url) => !url.searchParams.has("at"));
       assert.ok(await page.locator("a.node").count());
     }),
   );
@@ -349,28 +356,81 @@ async function checkTime() {
       assert.match(await page.locator("[data-live=until] time").innerText(), /UTC$/);
     }),
   );
-  await check("a drag over a chart zooms: on Explore, the overview and a service's page", async () => {
-    for (const [address, chart] of [
-      [`/explore?range=15m&query=${encodeURIComponent(QUERY)}`, ".u-over"],
-      ["/?range=15m", ".u-over"],
-      ["/service/shop/cart?range=15m", "svg[data-span]"],
-    ]) {
-      await withPage(address, {}, async ({ page }) => {
+}
+
+/** Presses on a chart, drags and lets go; how long the range is then. */
+async function dragOver(page, place, path = /at=/) {
+  await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
+  const box = await place.boundingBox();
+  await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 6 });
+  await page.mouse.up();
+  await page.waitForURL(path, { timeout: 15_000, waitUntil: "commit" });
+  return Number(/range=(\d+)s/.exec(page.url())?.[1]);
+}
+
+async function checkZoom() {
+  for (const [address, chart, low, high] of [
+    [`/explore?range=15m&query=${encodeURIComponent(QUERY)}`, ".u-over", 300, 420],
+    ["/?range=15m", ".u-over", 300, 420],
+    ["/service/shop/cart?range=15m", "svg[data-span]", 300, 420],
+    ["/alerts/history?range=1h", ".timeline svg[data-span]", 1200, 1680],
+  ]) {
+    await check(`a drag over a chart zooms: ${address}`, () =>
+      withPage(address, {}, async ({ page }) => {
         const place = page.locator(chart).first();
         await place.waitFor();
         await page.waitForTimeout(500);
-        await place.scrollIntoViewIfNeeded();
-        const box = await place.boundingBox();
-        await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
-        await page.mouse.down();
-        await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 6 });
-        await page.mouse.up();
-        await page.waitForURL(/at=/, { timeout: 15_000, waitUntil: "commit" });
-        const range = Number(/range=(\d+)s/.exec(page.url())?.[1]);
-        assert.ok(range > 300 && range < 420, `${address}: ${range} s`);
+        const range = await dragOver(page, place);
+        assert.ok(range > low && range < high, `${range} s`);
+      }),
+    );
+  }
+  const { alert } = await things();
+  for (const [address, chart, leads] of [
+    ["/slos", "svg.history[data-span]", /\/explore\?.*query=slo.*at=/],
+    [alert, ".timeline svg[data-span]", /\/alerts\/history\?.*alert=[0-9a-f]{16}.*at=/],
+    ["/audit", "svg.history[data-span]", /\/explore\?.*query=meshscope_audit_score.*at=/],
+  ]) {
+    await check(`a drag over a chart of ${address} leads to a page of that time`, () =>
+      withPage(address, {}, async ({ page }) => {
+        const place = page.locator(chart).first();
+        await place.waitFor();
+        assert.ok((await dragOver(page, place, leads)) > 0);
+      }),
+    );
+  }
+  await check("a drag that begins on the mark of a change zooms too, and is not lost when the page is fresh", () =>
+    withPage("/?range=15m", {}, async ({ page }) => {
+      const place = page.locator(".u-over").first();
+      await place.waitFor();
+      await page.waitForTimeout(500);
+      await place.evaluate((over) => {
+        const mark = document.createElement("a");
+        Object.assign(mark, { className: "change-mark", href: "/changes", title: "a change" });
+        mark.style.left = `${over.clientWidth / 2}px`;
+        over.append(mark);
       });
-    }
-  });
+      const range = await dragOver(page, place);
+      assert.ok(range > 300 && range < 420, `${range} s`);
+    }),
+  );
+  await check("a drag outlives the refresh of what it is over", () =>
+    withPage("/service/shop/cart?range=15m", {}, async ({ page }) => {
+      const place = page.locator("svg[data-span]").first();
+      await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
+      const box = await place.boundingBox();
+      await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
+      await page.mouse.down();
+      await page.mouse.move(box.x + box.width * 0.7, box.y + box.height / 2, { steps: 3 });
+      await page.waitForTimeout(7000);
+      assert.equal(await page.locator("svg[data-span] .band").count(), 1);
+      await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 3 });
+      await page.mouse.up();
+      await page.waitForURL(/at=/, { timeout: 15_000, waitUntil: "commit" });
+    }),
+  );
 }
 
 async function checkSaving() {
@@ -461,7 +521,7 @@ async function checkTraces() {
       const widths = await page.locator("rect.when").evaluateAll((all) => all.map((one) => one.getBoundingClientRect().width));
       assert.ok(Math.max(...widths) > 100, `bars are ${widths} px wide`);
       await page.locator(".spanrow > summary").first().click();
-      assert.match(await page.locator(".spanrow[open] dl").innerText(), /span id\s+[0-9a-f]{16}/);
+      assert.match(await page.locator(".spanrow[open] dl").first().innerText(), /span id\s+[0-9a-f]{16}/);
       assert.deepEqual(await accessibilityFaults(page), []);
     }),
   );
@@ -729,6 +789,73 @@ async function checkLarge(least) {
   });
 }
 
+/** Istio with sidecars and ambient, and Linkerd, in two clusters: `tests/e2e/scenarios/meshes.py`. */
+async function checkMeshes() {
+  if (folder) await mkdir(folder, { recursive: true });
+  const { nodes, edges } = await graph();
+  const names = new Map(nodes.map((node) => [node.id, node.name]));
+  const edgeOf = (source, target) => edges.find((one) => names.get(one.source) === source && names.get(one.target) === target);
+  const calls = [
+    { edge: edgeOf("webapp", "authors"), mark: "Linkerd", layers: "requests (L7)", layered: false },
+    { edge: edgeOf("web-v1", "cart-v1"), mark: "Istio", layers: "requests (L7)", layered: false },
+    { edge: edgeOf("portal-v1", "ledger-v1"), mark: "Istio", layers: "requests (L7) over connections (L4)", layered: true },
+    { edge: edgeOf("ledger-v1", "store-v1"), mark: "Istio", layers: "connections (L4)", layered: false },
+  ];
+  for (const theme of THEMES) {
+    await check(`meshes, layers and clusters are told apart in ${theme}`, () =>
+      withPage("/graph?boxes=cluster", { theme }, async ({ page }) => {
+        const frames = await page.locator("g.frame.cluster text").allTextContents();
+        assert.deepEqual(frames.toSorted(), ["east", "west"]);
+        for (const { edge, mark, layered } of calls) {
+          const drawn = page.locator(`a.edge[data-id="${edge.id}"]`);
+          assert.match(await drawn.getAttribute("aria-label"), new RegExp(`, ${mark}\\)`));
+          assert.equal(await drawn.locator(".layer").count(), Number(layered), `${edge.id} has layers`);
+          const label = page.locator(`g.edge[data-source="${edge.source}"][data-target="${edge.target}"] text`);
+          assert.ok((await label.textContent()).endsWith(mark), await label.textContent());
+        }
+        assert.deepEqual(await accessibilityFaults(page), []);
+      }),
+    );
+  }
+  for (const { edge, mark, layers } of calls) {
+    await check(`the panel of ${edge.id} says ${mark}, ${layers}`, () =>
+      withPage(`/graph?select=${encodeURIComponent(edge.id)}`, {}, async ({ page }) => {
+        const facts = await page.locator("aside dl.facts").first().innerText();
+        assert.match(facts, new RegExp(`Seen in\\s+${mark}\n`));
+        assert.ok(facts.includes(`Layers\n${layers}\n`) || facts.endsWith(`Layers\n${layers}`), facts);
+      }),
+    );
+  }
+  await check("what is drawn stays where it is when calls and a workload come", () =>
+    withPage("/graph?boxes=cluster", {}, async ({ page }) => {
+      const places = () =>
+        page.locator("a.node").evaluateAll((all) => Object.fromEntries(all.map((one) => [one.dataset.id, one.getAttribute("transform")])));
+      const before = await places();
+      await fetch(process.env.E2E_LATE);
+      await page.locator('a.node[data-name^="stock-v1"]').waitFor({ timeout: 60_000, state: "attached" });
+      const after = await places();
+      const numbers = (text) => /translate\(([\d.]+) ([\d.]+)\)/.exec(text).slice(1).map(Number);
+      for (const [id, place] of Object.entries(before)) {
+        const [[x, y], [newX, newY]] = [numbers(place), numbers(after[id])];
+        assert.equal(newX, x, `${id} moved sideways`);
+        // One row at most, where its frame must grow.
+        assert.ok(Math.abs(newY - y) <= 90, `${id} moved by ${newY - y}`);
+      }
+      assert.equal(Object.keys(after).length, Object.keys(before).length + 1);
+      if (folder) await page.screenshot({ path: path.join(folder, "meshes-late.png"), fullPage: true });
+    }),
+  );
+  if (!folder) return;
+  for (const theme of THEMES) {
+    for (const [name, address] of [["clusters", "/graph?boxes=cluster"], ["linkerd", `/graph?select=${encodeURIComponent(calls[0].edge.id)}`], ["ambient", `/graph?select=${encodeURIComponent(calls[2].edge.id)}`]]) {
+      const { page, close } = await open(address, { theme });
+      await page.waitForTimeout(500);
+      await page.screenshot({ path: path.join(folder, `meshes-${name}-${theme}.png`), fullPage: true });
+      await close();
+    }
+  }
+}
+
 /** A page through a restart of the server. */
 async function watchRestart([ready, away, back]) {
   const { page, close } = await open("/graph");
@@ -755,6 +882,7 @@ async function checkAll() {
   await checkSaving();
   await checkTrafficSwitch();
   await checkTime();
+  await checkZoom();
   await checkLive();
   await checkTraces();
   await checkExplore();
@@ -770,6 +898,7 @@ try {
     small: checkEmpty,
     large: () => checkLarge(4500),
     larger: () => checkLarge(5500),
+    meshes: checkMeshes,
     live: () => watchRestart(words.slice(1)),
     all: checkAll,
   };

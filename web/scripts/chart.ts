@@ -184,7 +184,12 @@ class Chart {
         { ...axis, size: AXIS_WIDTH, values: (_, splits) => splits.map((split) => short(split) + unit) },
       ],
       // A drag asks for its time instead of stretching what is drawn already.
-      cursor: { points: { size: 6 }, drag: { x: true, y: false, setScale: false } },
+      cursor: {
+        points: { size: 6 },
+        drag: { x: true, y: false, setScale: false },
+        // It may begin on the mark of a change too.
+        bind: { mousedown: (_self, _target, handler) => (event) => (event.button === 0 ? handler(event) : null) },
+      },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       hooks: { setSelect: [(plot) => this.zoomed(plot)] },
       series: [
@@ -198,7 +203,8 @@ class Chart {
     const { left, width } = plot.select;
     if (width < 6) return;
     const query = this.place.dataset.zoom === "explore" ? this.place.dataset.query : undefined;
-    zoomTo(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"), query);
+    const page = query === undefined ? undefined : `/explore?${new URLSearchParams({ query })}`;
+    zoomTo(plot.posToVal(left, "x"), plot.posToVal(left + width, "x"), page);
   }
 
   /** A sentence instead of a plot. */
@@ -237,8 +243,13 @@ function times(_: uPlot, splits: number[]): string[] {
 export function startCharts(): void {
   const charts = [...document.querySelectorAll<HTMLElement>("[data-chart]")].map((place) => new Chart(place));
   if (charts.length === 0) return;
+  // A chart is not drawn anew under a drag, which would be lost with it.
+  let pressed = false;
+  for (const [kind, on] of [["pointerdown", true], ["pointerup", false], ["pointercancel", false]] as const) {
+    addEventListener(kind, () => (pressed = on), true);
+  }
   const draw = (): void => {
-    if (document.hidden) return;
+    if (document.hidden || pressed) return;
     for (const chart of charts) chart.draw().catch(() => undefined); // the server is away: the next round asks again
   };
   draw();

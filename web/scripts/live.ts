@@ -18,7 +18,10 @@ export function hold(on: boolean): void {
 /** Fetches the page at `href` and replaces each part that differs. Returns whether it could be had. */
 export async function refresh(href: string): Promise<boolean> {
   const turn = ++asked;
-  const answer = await fetch(href, { headers: { accept: "text/html" } });
+  // The server leaves what stays of the drawing that is seen where it is.
+  const drawing = document.querySelector<HTMLElement>("[data-drawing]")?.dataset.drawing;
+  const headers = { accept: "text/html", ...(drawing ? { "meshscope-drawing": drawing } : {}) };
+  const answer = await fetch(href, { headers });
   if (!answer.ok) return false;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (turn !== asked) return true;

@@ -252,6 +252,9 @@ export function startReplay(): void {
         output.textContent = "The film could not be had.";
         return stop();
       }
+      // A young mesh has nothing to show for the most of the time.
+      const first = all.frames.find((frame) => frame.edges.length > 0);
+      if (first && Number(slider.value) * 1000 < Date.parse(first.to)) slider.value = String(Date.parse(first.to) / 1000);
       play();
     });
   });

@@ -11,11 +11,11 @@ use super::{EdgePath, Layout, NodeBox, Options, Placed, Point, Vertex, component
 use crate::graph::types::{Node, NodeKind, ServiceGraph};
 
 /// Space between a frame and what is in it.
-const PADDING: f64 = 16.0;
+pub(super) const PADDING: f64 = 16.0;
 /// Room for a frame's name.
-const TITLE_HEIGHT: f64 = 20.0;
+pub(super) const TITLE_HEIGHT: f64 = 20.0;
 /// Space between frames of one column.
-const FRAME_GAP: f64 = 26.0;
+pub(super) const FRAME_GAP: f64 = 26.0;
 
 /// By what nodes are boxed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl BoxKind {
     }
 
     /// What a node has of it; what lies outside of the mesh has none.
-    fn of(self, node: &Node) -> Option<&str> {
+    pub(super) fn of(self, node: &Node) -> Option<&str> {
         match self {
             Self::Cluster => node.cluster.as_deref(),
             Self::Namespace => node.namespace.as_deref(),
@@ -266,7 +266,7 @@ fn placed(vertices: &[Vertex], ends: &[(usize, usize, usize)], options: &Options
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::graph::testing::{answered, calls};
     use crate::graph::types::Edge;
@@ -275,7 +275,7 @@ mod tests {
     use crate::model::{EdgeMinute, Timestamp};
 
     /// A graph of calls `cluster/namespace/name`.
-    fn graph(ends: &[(&str, &str)]) -> ServiceGraph {
+    pub(in crate::graph::layout) fn graph(ends: &[(&str, &str)]) -> ServiceGraph {
         let from = Timestamp::from_millis(1_763_834_400_000);
         let workload = |place: &str| {
             let parts: Vec<&str> = place.split('/').collect();

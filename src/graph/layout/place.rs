@@ -8,7 +8,7 @@ use super::{Component, Options, Placed, Point, Vertex};
 const PASSES: usize = 8;
 const BEND_HEIGHT: f64 = 6.0;
 /// How far an edge of a node to itself rises above it; less than half of any gap between rows.
-const LOOP_HEIGHT: f64 = 6.0;
+pub(super) const LOOP_HEIGHT: f64 = 6.0;
 /// Straight long edges read best, so bends pull harder than nodes.
 const BEND_WEIGHT: f64 = 3.0;
 

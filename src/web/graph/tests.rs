@@ -12,10 +12,10 @@ use crate::web::hostile;
 const FROM: i64 = 1_763_834_400_000;
 
 /// Caller and called, both `namespace/name`, and answers by code.
-type Call<'a> = (&'a str, &'a str, &'a [(&'a str, f64)]);
+pub(super) type Call<'a> = (&'a str, &'a str, &'a [(&'a str, f64)]);
 
 /// The graph of five minutes of calls.
-fn graph(calls: &[Call]) -> ServiceGraph {
+pub(super) fn graph(calls: &[Call]) -> ServiceGraph {
     let workload = |place: &str| {
         let (namespace, name) = place.split_once('/').unwrap();
         let (namespace, name) = (Some(namespace.into()), Some(name.into()));
@@ -43,7 +43,8 @@ fn shop() -> ServiceGraph {
 }
 
 fn rendered(asked: Address, graph: ServiceGraph) -> String {
-    page_of(Frame::around("graph", 2), asked, graph, (View::default(), &[BoxKind::Namespace]), &range())
+    page_of(Frame::around("graph", 2), asked, graph, (View::default(), &[BoxKind::Namespace], None), &range())
+        .0
         .render()
         .unwrap()
 }
@@ -133,7 +134,7 @@ fn names_of_any_kind_stay_text() {
 fn a_selection_dims_what_is_far_from_it() {
     let graph = shop();
     let edge = worst_first(&graph)[0].id.to_string();
-    let drawing = draw(&graph, Some(&edge), None, &[]);
+    let drawing = draw(&graph, drawing::Look { selected: Some(&edge), ..Default::default() }).0;
     let far = drawing.nodes.iter().filter(|node| node.class.ends_with(" far")).map(|node| &*node.name);
     assert_eq!(far.collect::<Vec<_>>(), ["ledger", "payment"]);
     assert_eq!(drawing.edges.iter().filter(|edge| edge.class.ends_with(" selected")).count(), 1);
@@ -176,8 +177,14 @@ fn namespaces_stand_in_boxes_unless_told() {
     assert_eq!(of(None).box_kinds(), Some(&[BoxKind::Namespace][..]));
     assert_eq!(of(Some("none")).box_kinds(), Some(&[][..]));
     assert_eq!(of(Some("<b>")).box_kinds(), None);
-    let names =
-        |kinds: &[BoxKind]| draw(&shop(), None, None, kinds).boxes.into_iter().map(|one| one.title).collect::<Vec<_>>();
+    let names = |kinds: &[BoxKind]| {
+        draw(&shop(), drawing::Look { kinds, ..Default::default() })
+            .0
+            .boxes
+            .into_iter()
+            .map(|one| one.title)
+            .collect::<Vec<_>>()
+    };
     assert_eq!(names(&[BoxKind::Namespace]), ["namespace bank", "namespace pay", "namespace shop"]);
     assert_eq!(names(&[]), [""; 0]);
     assert!(rendered(Address::default(), shop()).contains("class=\"frame namespace\""));
@@ -207,4 +214,27 @@ fn the_failing_call_that_explains_others_is_named_first() {
     let causes = asked.causes(&graph);
     assert!(causes[0].0.contains("stock"), "{causes:?}");
     assert!(causes[0].1.starts_with("/graph?select="));
+}
+
+#[test]
+fn a_page_that_says_what_it_shows_keeps_it_in_place() {
+    let (few, many) = (
+        shop(),
+        graph(&[
+            ("shop/frontend", "shop/catalog", &[("200", 900.0), ("500", 100.0)]),
+            ("shop/frontend", "pay/payment", &[("200", 600.0)]),
+            ("pay/payment", "bank/ledger", &[("200", 300.0)]),
+            ("shop/catalog", "bank/ledger", &[("200", 300.0)]),
+            ("shop/catalog", "shop/images", &[("200", 300.0)]),
+        ]),
+    );
+    let kinds = [BoxKind::Namespace];
+    let look = drawing::Look { kinds: &kinds, ..Default::default() };
+    let (before, kept) = draw(&few, look);
+    let (after, _) = draw(&many, drawing::Look { former: Some(&kept), ..look });
+    assert_eq!((after.nodes.len(), after.edges.len()), (5, 5));
+    for node in &before.nodes {
+        let same = after.nodes.iter().find(|other| other.id == node.id).unwrap();
+        assert!((same.x - node.x).abs() < 1.0 && (same.y - node.y).abs() < 120.0, "{}", node.name);
+    }
 }

@@ -24,14 +24,16 @@ pub(super) struct Chart {
     pub(super) title: String,
     /// Where what is declared for the service changed, and how.
     pub(super) marks: Vec<(String, String)>,
-    range: (Timestamp, Timestamp),
+    /// The time it shows.
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
 }
 
 impl Chart {
     /// The same with a mark for each of these changes that lies in its time.
     #[must_use]
     pub(super) fn marking(mut self, changes: impl Iterator<Item = (Timestamp, String)>) -> Self {
-        let (from, to) = self.range;
+        let (from, to) = (self.from, self.to);
         let length = to.since(from).as_secs_f64();
         let within = changes.filter(|(at, _)| *at >= from && *at <= to);
         self.marks = within
@@ -74,7 +76,8 @@ impl Chart {
         let lowest = history.iter().map(|(_, left)| *left).fold(f64::INFINITY, f64::min);
         Some(Self {
             marks: Vec::new(),
-            range: (first.0, last.0),
+            from: first.0,
+            to: last.0,
             lines: runs.iter().map(|run| points(run)).collect(),
             areas: runs.iter().map(|run| area(run)).collect(),
             zero,

@@ -244,6 +244,16 @@ pub(super) fn facts(story: &Story) -> Vec<Fact> {
     facts
 }
 
+impl Fact {
+    /// Whether it reads better in a list than as a large number.
+    pub(super) fn is_words(&self) -> bool {
+        WORDS.contains(&self.name)
+    }
+}
+
+/// Facts that are words.
+const WORDS: [&str; 5] = ["Layers", "Reported by", "Seen in", "Caller identity", "Called identity"];
+
 fn edge_facts(edge: &Edge, add: &mut impl FnMut(&'static str, String)) {
     if let Some(requests) = &edge.requests {
         add("Requests", format::rate(requests.rate));
