@@ -34,7 +34,7 @@ pub use observed::{
 pub use rehearsal::{as_cluster, as_files, rehearse};
 pub use report::{Colour, Report};
 pub use scorecard::{ITEMS, Item, Score, Scorecard, score};
-pub use suppress::{Config, SuppressionConfig};
+pub use suppress::{Config, SuppressionConfig, names_a_check};
 pub use traffic::overridden;
 pub use watch::{Board, CurrentSources, Inputs, Latest, Sources, Watch, WatchConfig};
 
