@@ -23,7 +23,8 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Seconds between two readings.
 const STEP: u64 = 30;
 /// Seconds that are looked at: before each incident but the first, when nothing goes wrong, and at the end of each. What is
-/// worth knowing depends on how much traffic a window has.
+/// worth knowing depends on how much traffic a window has: the load comes in waves, and only at their height is redis called
+/// often enough for a least policy; reviews-v2 is not while it is ejected.
 const WINDOW: u64 = 120;
 
 /// The memory tier of a meshscope that scraped the simulated mesh.

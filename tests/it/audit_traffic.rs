@@ -99,6 +99,8 @@ async fn a_server_is_asked_over_http_as_the_own_store_is() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_named() {
+    // What the binary does at its start: it must hold alone as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let gone = Source::server(reqwest::Client::new(), "http://127.0.0.1:1/");
     let error = audit::gather(&gone, HOUR).await.expect_err("nobody listens there");
     assert!(matches!(&error, GatherError::Nothing { url, .. } if url == "http://127.0.0.1:1"), "{error}");
