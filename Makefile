@@ -13,9 +13,11 @@ e2e: ## against real peers: Envoy, promtool, amtool, Chromium
 	@.ci/setup e2e
 	tests/e2e/run
 
-soak: ## kill -9 at fifty random moments and PostgreSQL broken for minutes, with a checker that knows every sample
+soak: ## kill -9 at fifty random moments, PostgreSQL broken for minutes, then 90 minutes of load whose memory is judged
 	@.ci/setup test
 	MESHSCOPE_CRASH_ROUNDS=50 MESHSCOPE_FAULT_SECONDS=60 cargo test --locked --test it -- --nocapture crash:: _faults::
+	cargo build --release --locked
+	benches/peers/soak
 
 check: ## everything a change must pass
 	.ci/run

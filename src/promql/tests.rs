@@ -347,7 +347,7 @@ async fn type_and_unit_of_a_metric_go_with_its_name() {
     store.series[0].labels =
         Labels::from_pairs([("__name__", "sent"), ("__type__", "counter"), ("__unit__", "bytes"), ("pod", "a")]);
     let engine = Engine::new(Config::default());
-    let named = r#"{__name__="sent", __type__="counter", __unit__="bytes", pod="a"}"#;
+    let named = r#"sent{__type__="counter", __unit__="bytes", pod="a"}"#;
     for (query, expect) in [
         ("last_over_time(sent[1m])", vec![named]),
         ("-sent", vec![r#"{pod="a"}"#]),
