@@ -264,7 +264,7 @@ async fn wire(site: &Site, ground: &Ground, part: Part, turn: &Turn) -> anyhow::
     );
     let (notify_status, notify_counters) = (dispatcher.status(), dispatcher.counters());
 
-    let auditor = ground.auditor(config, &declared);
+    let auditor = ground.auditor(config, &declared, &archive);
 
     // keep
     let (store, clock) = (&ground.store, ground.clock);

@@ -15,6 +15,7 @@ mod found;
 mod gather;
 mod mask;
 mod observed;
+mod past;
 mod rehearsal;
 mod report;
 mod scorecard;
@@ -29,12 +30,13 @@ pub use found::{Found, Note};
 pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_with};
 pub(crate) use mask::{looks_secret, mask};
 pub use observed::{
-    Backend, Calls, Denied, End, LabelCost, Latency, Observed, Proxy, Side, Spell, Teller, Upstream, Whole,
+    Backend, Calls, Denied, End, LabelCost, Latency, Observed, Proxy, RouteCalls, Side, Spell, Teller, Upstream, Whole,
 };
+pub use past::{Past, PastEdges, PastSource};
 pub use rehearsal::{as_cluster, as_files, rehearse};
 pub use report::{Colour, Report};
 pub use scorecard::{ITEMS, Item, Score, Scorecard, score};
-pub use suppress::{Config, SuppressionConfig};
+pub use suppress::{Config, SuppressionConfig, names_a_check};
 pub use traffic::overridden;
 pub use watch::{Board, CurrentSources, Inputs, Latest, Sources, Watch, WatchConfig};
 

@@ -167,8 +167,18 @@ fn options() -> serde_saphyr::Options {
 
 fn problem_of(error: &serde_saphyr::Error) -> Problem {
     let (line, column) = error.location().map_or((1, 1), |at| (at.line() as usize, at.column() as usize));
-    let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+    let message = plain(error.to_string().lines().next().unwrap_or_default());
     Problem { line: line.max(1), column: column.max(1), path: String::new(), message }
+}
+
+/// A message of the parser without what is said beside it: the place, and advice to programmers.
+fn plain(message: &str) -> String {
+    let message = message.split(", set DuplicateKeyPolicy").next().unwrap_or(message);
+    let is_place = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+    match message.split_once(" at line ") {
+        Some((reason, rest)) if is_place(rest) => reason.to_owned(),
+        _ => message.to_owned(),
+    }
 }
 
 thread_local! {
@@ -344,6 +354,10 @@ mod tests {
             assert_eq!(problem.line, line, "{problem}");
         };
         check("a: 1\nb: [1, 2\n", 2);
+        let said = documents("a: 1\na: 2\n").expect_err("twice").to_string();
+        assert_eq!(said, "2:1: duplicate mapping key: a");
+        let said = documents("b: [1, 2\n").expect_err("open").to_string();
+        assert!(said.contains("bracket") && !said.contains("line"), "{said}");
         check("a: 1\na: 2\n", 2);
         assert!(documents(&"[".repeat(100_000)).is_err(), "too deep");
         let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\

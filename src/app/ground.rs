@@ -75,7 +75,12 @@ impl Ground {
     }
 
     /// What compares the declared mesh with its traffic.
-    pub(super) fn auditor(&self, config: &Config, declared: &declared::Declared) -> audit::Watch {
+    pub(super) fn auditor(
+        &self,
+        config: &Config,
+        declared: &declared::Declared,
+        archive: &persist::Archive,
+    ) -> audit::Watch {
         let inputs = audit::Inputs {
             declared: config.declared.is_given().then(|| {
                 let declared = declared.clone();
@@ -83,6 +88,7 @@ impl Ground {
             }),
             engine: Arc::clone(&self.engine),
             series: Arc::clone(&self.series),
+            past: Some(past(archive.clone())),
             head: self.head.clone(),
             clock: self.clock,
         };
@@ -155,6 +161,20 @@ pub(super) fn annotator(context: Context, standing: persist::Standing) -> notify
         Box::pin(async move {
             standing.may_tell().await;
             context.annotate(alerts, now).await
+        })
+    })
+}
+
+/// Who called whom in a long time, by the edges that are kept for the graph.
+fn past(archive: persist::Archive) -> audit::PastSource {
+    Arc::new(move |from, to| {
+        let archive = archive.clone();
+        Box::pin(async move {
+            let range = archive.edge_sums(&[from, to], to).await;
+            match range.warning {
+                None => Ok(audit::PastEdges { edges: range.edges, first: range.first }),
+                Some(reason) => Err(reason),
+            }
         })
     })
 }

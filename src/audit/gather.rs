@@ -135,7 +135,14 @@ pub async fn gather_with(
     }
     match (answered, first_reason) {
         (0, Some(reason)) => Err(GatherError::Nothing { url: source.name().to_owned(), reason }),
-        _ => Ok(all.done()),
+        _ => {
+            let mut observed = all.done();
+            observed.at = match source {
+                Source::Own { at, .. } => Some(*at),
+                Source::Server { .. } => None,
+            };
+            Ok(observed)
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use super::past::Past;
+use crate::model::Timestamp;
 use crate::model::workload::MeshKind;
 
 /// Which proxy told of a call.
@@ -199,6 +201,29 @@ pub struct Backend {
     pub calls: Calls,
 }
 
+/// Requests of one caller that one route of Linkerd steered, as its proxy tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RouteCalls {
+    /// Who called.
+    pub from: End,
+    /// Namespace and name of the called service.
+    pub service: (String, String),
+    /// Whether a ServiceProfile steered them; else a route of Gateway API, or the service's own annotations.
+    pub profile: bool,
+    /// Namespace and name of the route; of a profile its route's name alone; both empty: no route of its own.
+    pub route: (String, String),
+    /// Requests as the application made them.
+    pub requests: f64,
+    /// Of these given up because they took too long.
+    pub timeouts: f64,
+    /// Requests that the proxy made again.
+    pub retries: f64,
+    /// Requests that it would have made again, had the budget or the circuit breaker let it.
+    pub held_back: f64,
+    /// Requests that it would have made again, had it not done so as often as it may.
+    pub limited: f64,
+}
+
 /// Who told of a denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Teller {
@@ -269,6 +294,8 @@ pub struct Whole {
 /// What a window of time saw of a mesh.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
+    /// When the window ends; none: it is not known, a server was asked about its own now.
+    pub at: Option<Timestamp>,
     /// How long the window is.
     pub window: Duration,
     /// How long its last part is, that [`Calls::recent`] counts.
@@ -287,6 +314,12 @@ pub struct Observed {
     pub backends: Vec<Backend>,
     /// Requests that policies denied.
     pub denied: Vec<Denied>,
+    /// Requests that routes of Linkerd steered.
+    pub routes: Vec<RouteCalls>,
+    /// Ports at which workloads of Linkerd were called, by namespace and workload.
+    pub ports: BTreeMap<(String, String), BTreeSet<u16>>,
+    /// What is known of a longer time; none: the window is all there is.
+    pub past: Option<Past>,
     /// Proxies by namespace and pod.
     pub proxies: BTreeMap<(String, String), Proxy>,
     /// The rest.
@@ -344,6 +377,21 @@ impl Observed {
     /// The window in words: `1h`, `15m`.
     pub fn span(&self) -> String {
         words(self.window)
+    }
+
+    /// The time of which it can be said that nobody did something, in words; none: too little of it was seen. It is the
+    /// longer one where there is such.
+    pub fn silent_span(&self) -> Option<String> {
+        match &self.past {
+            Some(past) => past.covered.then(|| words(past.span)),
+            None => self.covered.then(|| self.span()),
+        }
+    }
+
+    /// Identities that called a workload in the longer time, if there is one; an empty one stands for callers without.
+    pub fn past_callers<'o>(&'o self, namespace: &str, workload: &str) -> impl Iterator<Item = &'o str> {
+        let (namespace, workload) = (namespace.to_owned(), workload.to_owned());
+        self.past.iter().flat_map(move |past| past.callers(&namespace, &workload).collect::<Vec<_>>())
     }
 }
 

@@ -62,7 +62,9 @@ impl Report {
             let (severity, fix) = (coloured(*severity, colour), fix.as_deref());
             let [subject, field, message] = [subject, field, message].map(|text| printable(text));
             if let Some(file) = file {
-                text.push_str(&format!("{}:{line}: ", printable(file)));
+                // What concerns a whole file has no line.
+                let line = if *line == 0 { String::new() } else { format!("{line}:") };
+                text.push_str(&format!("{}:{line} ", printable(file)));
             }
             let dot = if field.is_empty() { "" } else { ": " };
             text.push_str(&format!("{severity} [{code}] {subject}{dot}{field}: {message}\n"));

@@ -79,8 +79,16 @@ impl Config {
     /// What is wrong besides the form.
     pub fn problems(&self) -> Vec<String> {
         let bare = self.suppress.iter().filter(|one| one.reason.trim().is_empty());
-        bare.map(|one| format!("the suppression of {} on {} has no reason", one.code, one.subject)).collect()
+        let bare = bare.map(|one| format!("the suppression of {} on {} has no reason", one.code, one.subject));
+        let strange = self.suppress.iter().filter(|one| !names_a_check(&one.code));
+        let strange = strange.map(|one| format!("the suppression of {} fits the code of no check", one.code));
+        bare.chain(strange).collect()
     }
+}
+
+/// Whether a code, or a pattern with `*`, is that of any check.
+pub fn names_a_check(pattern: &str) -> bool {
+    checks().any(|check| wildcard(pattern, check.code))
 }
 
 /// Marks what is suppressed, with the reason.
@@ -157,6 +165,15 @@ mod tests {
         assert_eq!(counted("IST0102"), ["MS0101", "MS0202", "MS1005"]);
         assert_eq!(counted("IST0101, IST0102"), ["MS0202", "MS1005"]);
         assert!(counted("*").is_empty());
+    }
+
+    #[test]
+    fn a_suppression_needs_a_code_that_is_there_and_a_reason() {
+        let problems = |text: &str| super::Config::parse(text).err().unwrap_or_default();
+        assert_eq!(problems("- {code: 'MS05*', reason: known}"), [] as [String; 0]);
+        let said = problems("- {code: MS9999, reason: known}\n- {code: MS0507, reason: ' '}");
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("MS0507 on * has no reason") && said[1].contains("MS9999 fits"), "{said:?}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod denials;
 pub(super) mod faults;
 mod labels;
 mod linkerd;
+mod linkerd_routes;
 pub(super) mod mtls;
 mod propagation;
 mod proxies;
@@ -36,6 +37,7 @@ pub(super) const CHECKS: &[&[Check]] = &[
     splits::CHECKS,
     mtls::CHECKS,
     linkerd::CHECKS,
+    linkerd_routes::CHECKS,
     authorization::CHECKS,
     denials::CHECKS,
     breakers::CHECKS,
@@ -106,18 +108,25 @@ pub(super) fn number(node: &Node, path: &[&str]) -> Option<f64> {
     text(node, path)?.parse().ok().filter(|value: &f64| value.is_finite())
 }
 
-/// A duration as Istio writes it (`4s`, `1.5s`, `500ms`, `3m`), in milliseconds.
+/// A duration as Istio, Gateway API and Linkerd write it (`4s`, `1.5s`, `500ms`, `3m`, `1m30s`), in milliseconds.
 pub(super) fn millis(text: &str) -> Option<f64> {
-    let cut = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let value: f64 = text[..cut].parse().ok()?;
-    let unit = match &text[cut..] {
-        "ms" => 1.0,
-        "s" => 1_000.0,
-        "m" => 60_000.0,
-        "h" => 3_600_000.0,
-        _ => return None,
-    };
-    Some(value * unit)
+    let mut rest = text;
+    let mut total = None;
+    while !rest.is_empty() {
+        let cut = rest.find(|c: char| c.is_ascii_alphabetic())?;
+        let end = rest[cut..].find(|c: char| !c.is_ascii_alphabetic()).map_or(rest.len(), |length| cut + length);
+        let value: f64 = rest[..cut].parse().ok()?;
+        let unit = match &rest[cut..end] {
+            "ms" => 1.0,
+            "s" => 1_000.0,
+            "m" => 60_000.0,
+            "h" => 3_600_000.0,
+            _ => return None,
+        };
+        total = Some(total.unwrap_or(0.0) + value * unit);
+        rest = &rest[end..];
+    }
+    total
 }
 
 impl<'a> Scene<'a> {
@@ -171,7 +180,13 @@ mod tests {
 
     #[test]
     fn durations_of_istio_are_read() {
-        let cases = [("4s", Some(4_000.0)), ("500ms", Some(500.0)), ("1.5s", Some(1_500.0)), ("3m", Some(180_000.0))];
+        let cases = [
+            ("4s", Some(4_000.0)),
+            ("500ms", Some(500.0)),
+            ("1.5s", Some(1_500.0)),
+            ("3m", Some(180_000.0)),
+            ("1m30s", Some(90_000.0)),
+        ];
         for (text, wanted) in cases.into_iter().chain([("", None), ("s", None), ("4", None), ("4 days", None)]) {
             assert_eq!(millis(text), wanted, "{text}");
         }

@@ -1,6 +1,6 @@
 //! The audit in the running service: again and again, with the latest result for readers and scores as series.
 //!
-//! In: what declares the mesh ([`CurrentSources`]), and the service's own store. Out: a [`Board`], and the series
+//! In: what declares the mesh ([`CurrentSources`]), the service's own store, and its edges of a longer time. Out: a [`Board`], and the series
 //! `meshscope_audit_score`, `meshscope_audit_findings` and `meshscope_declared_mtls_strict` in the memory tier. Invariant: one
 //! audit at a time; the work that
 //! takes long runs on blocking threads; what cannot be gathered leaves the checks of what is declared.
@@ -14,8 +14,10 @@ use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::gather::{Source, WINDOW_MIN, gather_with};
+use super::observed::words;
 use super::{
-    Beside, Comparison, Files, Options, Report, Scorecard, audit_beside, comparisons, demanded, overridden, score,
+    Beside, Comparison, Files, Observed, Options, Past, PastSource, Report, Scorecard, audit_beside, comparisons,
+    demanded, overridden, score,
 };
 use crate::clock::Clock;
 use crate::mesh::Snapshot;
@@ -29,6 +31,11 @@ const WRITE_INTERVAL: Duration = Duration::from_secs(60);
 /// When the first audit begins, unless the interval is shorter: rates need some scrapes.
 const FIRST_AFTER: Duration = Duration::from_secs(60);
 
+/// How often the longer time is read, of which `dead_after` speaks; oftener only when that is short.
+const PAST_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long reading it may take.
+const PAST_PATIENCE: Duration = Duration::from_secs(60);
+
 /// What the service audits by itself (`audit` in the configuration).
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -37,12 +44,15 @@ pub struct WatchConfig {
     pub interval: PromDuration,
     /// How much traffic is looked at. Default 1h.
     pub window: PromDuration,
+    /// How long nobody must have used a rule, a subset or a grant before it is called unused; a shorter one than the window
+    /// counts as that. Default 7d.
+    pub dead_after: PromDuration,
 }
 
 impl Default for WatchConfig {
     fn default() -> Self {
         let minutes = |m: u64| PromDuration::from(Duration::from_secs(m * 60));
-        Self { interval: minutes(5), window: minutes(60) }
+        Self { interval: minutes(5), window: minutes(60), dead_after: minutes(7 * 24 * 60) }
     }
 }
 
@@ -123,6 +133,8 @@ pub struct Inputs {
     pub engine: Arc<Engine>,
     /// Memory and history.
     pub series: Arc<dyn Queryable>,
+    /// Tells who called whom in a longer time than the window; none: the window is all there is.
+    pub past: Option<PastSource>,
     /// Where scores are written.
     pub head: Head,
     /// The clock.
@@ -136,13 +148,15 @@ pub struct Watch {
     inputs: Inputs,
     board: Board,
     written: BTreeSet<Labels>,
+    /// The longer time, and when it was read.
+    past: Option<(Timestamp, Past)>,
 }
 
 impl Watch {
     /// What audits with these settings.
     pub fn new(config: WatchConfig, options: Options, inputs: Inputs) -> Self {
         let board = Board { is_on: inputs.declared.is_some(), ..Board::default() };
-        Self { config, options, inputs, board, written: BTreeSet::new() }
+        Self { config, options, inputs, board, written: BTreeSet::new(), past: None }
     }
 
     /// Where its results are read.
@@ -176,11 +190,12 @@ impl Watch {
     async fn audit(&mut self, declared: &CurrentSources) {
         let began = tokio::time::Instant::now();
         let Inputs { engine, series, clock, .. } = &self.inputs;
-        let source = Source::Own { engine: Arc::clone(engine), series: Arc::clone(series), at: clock.now() };
+        let (source, clock) =
+            (Source::Own { engine: Arc::clone(engine), series: Arc::clone(series), at: clock.now() }, *clock);
         let Sources { snapshot, files } = declared();
         let labels = overridden(&snapshot);
         let (observed, no_traffic) = match gather_with(&source, self.config.window.get(), &labels).await {
-            Ok(observed) => (Some(observed), None),
+            Ok(observed) => (Some(self.with_past(observed).await), None),
             Err(error) => (None, Some(error.to_string())),
         };
         let options = self.options.clone();
@@ -199,6 +214,36 @@ impl Watch {
             }
             Err(error) => tracing::error!("the audit ended early: {error}"),
         }
+    }
+
+    /// Adds what is known of the longer time.
+    async fn with_past(&mut self, mut observed: Observed) -> Observed {
+        let (span, now) = (self.config.dead_after.get(), self.inputs.clock.now());
+        let Some(source) = self.inputs.past.clone().filter(|_| span > self.config.window.get()) else {
+            return observed;
+        };
+        let is_fresh = |at: Timestamp| at <= now && now.since(at) < PAST_INTERVAL.min(span / 24);
+        if !self.past.as_ref().is_some_and(|(at, _)| is_fresh(*at)) {
+            let range = (now - span, now);
+            let domain = self.options.cluster_domain.clone();
+            let read = match tokio::time::timeout(PAST_PATIENCE, source(range.0, range.1)).await {
+                Ok(Ok(told)) => tokio::task::spawn_blocking(move || Past::of(&told, range, &domain))
+                    .await
+                    .map_err(|error| error.to_string()),
+                Ok(Err(reason)) => Err(reason),
+                Err(_) => Err(format!("no answer in {} s", PAST_PATIENCE.as_secs())),
+            };
+            self.past = match read {
+                Ok(past) => Some((now, past)),
+                Err(reason) => {
+                    observed.gaps.push(format!("who was called in the last {}: {reason}", words(span)));
+                    None
+                }
+            };
+        }
+        // What could not be read is unknown, not silent.
+        observed.past = Some(self.past.as_ref().map_or_else(|| Past::unknown(span), |(_, past)| past.clone()));
+        observed
     }
 
     /// Writes the latest scores and ends the series of those that are gone.

@@ -136,6 +136,9 @@ pub(super) async fn run(command: Command) -> anyhow::Result<ExitCode> {
         print!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(code) = arguments.only.iter().find(|code| !audit::names_a_check(code)) {
+        return Ok(wrong(&format!("--only: no check has the code {code}; docs/audit.md lists them all")));
+    }
     let mut suppressions = Vec::new();
     for file in &arguments.suppress {
         match suppressions_of(file) {
@@ -201,7 +204,9 @@ async fn seen(
     observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
     if observed.calls.is_empty() {
         let span = observed.span();
-        eprintln!("warning: {url} has no istio_requests_total of the last {span}: only what is declared is checked");
+        eprintln!(
+            "warning: {url} has no requests of Istio or Linkerd of the last {span}: only what is declared is checked"
+        );
     }
     Ok(observed)
 }

@@ -53,6 +53,7 @@ mesh:
 audit:
   interval: 30s
   window: 10m
+  dead_after: 10m # a mesh that lives for minutes has no week to look back on
 
 rule_files:
 - {demo_rules}

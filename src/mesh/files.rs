@@ -208,8 +208,14 @@ impl<'a> Reader<'a> {
             if depth == LIST_DEPTH_MAX {
                 return self.fault(file, line, format!("lists in lists, more than {LIST_DEPTH_MAX} deep"));
             }
+            let of_one = kind_name.strip_suffix("List").filter(|name| !name.is_empty());
             for item in node.get("items").map(Node::items).unwrap_or_default() {
-                self.object(item.clone(), file, depth + 1);
+                let mut item = item.clone();
+                // The API's own lists (`ServiceList`) say what their items are once.
+                if let Some(name) = of_one.filter(|_| item.get("kind").is_none() && item.get("apiVersion").is_none()) {
+                    typed(&mut item, name, &api_version);
+                }
+                self.object(item, file, depth + 1);
             }
             return;
         }
@@ -237,6 +243,15 @@ impl<'a> Reader<'a> {
     fn fault(&mut self, file: &Arc<str>, line: usize, message: String) {
         let place = Place { file: Some(file.clone()), line };
         self.unread.push(Unread { place, message, other_kind: false });
+    }
+}
+
+/// Says what an object is that does not say so itself.
+fn typed(item: &mut Node, kind: &str, api_version: &str) {
+    let (line, column) = (item.line, item.column);
+    let text = |text: &str| Node { line, column, value: Value::String(text.to_owned()) };
+    if let Value::Mapping(entries) = &mut item.value {
+        entries.extend([(text("kind"), text(kind)), (text("apiVersion"), text(api_version))]);
     }
 }
 
@@ -403,6 +418,18 @@ mod tests {
                 (7, "this Pod has no metadata.name", false),
             ]
         );
+    }
+
+    #[test]
+    fn lists_of_one_kind_name_it_once() {
+        let snapshot = read(
+            "apiVersion: v1\nkind: ServiceList\nitems:\n- metadata: {name: a}\n- {apiVersion: v1, kind: Pod, metadata: {name: b}}\n\
+             - {kind: Pod}\n- text\n",
+        );
+        let names: Vec<String> = snapshot.iter().map(|one| one.id.to_string()).collect();
+        assert_eq!(names, ["Service default/a", "Pod default/b"]);
+        assert_eq!(snapshot.unread.iter().map(|one| one.place.line).collect::<Vec<_>>(), [6, 7]);
+        assert!(read("apiVersion: v1\nkind: List\nitems:\n- metadata: {name: a}\n").is_empty());
     }
 
     #[test]

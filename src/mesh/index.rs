@@ -192,7 +192,8 @@ fn config<'a>(mesh: &'a Snapshot, root_namespace: &str, key: &str) -> Option<(&'
         let node = map.at("data")?.get(key)?;
         let mut read = yaml::documents(node.as_str()?).ok()?;
         let mut inner = if read.is_empty() { return None } else { read.swap_remove(0) };
-        inner.shift_lines(node.line);
+        // A text begins at the line of its node, be it a block or not.
+        inner.shift_lines(node.line.saturating_sub(1));
         matches!(inner.value, Value::Mapping(_)).then_some((map, inner))
     })
 }

@@ -88,6 +88,11 @@ impl Reporter {
         }
     }
 
+    /// Whether its `source_principal` is that as which the called side took the caller: the caller's own proxy cannot know.
+    pub fn tells_callers_identity(self) -> bool {
+        matches!(self, Self::Destination | Self::Waypoint)
+    }
+
     /// The reporter of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {

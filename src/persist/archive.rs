@@ -153,12 +153,17 @@ impl Archive {
         }
     }
 
+    /// From when on edges are known by the minute; before it by the hour.
+    pub(super) fn minutes_from(&self, now: Timestamp) -> Timestamp {
+        next_hour(now - self.kept.stored)
+    }
+
     /// What each edge did between each two of `bounds`, which rise.
     ///
     /// Bounds move down to where a minute begins; before the minutes that are kept, to where an hour begins, the last one
     /// up to where one ends. An edge may have several sums in a window: of memory, and of PostgreSQL.
     pub async fn edge_sums(&self, bounds: &[Timestamp], now: Timestamp) -> EdgeRange {
-        let minutes_from = next_hour(now - self.kept.stored);
+        let minutes_from = self.minutes_from(now);
         let bounds = aligned(bounds, minutes_from);
         let seam = self.whole_from.max((now - self.kept.in_memory).floor_to(MINUTE) + MINUTE);
         let mut range = EdgeRange { edges: Vec::new(), first: None, warning: None, bounds };

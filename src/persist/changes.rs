@@ -32,9 +32,6 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const PENDING_MAX: usize = 20_000;
 /// Generations of one transaction.
 const TRANSACTION_ROWS: usize = 2_000;
-/// Changes before the start that alerts may still name.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-const REMEMBERED_MAX: usize = 500;
 
 /// Writes generations and judges changes.
 pub struct ChangePersist {
@@ -129,16 +126,16 @@ impl ChangePersist {
         Ok(())
     }
 
-    /// Takes up the changes of the process before, for alerts and marks.
+    /// Takes up the changes of the process before, for alerts and marks, and to judge those that it did not.
     async fn remember(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let query = ChangeQuery {
-            from: now - REMEMBERED,
+            from: now - book::RECENT_AGE,
             to: now,
             namespace: None,
             kind: None,
             name: None,
-            limit: REMEMBERED_MAX,
+            limit: book::RECENT_MAX,
         };
         let stored = limited(WRITE_LIMIT, "read changes", self.store.search_changes(&query)).await?;
         self.book.take_up(stored);

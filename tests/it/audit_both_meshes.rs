@@ -191,3 +191,161 @@ fn files_are_held_against_the_cluster_field_by_field() {
     let report = audit::audit_beside(&cluster, Beside { observed: None, files: Some(&unknown) }, &Options::default());
     assert!(!report.findings.iter().any(|one| one.code == "MS0911"), "what may not be listed is not missing");
 }
+
+const BOOKS: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: books, namespace: shop}\nspec: {selector: {app: books}, ports: [{port: 7002}]}\n---\n";
+
+/// What the proxy of `web` counted on a route to `books`; an empty name is that of no route.
+fn steered(metric: &str, route: &str, rest: &str, rate: u32) -> String {
+    let (kind, place) = if route.is_empty() { ("default", "") } else { ("HTTPRoute", "shop") };
+    format!(
+        "outbound_http_route_{metric}_total{{namespace=\"shop\",deployment=\"web\",parent_namespace=\"shop\",\
+         parent_name=\"books\",route_kind=\"{kind}\",route_namespace=\"{place}\",route_name=\"{route}\"{rest}}} 0+{rate}x70\n"
+    )
+}
+
+/// The same under a ServiceProfile.
+fn profiled(metric: &str, rest: &str, rate: u32) -> String {
+    format!(
+        "route_{metric}_total{{direction=\"outbound\",namespace=\"shop\",deployment=\"web\",\
+         dst=\"books.shop.svc.cluster.local:7002\",rt_route=\"GET /books\"{rest}}} 0+{rate}x70\n"
+    )
+}
+
+#[tokio::test]
+async fn retries_and_timeouts_of_linkerd_are_judged_by_what_callers_did() {
+    let profile = "apiVersion: linkerd.io/v1alpha2\nkind: ServiceProfile\nmetadata: {name: books.shop.svc.cluster.local, namespace: shop}\n\
+        spec:\n  routes:\n  - name: GET /books\n    condition: {method: GET}\n    isRetryable: true\n    timeout: 300ms\n";
+    let route = |annotation: &str, rules: &str| {
+        format!(
+            "apiVersion: policy.linkerd.io/v1beta3\nkind: HTTPRoute\nmetadata: {{name: all, namespace: shop{annotation}}}\nspec:\n  \
+             parentRefs: [{{group: core, kind: Service, name: books, port: 7002}}]\n  rules:\n  - {rules}\n"
+        )
+    };
+    let by_service = BOOKS.replace(
+        "namespace: shop}",
+        "namespace: shop, annotations: {timeout.linkerd.io/request: 1s500ms, retry.linkerd.io/http: 5xx}}",
+    );
+    let timeout = ",error=\"REQUEST_TIMEOUT\"";
+    let statuses = |name: &str, good, late| {
+        steered("request_statuses", name, ",error=\"\"", good) + &steered("request_statuses", name, timeout, late)
+    };
+    let profiles = |good, late, attempts| {
+        profiled("response", ",status_code=\"200\"", good)
+            + &profiled("response", ",status_code=\"504\"", late)
+            + &profiled("actual_response", ",status_code=\"200\"", attempts)
+    };
+    let rules = "timeouts: {request: 10s, backendRequest: 250ms}";
+    let overridden = route(", annotations: {timeout.linkerd.io/request: 2s}", "{}");
+    let cases: [(&str, String, String, &[&str]); 7] = [
+        (
+            "a profile's",
+            format!("{BOOKS}{profile}"),
+            profiles(95, 5, 130),
+            &[
+                "MS2050 ServiceProfile shop/books.shop.svc.cluster.local spec.routes[0].isRetryable: shop/web makes 1.30 calls",
+                "MS2051 ServiceProfile shop/books.shop.svc.cluster.local spec.routes[0].timeout: calls to shop/books (route GET \
+                 /books) are given up after 300 ms, and 5.0 % of them take longer",
+            ],
+        ),
+        ("a profile's that hold", format!("{BOOKS}{profile}"), profiles(1_000, 5, 1_020), &[]),
+        (
+            "a route's",
+            format!("{BOOKS}{}", route("", rules)),
+            statuses("all", 90, 10),
+            &[
+                "MS2051 HTTPRoute shop/all spec.rules[0].timeouts.backendRequest: calls to shop/books (route all) are given up after 250 ms, and 10.0 %",
+            ],
+        ),
+        (
+            "a service's",
+            by_service.clone(),
+            statuses("", 90, 10) + &steered("retry_requests", "", "", 50) + &steered("retry_limit_exceeded", "", "", 9),
+            &[
+                "MS2050 Service shop/books metadata.annotations: shop/web makes 1.50 calls to shop/books of each",
+                "MS2051 Service shop/books metadata.annotations: calls to shop/books are given up after 1500 ms, and 10.0 %",
+            ],
+        ),
+        (
+            "a route's annotation before its service's",
+            format!("{by_service}{overridden}"),
+            statuses("all", 90, 10),
+            &[
+                "MS2051 HTTPRoute shop/all metadata.annotations: calls to shop/books (route all) are given up after 2000 ms",
+            ],
+        ),
+        (
+            "an open circuit breaker",
+            by_service.clone(),
+            statuses("", 90, 0) + &steered("retry_overflow", "", "", 20),
+            &[
+                "MS2052 Service shop/books metadata.annotations: 1200 retries of calls to shop/books were not made in 1h: the circuit breaker",
+            ],
+        ),
+        (
+            "the default budget",
+            format!("{BOOKS}{profile}"),
+            profiles(100, 0, 100) + &profiled("retryable", ",skipped=\"no_budget\"", 20),
+            &[
+                "MS2052 ServiceProfile shop/books.shop.svc.cluster.local spec.routes: 1200 retries of calls to shop/books (route GET /books) were \
+              not made in 1h: Linkerd's default budget allows 20.0 % of the requests of 10s and 10 a second",
+            ],
+        ),
+    ];
+    for (name, declared, script, wanted) in cases {
+        let mesh = mesh(&declared);
+        let mut found =
+            found(&mesh, &seen(&format!("load 1m\n{script}"), &mesh).await, &["MS2050", "MS2051", "MS2052"]);
+        found.sort();
+        assert_eq!(found.len(), wanted.len(), "{name}: {found:#?}");
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!(found.starts_with(wanted), "{name}: {found}");
+        }
+    }
+}
+
+/// The policy that is proposed is one that the audit itself has nothing to say of, and with it nothing more is proposed.
+#[tokio::test]
+async fn the_least_policy_of_linkerd_lets_in_those_who_call() {
+    let into = "deployment=\"pay\",authority=\"pay.shop.svc.cluster.local:80\",target_port=\"8080\",tls=\"true\"";
+    let known = |name: &str| format!("{into},client_id=\"{name}.shop.serviceaccount.identity.linkerd.cluster.local\"");
+    let script = format!(
+        "load 1m\n{}{}",
+        responses("inbound", &known("web"), 200, 70),
+        responses("inbound", &known("cart"), 200, 1)
+    );
+    let bare = mesh(WORKLOADS);
+    let report = audit::audit(&bare, Some(&seen(&script, &bare).await), &Options::default());
+    let least: Vec<_> = report.findings.iter().filter(|one| one.code == "MS2022").collect();
+    assert_eq!(least.len(), 1, "{least:#?}");
+    assert_eq!(
+        least[0].message,
+        "everybody may call shop/pay; in 1h cart.shop.serviceaccount.identity.linkerd.cluster.local, \
+         web.shop.serviceaccount.identity.linkerd.cluster.local did"
+    );
+    let fix = least[0].fix.as_deref().expect("the policy");
+    let kinds: Vec<&str> = fix.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
+    assert_eq!(kinds, ["MeshTLSAuthentication", "Server", "AuthorizationPolicy"], "{fix}");
+    assert!(fix.contains("port: 8080") && fix.contains("app: pay"), "{fix}");
+    let codes = |mesh: &Snapshot, observed: &Observed| -> Vec<String> {
+        let report = audit::audit(mesh, Some(observed), &Options::default());
+        report.findings.iter().map(|one| format!("{} {}", one.code, one.subject)).collect()
+    };
+    let governed = mesh(&format!("{WORKLOADS}---\n{fix}\n"));
+    let before = codes(&bare, &seen(&script, &bare).await);
+    let after = codes(&governed, &seen(&script, &governed).await);
+    let wanted: Vec<&String> = before.iter().filter(|line| !line.starts_with("MS2022")).collect();
+    assert_eq!(after.iter().collect::<Vec<_>>(), wanted, "the policy is without fault");
+    // A Server that is there is named; a policy for the namespace governs all.
+    let server = fix.split("---\n").nth(1).expect("a Server").replace("pay-8080", "own");
+    let half = mesh(&format!("{WORKLOADS}---\n{server}"));
+    let report = audit::audit(&half, Some(&seen(&script, &half).await), &Options::default());
+    let fix =
+        report.findings.iter().find(|one| one.code == "MS2022").and_then(|one| one.fix.clone()).expect("a policy");
+    assert!(!fix.contains("kind: Server\nmetadata") && fix.contains("    name: own\n"), "{fix}");
+    let whole = fix.replace("kind: Server\n    name: own", "kind: Namespace\n    name: shop");
+    let whole = mesh(&format!("{WORKLOADS}---\n{whole}\n"));
+    assert!(!codes(&whole, &seen(&script, &whole).await).iter().any(|one| one.starts_with("MS2022")));
+    // Nobody can name a caller without an identity.
+    let open = script + &responses("inbound", &into.replace("\"true\"", "\"no_identity\""), 200, 1);
+    assert!(!codes(&bare, &seen(&open, &bare).await).iter().any(|one| one.starts_with("MS2022")));
+}

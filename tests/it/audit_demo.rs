@@ -1,8 +1,11 @@
 //! The audit on the simulated mesh: its incidents one at a time, each found, and nothing else.
 //!
-//! The simulation runs as fast as it can; its pages are read as a scrape would, every half minute of its own time.
+//! The simulation runs as fast as it can; its pages are read as a scrape would, every half minute of its own time. What is
+//! found of each gravity stands in `audit/demo.expected.txt`; `UPDATE_DEMO=1` writes it anew.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,8 +22,12 @@ use meshscope::series::{self, Head, Row, SeriesRef};
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Seconds between two readings.
 const STEP: u64 = 30;
-/// When nothing goes wrong: the two minutes before the second incident.
-const QUIET_END: u64 = 330;
+/// Seconds that are looked at: before each incident but the first, when nothing goes wrong, and at the end of each. What is
+/// worth knowing depends on how much traffic a window has: for reviews-v2 it is too little while it is ejected.
+const WINDOW: u64 = 120;
+
+/// What the mesh shows at times by chance: redis gets about thirty connections in a window, and so many the check asks for.
+const BY_CHANCE: &str = "MS2022 info Deployment data/redis-cart";
 
 /// The memory tier of a meshscope that scraped the simulated mesh.
 struct Scraped {
@@ -79,8 +86,8 @@ impl Scraped {
         self.head.append(&rows);
     }
 
-    /// Codes and subjects of what the checks against traffic find in the seconds that end at `end`.
-    async fn found(&self, seconds: u64, end: u64, fault: bool) -> BTreeSet<String> {
+    /// What is found in the window that ends at `end`, of every check and gravity: `MS2060 error Service shop/catalog`.
+    async fn found(&self, end: u64, fault: bool) -> BTreeSet<String> {
         let mut texts = declared().to_vec();
         texts.extend(fault.then(|| FAULT.to_owned()));
         let inputs: Vec<Input> = texts.into_iter().map(|text| Input { name: "mesh.yaml".into(), text }).collect();
@@ -88,16 +95,17 @@ impl Scraped {
         let engine = Arc::new(Engine::new(promql::Config::default()));
         let at = START + Duration::from_secs(end);
         let source = Source::Own { engine, series: Arc::new(self.head.clone()), at };
-        let observed = audit::gather(&source, Duration::from_secs(seconds)).await.expect("the store answers");
+        let observed = audit::gather(&source, Duration::from_secs(WINDOW)).await.expect("the store answers");
         assert!(observed.gaps.is_empty() && !observed.calls.is_empty(), "{:?}", observed.gaps);
         let report = audit::audit(&mesh, Some(&observed), &Options::default());
         for one in report.findings.iter().filter(|one| one.code.starts_with("MS20")) {
             println!("{end} s: {} {}: {} {:?}", one.code, one.subject, one.message, one.evidence);
         }
-        let traffic = report.findings.iter().filter(|one| one.code.starts_with("MS20"));
-        // What is worth knowing depends on how much traffic a window has; warnings and errors must not.
-        let grave = traffic.filter(|one| one.severity > meshscope::model::Severity::Info);
-        grave.map(|one| format!("{} {}", one.code, one.subject)).collect()
+        let line = |one: &meshscope::model::Finding| {
+            let suppressed = if one.suppressed.is_some() { " (suppressed)" } else { "" };
+            format!("{} {} {} {}{suppressed}", one.code, one.severity.as_str(), one.subject, one.field)
+        };
+        report.findings.iter().map(|one| line(one).trim_end().to_owned()).collect()
     }
 }
 
@@ -105,39 +113,47 @@ impl Scraped {
 async fn incidents_of_the_demo_are_found_one_by_one_and_nothing_else() {
     let mut scraped = Scraped::new();
     let mut now = 0;
-    let mut seen = Vec::new();
-    let mut quiet = BTreeSet::new();
+    let (mut quiet, mut seen) = (Vec::new(), Vec::new());
     for incident in &INCIDENTS {
         let (starts, lasts) = (incident.starts.as_secs(), incident.lasts.as_secs());
-        if starts == QUIET_END {
-            scraped.run(now, QUIET_END);
-            now = QUIET_END;
-            quiet = scraped.found(120, QUIET_END, false).await;
+        if starts > WINDOW {
+            scraped.run(now, starts);
+            now = starts;
+            quiet.push(scraped.found(starts, false).await);
         }
         let end = (starts + lasts) / STEP * STEP;
         scraped.run(now, end);
         now = end;
         let fault = incident.name == "recommendation-fault-left-on";
-        seen.push((incident.name, scraped.found(lasts.min(150), end, fault).await));
+        seen.push((incident.name, scraped.found(end, fault).await));
     }
-    let set = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<BTreeSet<String>>();
-    // The caller without a proxy, which the mesh has on purpose.
-    assert_eq!(quiet, set(&["MS2012 PeerAuthentication shop/inventory"]));
-    let wanted: [(&str, &[&str]); 4] = [
-        ("catalog-errors", &["MS2060 Service shop/catalog"]),
-        ("payment-slow", &["MS2051 VirtualService payments/payment", "MS2060 Service payments/payment"]),
-        (
-            "reviews-circuit-breaker",
-            &[
-                "MS2030 DestinationRule shop/reviews",
-                "MS2031 DestinationRule shop/reviews",
-                "MS2060 Service shop/reviews",
-            ],
-        ),
-        ("recommendation-fault-left-on", &["MS2040 VirtualService shop/recommendation-test"]),
-    ];
-    for ((name, found), (incident, lines)) in seen.iter().zip(wanted) {
-        let more: BTreeSet<String> = found.difference(&quiet).cloned().collect();
-        assert_eq!((*name, more), (incident, set(lines)));
+    assert_eq!(quiet.len(), 3);
+    // What is found at times of a workload with few calls, and what always is.
+    let ever: BTreeSet<String> = quiet.iter().flatten().cloned().chain(std::iter::once(BY_CHANCE.to_owned())).collect();
+    let always = |line: &&String| quiet.iter().all(|found| found.contains(*line));
+    let mut said = "# quiet\n".to_owned();
+    for line in &ever {
+        said.push_str(&format!("{line}{}\n", if always(&line) { "" } else { " (at times)" }));
+    }
+    for (name, found) in &seen {
+        said.push_str(&format!("# {name}\n"));
+        found.difference(&ever).for_each(|line| said.push_str(&format!("+ {line}\n")));
+        ever.difference(found).filter(always).for_each(|line| said.push_str(&format!("- {line}\n")));
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/audit/demo.expected.txt");
+    if std::env::var_os("UPDATE_DEMO").is_some() {
+        fs::write(&file, &said).expect("write");
+    }
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(said, expected, "UPDATE_DEMO=1 writes {} anew", file.display());
+    // Whatever else is found beside them, each incident must be there.
+    for (incident, code) in [
+        ("catalog-errors", "MS2060 error Service shop/catalog"),
+        ("payment-slow", "MS2051 warning VirtualService payments/payment"),
+        ("reviews-circuit-breaker", "MS2031"),
+        ("recommendation-fault-left-on", "MS2040"),
+    ] {
+        let part = expected.split("# ").find(|part| part.starts_with(incident)).expect("the incident");
+        assert!(part.lines().any(|line| line.starts_with(&format!("+ {code}"))), "{incident}: {part}");
     }
 }

@@ -38,7 +38,8 @@ fn exit_codes_follow_the_gravest_finding_and_the_options() {
         (&[".", "--only", "MS0350"], 3),
         (&[".", "--only", "MS0350", "--fail-on", "error"], 0),
         (&[".", "--only", "MS0350,MS10*"], 1),
-        (&[".", "--only", "MS9999"], 0),
+        (&[".", "--only", "MS20*"], 0),
+        (&[".", "--only", "MS1001,MS9999"], 2),
         (&[".", "--min-severity", "error"], 1),
         (&["absent.yaml"], 1),
         (&[".", "--suppress", "absent"], 2),
@@ -136,6 +137,7 @@ fn suppressed_findings_are_counted_with_their_reasons() {
     for (wrong, expected) in [
         ("- {code: MS1001}\n", "known.yml:1:3: [0]: the key \"reason\" is missing"),
         ("- {code: MS1001, reason: ''}\n", "has no reason"),
+        ("- {code: MS9999, reason: a}\n", "the suppression of MS9999 fits the code of no check"),
         ("- {code: MS1001, reason: a, subjekt: b}\n", "did you mean \"subject\"?"),
         ("- [\n", "known.yml:"),
     ] {

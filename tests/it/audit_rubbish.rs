@@ -61,7 +61,7 @@ fn told(bad: &str, expected: &str) {
 fn broken_documents_are_told_with_their_line() {
     for (bad, expected) in [
         ("kind: [", "MS0001 : not YAML"),
-        ("kind: Pod\nkind: Pod\n", "duplicate"),
+        ("kind: Pod\nkind: Pod\n", "a.yaml:6: MS0001 : not YAML: duplicate mapping key: kind"),
         ("apiVersion: v1\nkind: Pod\nmetadata:\n\tname: a", "not YAML"),
         ("- a\n- b", "a.yaml:5: MS0001 : no Kubernetes object"),
         ("just a text", "no Kubernetes object"),
@@ -78,6 +78,15 @@ fn broken_documents_are_told_with_their_line() {
             "MS1002 spec.containers: must be a list",
         ),
         ("a: *nowhere", "not YAML"),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n    \
+             enableTracing: true\n    accessLogFile: [",
+            "a.yaml:11: MS0001 : data.mesh is not YAML: unclosed bracket '[': istiod does not take it",
+        ),
+        (
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  meshNetworks: text",
+            "data.meshNetworks is no mapping of settings",
+        ),
     ] {
         told(bad, expected);
     }

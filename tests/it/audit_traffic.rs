@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshscope::audit::{self, GatherError, Inputs, Observed, Options, Side, Source, Watch, WatchConfig};
+use meshscope::audit::{self, GatherError, Inputs, Observed, Options, PastEdges, Side, Source, Watch, WatchConfig};
 use meshscope::clock::Clock;
 use meshscope::mesh::{Input, Snapshot};
+use meshscope::model::workload::Reporter;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::promql::{self, Engine, QueryOptions};
 use meshscope::series::{self, Head, Queryable, Row};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api::{Parts, Server};
 use crate::audit_rubbish::Folder;
+use crate::store_tables::edge_minute;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -97,6 +99,8 @@ async fn a_server_is_asked_over_http_as_the_own_store_is() {
 
 #[tokio::test]
 async fn a_server_that_does_not_answer_is_named() {
+    // What the binary does at its start: it must hold alone as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let gone = Source::server(reqwest::Client::new(), "http://127.0.0.1:1/");
     let error = audit::gather(&gone, HOUR).await.expect_err("nobody listens there");
     assert!(matches!(&error, GatherError::Nothing { url, .. } if url == "http://127.0.0.1:1"), "{error}");
@@ -156,11 +160,12 @@ async fn the_service_audits_itself_and_writes_scores() {
     let clock = Clock::system();
     let head = traffic(clock.now());
     let second = Duration::from_secs(1);
-    let config = WatchConfig { interval: second.into(), window: HOUR.into() };
+    let config = WatchConfig { interval: second.into(), window: HOUR.into(), ..WatchConfig::default() };
     let inputs = Inputs {
         declared: Some(Arc::new(|| audit::Sources { snapshot: Arc::new(declared()), files: None })),
         engine: Arc::new(Engine::new(promql::Config::default())),
         series: Arc::new(head.clone()),
+        past: None,
         head: head.clone(),
         clock,
     };
@@ -204,6 +209,75 @@ async fn the_service_audits_itself_and_writes_scores() {
         "{}",
         refused.body
     );
+}
+
+/// The window is an hour of which half was seen; a week is known by its edges.
+#[tokio::test]
+async fn what_nobody_uses_is_said_of_a_longer_time_than_the_window() {
+    let route = |name: &str, created: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: shop{created}}}\n\
+             spec: {{hosts: [{name}], http: [{{route: [{{destination: {{host: {name}}}}}]}}]}}\n"
+        )
+    };
+    let now = Clock::system().now();
+    let young = format!(", creationTimestamp: \"{}\"", (now - HOUR).to_chrono().to_rfc3339());
+    let text = format!(
+        "{DECLARED}{}{}{}---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: cart, namespace: shop}}\n\
+         spec: {{selector: {{matchLabels: {{app: cart}}}}, rules: [{{from: [{{source: {{principals: [{}, {}]}}}}]}}]}}\n",
+        route("nightly", ""),
+        route("gone", ""),
+        route("new", &young),
+        "cluster.local/ns/shop/sa/night",
+        "cluster.local/ns/shop/sa/nobody"
+    );
+    let snapshot = Arc::new(Snapshot::read(&[Input { name: "mesh.yaml".into(), text }], "default"));
+    let mut by_night = edge_minute(now, Reporter::Destination, "night", "cart-v1");
+    by_night.edge.source_principal = Some("spiffe://cluster.local/ns/shop/sa/night".into());
+    let edges = vec![edge_minute(now, Reporter::Source, "web-v1", "nightly"), by_night];
+    let week = Duration::from_secs(7 * 86_400);
+    let told = |first| Ok(PastEdges { edges: edges.clone(), first: Some(first) });
+    let unused: &[&str] = &[
+        "MS2020 AuthorizationPolicy shop/cart: cluster.local/ns/shop/sa/nobody may call and did not in 7d",
+        "MS2095 VirtualService shop/gone: nobody called its hosts in 7d",
+    ];
+    for (name, past, wanted, gaps) in [
+        ("a week is known", told(now - week + HOUR), unused, 0),
+        ("a day is known", told(now - HOUR * 24), &[][..], 0),
+        ("the database is away", Err("it is away".to_owned()), &[][..], 1),
+    ] {
+        let (head, snapshot) = (traffic(now), Arc::clone(&snapshot));
+        let inputs = Inputs {
+            declared: Some(Arc::new(move || audit::Sources { snapshot: Arc::clone(&snapshot), files: None })),
+            engine: Arc::new(Engine::new(promql::Config::default())),
+            series: Arc::new(head.clone()),
+            past: Some(Arc::new(move |from, to| {
+                assert_eq!(to.since(from), week);
+                let past = past.clone();
+                Box::pin(async move { past })
+            })),
+            head,
+            clock: Clock::system(),
+        };
+        let config = WatchConfig { interval: Duration::from_secs(1).into(), ..WatchConfig::default() };
+        let watch = Watch::new(config, Options::default(), inputs);
+        let (board, stop) = (watch.board(), CancellationToken::new());
+        let running = tokio::spawn(watch.run(stop.clone()));
+        let audited = async {
+            while board.latest().is_none() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), audited).await.expect("an audit");
+        stop.cancel();
+        running.await.expect("the audit ends when told");
+        let latest = board.latest().expect("an audit");
+        let own = latest.report.findings.iter().filter(|one| ["MS2020", "MS2095", "MS2096"].contains(&one.code));
+        let mut found: Vec<String> = own.map(|one| format!("{} {}: {}", one.code, one.subject, one.message)).collect();
+        found.sort();
+        assert_eq!(found, wanted, "{name}");
+        assert_eq!(latest.scorecard.gaps.len(), gaps, "{name}: {:?}", latest.scorecard.gaps);
+    }
 }
 
 #[tokio::test]
@@ -259,11 +333,12 @@ async fn the_alert_on_plain_text_where_strict_is_declared_finds_what_the_service
         spec: {mtls: {mode: STRICT}}\n";
     let text = format!("{DECLARED}{policy}");
     let snapshot = Arc::new(Snapshot::read(&[Input { name: "mesh.yaml".into(), text }], "default"));
-    let config = WatchConfig { interval: Duration::from_secs(1).into(), window: HOUR.into() };
+    let config = WatchConfig { interval: Duration::from_secs(1).into(), window: HOUR.into(), ..WatchConfig::default() };
     let inputs = Inputs {
         declared: Some(Arc::new(move || audit::Sources { snapshot: Arc::clone(&snapshot), files: None })),
         engine: Arc::new(Engine::new(promql::Config::default())),
         series: Arc::new(head.clone()),
+        past: None,
         head: head.clone(),
         clock,
     };

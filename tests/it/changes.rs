@@ -269,9 +269,19 @@ fn minute(at: Timestamp, failed: f64) -> EdgeMinute {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_change_did_to_the_traffic_is_found_by_itself() {
+    effect_is_found(MINUTE * 18).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_change_did_while_nobody_looked_is_found_later() {
+    effect_is_found(MINUTE * 60 * 5).await;
+}
+
+/// A change so long ago, that nobody judged, is judged from what is stored.
+async fn effect_is_found(ago: Duration) {
     let (database, folder, declared) = (postgres::database().await, new_folder(), new_folder());
     let now = Clock::system().now();
-    let at = (now - MINUTE * 18).floor_to(MINUTE) + Duration::from_secs(20);
+    let at = (now - ago).floor_to(MINUTE) + Duration::from_secs(20);
     {
         let store = postgres::connect(&database).await;
         let from = at.floor_to(MINUTE) - MINUTE * 40;
@@ -310,7 +320,7 @@ async fn what_a_change_did_to_the_traffic_is_found_by_itself() {
     assert!(text.contains("cart.shop rose from 0 % to 34 %, 2 minutes later (probability 0.9"), "{text}");
     assert_eq!((&effect["measure"], &effect["delaySeconds"]), (&json!("5xx"), &json!(120)));
     assert!(effect["probability"].as_f64().is_some_and(|probability| probability > 0.94), "{effect}");
-    let (_, page) = app.get("/changes").await;
+    let (_, page) = app.get("/changes?range=24h").await;
     assert!(page.contains("rose from 0 % to 34 %"), "{page}");
     // It is stored: the next process need not find it again.
     app.stop().await;

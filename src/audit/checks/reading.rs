@@ -2,7 +2,9 @@
 
 use super::Check;
 use crate::audit::{Found, Scene};
+use crate::mesh::{Kind, Place, Resource};
 use crate::model::Severity;
+use crate::yaml::{self, Value};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -33,6 +35,33 @@ fn unread(scene: &Scene<'_>, found: &mut Found<'_>) {
         let subject = one.place.file.as_deref().unwrap_or("a document").to_owned();
         found.place(&one.place, subject, one.message.clone());
     }
+    let is_istiod = |map: &&Resource| {
+        map.id.namespace == scene.options.root_namespace
+            && (map.id.name == "istio" || map.id.name.starts_with("istio-"))
+    };
+    for map in scene.mesh.of_kind(Kind::ConfigMap).filter(is_istiod) {
+        ["mesh", "meshNetworks"].into_iter().for_each(|key| inner(map, key, found));
+    }
+}
+
+/// The mesh's configuration is a text within a ConfigMap: YAML of its own.
+fn inner(map: &Resource, key: &str, found: &mut Found<'_>) {
+    let Some((node, text)) =
+        map.at("data").and_then(|data| data.get(key)).and_then(|node| Some((node, node.as_str()?)))
+    else {
+        return;
+    };
+    let (line, problem) = match yaml::documents(text) {
+        Err(problem) => (problem.line, format!("not YAML: {}", problem.message)),
+        Ok(read) => match read.first() {
+            None | Some(yaml::Node { value: Value::Mapping(_), .. }) => return,
+            Some(other) => (other.line, "no mapping of settings".to_owned()),
+        },
+    };
+    // A text begins at the line of its node, be it a block or not; an object of a cluster has no lines.
+    let line = if map.place.line == 0 { 0 } else { (node.line + line).saturating_sub(1) };
+    let place = Place { file: map.place.file.clone(), line };
+    found.place(&place, map.id.to_string(), format!("data.{key} is {problem}: istiod does not take it"));
 }
 
 fn repeated(scene: &Scene<'_>, found: &mut Found<'_>) {

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::questions::{Question, Statistic, Trait};
-use crate::audit::observed::{Calls, Denied, End, Latency, Observed, Proxy, Side, Spell, Teller, Upstream};
+use crate::audit::observed::{Calls, Denied, End, Latency, Observed, Proxy, RouteCalls, Side, Spell, Teller, Upstream};
 use crate::model::workload::MeshKind;
+use linkerd::RouteKey;
 
 /// One sample of an answer.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Fold {
     places: HashMap<String, usize>,
     /// Places of requests to backends.
     backends: HashMap<String, usize>,
+    /// Requests that routes of Linkerd steered, and attempts of those that profiles did.
+    routes: BTreeMap<RouteKey, (RouteCalls, f64)>,
     upstreams: BTreeMap<(String, String, String), Upstream>,
     latencies: BTreeMap<(Side, String, String, String), (f64, f64)>,
     spells: BTreeMap<(String, String), (f64, f64)>,
@@ -53,6 +56,7 @@ impl Fold {
             observed: Observed::of(window, recent),
             places: HashMap::new(),
             backends: HashMap::new(),
+            routes: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             latencies: BTreeMap::new(),
             spells: BTreeMap::new(),
@@ -94,6 +98,8 @@ impl Fold {
             Question::Linkerd | Question::RecentLinkerd => self.linkerd(question, row),
             Question::Backends | Question::RecentBackends => self.backend(question, row),
             Question::LinkerdDenied => self.linkerd_denied(row),
+            Question::LinkerdPorts => self.linkerd_port(row),
+            Question::LinkerdRoutes(what) => self.linkerd_route(what, row),
             Question::Denied => self.denied(row),
             Question::Records => whole.records = Some(row.value),
             Question::Roots => drop(whole.roots.insert(row.text("service"), row.value)),
@@ -218,6 +224,7 @@ impl Fold {
 
     pub(super) fn done(self) -> Observed {
         let mut observed = self.observed;
+        observed.routes = self.routes.into_values().map(|(one, attempts)| linkerd::finished(one, attempts)).collect();
         observed.upstreams = self.upstreams.into_values().collect();
         let latency = |((side, namespace, workload, host), (p50_ms, p99_ms))| Latency {
             side,

@@ -58,6 +58,10 @@ pub(super) enum Question {
     RecentBackends,
     /// Requests that Linkerd's policies denied.
     LinkerdDenied,
+    /// Ports at which Linkerd's workloads were called.
+    LinkerdPorts,
+    /// What became of requests that routes of Linkerd steered.
+    LinkerdRoutes(RouteCount),
     /// Requests that policies denied, as access logs tell.
     Denied,
     /// Records of access logs.
@@ -78,6 +82,20 @@ pub(super) enum Statistic {
     ConnectionOverflow,
     Ejections,
     Retries,
+}
+
+/// What is counted of the requests of a route of Linkerd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RouteCount {
+    /// Those that the application made, by their end.
+    Requests,
+    Retries,
+    HeldBack,
+    Limited,
+    /// The same under a ServiceProfile; attempts are requests and retries together.
+    ProfileRequests,
+    ProfileAttempts,
+    ProfileHeldBack,
 }
 
 /// What is known of a proxy.
@@ -168,8 +186,14 @@ fn calls(w: u64, r: u64, step: u64) -> Vec<(Question, String)> {
         (Question::Quantile99, quantile("0.99")),
         (Question::FirstSeen, seen("min")),
         (Question::LastSeen, seen("max")),
-        (Question::Covered, format!("count(istio_requests_total offset {}s)", w - w / 10)),
+        (Question::Covered, covered(w - w / 10)),
     ]
+}
+
+/// Whether either mesh had counted something so many seconds ago.
+fn covered(ago: u64) -> String {
+    let linkerd = "response_total{direction=~\"inbound|outbound\"}";
+    format!("count(istio_requests_total offset {ago}s) or count({linkerd} offset {ago}s)")
 }
 
 fn upstreams(w: u64) -> impl Iterator<Item = (Question, String)> {

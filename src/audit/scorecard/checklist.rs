@@ -217,7 +217,8 @@ pub(super) fn circuit_breakers(ground: &Ground<'_>) -> Measured {
         })
     };
     let with = services.iter().filter(has).count();
-    let mut evidence = vec![format!("{with} of {} called services have a circuit breaker", services.len())];
+    let called = if scene.observed.is_some() { "called " } else { "" };
+    let mut evidence = vec![format!("{with} of {} {called}services have a circuit breaker", services.len())];
     for (codes, said) in [
         (&["MS2030", "MS2031"][..], "tripped"),
         (&["MS2033"][..], "do not tell their statistics"),

@@ -3,13 +3,16 @@
 //! Principals are compared as policies write them. Methods and paths are not in metrics: a rule is judged by its sources
 //! alone, so "denied" is said only of callers that no source of any rule takes, and with the 403 that they got.
 
+mod linkerd_least;
+
 use std::collections::BTreeSet;
 
 use super::{CALLS_MIN, callers, count, names, sum};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Calls, Observed, Side};
-use crate::audit::{Found, Scene};
+use crate::audit::{Found, Note, Scene};
 use crate::mesh::effective::{of_workload, selector, targeted};
+use crate::mesh::select::Labels;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::model::workload::MeshKind;
@@ -85,7 +88,8 @@ fn rule_takes(rule: &Node, calls: &Calls) -> Option<bool> {
 }
 
 fn unused(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let Some(observed) = scene.observed.filter(|one| one.covered) else { return };
+    let Some(observed) = scene.observed else { return };
+    let Some(span) = observed.silent_span() else { return };
     for policy in scene.mesh.of_kind(Kind::AuthorizationPolicy).filter(|one| !targeted(one)) {
         if policy.text("spec.action").unwrap_or("ALLOW") != "ALLOW" {
             continue;
@@ -100,7 +104,8 @@ fn unused(scene: &Scene<'_>, found: &mut Found<'_>) {
         if total < CALLS_MIN {
             continue;
         }
-        let seen: BTreeSet<&str> = calls.iter().map(|one| one.from.principal.as_str()).collect();
+        let past = workloads.iter().flat_map(|(namespace, workload)| observed.past_callers(namespace, workload));
+        let seen: BTreeSet<&str> = calls.iter().map(|one| one.from.principal.as_str()).chain(past).collect();
         for (at, rule) in policy.list("spec.rules").iter().enumerate() {
             for (i, from) in rule.get("from").map(Node::items).unwrap_or_default().iter().enumerate() {
                 let Some(source) = from.get("source") else { continue };
@@ -108,7 +113,7 @@ fn unused(scene: &Scene<'_>, found: &mut Found<'_>) {
                     if seen.iter().any(|one| takes(principal, one)) {
                         continue;
                     }
-                    let message = format!("{principal} may call and did not in {}", observed.span());
+                    let message = format!("{principal} may call and did not in {span}");
                     found
                         .at(policy, &format!("spec.rules[{at}].from[{i}].source.principals[{j}]"), message)
                         .seen(format!("{} calls came, by {}", count(total), callers(calls.iter().copied())))
@@ -202,39 +207,51 @@ fn least(scene: &Scene<'_>, found: &mut Found<'_>) {
         if policies.iter().any(|(action, _)| *action == "ALLOW" || *action == "CUSTOM") {
             continue;
         }
-        let calls: Vec<&Calls> = observed
-            .to_workload(namespace, workload)
-            .filter(|one| one.side == Side::Server && is_istios(one))
-            .collect();
-        let total = sum(calls.iter().copied());
-        let known: BTreeSet<&str> =
-            calls.iter().map(|one| one.from.principal.as_str()).filter(|one| !one.is_empty()).collect();
-        // A caller without an identity cannot be named by a policy that keeps others out.
-        if total < CALLS_MIN || known.is_empty() || calls.iter().any(|one| one.from.principal.is_empty()) {
-            continue;
-        }
-        let message = format!(
-            "everybody may call {namespace}/{workload}; in {} {} did",
-            observed.span(),
-            names(known.iter().map(|one| (*one).to_owned()))
-        );
-        let principals: Vec<String> = known.iter().map(|one| format!("        - {one}")).collect();
-        let labels: Vec<String> = ["app", "app.kubernetes.io/name"]
-            .iter()
-            .filter_map(|key| declared.labels.get_key_value(*key))
-            .take(1)
-            .map(|(key, value)| format!("      {key}: {value}"))
-            .collect();
-        let chosen = if labels.is_empty() {
-            String::new()
-        } else {
-            format!("  selector:\n    matchLabels:\n{}\n", labels.join("\n"))
+        let Some(callers) = Callers::of(observed, (namespace, workload), MeshKind::Istio) else { continue };
+        let principals: Vec<String> = callers.known.iter().map(|one| format!("        - {one}")).collect();
+        let chosen = match chosen(&declared.labels) {
+            Some((key, value)) => format!("  selector:\n    matchLabels:\n      {key}: {value}\n"),
+            None => String::new(),
         };
-        found.at(declared.resource, "", message).seen(format!("{} calls, by {}", count(total), callers(calls))).fix(format!(
+        callers.tell(found, declared.resource, (namespace, workload)).fix(format!(
             "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: {workload}\n  namespace: \
              {namespace}\nspec:\n{chosen}  rules:\n  - from:\n    - source:\n        principals:\n{}",
             principals.join("\n")
         ));
+    }
+    linkerd_least::least(scene, found);
+}
+
+/// The label by which a policy best chooses a workload of all versions.
+fn chosen(labels: &Labels) -> Option<(&String, &String)> {
+    ["app", "app.kubernetes.io/name"].iter().find_map(|key| labels.get_key_value(*key))
+}
+
+/// Who calls a workload, when a policy could name all of them.
+struct Callers<'o> {
+    calls: Vec<&'o Calls>,
+    known: BTreeSet<&'o str>,
+    span: String,
+}
+
+impl<'o> Callers<'o> {
+    /// None: there were few calls, or callers without an identity, whom no policy can name that keeps others out. Those of
+    /// the longer time count too: who calls once a day must not be shut out.
+    fn of(observed: &'o Observed, (namespace, workload): (&str, &str), mesh: MeshKind) -> Option<Self> {
+        let own = observed.to_workload(namespace, workload);
+        let calls: Vec<&Calls> = own.filter(|one| one.side == Side::Server && one.mesh == mesh).collect();
+        let now = calls.iter().map(|one| one.from.principal.as_str());
+        let known: BTreeSet<&str> = now.chain(observed.past_callers(namespace, workload)).collect();
+        let is_telling = sum(calls.iter().copied()) >= CALLS_MIN && !known.contains("");
+        let span = observed.silent_span().unwrap_or_else(|| observed.span());
+        is_telling.then_some(Self { calls, known, span })
+    }
+
+    fn tell<'f>(&self, found: &'f mut Found<'_>, resource: &Resource, (namespace, workload): (&str, &str)) -> Note<'f> {
+        let known = names(self.known.iter().map(|one| (*one).to_owned()));
+        let message = format!("everybody may call {namespace}/{workload}; in {} {known} did", self.span);
+        let calls = self.calls.iter().copied();
+        found.at(resource, "", message).seen(format!("{} calls, by {}", count(sum(calls.clone())), callers(calls)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{CALLS_MIN, callers, count, millis, percent, sum, text};
+use super::{CALLS_MIN, callers, count, linkerd_routes, millis, percent, sum, text};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Calls, Observed, Side};
 use crate::audit::{Found, Note, Scene};
@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 /// From so many calls at the server for one at the client on they are multiplied.
-const AMPLIFIED: f64 = 1.1;
+pub(super) const AMPLIFIED: f64 = 1.1;
 /// Share of failed calls that is told.
 const FAILING: f64 = 0.05;
 
@@ -73,6 +73,7 @@ fn amplification(scene: &Scene<'_>, found: &mut Found<'_>) {
             );
         }
     }
+    linkerd_routes::amplification(scene, found);
 }
 
 fn timeouts(scene: &Scene<'_>, found: &mut Found<'_>) {
@@ -93,6 +94,7 @@ fn timeouts(scene: &Scene<'_>, found: &mut Found<'_>) {
             }
         }
     }
+    linkerd_routes::timeouts(scene, found);
 }
 
 fn timeout(

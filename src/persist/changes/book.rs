@@ -17,8 +17,8 @@ use crate::persist::Archive;
 use crate::store::{ChangeQuery, Store, StoredGeneration};
 
 /// Changes that memory holds, and for how long.
-const RECENT_MAX: usize = 2_000;
-const RECENT_AGE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const RECENT_MAX: usize = 2_000;
+pub(super) const RECENT_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Reads changes wherever they are. Clones share it.
 #[derive(Clone)]

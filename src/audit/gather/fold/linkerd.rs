@@ -4,11 +4,45 @@
 //! knows the workload it calls, the called one's the caller's identity only; who is encrypted is taken from the called side,
 //! as of Istio, so that no call counts twice.
 
-use super::super::questions::Question;
+use super::super::questions::{Question, RouteCount};
 use super::{Fold, Row};
-use crate::audit::observed::{Backend, Calls, Denied, End, Side, Teller};
+use crate::audit::observed::{Backend, Calls, Denied, End, RouteCalls, Side, Teller};
 use crate::model::GRPC_STATUSES;
 use crate::model::workload::{LINKERD_DESTINATION_OWNERS, LINKERD_OWNERS, MeshKind};
+
+/// Caller, called service, whether a profile steered, route.
+pub(super) type RouteKey = (End, (String, String), bool, (String, String));
+
+/// Requests of a route with what attempts say of retries: those of a profile are not counted themselves.
+pub(super) fn finished(mut one: RouteCalls, attempts: f64) -> RouteCalls {
+    if one.profile {
+        one.retries = (attempts - one.requests).max(0.0);
+    }
+    one
+}
+
+/// The route that a row tells of.
+fn route_key(what: RouteCount, row: &Row) -> Option<RouteKey> {
+    use RouteCount::{ProfileAttempts, ProfileHeldBack, ProfileRequests};
+    let from = own(row);
+    if matches!(what, ProfileRequests | ProfileAttempts | ProfileHeldBack) {
+        let dst = row.text("dst");
+        let name = dst.rsplit_once(':').map_or(dst.as_str(), |(name, _)| name);
+        let (service, rest) = name.split_once('.')?;
+        let (namespace, _) = rest.split_once(".svc")?;
+        return Some((from, (namespace.to_owned(), service.to_owned()), true, (String::new(), row.text("rt_route"))));
+    }
+    let place = |name: &str| match row.text(name) {
+        text if text.is_empty() => from.namespace.clone(),
+        text => text,
+    };
+    let service = (place("parent_namespace"), row.text("parent_name"));
+    let route = match row.text("route_kind").as_str() {
+        "default" => Default::default(),
+        _ => (place("route_namespace"), row.text("route_name")),
+    };
+    Some((from, service, false, route))
+}
 
 /// The workload whose proxy told.
 fn own(row: &Row) -> End {
@@ -142,5 +176,34 @@ impl Fold {
             reason: "denied".to_owned(),
             count: row.value,
         });
+    }
+
+    pub(super) fn linkerd_port(&mut self, row: &Row) {
+        let (one, port) = (own(row), row.text("target_port").parse());
+        if let (Ok(port), false) = (port, one.workload.is_empty()) {
+            self.observed.ports.entry((one.namespace, one.workload)).or_default().insert(port);
+        }
+    }
+
+    pub(super) fn linkerd_route(&mut self, what: RouteCount, row: &Row) {
+        let Some(key) = route_key(what, row) else { return };
+        let (one, attempts) = self.routes.entry(key.clone()).or_insert_with(|| {
+            let (from, service, profile, route) = key;
+            (RouteCalls { from, service, profile, route, ..RouteCalls::default() }, 0.0)
+        });
+        match what {
+            RouteCount::Requests | RouteCount::ProfileRequests => {
+                one.requests += row.value;
+                // A profile's timeout answers 504, a route's tells of itself.
+                let error = row.text("error").to_ascii_lowercase();
+                if error.contains("timeout") || (one.profile && row.text("status_code") == "504") {
+                    one.timeouts += row.value;
+                }
+            }
+            RouteCount::Retries => one.retries += row.value,
+            RouteCount::HeldBack | RouteCount::ProfileHeldBack => one.held_back += row.value,
+            RouteCount::Limited => one.limited += row.value,
+            RouteCount::ProfileAttempts => *attempts += row.value,
+        }
     }
 }

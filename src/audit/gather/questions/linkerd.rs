@@ -4,7 +4,7 @@
 //! `deployment` …): reference/mesh.md §3.10. `response_total` is a common name, so a label that only Linkerd has must be
 //! there too.
 
-use super::Question;
+use super::{Question, RouteCount};
 use crate::model::workload::{LINKERD_DESTINATION_OWNERS, LINKERD_OWNERS};
 
 /// All questions about the last `w` seconds, and the last `r` of them.
@@ -38,5 +38,38 @@ pub(super) fn all(w: u64, r: u64) -> Vec<(Question, String)> {
     ];
     asked.extend(backends(w).map(|query| (Question::Backends, query)));
     asked.extend(backends(r).map(|query| (Question::RecentBackends, query)));
+    let ports = format!(
+        "count by (namespace, {own}, target_port) (increase(response_total{{direction=\"inbound\", \
+         route_name!=\"probe\", authz_name!=\"probe\", target_port!~\"4191|\"}}[{w}s]) > 0)"
+    );
+    asked.push((Question::LinkerdPorts, ports));
+    asked.extend(routes(w, &own).into_iter().map(|(count, query)| (Question::LinkerdRoutes(count), query)));
+    asked
+}
+
+/// What routes and ServiceProfiles did: linkerd.io/2/reference/retries, …/timeouts, and the proxy's `route_*` metrics.
+fn routes(w: u64, own: &str) -> Vec<(RouteCount, String)> {
+    let route = format!("namespace, {own}, parent_namespace, parent_name, route_kind, route_namespace, route_name");
+    let mut asked = Vec::new();
+    for protocol in ["http", "grpc"] {
+        let of = |metric: &str, by: &str| {
+            format!("sum by ({by}) (increase(outbound_{protocol}_route_{metric}_total{{parent_name!=\"\"}}[{w}s])) > 0")
+        };
+        asked.extend([
+            (RouteCount::Requests, of("request_statuses", &format!("{route}, error"))),
+            (RouteCount::Retries, of("retry_requests", &route)),
+            (RouteCount::HeldBack, of("retry_overflow", &route)),
+            (RouteCount::Limited, of("retry_limit_exceeded", &route)),
+        ]);
+    }
+    let profile = format!("namespace, {own}, dst, rt_route");
+    let of = |metric: &str, chosen: &str, by: &str| {
+        format!("sum by ({by}) (increase(route_{metric}_total{{direction=\"outbound\", dst!=\"\"{chosen}}}[{w}s])) > 0")
+    };
+    asked.extend([
+        (RouteCount::ProfileRequests, of("response", "", &format!("{profile}, status_code, error"))),
+        (RouteCount::ProfileAttempts, of("actual_response", "", &profile)),
+        (RouteCount::ProfileHeldBack, of("retryable", ", skipped=\"no_budget\"", &profile)),
+    ]);
     asked
 }
