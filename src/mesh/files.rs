@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
                 return self.fault(file, line, format!("lists in lists, more than {LIST_DEPTH_MAX} deep"));
             }
             for item in node.get("items").map(Node::items).unwrap_or_default() {
-                self.object(item.clone(), file, depth + 1);
+                self.object(typed(item, &kind_name, &api_version), file, depth + 1);
             }
             return;
         }
@@ -241,6 +241,24 @@ impl<'a> Reader<'a> {
 }
 
 /// Whether a document is a Grafana dashboard as Grafana exports it, or the answer of its API, which wraps it.
+/// An item of a list. Those of a `PodList` need not say what they are, unlike those of a `List`.
+fn typed(item: &Node, list: &str, version: &str) -> Node {
+    let mut item = item.clone();
+    let kind = list.strip_suffix("List").unwrap_or(list);
+    if let Value::Mapping(entries) = &mut item.value
+        && !kind.is_empty()
+    {
+        for (key, value) in [("kind", kind), ("apiVersion", version)] {
+            if !entries.iter().any(|(name, _)| name.as_str() == Some(key)) {
+                let of =
+                    |text: &str| Node { line: item.line, column: item.column, value: Value::String(text.to_owned()) };
+                entries.push((of(key), of(value)));
+            }
+        }
+    }
+    item
+}
+
 fn is_dashboard(node: &Node) -> bool {
     let is_list = |node: &Node, key: &str| node.get(key).is_some_and(|list| matches!(list.value, Value::Sequence(_)));
     let is_board = |node: &Node| is_list(node, "panels") || (is_list(node, "rows") && node.get("templating").is_some());
@@ -403,6 +421,14 @@ mod tests {
                 (7, "this Pod has no metadata.name", false),
             ]
         );
+    }
+
+    #[test]
+    fn items_of_a_list_of_one_kind_need_not_say_what_they_are() {
+        let snapshot = read(
+            "apiVersion: v1\nkind: PodList\nitems:\n- {metadata: {name: a}}\n- {kind: Pod, metadata: {name: b}}\n",
+        );
+        assert_eq!((snapshot.len(), snapshot.unread.len()), (2, 0));
     }
 
     #[test]
