@@ -1,5 +1,14 @@
 //! The command line: one file per command.
 
+/// As in `std`, but what cannot be written ends the command without a panic: see [`write_out`].
+macro_rules! print {
+    ($($part:tt)*) => { $crate::cli::write_out(format_args!($($part)*)) };
+}
+/// As in `std`, but what cannot be written ends the command without a panic: see [`write_out`].
+macro_rules! println {
+    ($($part:tt)*) => { $crate::cli::write_out(format_args!("{}\n", format_args!($($part)*))) };
+}
+
 mod check_config;
 mod dashboards;
 mod demo;
@@ -14,6 +23,8 @@ mod promql;
 mod rules;
 mod serve;
 
+use std::fmt;
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -58,6 +69,21 @@ enum Command {
     Doctor(Box<doctor::Arguments>),
     /// Bring the database schema up to date, and exit.
     Migrate(migrate::Arguments),
+}
+
+/// What a shell says of a program that SIGPIPE ended.
+const PIPE_ENDED: i32 = 128 + 13;
+
+/// Writes to standard output. A reader that went away (`meshscope rules test … | head`) ends the command quietly, as it ends
+/// other tools; Rust's runtime ignores the signal that does it elsewhere.
+fn write_out(text: fmt::Arguments<'_>) {
+    let written = std::io::stdout().write_fmt(text);
+    let Err(error) = written else { return };
+    if error.kind() == ErrorKind::BrokenPipe {
+        std::process::exit(PIPE_ENDED);
+    }
+    eprintln!("meshscope: write to standard output: {error}");
+    std::process::exit(1);
 }
 
 /// How a command prints its result.

@@ -24,6 +24,6 @@ pub use world::{Config, Error, World};
 
 /// Writes a line to the terminal. A reader that went away (`meshscope demo | head`) must not stop the mesh, as
 /// `println!` would by panicking, so a failed write is let go.
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

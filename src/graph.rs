@@ -23,6 +23,8 @@ mod types;
 pub mod walk;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use build::build;

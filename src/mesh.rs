@@ -22,6 +22,6 @@ pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
 pub use index::Index;
 pub use kind::{KINDS, Kind, KindInfo, Scope};
-pub use resource::{Place, Resource, ResourceId};
+pub use resource::{LAST_APPLIED, Place, Resource, ResourceId, WRITTEN_BY_PROGRAMS};
 pub use slim::{Shape, slim};
 pub use snapshot::{Snapshot, Unread};

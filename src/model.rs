@@ -20,7 +20,7 @@ pub use alert::{Alert, AlertState, AlertTransition};
 pub use finding::{Finding, Severity};
 pub use grpc::GRPC_STATUSES;
 pub use hash::fnv1a;
-pub use labels::{Iter as LabelsIter, Labels, METRIC_NAME, Neighbours};
+pub use labels::{Iter as LabelsIter, Labels, METADATA_LABELS, METRIC_NAME, Neighbours};
 pub use matcher::{MatchOp, Matcher, RegexError, anchored_regex};
 pub use sample::{STALE_NAN_BITS, Sample, is_stale, stale_marker};
 pub use span::Span;

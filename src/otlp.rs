@@ -21,6 +21,8 @@ mod status;
 mod zipkin;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::net::SocketAddr;

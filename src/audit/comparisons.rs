@@ -231,9 +231,7 @@ fn of_workloads(scene: &Scene<'_>, observed: &Observed, all: &mut Vec<Comparison
             continue;
         }
         let mode = mtls::demanded(scene, namespace, workload);
-        let policy = mode.from.as_deref().and_then(|from| {
-            scene.mesh.of_kind(crate::mesh::Kind::PeerAuthentication).find(|one| one.id.to_string() == from)
-        });
+        let policy = mode.from.as_ref().and_then(|from| scene.mesh.get(from.kind, &from.namespace, &from.name));
         let Some(object) = policy.or_else(|| scene.workload(namespace, workload).map(|one| one.resource)) else {
             continue;
         };

@@ -1,7 +1,7 @@
 //! Where a check puts what it found.
 
-use super::Check;
 use super::mask::mask;
+use super::{Check, Scene};
 use crate::mesh::{Place, Resource, SOURCE_ANNOTATION};
 use crate::model::{Finding, Severity};
 
@@ -27,6 +27,14 @@ impl<'a> Found<'a> {
         match resource.annotations.get(SOURCE_ANNOTATION) {
             Some(template) => note.seen(format!("made by Helm from {template}")),
             None => note,
+        }
+    }
+
+    /// A finding about a workload, as metrics name it: about its object, where one is declared.
+    pub(super) fn workload(&mut self, scene: &Scene<'_>, (namespace, name): (&str, &str), message: String) -> Note<'_> {
+        match scene.workload(namespace, name) {
+            Some(one) => self.at(one.resource, "", message),
+            None => self.place(&Place::default(), format!("workload {namespace}/{name}"), message),
         }
     }
 

@@ -229,7 +229,8 @@ fn slow_bound(before: &LatencyHistogram) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::changes::{Gathering, Governs};
-    use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+    use crate::graph::testing::calls;
+    use crate::model::workload::{EdgeKey, Outcome, Reporter, Service, Workload};
     use crate::model::{EdgeMinute, Timestamp};
 
     const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -238,15 +239,9 @@ mod tests {
         let workload =
             |name: &str| Workload { name: Some(name.into()), namespace: Some("shop".into()), ..Workload::default() };
         EdgeKey {
-            mesh: MeshKind::Istio,
             reporter,
-            protocol: Protocol::Http,
-            source: workload(source),
-            destination: if answered { workload(service) } else { Workload::default() },
             service: Service { name: Some(service.into()), namespace: Some("shop".into()), host: None },
-            source_principal: None,
-            destination_principal: None,
-            security: Security::Unknown,
+            ..calls(workload(source), if answered { workload(service) } else { Workload::default() })
         }
     }
 

@@ -7,15 +7,13 @@ use std::collections::BTreeSet;
 
 use crate::mesh::effective::{selector, targeted};
 use crate::mesh::hosts::{full_name, overlap, service_of};
-use crate::mesh::select::Labels;
+use crate::mesh::select::{APP_LABELS, Labels};
 use crate::mesh::{Index, Kind, Resource};
 use crate::model::EdgeMinute;
 use crate::traces::workload_of_pod;
 use crate::yaml::Node;
 
-/// Labels that name the app of a workload, as Istio picks the canonical service.
-const APP_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
-/// Those that name its version.
+/// Labels that name the version of a workload, as Istio picks the canonical revision.
 const VERSION_LABELS: [&str; 3] = ["service.istio.io/canonical-revision", "app.kubernetes.io/version", "version"];
 
 /// Whom an object governs. An edge is meant when one of the parts means it.

@@ -3,20 +3,12 @@
 use serde_json::{Map, Value as Json};
 
 use crate::audit::{looks_secret, mask};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::{Kind, Resource, WRITTEN_BY_PROGRAMS};
 use crate::model::Timestamp;
 use crate::yaml::{Node, Value};
 
 /// Keys of an object that people write; all else at the top (`spec`, `data`, `webhooks`) is taken as well.
 const NOT_DECLARED: [&str; 1] = ["status"];
-/// Annotations that tools write at their own pace.
-const NOISE: [&str; 5] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deployment.kubernetes.io/revision",
-    "control-plane.alpha.kubernetes.io/leader",
-    "autoscaling.alpha.kubernetes.io/conditions",
-    "autoscaling.alpha.kubernetes.io/current-metrics",
-];
 /// What stands in place of a secret.
 const MASK: &str = "***";
 /// Deepest nesting that is kept; a reader of YAML or JSON stops before.
@@ -35,18 +27,9 @@ pub struct Normal {
     pub written: Option<(String, Timestamp)>,
 }
 
-/// Whether generations of a kind are kept: configuration is; what comes and goes with the load is not, nor are secrets.
+/// Whether generations of a kind are kept: those of configuration are.
 pub fn is_tracked(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Pod
-            | Kind::ReplicaSet
-            | Kind::Job
-            | Kind::Node
-            | Kind::Secret
-            | Kind::EndpointSlice
-            | Kind::CustomResourceDefinition
-    )
+    kind.is_configuration()
 }
 
 /// What is compared and kept of an object.
@@ -74,7 +57,7 @@ fn metadata(resource: &Resource) -> Json {
     for key in ["labels", "annotations"] {
         let written = resource.at(&format!("metadata.{key}")).map(|node| json(key, node, 0));
         let Some(Json::Object(mut map)) = written else { continue };
-        map.retain(|name, _| !NOISE.contains(&name.as_str()));
+        map.retain(|name, _| !WRITTEN_BY_PROGRAMS.contains(&name.as_str()));
         if !map.is_empty() {
             all.insert(key.to_owned(), Json::Object(map));
         }

@@ -57,8 +57,8 @@ pub(super) async fn run(arguments: Arguments, format: LogFormat) -> anyhow::Resu
     let simulated = tokio::spawn(world.run(stop.clone()));
     let listen = arguments.listen;
     let outcome = serve(config, &file, format, || {
-        println!("\n  The dashboard is at http://{listen}/ and the service graph at http://{listen}/graph");
-        println!("  Files and database are in {}; Ctrl+C stops.\n", folder.display());
+        demo::say(&format!("\n  The dashboard is at http://{listen}/ and the service graph at http://{listen}/graph"));
+        demo::say(&format!("  Files and database are in {}; Ctrl+C stops.\n", folder.display()));
     })
     .await;
     stop.cancel();

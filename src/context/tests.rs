@@ -6,11 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::*;
 use crate::changes::{Action, Effect, FieldChange, Governs, Measure};
 use crate::declared::Origin;
+use crate::graph::testing::calls;
 use crate::mesh::{Kind, ResourceId};
 use crate::model::span::{AttributeValue, Resource, SpanKind, SpanStatus, trace_id_from_hex};
-use crate::model::workload::{
-    EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
-};
+use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Reporter, Service, Workload};
 use crate::model::{AlertState, EdgeMinute, Span};
 use crate::series::{self, Exemplar};
 
@@ -36,15 +35,9 @@ fn reported(
     requests: &[(&str, &str, f64)],
 ) -> EdgeMinute {
     let key = EdgeKey {
-        mesh: MeshKind::Istio,
         reporter,
-        protocol: Protocol::Http,
-        source: workload(source),
-        destination: workload(destination),
         service: Service { name: Some(service.into()), namespace: Some("shop".into()), host: None },
-        source_principal: None,
-        destination_principal: None,
-        security: Security::Unknown,
+        ..calls(workload(source), workload(destination))
     };
     let outcome = |(code, flags, count): &(&str, &str, f64)| {
         (Outcome { code: (*code).into(), grpc_status: "".into(), flags: (*flags).into() }, *count)

@@ -13,7 +13,7 @@ pub use applied::{Applied, applied_to_edge, applied_to_workload};
 use super::hosts::{export_scopes, full_name, overlap, service_of};
 use super::index::Index;
 use super::kind::Kind;
-use super::resource::Resource;
+use super::resource::{Resource, ResourceId};
 use super::select::{Labels, selects};
 use crate::yaml::Node;
 
@@ -55,7 +55,7 @@ pub struct Set {
     /// The value.
     pub value: String,
     /// `PeerAuthentication shop/default`.
-    pub from: Option<String>,
+    pub from: Option<ResourceId>,
 }
 
 /// What holds for a workload.
@@ -122,7 +122,7 @@ pub fn of_workload<'a>(index: &Index<'a>, namespace: &str, labels: &Labels) -> W
 fn mtls(levels: &[Option<&Resource>; 3]) -> Set {
     let set = levels.iter().rev().flatten().find_map(|one| {
         let mode = one.text("spec.mtls.mode").filter(|mode| *mode != "UNSET")?;
-        Some(Set { value: mode.to_owned(), from: Some(one.id.to_string()) })
+        Some(Set { value: mode.to_owned(), from: Some(one.id.clone()) })
     });
     set.unwrap_or(Set { value: "PERMISSIVE".to_owned(), from: None })
 }
@@ -132,7 +132,7 @@ fn mtls_ports(own: Option<&Resource>) -> Vec<(u32, Set)> {
     let ports = own.at("spec.portLevelMtls").map(Node::entries).unwrap_or_default().iter();
     let port = |(port, node): &(Node, Node)| {
         let mode = node.get("mode")?.as_str().filter(|mode| *mode != "UNSET")?;
-        Some((port.as_str()?.parse().ok()?, Set { value: mode.to_owned(), from: Some(own.id.to_string()) }))
+        Some((port.as_str()?.parse().ok()?, Set { value: mode.to_owned(), from: Some(own.id.clone()) }))
     };
     let mut all: Vec<(u32, Set)> = ports.filter_map(port).collect();
     all.sort_by_key(|(port, _)| *port);

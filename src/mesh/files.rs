@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::kind::{KINDS, Kind, Scope};
-use super::resource::{Place, Resource, ResourceId, texts};
+use super::resource::{LAST_APPLIED, Place, Resource, ResourceId, texts};
 use super::snapshot::{Snapshot, Unread};
 use crate::model::Timestamp;
 use crate::yaml::{self, Node, Value};
@@ -371,7 +371,7 @@ fn forget_values(root: &mut Node) {
         && let Some((_, annotations)) = root_entry(metadata, "annotations")
         && let Value::Mapping(held) = &mut annotations.value
     {
-        held.retain(|(key, _)| key.as_str() != Some("kubectl.kubernetes.io/last-applied-configuration"));
+        held.retain(|(key, _)| key.as_str() != Some(LAST_APPLIED));
     }
 }
 

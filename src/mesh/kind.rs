@@ -121,6 +121,21 @@ impl Kind {
     pub fn named(name: &str) -> impl Iterator<Item = &'static KindInfo> {
         KINDS.iter().filter(move |info| info.name == name)
     }
+
+    /// Whether objects of it are configuration, which is compared and kept: what comes and goes with the load is not, nor
+    /// are secrets and definitions of kinds, of which a [`Snapshot`](super::Snapshot) does not hold the content.
+    pub fn is_configuration(self) -> bool {
+        !matches!(
+            self,
+            Self::Pod
+                | Self::ReplicaSet
+                | Self::Job
+                | Self::Node
+                | Self::Secret
+                | Self::EndpointSlice
+                | Self::CustomResourceDefinition
+        )
+    }
 }
 
 #[cfg(test)]
@@ -134,5 +149,12 @@ mod tests {
         assert_eq!(Kind::of("policy.linkerd.io", "AuthorizationPolicy"), Some(Kind::LinkerdAuthorizationPolicy));
         assert_eq!(Kind::of("", "Gateway"), None);
         assert!(KINDS.iter().all(|info| info.kind.info().kind == info.kind));
+    }
+
+    #[test]
+    fn what_comes_and_goes_with_the_load_is_no_configuration() {
+        let others: Vec<&str> =
+            KINDS.iter().filter(|info| !info.kind.is_configuration()).map(|info| info.name).collect();
+        assert_eq!(others, ["Pod", "Node", "Secret", "ReplicaSet", "Job", "EndpointSlice", "CustomResourceDefinition"]);
     }
 }

@@ -8,6 +8,12 @@ use super::kind::{Kind, Scope};
 use crate::model::Timestamp;
 use crate::yaml::Node;
 
+/// Annotation in which `kubectl apply` writes the whole object again, values of secrets too.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Annotations that programs write at their own pace: no difference between two states of an object.
+pub const WRITTEN_BY_PROGRAMS: [&str; 3] =
+    [LAST_APPLIED, "deployment.kubernetes.io/revision", "control-plane.alpha.kubernetes.io/leader"];
+
 /// What tells an object from all others of a cluster. Written `VirtualService shop/cart`, `Namespace shop`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceId {

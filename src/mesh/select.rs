@@ -11,6 +11,9 @@ use crate::yaml::Node;
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
 
+/// Labels that name the app of a workload, as Istio picks the canonical service: the first that is there holds.
+pub const APP_LABELS: [&str; 3] = ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"];
+
 /// Whether a map of labels chooses an object with `labels`: each pair must be there. An empty map chooses all.
 pub fn selects(selector: &Labels, labels: &Labels) -> bool {
     selector.iter().all(|(key, value)| labels.get(key) == Some(value))

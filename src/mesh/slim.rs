@@ -5,9 +5,8 @@
 use serde_json::{Map, Value as Json};
 
 use super::kind::Kind;
+use super::resource::LAST_APPLIED;
 
-/// What `kubectl apply` writes: the whole object again, secrets too.
-const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// What is held of a pod's status.
 const POD_STATUS: [&str; 3] = ["phase", "podIP", "startTime"];
 /// What is held of a pod's specification, its containers aside.
@@ -64,7 +63,7 @@ pub fn slim(object: &mut Json, shape: Shape) {
     let Some(root) = object.as_object_mut() else { return };
     if let Some(metadata) = root.get_mut("metadata").and_then(Json::as_object_mut) {
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Json::as_object_mut) {
-            annotations.remove(APPLIED);
+            annotations.remove(LAST_APPLIED);
         }
         for writer in metadata.get_mut("managedFields").and_then(Json::as_array_mut).into_iter().flatten() {
             if let Some(writer) = writer.as_object_mut() {

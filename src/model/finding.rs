@@ -54,3 +54,12 @@ pub struct Finding {
     /// Why somebody does not want to hear of it; none: it counts.
     pub suppressed: Option<String>,
 }
+
+impl Finding {
+    /// The namespace of its subject: `shop` of `VirtualService shop/cart`; of an object of the whole cluster its name, and of
+    /// a file none.
+    pub fn namespace(&self) -> &str {
+        let rest = self.subject.split_once(' ').map_or("", |(_, rest)| rest);
+        rest.split('/').next().unwrap_or_default()
+    }
+}

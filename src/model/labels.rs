@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// The label that holds the metric name.
 pub const METRIC_NAME: &str = "__name__";
 
+/// What a metric is: its name and, where they are stored as labels, its type and unit. PromQL drops the three together
+/// (`schema.IsMetadataLabel` of Prometheus 3.5, whether or not `type-and-unit-labels` is enabled).
+pub const METADATA_LABELS: [&str; 3] = [METRIC_NAME, "__type__", "__unit__"];
+
 /// An immutable label set, cheap to clone.
 ///
 /// The text is `length name length value …` with lengths as base-64 varints of ASCII bytes, so that the whole is one
@@ -100,6 +104,14 @@ impl Labels {
             return self.clone();
         }
         self.without(&[METRIC_NAME])
+    }
+
+    /// This set without name, type and unit of the metric: what PromQL leaves of a series whose values it changes.
+    pub fn without_metadata(&self) -> Self {
+        if METADATA_LABELS.iter().all(|name| self.get(name).is_none()) {
+            return self.clone();
+        }
+        self.without(&METADATA_LABELS)
     }
 
     /// Only the labels in `names`.

@@ -39,6 +39,11 @@ impl Timestamp {
         Self((ns / 1_000_000) as i64)
     }
 
+    /// Nanoseconds since the epoch, as OTLP counts; zero before it.
+    pub fn as_nanos(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0).saturating_mul(1_000_000)
+    }
+
     /// `self - earlier`, zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

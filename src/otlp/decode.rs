@@ -95,10 +95,9 @@ pub(super) struct Decoder<'a> {
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(limits: &'a Limits, now: Timestamp) -> Self {
-        let latest_ms = u64::try_from((now + limits.max_future.get()).as_millis()).unwrap_or(0);
         Self {
             limits,
-            latest_start_ns: latest_ms.saturating_mul(1_000_000),
+            latest_start_ns: (now + limits.max_future.get()).as_nanos(),
             texts: HashSet::default(),
             empty: Arc::from(""),
             spans: Vec::new(),

@@ -21,7 +21,7 @@ use crate::push;
 const CHUNK_ITEMS: usize = 2048;
 /// Memory of one chunk at most (one item more than it), so that the capacity of the queue bounds its memory.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Below this size a request is decoded where it is; above, on a blocking thread (CONVENTIONS §2.8: 500 µs of work).
+/// Below this size a request is decoded where it is; above, on a blocking thread: that is 500 µs of work.
 const INLINE_BYTES: usize = 32 << 10;
 
 /// Why a request is not answered as taken.

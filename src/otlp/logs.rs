@@ -105,12 +105,11 @@ struct Decoder<'a> {
 
 impl<'d> Decoder<'d> {
     fn new(reader: &'d Reader, limits: &'d Limits, now: Timestamp) -> Self {
-        let nanos = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
         Self {
             session: reader.begin(limits.attribute_value_bytes),
             limits,
-            now_ns: nanos(now),
-            latest_ns: nanos(now + limits.max_future.get()),
+            now_ns: now.as_nanos(),
+            latest_ns: (now + limits.max_future.get()).as_nanos(),
             decoded: DecodedLogs::default(),
         }
     }

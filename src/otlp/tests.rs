@@ -1,7 +1,6 @@
 //! Tests of the receiver over real sockets, and of decoding.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -16,9 +15,9 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 use proptest::prelude::*;
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::intake::now;
+use super::testing::{PROTO_TYPE, Running, gzip};
 use super::*;
 use crate::batching::Verdict;
 use crate::model::span::{AttributeValue, SpanKind, SpanStatus, hex};
@@ -468,67 +467,26 @@ fn a_span_without_ids_is_rejected_before_its_other_fields_are_read() {
 
 // === over sockets ===
 
-struct Running {
-    http: String,
-    grpc: String,
-    queue: mpsc::Receiver<Vec<Span>>,
-    counters: Arc<Counters>,
-    shutdown: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), ReceiverError>>,
-}
-
 /// A receiver whose deliveries are stored as soon as they come.
-async fn start(capacity: usize, change: fn(&mut Config)) -> Running {
-    let (running, mut deliveries) = start_before_store(capacity, change).await;
-    let (stored, queue) = mpsc::channel(100);
-    tokio::spawn(async move {
-        while let Some(Delivery { items, receipt }) = deliveries.recv().await {
-            receipt.settle(Verdict::Stored);
-            stored.send(items).await.unwrap();
-        }
-    });
-    Running { queue, ..running }
+async fn start(capacity: usize, change: fn(&mut Config)) -> Running<Span> {
+    let (running, deliveries) = start_before_store(capacity, change).await;
+    running.storing(deliveries)
 }
 
 /// A receiver, and the deliveries that wait for a store.
-async fn start_before_store(capacity: usize, change: fn(&mut Config)) -> (Running, mpsc::Receiver<Delivery<Span>>) {
+async fn start_before_store(
+    capacity: usize,
+    change: fn(&mut Config),
+) -> (Running<Span>, mpsc::Receiver<Delivery<Span>>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = Config::default();
-    config.grpc_listen.set_port(0);
-    config.http_listen.set_port(0);
+    let mut config = testing::config();
     change(&mut config);
     let (sink, deliveries) = mpsc::channel(capacity);
-    let receiver = Receiver::bind(config, sink).await.unwrap();
-    let (http, grpc) = (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
-    let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
-    let task = tokio::spawn(receiver.run(shutdown.clone()));
-    (Running { http, grpc, queue: mpsc::channel(1).1, counters, shutdown, task }, deliveries)
-}
-
-impl Running {
-    async fn post(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> reqwest::Response {
-        let mut post = reqwest::Client::new().post(format!("{}{path}", self.http)).body(body);
-        for (name, value) in headers {
-            post = post.header(*name, *value);
-        }
-        post.send().await.unwrap()
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("stops in time").unwrap().unwrap();
-    }
+    (Running::of(Receiver::bind(config, sink).await.unwrap()), deliveries)
 }
 
 type Headers<'a> = &'a [(&'a str, &'a str)];
-const PROTO_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON_TYPE: (&str, &str) = ("content-type", "application/json; charset=utf-8");
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 #[tokio::test]
 async fn takes_http_in_every_encoding() {
@@ -623,7 +581,7 @@ async fn a_full_queue_tells_clients_to_retry() {
     let (running, mut deliveries) = start_before_store(1, |_| {}).await;
     let running = Arc::new(running);
     let body = request(vec![proto_span(1)]);
-    let post = |running: &Arc<Running>| {
+    let post = |running: &Arc<Running<Span>>| {
         let (running, body) = (Arc::clone(running), body.encode_to_vec());
         tokio::spawn(async move { running.post("/v1/traces", &[PROTO_TYPE], body).await })
     };

@@ -258,7 +258,7 @@ impl<'e, 'a> Match<'e, 'a> {
         let matching = &self.node.matching;
         let mut labels = many.visible(names);
         if !self.node.op.is_comparison() || (self.node.return_bool && names == Names::DropAtOnce) {
-            labels = labels.without_name();
+            labels = labels.without_metadata();
         }
         if matching.group == Group::OneToOne {
             labels = if matching.on { labels.only(&matching.labels) } else { labels.without(&matching.labels) };

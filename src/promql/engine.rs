@@ -467,7 +467,7 @@ fn finish(mut table: Table, names: Names) -> Result<Table, EvalError> {
         table.merge_same(Names::DropAtOnce, true)?;
     }
     for key in table.keys.iter_mut().filter(|key| key.drop_name) {
-        *key = Key::new(key.labels.without_name());
+        *key = Key::new(key.labels.without_metadata());
     }
     Ok(table)
 }

@@ -49,7 +49,7 @@ fn histograms(evaluator: &Evaluator<'_>, table: &Table, span: Span) -> Result<Ve
         if place == found.len() {
             let labels = projection.labels(key);
             let name = labels.metric_name().to_owned();
-            let labels = if names == Names::DropAtOnce { labels.without_name() } else { labels };
+            let labels = if names == Names::DropAtOnce { labels.without_metadata() } else { labels };
             found.push(Histogram { key: Key { labels, drop_name: true }, name, rows: Vec::new() });
         }
         found[place].rows.push((bound, row));

@@ -6,7 +6,7 @@
 use hashbrown::HashMap;
 
 use super::error::EvalError;
-use crate::model::{Labels, METRIC_NAME, STALE_NAN_BITS, is_stale};
+use crate::model::{Labels, METADATA_LABELS, METRIC_NAME, STALE_NAN_BITS, is_stale};
 
 /// Hash tables of the evaluator: keys are label texts of our own making.
 pub(super) type Table64<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -54,8 +54,8 @@ impl Grid {
     }
 }
 
-/// Which series a row is. A dropped metric name stays in `labels` and is only marked, so that no label set is built
-/// anew just to lose a name that the next aggregation loses anyway.
+/// Which series a row is. A dropped metric name (with type and unit, where these are labels) stays in `labels` and is only
+/// marked, so that no label set is built anew just to lose a name that the next aggregation loses anyway.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Key {
     pub labels: Labels,
@@ -76,7 +76,7 @@ impl Key {
 
     /// The labels that functions and operators see.
     pub fn visible(&self, names: Names) -> Labels {
-        if self.hides_name(names) { self.labels.without_name() } else { self.labels.clone() }
+        if self.hides_name(names) { self.labels.without_metadata() } else { self.labels.clone() }
     }
 
     pub fn hides_name(&self, names: Names) -> bool {
@@ -137,8 +137,12 @@ impl Table {
     /// # Errors
     /// When two rows become the same series (at the same step, unless `strict`: at any).
     pub fn drop_names(&mut self, names: Names, strict: bool) -> Result<(), EvalError> {
-        let first = self.keys.first().map(|key| key.labels.metric_name().to_owned());
-        let same = self.keys.iter().all(|key| Some(key.labels.metric_name()) == first.as_deref());
+        let dropped = |key: &Key| METADATA_LABELS.map(|name| key.labels.value(name).to_owned());
+        let is_equal = |key: &Key, all: &[String; 3]| {
+            METADATA_LABELS.iter().zip(all).all(|(name, value)| key.labels.value(name) == value)
+        };
+        let first = self.keys.first().map(dropped);
+        let same = first.is_none_or(|first| self.keys.iter().all(|key| is_equal(key, &first)));
         self.keys.iter_mut().for_each(|key| key.drop_name = true);
         if same || names == Names::DropAtEnd { Ok(()) } else { self.merge_same(names, strict) }
     }
@@ -250,7 +254,8 @@ impl<'a> Projection<'a> {
     }
 
     fn selects(&self, key: &Key, name: &str) -> bool {
-        self.labels.binary_search(&name).is_ok() == self.keep && !(name == METRIC_NAME && key.hides_name(self.names))
+        self.labels.binary_search(&name).is_ok() == self.keep
+            && !(key.hides_name(self.names) && METADATA_LABELS.contains(&name))
     }
 
     /// A text that is the same for keys that agree in the selected labels.
@@ -259,12 +264,13 @@ impl<'a> Projection<'a> {
         buffer.clear();
         // Both are sorted by name, so one walk over them does.
         let mut wanted = self.labels.iter().peekable();
+        let hides_name = key.hides_name(self.names);
         for (name, value) in key.labels.iter() {
             while wanted.next_if(|label| **label < name).is_some() {}
             match wanted.peek() {
                 None if self.keep => break,
                 next if next.is_some_and(|label| **label == name) != self.keep => continue,
-                _ if name == METRIC_NAME && key.hides_name(self.names) => continue,
+                _ if hides_name && METADATA_LABELS.contains(&name) => continue,
                 _ => {}
             }
             for piece in [name, value] {

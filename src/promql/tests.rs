@@ -340,6 +340,31 @@ async fn refuses_senseless_ranges() {
     assert!(ask("x", 50, 1).await.starts_with("end timestamp must not be before"));
 }
 
+/// The scripts of tests/it run as Prometheus' own, which drop names in the end; servers drop them at once.
+#[tokio::test]
+async fn type_and_unit_of_a_metric_go_with_its_name() {
+    let mut store = Few::counters("sent", 1);
+    store.series[0].labels =
+        Labels::from_pairs([("__name__", "sent"), ("__type__", "counter"), ("__unit__", "bytes"), ("pod", "a")]);
+    let engine = Engine::new(Config::default());
+    let named = r#"{__name__="sent", __type__="counter", __unit__="bytes", pod="a"}"#;
+    for (query, expect) in [
+        ("last_over_time(sent[1m])", vec![named]),
+        ("-sent", vec![r#"{pod="a"}"#]),
+        ("sent or -sent", vec![named, r#"{pod="a"}"#]),
+        ("sum by (__type__) (-sent)", vec!["{}"]),
+        ("sum by (__type__) (sent)", vec![r#"{__type__="counter"}"#]),
+        ("sum without (pod) (rate(sent[1m]))", vec!["{}"]),
+        ("sent * on (pod) group_left (__type__) sent", vec![r#"{__type__="counter", pod="a"}"#]),
+        (r#"label_replace(-sent, "__type__", "negative", "pod", "a")"#, vec![r#"{__type__="negative", pod="a"}"#]),
+    ] {
+        let answer = engine.instant(&store, &parse(query).unwrap(), at(1800), &QueryOptions::default()).await.unwrap();
+        let Value::Vector(samples) = answer.value else { panic!("not a vector: {query}") };
+        let labels: Vec<String> = samples.iter().map(|sample| sample.labels.to_string()).collect();
+        assert_eq!(labels, expect, "{query}");
+    }
+}
+
 #[tokio::test]
 async fn looks_back_as_far_as_it_is_told() {
     let engine = Engine::new(Config::default());

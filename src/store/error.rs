@@ -102,7 +102,10 @@ impl StoreError {
 /// waits must not be thrown away meanwhile.
 fn is_temporary(error: &sqlx::Error) -> bool {
     match error {
-        sqlx::Error::Database(error) => !is_fault_of_rows(&error.code().unwrap_or_default()),
+        sqlx::Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            !is_fault_of_rows(&code) || is_partition_made_meanwhile(&code, error.constraint())
+        }
         sqlx::Error::Io(_)
         | sqlx::Error::Tls(_)
         | sqlx::Error::Protocol(_)
@@ -115,6 +118,12 @@ fn is_temporary(error: &sqlx::Error) -> bool {
 
 fn is_fault_of_rows(code: &str) -> bool {
     ["21", "22", "23", "54"].iter().any(|class| code.starts_with(class))
+}
+
+/// A row was on its way to the default partition while the partition of its time was attached: a violation (SQLSTATE 23514)
+/// of the bounds of a partition, which have no name as constraints of tables have.
+fn is_partition_made_meanwhile(code: &str, constraint: Option<&str>) -> bool {
+    code == "23514" && constraint.is_none()
 }
 
 #[cfg(test)]

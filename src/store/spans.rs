@@ -48,6 +48,23 @@ pub struct TraceSearch {
     pub limit: usize,
 }
 
+impl TraceSearch {
+    /// The newest `limit` of all that started from `from` to `to`.
+    pub fn any(from: Timestamp, to: Timestamp, limit: usize) -> Self {
+        Self {
+            from,
+            to,
+            service: None,
+            operation: None,
+            duration_ns_min: None,
+            duration_ns_max: None,
+            error_only: false,
+            attribute_hashes: Vec::new(),
+            limit,
+        }
+    }
+}
+
 /// One trace, put together from its parts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TraceSummary {

@@ -270,7 +270,7 @@ fn page_of(
     let place = given(address.namespace.as_deref());
     let chosen = chosen(latest, address, wanted);
     let open = || latest.report.findings.iter().filter(|one| one.suppressed.is_none());
-    let here = |one: &&Finding| place.is_none_or(|place| findings::namespace(&one.subject) == place);
+    let here = |one: &&Finding| place.is_none_or(|place| one.namespace() == place);
     let suppressed = latest.report.findings.iter().filter(here).filter(|one| one.suppressed.is_some()).count();
     let tile = |name: &'static str, severity: Severity| {
         let count = open().filter(here).filter(|one| one.severity == severity).count();
@@ -354,7 +354,7 @@ fn chosen<'a>(latest: &'a Latest, address: &Address, wanted: &Wanted) -> Vec<&'a
         };
         is_shown
             && wanted.least.is_none_or(|least| one.severity >= least)
-            && place.is_none_or(|place| findings::namespace(&one.subject) == place)
+            && place.is_none_or(|place| one.namespace() == place)
             && code.is_none_or(coded)
             && holds(one)
     };
@@ -431,7 +431,7 @@ fn namespaces(latest: &Latest, address: &Address) -> (Vec<Namespace>, usize) {
     let mut counts: BTreeMap<&str, [usize; 3]> = BTreeMap::new();
     for one in latest.report.findings.iter().filter(|one| one.suppressed.is_none()) {
         let at = SEVERITIES.iter().position(|severity| *severity == one.severity).unwrap_or(2);
-        counts.entry(findings::namespace(&one.subject)).or_default()[at] += 1;
+        counts.entry(one.namespace()).or_default()[at] += 1;
     }
     let mut scores: BTreeMap<&str, Vec<&Score>> = BTreeMap::new();
     for one in &latest.scorecard.scores {
@@ -475,7 +475,7 @@ fn codes(chosen: &[&Finding], address: &Address) -> Vec<(&'static str, &'static 
 
 fn form(latest: &Latest, address: &Address, wanted: &Wanted) -> Form {
     let place = given(address.namespace.as_deref());
-    let of_findings = latest.report.findings.iter().map(|one| findings::namespace(&one.subject));
+    let of_findings = latest.report.findings.iter().map(|one| one.namespace());
     let of_scores = latest.scorecard.scores.iter().filter_map(|one| one.namespace.as_deref());
     let names: BTreeSet<&str> = of_findings.chain(of_scores).chain(place).filter(|name| !name.is_empty()).collect();
     let text = |value: &Option<String>| value.clone().unwrap_or_default();

@@ -17,6 +17,8 @@ use crate::mesh::ResourceId;
 use crate::model::Timestamp;
 use crate::store::ChangeQuery;
 
+/// What the page shows unless told.
+pub(super) const RANGE_DEFAULT: &str = "24h";
 /// Changes of one page.
 const PAGE_SIZE: usize = 100;
 /// Fields that a list shows of each.
@@ -169,7 +171,7 @@ impl Address {
 pub(super) async fn page(Shared(state): Shared<State>, Asked(address): Asked<Address>) -> Response {
     let now = state.clock.now();
     let query = range::Query { range: address.range.clone(), at: address.at.clone() };
-    let range = match query.read("24h", now) {
+    let range = match query.read(RANGE_DEFAULT, now) {
         Ok(range) => range,
         Err(reason) => return error::bad_request(&state, "changes", reason),
     };

@@ -1,49 +1,63 @@
-//! What is declared for the subject of a page: what holds and from which object, how it compares with what was seen, and
-//! what the audit found about it.
+//! What is declared for the subject of a page: which objects govern it and what holds by them, how it compares with what was
+//! seen, and what the audit found about it.
 //!
 //! In: names of services, callers and workloads; what is declared, the latest audit. Out: [`Part`], which
-//! `declared_part.html` draws. Invariant: without anything declared it is empty, and draws nothing.
+//! `declared_part.html` and `panel.html` draw.
+
+use std::collections::BTreeSet;
 
 use super::ask::link;
 use super::changes::resource_href;
 use super::findings::{self, Row};
+use super::governing::{Name, Subject, Told};
 use super::{State, format};
 use crate::audit::{About, Comparison, Latest, Verdict};
-use crate::mesh::effective::{Applied, applied_to_edge, applied_to_workload};
-use crate::mesh::{Index, ResourceId, Snapshot};
-use crate::model::Severity;
+use crate::graph::ServiceGraph;
+use crate::mesh::effective::Applied;
 
 /// Rows of each part.
 const BARS_MAX: usize = 24;
 const APPLIED_MAX: usize = 30;
-const FINDINGS_MAX: usize = 8;
+const FINDINGS_MAX: usize = 16;
 const CALLERS_MAX: usize = 10;
-/// Services of one edge that are looked at.
-const SERVICES_MAX: usize = 4;
 
-/// Namespace and name.
-pub(super) type Name = (String, String);
-
-/// Whom a page is about.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Subject {
-    /// Services that are called.
-    pub(super) services: Vec<Name>,
-    /// The workload that calls, of an edge.
-    pub(super) caller: Option<Name>,
-    /// The workload that is called, or that the page is about.
-    pub(super) workload: Option<Name>,
+/// Whose page it is: where it stands in a graph, whom settings call it, and as what findings end, ` shop/cart`.
+pub(super) struct Whose<'a> {
+    pub(super) graph: &'a ServiceGraph,
+    pub(super) id: &'a str,
+    pub(super) subject: Subject,
+    pub(super) names: Vec<String>,
 }
 
-/// What `declared_part.html` draws.
+/// What pages draw of it.
 #[derive(Default)]
 pub(super) struct Part {
+    /// Whether anything declared is read.
+    pub(super) is_given: bool,
+    pub(super) objects: Vec<ObjectRow>,
+    pub(super) objects_more: usize,
+    pub(super) applied: Vec<(String, Vec<AppliedRow>)>,
+    /// What of the time is compared.
     pub(super) about: String,
     pub(super) bars: Vec<Bar>,
-    pub(super) applied: Vec<(String, Vec<AppliedRow>)>,
     pub(super) findings: Vec<Row>,
     pub(super) findings_left: usize,
+    /// The audit of its namespace.
     pub(super) href: String,
+}
+
+impl Part {
+    /// Whether there is anything to say of what governs the subject.
+    pub(super) fn governs(&self) -> bool {
+        !self.objects.is_empty() || !self.applied.is_empty()
+    }
+}
+
+/// An object that governs the subject.
+pub(super) struct ObjectRow {
+    pub(super) name: String,
+    pub(super) href: String,
+    pub(super) reach: &'static str,
 }
 
 /// One number as it is declared and as it was seen.
@@ -70,87 +84,73 @@ pub(super) struct AppliedRow {
     pub(super) is_lost: bool,
 }
 
-/// The part of a page about these names.
-pub(super) async fn part(state: &State, about: Subject) -> Part {
-    if !state.declared.config().is_given() {
-        return Part::default();
-    }
-    let (snapshot, config) = (state.declared.current(), state.declared.config().clone());
+/// What is declared for it.
+pub(super) async fn part(state: &State, whose: Whose<'_>) -> Part {
+    let Whose { graph, id, subject, names } = whose;
+    let is_given = state.declared.config().is_given();
+    // Without anything declared the mesh's defaults are not known to hold.
+    let subject = if is_given { subject } else { Subject::default() };
+    let told = state.governing((graph, id), subject.clone()).await;
     let latest = state.audit.latest();
-    // The index of a large mesh takes some milliseconds.
-    let drawn = tokio::task::spawn_blocking(move || {
-        let index = Index::new(&snapshot, &config.root_namespace, &config.cluster_domain);
-        drawn(&index, latest.as_deref(), &about)
-    });
-    drawn.await.unwrap_or_default()
+    Part { is_given, ..drawn(told, latest.as_deref(), &subject, &names) }
 }
 
-fn host(index: &Index<'_>, (namespace, name): &Name) -> String {
-    // A name with dots is that of a host already.
-    if name.contains('.') { name.clone() } else { format!("{name}.{namespace}.svc.{}", index.domain) }
-}
-
-fn drawn(index: &Index<'_>, latest: Option<&Latest>, about: &Subject) -> Part {
-    let labels = |name: &Name| index.workload(&name.0, &name.1).map(|one| one.labels.clone()).unwrap_or_default();
-    let mut applied: Vec<(String, Vec<Applied>)> = Vec::new();
-    for service in about.services.iter().take(SERVICES_MAX) {
-        // Of a service the page tells what holds for callers of its own namespace.
-        let from = about.caller.as_ref();
-        let (namespace, own) = from.map_or((service.0.as_str(), Default::default()), |from| (&from.0, labels(from)));
-        let rows = applied_to_edge(index, namespace, &own, &host(index, service));
-        let whose = from.map_or(format!("callers in {namespace}"), |(namespace, name)| format!("{namespace}/{name}"));
-        applied.push((format!("What holds when {whose} call {}", service.1), rows));
-    }
-    if let Some(workload) = &about.workload {
-        let rows = applied_to_workload(index, &workload.0, &labels(workload));
-        applied.push((format!("What holds for {}/{}", workload.0, workload.1), rows));
-    }
-    let hosts: Vec<String> = about.services.iter().map(|one| host(index, one)).collect();
+pub(super) fn drawn(told: Told, latest: Option<&Latest>, subject: &Subject, names: &[String]) -> Part {
     let own = |one: &&Comparison| {
-        one.hosts.iter().any(|host| hosts.contains(host))
-            || about.workload.as_ref().is_some_and(|workload| one.workload.as_ref() == Some(workload))
+        one.hosts.iter().any(|host| told.holds.hosts.contains(host))
+            || subject.workload.as_ref().is_some_and(|workload| one.workload.as_ref() == Some(workload))
     };
-    let compared: Vec<&Comparison> = latest.iter().flat_map(|one| &one.comparisons).filter(own).collect();
-    let bars = compared.iter().filter_map(|one| bar(one, about.caller.as_ref())).take(BARS_MAX).collect();
-    // What is found about the objects that hold here, and about the subject's own.
-    let mut objects: Vec<ResourceId> =
-        applied.iter().flat_map(|(_, rows)| rows).filter_map(|one| one.from.clone()).collect();
-    objects.extend(about.workload.as_ref().and_then(|one| Some(index.workload(&one.0, &one.1)?.resource.id.clone())));
-    let (found, findings_left) = found(latest, &objects, index.mesh);
-    let namespace = about.services.first().or(about.workload.as_ref()).map_or("", |one| one.0.as_str());
-    let rows = |rows: Vec<Applied>| rows.into_iter().take(APPLIED_MAX).map(row).collect::<Vec<_>>();
-    let titled = applied.into_iter().filter(|(_, rows)| !rows.is_empty());
+    let compared = latest.iter().flat_map(|one| &one.comparisons).filter(own);
+    let bars = compared.filter_map(|one| bar(one, subject.caller.as_ref())).take(BARS_MAX).collect();
+    let (findings, findings_left) = found(latest, &told, names);
+    let namespace = subject.services.first().or(subject.workload.as_ref()).map_or("", |one| one.0.as_str());
+    let rows = |rows: &[Applied]| rows.iter().take(APPLIED_MAX).map(row).collect::<Vec<_>>();
     Part {
+        is_given: false,
+        objects_more: told.objects_more,
+        applied: told.holds.applied.iter().map(|(title, all)| (format::visible(title, 200), rows(all))).collect(),
         about: latest
             .and_then(|one| one.scorecard.window)
             .map_or(String::new(), |window| format!("the audit's window of {}", format::span(window))),
         bars,
-        applied: titled.map(|(title, all)| (format::visible(&title, 200), rows(all))).collect(),
-        findings: found,
+        findings,
         findings_left,
         href: link("audit", &[("namespace", namespace)]),
+        objects: told
+            .objects
+            .iter()
+            .map(|one| ObjectRow {
+                name: format::visible(&one.id.to_string(), 160),
+                href: resource_href(&one.id),
+                reach: one.reach,
+            })
+            .collect(),
     }
 }
 
-fn row(one: Applied) -> AppliedRow {
+fn row(one: &Applied) -> AppliedRow {
     let Applied { setting, value, from, is_lost } = one;
     AppliedRow {
-        setting: format::visible(&setting, 100),
-        value: format::visible(&value, 300),
-        from: from.map(|id| (format::visible(&id.to_string(), 160), resource_href(&id))),
-        is_lost,
+        setting: format::visible(setting, 100),
+        value: format::visible(value, 300),
+        from: from.as_ref().map(|id| (format::visible(&id.to_string(), 160), resource_href(id))),
+        is_lost: *is_lost,
     }
 }
 
-/// The findings about these objects, the gravest first, and how many more there are.
-fn found(latest: Option<&Latest>, objects: &[ResourceId], snapshot: &Snapshot) -> (Vec<Row>, usize) {
-    let names: std::collections::BTreeSet<String> = objects.iter().map(ToString::to_string).collect();
+/// The findings about the objects that govern and hold here, about what runs the subject and about all that is called as it
+/// is, the gravest first; and how many more there are.
+fn found(latest: Option<&Latest>, told: &Told, names: &[String]) -> (Vec<Row>, usize) {
+    let applied = told.holds.applied.iter().flat_map(|(_, rows)| rows).filter_map(|one| one.from.as_ref());
+    let objects = told.objects.iter().map(|one| &one.id).chain(applied).chain(&told.holds.workload);
+    let objects: BTreeSet<String> = objects.map(ToString::to_string).collect();
+    let concerns =
+        |subject: &str| objects.contains(subject) || names.iter().any(|name| subject.ends_with(name.as_str()));
     let all = latest.iter().flat_map(|one| &one.report.findings);
-    let own = all.filter(|one| one.suppressed.is_none() && names.contains(&one.subject));
-    let mut own: Vec<_> = own.filter(|one| one.severity > Severity::Info).collect();
+    let mut own: Vec<_> = all.filter(|one| one.suppressed.is_none() && concerns(&one.subject)).collect();
     own.sort_by_key(|one| std::cmp::Reverse(one.severity));
     let left = own.len().saturating_sub(FINDINGS_MAX);
-    (own.into_iter().take(FINDINGS_MAX).map(|one| findings::row(one, snapshot)).collect(), left)
+    (own.into_iter().take(FINDINGS_MAX).map(|one| findings::row(one, &told.snapshot)).collect(), left)
 }
 
 /// A comparison as bars; of an edge the caller's own part of it, none when it made no call that is meant.

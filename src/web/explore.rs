@@ -11,6 +11,8 @@ use super::frame::{Frame, render};
 use super::{State, error, range};
 use crate::promql::{self, Answer, QueryOptions, Value, format_value};
 
+/// What the page shows unless told.
+pub(super) const RANGE_DEFAULT: &str = "30m";
 const RANGES: [&str; 8] = ["15m", "30m", "1h", "3h", "6h", "24h", "7d", "30d"];
 /// Parameters of the editors, and how they are called.
 const EDITORS: [(&str, &str); 4] = [("query", "A"), ("query2", "B"), ("query3", "C"), ("query4", "D")];
@@ -84,7 +86,7 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
     let Address { query, query2, query3, query4, range: length, at } = asked;
     let texts = [query, query2, query3, query4].map(Option::unwrap_or_default);
     let asked = range::Query { range: length, at };
-    let range = match asked.read("30m", state.clock.now()) {
+    let range = match asked.read(RANGE_DEFAULT, state.clock.now()) {
         Ok(range) => range,
         Err(message) => return error::bad_request(&state, "explore", message),
     };

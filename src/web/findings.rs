@@ -44,12 +44,6 @@ pub(super) fn title(code: &str) -> &'static str {
     crate::audit::checks().find(|check| check.code == code).map_or("", |check| check.title)
 }
 
-/// The namespace of a subject: `shop` of `VirtualService shop/cart`; of an object of the whole cluster its name.
-pub(super) fn namespace(subject: &str) -> &str {
-    let rest = subject.split_once(' ').map_or("", |(_, rest)| rest);
-    rest.split('/').next().unwrap_or_default()
-}
-
 /// The declared object that a subject names, `VirtualService shop/cart`; none when there is no such object.
 pub(super) fn object(snapshot: &Snapshot, subject: &str) -> Option<ResourceId> {
     let (kind, name) = subject.split_once(' ')?;

@@ -23,6 +23,8 @@ use crate::graph::layout::boxes::BoxKind;
 use crate::graph::{Edge, ServiceGraph, View, cause};
 use detail::{Detail, EdgeRow};
 
+/// What the page shows unless told.
+pub(super) const RANGE_DEFAULT: &str = "5m";
 const RANGES: [&str; 5] = ["5m", "15m", "1h", "6h", "24h"];
 /// How far back the slider of the replay goes, in lengths of the range, and its steps in each of them.
 const REPLAY_RANGES: u32 = 12;
@@ -122,7 +124,7 @@ struct Choice {
 pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
-    let range = match range.read("5m", now) {
+    let range = match range.read(RANGE_DEFAULT, now) {
         Ok(range) => range,
         Err(message) => return error::bad_request(&state, "graph", message),
     };

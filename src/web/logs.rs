@@ -14,6 +14,8 @@ use crate::graph::flags;
 use crate::model::Timestamp;
 use crate::model::span::{hex, trace_id_from_hex};
 
+/// What the page shows unless told.
+pub(super) const RANGE_DEFAULT: &str = "1h";
 const RANGES: [&str; 5] = ["15m", "1h", "6h", "24h", "2d"];
 const LIMIT: usize = 200;
 /// Most characters of one text of a record.
@@ -80,7 +82,7 @@ pub(super) struct LogRow {
 pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Address>) -> Response {
     let now = state.clock.now();
     let range = range::Query { range: asked.range.clone(), at: asked.at.clone() };
-    let read = range.read("1h", now).and_then(|range| {
+    let read = range.read(RANGE_DEFAULT, now).and_then(|range| {
         let old = range.before_retention("access logs", state.retention.access_logs, "access_logs");
         Ok((asked.filter(&range)?, range.text, old))
     });
@@ -105,7 +107,6 @@ pub(super) async fn page(Shared(state): Shared<State>, Asked(asked): Asked<Addre
 impl Address {
     fn filter(&self, range: &range::Range) -> Result<Filter, String> {
         let text = |text: &Option<String>| given(text.as_deref()).map(|text| text.trim().to_owned());
-        let nanos = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
         let reason = match given(self.reason.as_deref()) {
             None | Some("failures") => None,
             Some(name) => Some(Reason::from_name(name).ok_or_else(|| format!("reason: {name:?} is none of the list"))?),
@@ -123,8 +124,8 @@ impl Address {
             failures_only: self.reason.as_deref() == Some("failures"),
             codes: text(&self.code).as_deref().map(codes).transpose()?,
             trace: text(&self.trace).as_deref().map(trace).transpose()?,
-            from_ns: nanos(range.from),
-            to_ns: nanos(range.to),
+            from_ns: range.from.as_nanos(),
+            to_ns: range.to.as_nanos(),
             limit: LIMIT,
         })
     }

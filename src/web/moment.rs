@@ -10,22 +10,22 @@ use chrono::TimeZone as _;
 
 use super::ask::link;
 use super::range::read_time;
-use super::{State, error, frame};
+use super::{State, alerts, changes, error, explore, frame, graph, logs, overview, subject, traces};
 use crate::model::Timestamp;
 use crate::units::PromDuration;
 
 /// Pages with a range of time, by the start of their path, and the range that they show unless told.
 const RANGED: [(&str, &str); 10] = [
-    ("/graph", "5m"),
-    ("/service/", "1h"),
-    ("/workload/", "1h"),
-    ("/edge/", "1h"),
-    ("/alerts/history", "24h"),
-    ("/changes", "24h"),
-    ("/traces", "1h"),
-    ("/logs", "1h"),
-    ("/explore", "30m"),
-    ("/", "30m"),
+    ("/graph", graph::RANGE_DEFAULT),
+    ("/service/", subject::RANGE_DEFAULT),
+    ("/workload/", subject::RANGE_DEFAULT),
+    ("/edge/", subject::RANGE_DEFAULT),
+    ("/alerts/history", alerts::history::RANGE_DEFAULT),
+    ("/changes", changes::RANGE_DEFAULT),
+    ("/traces", traces::RANGE_DEFAULT),
+    ("/logs", logs::RANGE_DEFAULT),
+    ("/explore", explore::RANGE_DEFAULT),
+    ("/", overview::RANGE_DEFAULT),
 ];
 const QUICK: [&str; 8] = ["5m", "15m", "1h", "6h", "24h", "7d", "30d", "1y"];
 /// Longest value of a parameter that the picker carries on.

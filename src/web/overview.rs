@@ -21,7 +21,7 @@ const RANGE: std::time::Duration = std::time::Duration::from_secs(5 * 60);
 /// Most edges that are counted.
 const EDGES_MAX: usize = 50_000;
 /// What the charts show unless told.
-const RANGE_DEFAULT: &str = "30m";
+pub(super) const RANGE_DEFAULT: &str = "30m";
 const WORKLOADS_SHOWN: usize = 8;
 const ALERTS_SHOWN: usize = 8;
 

@@ -21,7 +21,7 @@ use super::findings;
 use super::frame::{Frame, render};
 use super::{State, error, format};
 use crate::changes::{Governs, diff, kind_key, kind_of_key, normal, yaml};
-use crate::mesh::{Index, Input, ResourceId, Snapshot};
+use crate::mesh::{Input, ResourceId, Snapshot};
 use crate::model::Finding;
 use crate::persist::Generation;
 use steered::Steered;
@@ -105,7 +105,7 @@ pub(super) async fn page(
         Ok(compared) => compared,
         Err(reason) => return error::bad_request(&state, "changes", reason),
     };
-    let (snapshot, config) = (state.declared.current(), state.declared.config());
+    let snapshot = state.declared.current();
     let found = snapshot.get(id.kind, &id.namespace, &id.name);
     // Of what is gone the last that was declared is shown.
     let last = history.iter().find_map(|one| one.body.as_ref());
@@ -118,10 +118,7 @@ pub(super) async fn page(
             None => error::missing(&state, "changes", format!("There is no {id}, and there was none.")),
         };
     };
-    let governs = found.map(|resource| {
-        let index = Index::new(&snapshot, &config.root_namespace, &config.cluster_domain);
-        Governs::of(&index, resource)
-    });
+    let governs = state.governed(&snapshot, &id).await;
     let words = governs.as_ref().map(Governs::words).unwrap_or_default();
     let text = yaml(&body);
     let now = state.clock.now();

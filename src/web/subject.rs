@@ -26,7 +26,7 @@ use super::ask::{Asked, Shared, given, link};
 use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;
-use super::{State, declared, error, format, range};
+use super::{State, error, format, range};
 use crate::graph::{GraphOptions, cause, walk};
 use crate::model::Timestamp;
 use around::{Around, PAGE};
@@ -35,7 +35,7 @@ use rows::{Call, Code, Fact, Hurt, VersionRow};
 use story::{Story, Subject};
 
 const RANGES: [&str; 6] = ["15m", "1h", "6h", "24h", "7d", "30d"];
-const RANGE_DEFAULT: &str = "1h";
+pub(super) const RANGE_DEFAULT: &str = "1h";
 /// Windows of a plot.
 const WINDOWS: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,7 +86,6 @@ struct Page {
     hurt: Vec<Hurt>,
     causes: Vec<(String, String)>,
     links: Vec<(&'static str, String)>,
-    declared: declared::Part,
 }
 
 pub(super) async fn service(
@@ -150,9 +149,8 @@ async fn page(state: &State, subject: Subject, asked: Address) -> Response {
         Ok(Some(story)) => {
             let old = range.before_retention("edges", state.retention.edge_hours, "edge_hours");
             let frame = Frame::new(state, "graph").warn(read.warning).warn(old);
-            let around = around::around(state, &story, &range, PAGE).await;
-            let declared = declared::part(state, rows::declared_for(&subject, &story)).await;
-            render(&Page { declared, ..page_of(frame, &subject, (&story, around), (&asked, &range), now) })
+            let around = around::around(state, (&subject, &story), &range, PAGE).await;
+            render(&page_of(frame, &subject, (&story, around), (&asked, &range), now))
         }
         Ok(None) => missing(state, &subject, &range, read.warning),
         Err(reason) => error::internal(&format!("the story could not be told: {reason}")),
@@ -234,7 +232,6 @@ fn page_of(
         hurt: hurt.iter().take(12).filter_map(|hurt| rows::hurt(hurt, story, asked)).collect(),
         causes: causes(story, asked),
         links: rows::links(story, asked),
-        declared: declared::Part::default(),
     }
 }
 

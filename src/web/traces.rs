@@ -23,7 +23,7 @@ use crate::model::workload::Reporter;
 use crate::traces::{Row, Waterfall, hops, waterfall};
 
 pub(super) use compare::compare;
-pub(super) use search::search;
+pub(super) use search::{RANGE_DEFAULT, search};
 
 /// Most spans of one trace that are drawn.
 const ROWS_MAX: usize = 3000;

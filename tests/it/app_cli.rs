@@ -32,6 +32,18 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
+fn a_reader_that_goes_away_ends_a_command_without_a_panic() {
+    let folder = new_folder();
+    let failing = "eval instant at 0 1\n  2\n\n".repeat(20_000);
+    let script = write(&folder, "long.test", &failing);
+    let mut command = meshscope(&["promql", "test", &script]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run meshscope");
+    drop(child.stdout.take());
+    let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+    assert_eq!((status.code(), String::from_utf8_lossy(&stderr).as_ref()), (Some(141), ""));
+}
+
+#[test]
 fn check_config_names_every_mistake_and_its_place() {
     let folder = new_folder();
     write(&folder, "broken.yaml", "groups: [{name: g, rules: [{alert: A, expr: 'rate(x)'}]}]\n");

@@ -344,6 +344,14 @@ pub async fn check_stored_minutes(
     }
 }
 
+/// How many rounds, and the seed of what is random, said aloud so that a run can be repeated.
+pub fn rounds_and_seed() -> (u64, u64) {
+    let rounds = from_environment("MESHSCOPE_CRASH_ROUNDS", 3);
+    let seed = from_environment("MESHSCOPE_CRASH_SEED", now_ms() as u64);
+    println!("MESHSCOPE_CRASH_ROUNDS={rounds} MESHSCOPE_CRASH_SEED={seed}");
+    (rounds, seed)
+}
+
 pub fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }
@@ -351,9 +359,7 @@ pub fn from_environment(name: &str, default: u64) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_moment_loses_a_second_at_most_and_doubles_nothing() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let rounds = from_environment("MESHSCOPE_CRASH_ROUNDS", 3);
-    let seed = from_environment("MESHSCOPE_CRASH_SEED", now_ms() as u64);
-    println!("MESHSCOPE_CRASH_ROUNDS={rounds} MESHSCOPE_CRASH_SEED={seed}");
+    let (rounds, seed) = rounds_and_seed();
     let mut random = Random(seed);
     let database = postgres::database().await;
     let proxies = proxies(seed).await;

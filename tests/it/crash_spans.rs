@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::app::{eventually, new_folder};
-use crate::crash::{Program, Random, from_environment, now_ms};
+use crate::crash::{Program, Random, now_ms, rounds_and_seed};
 use crate::postgres;
 
 const SENDERS: u64 = 6;
@@ -165,9 +165,7 @@ async fn check_read(program: &Program, request: Request) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_acknowledged_is_lost_and_what_is_sent_again_is_read_once() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let rounds = from_environment("MESHSCOPE_CRASH_ROUNDS", 3);
-    let seed = from_environment("MESHSCOPE_CRASH_SEED", now_ms() as u64);
-    println!("MESHSCOPE_CRASH_ROUNDS={rounds} MESHSCOPE_CRASH_SEED={seed}");
+    let (rounds, seed) = rounds_and_seed();
     let mut random = Random(seed);
     let database = postgres::database().await;
     let listeners = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use meshscope::clock::Clock;
+use meshscope::model::span::SpanBatch;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::persist::{ChunkPersist, History};
 use meshscope::series::{Head, Row};
@@ -190,4 +191,35 @@ async fn a_damaged_chunk_is_kept_aside_when_late_samples_replace_it_and_when_its
     let kept: i64 =
         sqlx::query_scalar("SELECT count(*) FROM chunk_damaged").fetch_one(&mut outside).await.expect("count");
     assert_eq!((kept, store.damaged_chunks()), (2, 2));
+}
+
+/// A row may be on its way to the default partition while the partition of its time is made: PostgreSQL refuses it then,
+/// though the row is sound and has a place at the second attempt.
+#[tokio::test]
+async fn a_row_whose_partition_is_made_meanwhile_is_written_at_the_second_attempt() {
+    let database = postgres::database().await;
+    let (store, mut maker) = (postgres::connect(&database).await, postgres::connection(&database).await);
+    let run = "BEGIN; LOCK TABLE span_batch_other IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(run).execute(&mut maker).await.expect("lock the default partition");
+    let start_ns = start().as_millis() as u64 * 1_000_000;
+    let batch = SpanBatch { bytes: vec![1], from_ns: start_ns, to_ns: start_ns + 1, span_count: 1, parts: Vec::new() };
+    let (writing, again) = (store.clone(), batch.clone());
+    let writer = tokio::spawn(async move { writing.write_spans(vec![batch]).await });
+    let mut watcher = postgres::connection(&database).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'span_batch_other'::regclass";
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.expect("a number") == 0 {
+        tokio::task::yield_now().await;
+    }
+    let day = start().to_chrono().date_naive();
+    let make = format!(
+        "CREATE TABLE span_batch_now (LIKE span_batch INCLUDING ALL);
+         ALTER TABLE span_batch ATTACH PARTITION span_batch_now FOR VALUES FROM ('{day}') TO ('{}'); COMMIT",
+        day + chrono::Days::new(1)
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut maker).await.expect("make the partition");
+    let refused = writer.await.expect("no panic").expect_err("the row was routed to the default partition");
+    assert!(refused.is_temporary(), "{refused:?}");
+    store.write_spans(vec![again]).await.expect("the second attempt");
+    let stored = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM span_batch_now").fetch_one(&mut watcher).await;
+    assert_eq!(stored.expect("a number"), 1);
 }

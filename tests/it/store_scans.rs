@@ -112,17 +112,7 @@ async fn ask_of_traces(questions: &mut Questions<'_>, (from, to): (Timestamp, Ti
     let read = questions.ask("batches", async |store| store.span_batches(&keys).await.expect("batches")).await;
     assert_eq!(read.len(), 128);
     let text = |text: &str| Some(text.to_owned());
-    let any = TraceSearch {
-        from,
-        to,
-        service: None,
-        operation: None,
-        duration_ns_min: None,
-        duration_ns_max: None,
-        error_only: false,
-        attribute_hashes: Vec::new(),
-        limit: 20,
-    };
+    let any = TraceSearch::any(from, to, 20);
     for (what, search, expect) in [
         ("newest", any.clone(), 20),
         ("common service", TraceSearch { service: text("front"), ..any.clone() }, 20),
@@ -136,15 +126,7 @@ async fn ask_of_traces(questions: &mut Questions<'_>, (from, to): (Timestamp, Ti
         let found = questions.ask(what, async |store| store.search_traces(&search).await.expect("a search")).await;
         assert_eq!(found.len(), expect, "{what}");
     }
-    let slow = PartSearch {
-        from,
-        to,
-        services: Vec::new(),
-        operations: Vec::new(),
-        error: false,
-        longest_ns_min: Some(5_050_000),
-        attribute_hashes: Vec::new(),
-    };
+    let slow = PartSearch { longest_ns_min: Some(5_050_000), ..PartSearch::any(from, to) };
     let found =
         questions.ask("slow spans", async |store| store.search_parts(&slow, None, 20).await.expect("parts")).await;
     assert_eq!(found.len(), 20);

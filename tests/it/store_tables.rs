@@ -347,17 +347,7 @@ fn span_batch(number: u32, traces: u32) -> SpanBatch {
 }
 
 fn any_trace() -> TraceSearch {
-    TraceSearch {
-        from: noon() - HOUR,
-        to: noon() + HOUR,
-        service: None,
-        operation: None,
-        duration_ns_min: None,
-        duration_ns_max: None,
-        error_only: false,
-        attribute_hashes: Vec::new(),
-        limit: 20,
-    }
+    TraceSearch::any(noon() - HOUR, noon() + HOUR, 20)
 }
 
 #[tokio::test]

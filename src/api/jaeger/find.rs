@@ -89,8 +89,7 @@ fn filter(params: &Params, now: Timestamp) -> Result<(Filter, usize), Fault> {
         None => Ok(None),
         Some(text) => go_duration_ns(text).map(Some).ok_or_else(|| wrong(name)),
     };
-    let now_ns = u64::try_from(now.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
-    let to_ns = micros("end")?.unwrap_or(now_ns + 1_000_000_000);
+    let to_ns = micros("end")?.unwrap_or(now.as_nanos() + 1_000_000_000);
     let from_ns = micros("start")?.unwrap_or(to_ns.saturating_sub(RANGE_DEFAULT.as_nanos() as u64));
     let mut attributes = Vec::new();
     if let Some(tags) = params.get("tags") {

@@ -13,7 +13,6 @@ use crate::api::encode::{go_time_ns, success_with};
 use crate::api::error::ApiError;
 use crate::api::params::Params;
 use crate::graph::flags;
-use crate::model::Timestamp;
 use crate::model::span::{hex, trace_id_from_hex};
 
 /// How far back is looked unless told.
@@ -82,8 +81,8 @@ pub(super) async fn search(Shared(state): Shared<State>, params: Params) -> Resu
         failures_only,
         codes: params.get("code").map(codes).transpose()?,
         trace: params.get("trace").map(|id| trace_id_from_hex(id).ok_or_else(wrong_id)).transpose()?,
-        from_ns: nanos(from),
-        to_ns: nanos(to),
+        from_ns: from.as_nanos(),
+        to_ns: to.as_nanos(),
         limit: params.limit_within(LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT),
     };
     let (found, warning) = state.archive.access_logs(&filter).await;
@@ -100,10 +99,6 @@ fn unknown_reason() -> ApiError {
 fn codes(text: &str) -> Result<(u16, u16), ApiError> {
     crate::access_logs::codes_of(text)
         .ok_or_else(|| ApiError::parameter("code", "use a status from 0 to 999, or a class such as 5xx"))
-}
-
-fn nanos(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 fn written(record: &AccessRecord) -> Record {

@@ -119,12 +119,7 @@ fn comparison(one: &Comparison) -> Value {
 }
 
 fn answer(latest: &Latest, (code, namespace, least): (Option<&str>, Option<&str>, Severity), limit: usize) -> Response {
-    let here = |one: &Finding| {
-        namespace.is_none_or(|namespace| {
-            let rest = one.subject.split_once(' ').map_or("", |(_, rest)| rest);
-            rest == namespace || rest.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'))
-        })
-    };
+    let here = |one: &Finding| namespace.is_none_or(|namespace| one.namespace() == namespace);
     let fits = |one: &&Finding| one.severity >= least && code.is_none_or(|code| code == one.code) && here(one);
     let findings: Vec<&Finding> = latest.report.findings.iter().filter(fits).collect();
     let scores = latest

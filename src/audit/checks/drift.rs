@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::Check;
 use crate::audit::mask::looks_secret;
 use crate::audit::{Found, Scene};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::{Kind, Resource, WRITTEN_BY_PROGRAMS};
 use crate::model::Severity;
 use crate::yaml::{Node, Value};
 
@@ -25,31 +25,11 @@ const LISTED: usize = 10;
 const DIFFERENCES_MAX: usize = 200;
 /// Longest value that is shown.
 const VALUE_CHARS: usize = 80;
-/// Annotations that tools write at their own pace.
-const NOISE: [&str; 3] = [
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deployment.kubernetes.io/revision",
-    "control-plane.alpha.kubernetes.io/leader",
-];
-
-/// Whether objects of a kind are compared.
-fn is_compared(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Pod
-            | Kind::ReplicaSet
-            | Kind::Job
-            | Kind::Node
-            | Kind::Secret
-            | Kind::EndpointSlice
-            | Kind::CustomResourceDefinition
-    )
-}
 
 /// Objects of files with what the cluster holds under their name.
 fn pairs<'a>(scene: &Scene<'a>) -> impl Iterator<Item = (&'a Resource, Option<&'a Resource>)> {
     let (mesh, files) = (scene.mesh, scene.files.map(|files| &files.snapshot));
-    let declared = files.into_iter().flat_map(|files| files.iter()).filter(|one| is_compared(one.id.kind));
+    let declared = files.into_iter().flat_map(|files| files.iter()).filter(|one| one.id.kind.is_configuration());
     declared.map(move |one| {
         let held = mesh.get(one.id.kind, &one.id.namespace, &one.id.name);
         (one, held.filter(|held| held.place.file.is_none()))
@@ -98,7 +78,7 @@ fn undeclared(scene: &Scene<'_>, found: &mut Found<'_>) {
         let of_files = files.snapshot.get(one.id.kind, &one.id.namespace, &one.id.name).is_some();
         let made = !one.list("metadata.ownerReferences").is_empty();
         let is_meshs = one.id.kind.info().group.contains('.');
-        if of_files || made || !is_meshs || !is_compared(one.id.kind) || one.place.file.is_some() {
+        if of_files || made || !is_meshs || !one.id.kind.is_configuration() || one.place.file.is_some() {
             continue;
         }
         if covered.contains(&(one.id.kind, one.id.namespace.as_str())) {
@@ -147,7 +127,7 @@ fn compare(path: &str, file: &Node, held: Option<&Node>, all: &mut Vec<Differenc
         (Value::Null, _) => {}
         (Value::Mapping(entries), held) => {
             for (key, node) in entries {
-                let Some(name) = key.as_str().filter(|name| !NOISE.contains(name)) else { continue };
+                let Some(name) = key.as_str().filter(|name| !WRITTEN_BY_PROGRAMS.contains(name)) else { continue };
                 let inner = match name.contains('.') {
                     true => format!("{path}[\"{name}\"]"),
                     false => format!("{path}.{name}"),

@@ -50,12 +50,7 @@ impl<'a> Ground<'a> {
         namespace: Option<&'a str>,
     ) -> Self {
         let counts = |one: &&Finding| one.suppressed.is_none();
-        let here = |one: &&Finding| {
-            namespace.is_none_or(|namespace| {
-                let rest = one.subject.split_once(' ').map_or("", |(_, rest)| rest);
-                rest == namespace || rest.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'))
-            })
-        };
+        let here = |one: &&Finding| namespace.is_none_or(|namespace| one.namespace() == namespace);
         let calls = calls.get(namespace.unwrap_or_default()).map(Vec::as_slice).unwrap_or_default();
         Self { scene, namespace, findings: report.findings.iter().filter(counts).filter(here).collect(), calls }
     }

@@ -11,7 +11,7 @@ use crate::audit::checks::Check;
 use crate::audit::observed::{Denied, Observed, Teller};
 use crate::audit::{Found, Note, Scene};
 use crate::mesh::effective::of_workload;
-use crate::mesh::{Kind, Place, Resource};
+use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -46,13 +46,12 @@ fn about<'f>(
     scene: &Scene<'_>,
     found: &'f mut Found<'_>,
     (policy, field): (Option<&Resource>, &str),
-    (namespace, workload): (&str, &str),
+    workload: (&str, &str),
     message: String,
 ) -> Note<'f> {
-    match (policy, scene.workload(namespace, workload)) {
-        (Some(policy), _) => found.at(policy, field, message),
-        (None, Some(one)) => found.at(one.resource, "", message),
-        (None, None) => found.place(&Place::default(), format!("workload {namespace}/{workload}"), message),
+    match policy {
+        Some(policy) => found.at(policy, field, message),
+        None => found.workload(scene, workload, message),
     }
 }
 

@@ -8,7 +8,7 @@ use super::{CALLS_MIN, callers, count, percent, sum};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Calls, Side};
 use crate::audit::{Found, Scene};
-use crate::mesh::{Kind, Place, Resource};
+use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::model::workload::MeshKind;
 
@@ -34,10 +34,7 @@ fn plaintext(scene: &Scene<'_>, found: &mut Found<'_>) {
         };
         let message =
             format!("{} of the calls to {namespace}/{workload} come in plain text: {then}", percent(open / total));
-        let note = match scene.workload(namespace, workload) {
-            Some(one) => found.at(one.resource, "", message),
-            None => found.place(&Place::default(), format!("workload {namespace}/{workload}"), message),
-        };
+        let note = found.workload(scene, (namespace, workload), message);
         note.seen(format!("{} of {} calls in {}, by {}", count(open), count(total), observed.span(), callers(plain)))
             .fix(
                 "# give the callers a proxy, on their pods' template or namespace:\nmetadata:\n  annotations:\n    \

@@ -59,20 +59,21 @@ fn breaches(scene: &Scene<'_>, found: &mut Found<'_>) {
         if mode.value != "STRICT" || late < 1.0 || has_ports(scene, namespace, workload) {
             continue;
         }
-        let from = mode.from.unwrap_or_default();
+        // Istio's own default is not STRICT: there is a policy.
+        let Some(from) = mode.from else { continue };
         let message = format!(
             "{} demands mutual TLS of callers of {namespace}/{workload}, and {} of {} requests came in plain text",
             from,
             count(sum(plain.iter().copied())),
             count(sum(calls.iter().copied()))
         );
-        let policy = scene.mesh.of_kind(Kind::PeerAuthentication).find(|one| one.id.to_string() == from);
+        let policy = scene.mesh.get(from.kind, &from.namespace, &from.name);
         let by = format!("by {}, {} in the last part of {}", callers(plain), count(late), observed.span());
         let fix = "# the proxy does not enforce the policy: look at its version, at excluded inbound ports\n\
                    # (traffic.sidecar.istio.io/excludeInboundPorts) and at istiod's rejected pushes";
         let note = match policy {
             Some(policy) => found.at(policy, "spec.mtls.mode", message),
-            None => found.place(&Place::default(), from, message),
+            None => found.place(&Place::default(), from.to_string(), message),
         };
         note.seen(by).fix(fix);
     }
@@ -139,9 +140,7 @@ fn plaintext(scene: &Scene<'_>, found: &mut Found<'_>) {
             "{} of the calls to {namespace}/{workload} come in plain text: with STRICT they would fail",
             percent(open / total)
         );
-        let policy = mode
-            .from
-            .and_then(|from| scene.mesh.of_kind(Kind::PeerAuthentication).find(|one| one.id.to_string() == from));
+        let policy = mode.from.and_then(|from| scene.mesh.get(from.kind, &from.namespace, &from.name));
         let by = format!("{} of {} calls in {}, by {}", count(open), count(total), observed.span(), callers(plain));
         let note = match (policy, scene.workload(namespace, workload)) {
             (Some(policy), _) => found.at(policy, "spec.mtls.mode", message),
@@ -180,7 +179,7 @@ fn refused(scene: &Scene<'_>, found: &mut Found<'_>) {
                 count(failed),
                 count(total),
                 end.name(),
-                strict.from.as_deref().unwrap_or("a policy")
+                strict.from.as_ref().map_or_else(|| "a policy".to_owned(), ToString::to_string)
             );
             let policy = scene.edge(end, host).traffic_policy;
             let mode = policy.and_then(|rule| rule.text("spec.trafficPolicy.tls.mode"));

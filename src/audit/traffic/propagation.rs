@@ -8,6 +8,7 @@ use super::{count, names, percent};
 use crate::audit::checks::Check;
 use crate::audit::{Found, Scene};
 use crate::mesh::Place;
+use crate::mesh::select::{APP_LABELS, Labels};
 use crate::model::Severity;
 
 pub(super) const CHECKS: &[Check] =
@@ -54,8 +55,6 @@ fn broken(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-fn is_app(labels: &crate::mesh::select::Labels, app: &str) -> bool {
-    ["service.istio.io/canonical-name", "app.kubernetes.io/name", "app"]
-        .iter()
-        .any(|key| labels.get(*key).is_some_and(|value| value == app))
+fn is_app(labels: &Labels, app: &str) -> bool {
+    APP_LABELS.iter().any(|key| labels.get(*key).is_some_and(|value| value == app))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{names, percent, sum};
 use crate::audit::checks::Check;
 use crate::audit::observed::{Observed, Proxy};
-use crate::audit::{Found, Note, Scene};
+use crate::audit::{Found, Scene};
 use crate::mesh::Place;
 use crate::mesh::effective::of_workload;
 use crate::model::Severity;
@@ -50,13 +50,6 @@ fn by_workload<'o>(scene: &Scene<'o>) -> BTreeMap<(String, String), Vec<(&'o str
     all
 }
 
-fn about<'f>(scene: &Scene<'_>, found: &'f mut Found<'_>, key: &(String, String), message: String) -> Note<'f> {
-    match scene.workload(&key.0, &key.1) {
-        Some(one) => found.at(one.resource, "", message),
-        None => found.place(&Place::default(), format!("workload {}/{}", key.0, key.1), message),
-    }
-}
-
 /// Requests a second at both ends of a workload's proxies.
 fn rate(observed: &Observed, namespace: &str, workload: &str) -> f64 {
     let own = observed.calls.iter().filter(|one| {
@@ -79,7 +72,7 @@ fn cpu(scene: &Scene<'_>, found: &mut Found<'_>) {
         let message = format!(
             "its proxies use {per_thousand:.2} cores for 1,000 requests a second; {USUAL_CPU} is usual for a sidecar"
         );
-        about(scene, found, &key, message)
+        found.workload(scene, (&key.0, &key.1), message)
             .seen(format!("{cores:.3} cores in {} proxies at {rate:.1} requests a second", used.len()))
             .fix("# access logs to files, tracing at 100 %, Lua or WASM filters and TLS without keep-alive are what costs");
     }
@@ -94,12 +87,13 @@ fn memory(scene: &Scene<'_>, found: &mut Found<'_>) {
         let Some((pod, used, limit)) = near.max_by(|a, b| (a.1 / a.2).total_cmp(&(b.1 / b.2))) else { continue };
         let message =
             format!("its proxies use up to {} of the memory they may: past it they are killed", percent(used / limit));
-        about(scene, found, &key, message).seen(format!("{pod}: {:.0} of {:.0} MiB", used / MIB, limit / MIB)).fix(
-            format!(
+        found
+            .workload(scene, (&key.0, &key.1), message)
+            .seen(format!("{pod}: {:.0} of {:.0} MiB", used / MIB, limit / MIB))
+            .fix(format!(
                 "annotations:\n  sidecar.istio.io/proxyMemoryLimit: {:.0}Mi # or a Sidecar with fewer egress hosts",
                 (used * 1.5 / MIB).ceil()
-            ),
-        );
+            ));
     }
 }
 
@@ -112,7 +106,8 @@ fn throttled(scene: &Scene<'_>, found: &mut Found<'_>) {
         let message =
             format!("its proxies wait in {} of the scheduler's periods: every call waits with them", percent(share));
         let limit = limit.map_or("no limit is known".to_owned(), |limit| format!("limit {limit} cores"));
-        about(scene, found, &key, message)
+        found
+            .workload(scene, (&key.0, &key.1), message)
             .seen(format!("{pod}: {limit}"))
             .fix("annotations:\n  sidecar.istio.io/proxyCPULimit: \"2\" # or fewer threads: concurrency");
     }

@@ -268,13 +268,14 @@ fn placed(vertices: &[Vertex], ends: &[(usize, usize, usize)], options: &Options
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::testing::{answered, calls};
     use crate::graph::types::Edge;
     use crate::graph::{GraphOptions, build};
-    use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+    use crate::model::workload::Workload;
     use crate::model::{EdgeMinute, Timestamp};
 
     /// A graph of calls `cluster/namespace/name`.
-    fn graph(calls: &[(&str, &str)]) -> ServiceGraph {
+    fn graph(ends: &[(&str, &str)]) -> ServiceGraph {
         let from = Timestamp::from_millis(1_763_834_400_000);
         let workload = |place: &str| {
             let parts: Vec<&str> = place.split('/').collect();
@@ -285,23 +286,10 @@ mod tests {
                 ..Workload::default()
             }
         };
-        let minutes: Vec<EdgeMinute> = (calls.iter())
-            .map(|(source, destination)| {
-                let key = EdgeKey {
-                    mesh: MeshKind::Istio,
-                    reporter: Reporter::Source,
-                    protocol: Protocol::Http,
-                    source: workload(source),
-                    destination: workload(destination),
-                    service: Service::default(),
-                    source_principal: None,
-                    destination_principal: None,
-                    security: Security::Unknown,
-                };
-                let ok = Outcome { code: "200".into(), grpc_status: "".into(), flags: "".into() };
-                EdgeMinute { requests: vec![(ok, 60.0)], ..EdgeMinute::empty(from, key) }
-            })
-            .collect();
+        let minute = |(source, destination): &(&str, &str)| {
+            answered(from, calls(workload(source), workload(destination)), &[("200", 60.0)])
+        };
+        let minutes: Vec<EdgeMinute> = ends.iter().map(minute).collect();
         build(&minutes, &GraphOptions::new(from, Timestamp::from_millis(1_763_834_460_000)))
     }
 

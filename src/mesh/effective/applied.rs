@@ -52,16 +52,12 @@ fn rules(policy: &Resource) -> String {
 pub fn applied_to_workload(index: &Index<'_>, namespace: &str, labels: &Labels) -> Vec<Applied> {
     let WorkloadPolicy { mtls, mtls_ports, authorization, tokens, telemetry, proxy, sidecar } =
         of_workload(index, namespace, labels);
-    let peer = |from: &Option<String>| {
-        let from = from.as_deref()?;
-        index.mesh.of_kind(Kind::PeerAuthentication).find(|one| one.id.to_string() == from).map(|one| one.id.clone())
-    };
     let mut all = Vec::new();
     let modes = mtls.into_iter().map(|set| ("mutual TLS".to_owned(), set));
     let ports = mtls_ports.into_iter().map(|(port, set)| (format!("mutual TLS on port {port}"), set));
     all.extend(modes.chain(ports).map(|(setting, set)| Applied {
         setting,
-        from: peer(&set.from),
+        from: set.from,
         value: set.value,
         is_lost: false,
     }));

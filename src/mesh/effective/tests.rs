@@ -52,12 +52,16 @@ fn mtls_is_that_of_the_narrowest_object_that_sets_it() {
         );
     let mesh = snapshot(&text);
     let index = Index::new(&mesh, "istio-system", "cluster.local");
-    let set = |value: &str, from: &str| Set { value: value.to_owned(), from: Some(from.to_owned()) };
+    let set = |value: &str, (namespace, name): (&str, &str)| {
+        let kind = Kind::PeerAuthentication;
+        let from = ResourceId { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        Set { value: value.to_owned(), from: Some(from) }
+    };
     let cart = of_workload(&index, "shop", &labels(&[("app", "cart")]));
-    assert_eq!(cart.mtls, Some(set("PERMISSIVE", "PeerAuthentication shop/wide")));
-    assert_eq!(cart.mtls_ports, [(8080, set("DISABLE", "PeerAuthentication shop/cart"))]);
+    assert_eq!(cart.mtls, Some(set("PERMISSIVE", ("shop", "wide"))));
+    assert_eq!(cart.mtls_ports, [(8080, set("DISABLE", ("shop", "cart")))]);
     let other = of_workload(&index, "web", &labels(&[]));
-    assert_eq!(other.mtls, Some(set("STRICT", "PeerAuthentication istio-system/mesh")));
+    assert_eq!(other.mtls, Some(set("STRICT", ("istio-system", "mesh"))));
     assert!(other.mtls_ports.is_empty());
     let empty = Snapshot::default();
     let bare = of_workload(&Index::new(&empty, "istio-system", "cluster.local"), "web", &labels(&[]));

@@ -1,9 +1,7 @@
 //! Logs: decoding, refusals by reason, both transports over real sockets, and the records of real senders.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -15,13 +13,13 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use proptest::prelude::*;
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::access_logs::{Reason, ends_of};
 use crate::batching::{Delivery, Verdict};
 use crate::model::span::hex;
-use crate::otlp::{Config, Counters, Receiver, ReceiverError, status};
+use crate::otlp::testing::{self, PROTO_TYPE, Running, gzip};
+use crate::otlp::{Config, Receiver, status};
 use crate::units::ByteSize;
 
 const LINE: &str = "[2026-01-15T10:00:00.000Z] \"GET /pay HTTP/1.1\" 503 UH no_healthy_upstream - \"-\" 0 19 12 - \"-\" \
@@ -205,63 +203,22 @@ proptest! {
 
 // === over sockets ===
 
-struct Running {
-    http: String,
-    grpc: String,
-    queue: mpsc::Receiver<Vec<AccessRecord>>,
-    counters: Arc<Counters>,
-    shutdown: CancellationToken,
-    task: tokio::task::JoinHandle<Result<(), ReceiverError>>,
-}
-
 /// A receiver whose deliveries are stored as soon as they come.
-async fn start(capacity: usize) -> Running {
-    let (running, mut deliveries) = start_before_store(capacity).await;
-    let (stored, queue) = mpsc::channel(100);
-    tokio::spawn(async move {
-        while let Some(Delivery { items, receipt }) = deliveries.recv().await {
-            receipt.settle(Verdict::Stored);
-            stored.send(items).await.unwrap();
-        }
-    });
-    Running { queue, ..running }
+async fn start(capacity: usize) -> Running<AccessRecord> {
+    let (running, deliveries) = start_before_store(capacity).await;
+    running.storing(deliveries)
 }
 
 /// A receiver, and the deliveries that wait for a store.
-async fn start_before_store(capacity: usize) -> (Running, mpsc::Receiver<Delivery<AccessRecord>>) {
+async fn start_before_store(capacity: usize) -> (Running<AccessRecord>, mpsc::Receiver<Delivery<AccessRecord>>) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = Config { max_request_bytes: ByteSize(100_000), ..Config::default() };
-    config.grpc_listen.set_port(0);
-    config.http_listen.set_port(0);
+    let config = Config { max_request_bytes: ByteSize(100_000), ..testing::config() };
     let (sink, deliveries) = mpsc::channel(capacity);
     let receiver = Receiver::bind(config, mpsc::channel(1).0).await.unwrap();
-    let receiver = receiver.taking_access_logs(Reader::new(&[]), sink);
-    let (http, grpc) = (format!("http://{}", receiver.http_address()), format!("http://{}", receiver.grpc_address()));
-    let (counters, shutdown) = (receiver.counters(), CancellationToken::new());
-    let task = tokio::spawn(receiver.run(shutdown.clone()));
-    (Running { http, grpc, queue: mpsc::channel(1).1, counters, shutdown, task }, deliveries)
+    (Running::of(receiver.taking_access_logs(Reader::new(&[]), sink)), deliveries)
 }
 
-impl Running {
-    async fn post(&self, headers: &[(&str, &str)], body: Vec<u8>) -> reqwest::Response {
-        let post = reqwest::Client::new().post(format!("{}/v1/logs", self.http)).body(body);
-        headers.iter().fold(post, |post, (name, value)| post.header(*name, *value)).send().await.unwrap()
-    }
-
-    async fn stop(self) {
-        self.shutdown.cancel();
-        tokio::time::timeout(Duration::from_secs(5), self.task).await.expect("stops in time").unwrap().unwrap();
-    }
-}
-
-const PROTO_TYPE: (&str, &str) = ("content-type", "application/x-protobuf");
 const JSON_TYPE: (&str, &str) = ("content-type", "application/json");
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
 
 #[tokio::test]
 async fn takes_http_in_every_encoding_and_tells_what_it_left_out() {
@@ -276,18 +233,18 @@ async fn takes_http_in_every_encoding_and_tells_what_it_left_out() {
         (vec![PROTO_TYPE, ("content-encoding", "zstd")], zstd),
         (vec![JSON_TYPE], body.into_bytes()),
     ] {
-        let response = running.post(&headers, body).await;
+        let response = running.post("/v1/logs", &headers, body).await;
         assert_eq!(response.status(), 200, "{headers:?}");
         assert!(matches!(&*response.bytes().await.unwrap(), b"" | b"{}"));
         assert_eq!(running.queue.recv().await.unwrap().len(), 1);
     }
     let other = proto::LogRecord { body: Some(text("hello")), ..line() };
-    let response = running.post(&[PROTO_TYPE], request(vec![other, line()]).encode_to_vec()).await;
+    let response = running.post("/v1/logs", &[PROTO_TYPE], request(vec![other, line()]).encode_to_vec()).await;
     let partial = ExportLogsServiceResponse::decode(response.bytes().await.unwrap()).unwrap().partial_success.unwrap();
     assert_eq!(partial.rejected_log_records, 1);
     assert!(partial.error_message.contains("no access logs"), "{}", partial.error_message);
     let all_other = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}"#.to_vec();
-    let text = running.post(&[JSON_TYPE], all_other).await.text().await.unwrap();
+    let text = running.post("/v1/logs", &[JSON_TYPE], all_other).await.text().await.unwrap();
     assert!(text.contains(r#""rejectedLogRecords":"1""#), "{text}");
     assert_eq!(running.counters.accepted_log_records.load(Relaxed), 5);
     assert_eq!(running.counters.rejected_log_records(LogRejection::NotAccessLog), 2);
@@ -309,7 +266,7 @@ async fn refuses_bad_http_with_the_right_status() {
         (vec![("content-type", "text/plain")], good.clone(), 415),
         (vec![PROTO_TYPE, ("content-encoding", "br")], good, 415),
     ] {
-        assert_eq!(running.post(&headers, body).await.status(), expect, "{headers:?}");
+        assert_eq!(running.post("/v1/logs", &headers, body).await.status(), expect, "{headers:?}");
     }
     running.stop().await;
 }
@@ -338,7 +295,7 @@ async fn takes_grpc_and_tells_clients_to_retry_when_the_queue_is_full() {
     assert_eq!(error.code(), tonic::Code::Unavailable);
     let status = status::Status::decode(error.details()).unwrap();
     assert_eq!(status.details[0].type_url, "type.googleapis.com/google.rpc.RetryInfo");
-    let refused = running.post(&[PROTO_TYPE], request(vec![line()]).encode_to_vec()).await;
+    let refused = running.post("/v1/logs", &[PROTO_TYPE], request(vec![line()]).encode_to_vec()).await;
     assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (503, "1"));
     assert_eq!(running.counters.refused_log_records.load(Relaxed), 2);
     deliveries.recv().await.unwrap().receipt.settle(Verdict::Stored);

@@ -39,6 +39,21 @@ pub struct PartSearch {
     pub attribute_hashes: Vec<i64>,
 }
 
+impl PartSearch {
+    /// All that started from `from` to `to`.
+    pub fn any(from: Timestamp, to: Timestamp) -> Self {
+        Self {
+            from,
+            to,
+            services: Vec::new(),
+            operations: Vec::new(),
+            error: false,
+            longest_ns_min: None,
+            attribute_hashes: Vec::new(),
+        }
+    }
+}
+
 /// One row of the index: where a search goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartKey {

@@ -16,6 +16,8 @@ use crate::web::ask::{Asked, given, link};
 use crate::web::frame::{Frame, render};
 use crate::web::{State, error, format, range};
 
+/// What the page shows unless told.
+pub(in crate::web) const RANGE_DEFAULT: &str = "24h";
 /// Changes of one page.
 pub(super) const EVENTS_SHOWN: usize = 100;
 /// Changes that the drawing is made of.
@@ -137,7 +139,7 @@ impl Address {
 pub(in crate::web) async fn page(Shared(state): Shared<State>, Asked(address): Asked<Address>) -> Response {
     let now = state.clock.now();
     let asked = range::Query { range: address.range.clone(), at: address.at.clone() };
-    let range = match asked.read("24h", now) {
+    let range = match asked.read(RANGE_DEFAULT, now) {
         Ok(range) => range,
         Err(reason) => return error::bad_request(&state, "alerts", reason),
     };

@@ -4,8 +4,8 @@
 use askama::Template as _;
 
 use super::*;
-use crate::graph::{GraphOptions, build};
-use crate::model::workload::{EdgeKey, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload};
+use crate::graph::{GraphOptions, build, testing};
+use crate::model::workload::Workload;
 use crate::model::{EdgeMinute, Timestamp};
 use crate::web::hostile;
 
@@ -21,25 +21,11 @@ fn graph(calls: &[Call]) -> ServiceGraph {
         let (namespace, name) = (Some(namespace.into()), Some(name.into()));
         Workload { namespace, name, ..Workload::default() }
     };
-    let minutes: Vec<EdgeMinute> = calls
-        .iter()
-        .map(|(source, destination, answers)| {
-            let key = EdgeKey {
-                mesh: MeshKind::Istio,
-                reporter: Reporter::Source,
-                protocol: Protocol::Http,
-                source: workload(source),
-                destination: workload(destination),
-                service: Service::default(),
-                source_principal: None,
-                destination_principal: None,
-                security: Security::Unknown,
-            };
-            let answer = |code: &str| Outcome { code: code.into(), grpc_status: "".into(), flags: "".into() };
-            let requests = answers.iter().map(|(code, count)| (answer(code), *count)).collect();
-            EdgeMinute { requests, ..EdgeMinute::empty(Timestamp::from_millis(FROM), key) }
-        })
-        .collect();
+    let minute = |(source, destination, answers): &Call| {
+        let edge = testing::calls(workload(source), workload(destination));
+        testing::answered(Timestamp::from_millis(FROM), edge, answers)
+    };
+    let minutes: Vec<EdgeMinute> = calls.iter().map(minute).collect();
     build(&minutes, &GraphOptions::new(range().from, range().to))
 }
 

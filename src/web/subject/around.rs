@@ -1,5 +1,5 @@
-//! What else tells of a service, a workload or an edge: alerts, traces, access logs, what is declared for it, what the audit
-//! found, what changed.
+//! What else tells of a service, a workload or an edge: alerts, traces, access logs, what is declared for it and found of
+//! that, what changed.
 //!
 //! In: a story and a range. Out: rows, each list bounded. Invariant: all is asked at once, and what does not answer in time
 //! is left out with a word, so that no page waits for it.
@@ -8,22 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::rows::{self, TraceRow};
-use super::story::Story;
+use super::story::{Story, Subject};
 use crate::access_logs::Filter;
 use crate::changes::Change;
 use crate::graph::{Node, ServiceGraph};
+use crate::model::Timestamp;
 use crate::model::access_log::party;
-use crate::model::{Severity, Timestamp};
 use crate::persist::TraceQuery;
 use crate::store::ChangeQuery;
 use crate::web::ask::link;
 use crate::web::changes::resource_href;
 use crate::web::logs::{self, LogRow};
 use crate::web::range::Range;
-use crate::web::{State, alerts, format};
+use crate::web::{State, alerts, declared, format};
 
 const ALERTS_SHOWN: usize = 10;
-const FINDINGS_SHOWN: usize = 8;
 /// Changes that are marked on plots.
 const MARKS_MAX: usize = 50;
 
@@ -44,23 +43,6 @@ pub(super) const PANEL: Amount = Amount { traces: 4, logs: 4, patience: Duration
 /// An alert: name, page, class, what it says.
 pub(super) type AlertRow = (String, String, &'static str, String);
 
-/// A declared object that governs the subject.
-pub(super) struct ConfigRow {
-    pub(super) name: String,
-    pub(super) href: String,
-    pub(super) reach: &'static str,
-}
-
-/// What the audit found of it.
-pub(super) struct FindingRow {
-    pub(super) code: &'static str,
-    pub(super) class: &'static str,
-    pub(super) severity: &'static str,
-    pub(super) subject: String,
-    pub(super) message: String,
-    pub(super) href: Option<String>,
-}
-
 /// A change of what is declared, in a range.
 pub(super) struct Mark {
     pub(super) at: Timestamp,
@@ -75,44 +57,40 @@ pub(super) struct Around {
     pub(super) traces: Vec<TraceRow>,
     pub(super) logs: Vec<LogRow>,
     pub(super) logs_href: String,
-    pub(super) config: Vec<ConfigRow>,
-    pub(super) config_more: usize,
-    pub(super) is_declared: bool,
-    pub(super) findings: Vec<FindingRow>,
+    pub(super) declared: declared::Part,
     pub(super) marks: Vec<Mark>,
     /// What could not be had in time.
     pub(super) missing: Vec<&'static str>,
 }
 
 /// Asks all at once.
-pub(super) async fn around(state: &State, story: &Story, range: &Range, amount: Amount) -> Around {
+pub(super) async fn around(
+    state: &State,
+    (subject, story): (&Subject, &Story),
+    range: &Range,
+    amount: Amount,
+) -> Around {
     let ends = log_ends(&story.graph, &story.id);
-    let (traces, logs, (objects, config_more), changes) = tokio::join!(
+    let whose = declared::Whose {
+        graph: &story.graph,
+        id: &story.id,
+        subject: rows::declared_for(subject, story),
+        names: named(story),
+    };
+    let (traces, logs, declared, changes) = tokio::join!(
         tokio::time::timeout(amount.patience, traces_of(state, story, range, amount.traces)),
         tokio::time::timeout(amount.patience, logs_of(state, ends.as_ref(), range, amount.logs)),
-        state.governing(&story.graph, &story.id),
+        declared::part(state, whose),
         tokio::time::timeout(amount.patience, changes_in(state, range)),
     );
     let asked = [("traces", traces.is_err()), ("access logs", logs.is_err()), ("changes", changes.is_err())];
     let missing = asked.iter().filter(|(_, is_missing)| *is_missing).map(|(name, _)| *name).collect();
-    let mut subjects: Vec<String> = objects.iter().map(|one| one.id.to_string()).collect();
-    subjects.extend(named(story));
     Around {
         alerts: alerts_of(state, story),
         traces: traces.unwrap_or_default(),
         logs: logs.unwrap_or_default(),
         logs_href: ends.map(|(source, destination)| log_link(source.as_deref(), &destination)).unwrap_or_default(),
-        findings: findings_of(state, &subjects),
-        is_declared: state.declared.config().is_given(),
-        config: objects
-            .iter()
-            .map(|one| ConfigRow {
-                name: format::visible(&one.id.to_string(), 160),
-                href: resource_href(&one.id),
-                reach: one.reach,
-            })
-            .collect(),
-        config_more,
+        declared,
         marks: changes.unwrap_or_default().iter().map(|change| mark(change)).collect(),
         missing,
     }
@@ -171,13 +149,12 @@ fn log_link(source: Option<&str>, destination: &str) -> String {
 /// The newest records of it, failed requests when there are.
 async fn logs_of(state: &State, ends: Option<&(Option<String>, String)>, range: &Range, limit: usize) -> Vec<LogRow> {
     let Some((source, destination)) = ends else { return Vec::new() };
-    let nanos = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
     let filter = |failures_only| Filter {
         source: source.clone(),
         destination: Some(destination.clone()),
         failures_only,
-        from_ns: nanos(range.from),
-        to_ns: nanos(range.to),
+        from_ns: range.from.as_nanos(),
+        to_ns: range.to.as_nanos(),
         limit,
         ..Filter::default()
     };
@@ -202,7 +179,7 @@ fn mark(change: &Change) -> Mark {
     }
 }
 
-/// What findings call it, `namespace/name`, by its own name, its app and its services.
+/// What findings end with that are about it, ` namespace/name`, by its own name, its app and its services.
 fn named(story: &Story) -> Vec<String> {
     let place = |namespace: Option<&str>, name: &str| namespace.map(|namespace| format!(" {namespace}/{name}"));
     let node = story.graph.node(rows::called(story));
@@ -216,37 +193,4 @@ fn named(story: &Story) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-/// The findings about these objects, the worst first.
-fn findings_of(state: &State, subjects: &[String]) -> Vec<FindingRow> {
-    let Some(latest) = state.audit.latest() else { return Vec::new() };
-    let concerns = |subject: &str| {
-        // An object whole, or anything of that namespace and name.
-        subjects.iter().any(|one| one == subject || one.starts_with(' ') && subject.ends_with(one.as_str()))
-    };
-    let mut found: Vec<_> =
-        latest.report.findings.iter().filter(|one| one.suppressed.is_none() && concerns(&one.subject)).collect();
-    found.sort_by_key(|one| std::cmp::Reverse(one.severity));
-    let row = |one: &&crate::model::Finding| FindingRow {
-        code: one.code,
-        class: match one.severity {
-            Severity::Error => "failure",
-            Severity::Warning => "degraded",
-            Severity::Info => "idle",
-        },
-        severity: one.severity.as_str(),
-        subject: format::visible(&one.subject, 160),
-        message: format::visible(&one.message, 400),
-        href: page_of(&one.subject),
-    };
-    found.iter().take(FINDINGS_SHOWN).map(row).collect()
-}
-
-/// The page of the object that a finding is about: `Kind namespace/name`.
-fn page_of(subject: &str) -> Option<String> {
-    let (kind, place) = subject.split_once(' ')?;
-    let (namespace, name) = place.split_once('/').unwrap_or(("", place));
-    let kind = crate::changes::kind_of_key(kind)?;
-    Some(resource_href(&crate::mesh::ResourceId { kind, namespace: namespace.to_owned(), name: name.to_owned() }))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use askama::Template;
 
-use super::around::{self, AlertRow, Around, ConfigRow, FindingRow, PANEL};
+use super::around::{self, AlertRow, Around, PANEL};
 use super::plot::{Plot, Values};
 use super::rows::{self, Hurt, TraceRow};
 use super::story::{self, Story, Subject};
@@ -17,13 +17,14 @@ use crate::model::Timestamp;
 use crate::model::workload::LatencyHistogram;
 use crate::web::logs::LogRow;
 use crate::web::range::Range;
-use crate::web::{State, format};
+use crate::web::{State, declared, format};
 
 /// Windows of a small plot.
 const WINDOWS: u32 = 24;
 /// Rows of the distribution of latencies.
 const ROWS_MAX: usize = 14;
 const HURT_SHOWN: usize = 5;
+const FINDINGS_SHOWN: usize = 8;
 
 #[derive(Template)]
 #[template(path = "panel.html")]
@@ -36,10 +37,8 @@ struct Panel {
     traces: Vec<TraceRow>,
     logs: Vec<LogRow>,
     logs_href: String,
-    config: Vec<ConfigRow>,
-    config_more: usize,
-    is_declared: bool,
-    findings: Vec<FindingRow>,
+    declared: declared::Part,
+    findings_left: usize,
     hurt: Vec<Hurt>,
     missing: String,
 }
@@ -59,9 +58,10 @@ pub(in crate::web) async fn panel(state: &State, (view, id): (View, &str), range
     read.edges.iter_mut().for_each(|edge| edge.minute = edge.minute.max(first));
     let options = GraphOptions { health: state.health.clone(), ..GraphOptions::new(first, range.to) };
     let subject = Subject::Shown(view, id.to_owned());
-    let told = tokio::task::spawn_blocking(move || story::tell(&subject, &read.edges, &read.bounds, options)).await;
+    let asked = subject.clone();
+    let told = tokio::task::spawn_blocking(move || story::tell(&asked, &read.edges, &read.bounds, options)).await;
     let Ok(Some(story)) = told else { return String::new() };
-    let around = around::around(state, &story, range, PANEL).await;
+    let around = around::around(state, (&subject, &story), range, PANEL).await;
     match panel_of(&story, range, around).render() {
         Ok(text) => text,
         Err(reason) => {
@@ -81,7 +81,9 @@ fn bounds(range: &Range) -> Vec<Timestamp> {
 }
 
 fn panel_of(story: &Story, range: &Range, around: Around) -> Panel {
-    let Around { alerts, traces, logs, logs_href, config, config_more, is_declared, findings, marks, missing } = around;
+    let Around { alerts, traces, logs, logs_href, mut declared, marks, missing } = around;
+    let findings_left = declared.findings_left + declared.findings.len().saturating_sub(FINDINGS_SHOWN);
+    declared.findings.truncate(FINDINGS_SHOWN);
     let asked = Address { range: Some(range.text.clone()), at: (!range.live).then(|| range.to.to_string()) };
     let of = |pick: &dyn Fn(&story::Window) -> Option<f64>| story.windows.iter().map(pick).collect::<Vec<_>>();
     let rate = |window: &story::Window| {
@@ -115,10 +117,8 @@ fn panel_of(story: &Story, range: &Range, around: Around) -> Panel {
         traces,
         logs,
         logs_href,
-        config,
-        config_more,
-        is_declared,
-        findings,
+        declared,
+        findings_left,
     }
 }
 

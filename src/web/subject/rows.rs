@@ -9,7 +9,7 @@ use crate::graph::{Edge, MutualTlsEvidence, Node, NodeKind, OutcomeShare, walk};
 use crate::model::Timestamp;
 use crate::model::span::hex;
 use crate::store::TraceSummary;
-use crate::web::{declared, drawing, format};
+use crate::web::{drawing, format, governing};
 
 /// Longest name that is shown.
 const NAME_CHARS: usize = 160;
@@ -192,11 +192,14 @@ pub(super) fn names(story: &Story) -> Vec<String> {
 }
 
 /// Whom what is declared must mean to concern the subject.
-pub(super) fn declared_for(subject: &Subject, story: &Story) -> declared::Subject {
+pub(super) fn declared_for(subject: &Subject, story: &Story) -> governing::Subject {
     let named = |node: &Node| Some((node.namespace.as_deref()?.to_owned(), node.name.to_string()));
     let workload = |id: &str| story.graph.node(id).filter(|node| node.id.starts_with("workload:")).and_then(named);
+    // What a graph shows as a service is called by that name.
+    let shown = matches!(subject, Subject::Shown(..)).then(|| story.graph.node(&story.id)).flatten();
+    let service = shown.filter(|node| node.id.starts_with("service:")).and_then(named).into_iter().collect();
     match (subject, story.graph.edge(&story.id)) {
-        (_, Some(edge)) => declared::Subject {
+        (_, Some(edge)) => governing::Subject {
             services: edge
                 .services
                 .iter()
@@ -206,9 +209,9 @@ pub(super) fn declared_for(subject: &Subject, story: &Story) -> declared::Subjec
             workload: workload(&edge.target),
         },
         (Subject::Service(Some(namespace), name), None) => {
-            declared::Subject { services: vec![(namespace.clone(), name.clone())], ..declared::Subject::default() }
+            governing::Subject { services: vec![(namespace.clone(), name.clone())], ..governing::Subject::default() }
         }
-        _ => declared::Subject { workload: workload(&story.id), ..declared::Subject::default() },
+        _ => governing::Subject { services: service, workload: workload(&story.id), caller: None },
     }
 }
 
@@ -357,7 +360,7 @@ pub(super) fn hurt(hurt: &walk::Hurt, story: &Story, asked: &Address) -> Option<
 }
 
 pub(super) fn trace(trace: &TraceSummary, now: Timestamp) -> TraceRow {
-    let at = Timestamp::from_millis(i64::try_from(trace.start_ns / 1_000_000).unwrap_or(i64::MAX));
+    let at = Timestamp::from_nanos(trace.start_ns);
     let root = trace.root_service.as_deref().unwrap_or("–");
     let name = trace.root_name.as_deref().unwrap_or("its root has not been seen");
     TraceRow {

@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use super::*;
-use crate::model::EdgeMinute;
-use crate::model::workload::{
-    EdgeKey, LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service, Workload,
-};
-use crate::web::hostile;
+use crate::audit::{Latest, Report, Scorecard};
+use crate::graph::testing::calls;
+use crate::mesh::effective::Applied;
+use crate::mesh::{Input, Kind, ResourceId, Snapshot};
+use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Service, Workload};
+use crate::model::{EdgeMinute, Finding, Severity};
+use crate::web::{declared, governing, hostile};
 
 const FROM: i64 = 1_763_834_400_000;
 
@@ -27,15 +29,9 @@ fn call(minute: i64, [source, target, version, service]: [&str; 4], answers: &[(
     let mut source = workload(source, None);
     source.app = source.name.clone();
     let key = EdgeKey {
-        mesh: MeshKind::Istio,
-        reporter: Reporter::Source,
-        protocol: Protocol::Http,
-        source,
-        destination: workload(target, Some(version)),
         service: Service { name: Some(service.into()), namespace: Some("shop".into()), host: None },
-        source_principal: None,
         destination_principal: Some("spiffe://cluster.local/ns/shop/sa/x".into()),
-        security: Security::Unknown,
+        ..calls(source, workload(target, Some(version)))
     };
     let all: f64 = answers.iter().map(|(_, count)| count).sum();
     let outcome = |code: &str| Outcome { code: code.into(), grpc_status: "".into(), flags: "-".into() };
@@ -168,4 +164,96 @@ fn a_selection_of_any_view_has_a_story() {
         assert_eq!(&*told(&shown, &shop()).unwrap().id, id);
     }
     assert!(told(&Subject::Shown(crate::graph::View::Service, "none".to_owned()), &shop()).is_none());
+}
+
+fn finding(severity: Severity, subject: &str) -> Finding {
+    Finding {
+        code: "MS0901",
+        severity,
+        subject: subject.to_owned(),
+        file: Some("shop/mesh.yaml".to_owned()),
+        line: 7,
+        field: "spec.hosts".to_owned(),
+        message: format!("about {subject}"),
+        evidence: vec!["9 of 10 requests".to_owned()],
+        fix: None,
+        suppressed: None,
+    }
+}
+
+/// A VirtualService of `shop` that is declared governs it, and a DestinationRule that is not any more holds.
+fn declared_part() -> declared::Part {
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: cart, namespace: shop}\n";
+    let snapshot = Snapshot::read(&[Input { name: "a.yaml".into(), text: text.to_owned() }], "shop");
+    let id = |kind: Kind, name: &str| ResourceId { kind, namespace: "shop".into(), name: name.into() };
+    let from = Some(id(Kind::DestinationRule, "wide"));
+    let setting = Applied { setting: "outlier".into(), value: "5 errors".into(), from, is_lost: false };
+    let told = governing::Told {
+        snapshot: snapshot.into(),
+        objects: vec![governing::Object { id: id(Kind::VirtualService, "cart"), reach: "names it" }],
+        objects_more: 2,
+        holds: governing::Holds { applied: vec![("What holds".into(), vec![setting])], ..Default::default() }.into(),
+    };
+    let mut findings: Vec<Finding> = [
+        (Severity::Info, "VirtualService shop/cart"),
+        (Severity::Error, "DestinationRule shop/wide"),
+        (Severity::Warning, "Deployment shop/cart"),
+        (Severity::Error, "Deployment shop/stock"),
+    ]
+    .map(|(severity, subject)| finding(severity, subject))
+    .into();
+    findings.push(Finding { suppressed: Some("known".into()), ..finding(Severity::Error, "Service shop/cart") });
+    findings.extend((0..20).map(|_| finding(Severity::Info, "Sidecar shop/cart")));
+    let latest = Latest {
+        at: Timestamp::from_millis(FROM),
+        took: Duration::ZERO,
+        report: Report { findings, objects: 5 },
+        scorecard: Scorecard::default(),
+        comparisons: Vec::new(),
+        no_traffic: None,
+        strict: std::collections::BTreeSet::new(),
+    };
+    let subject =
+        governing::Subject { services: vec![("shop".into(), "cart".into())], ..governing::Subject::default() };
+    declared::drawn(told, Some(&latest), &subject, &[" shop/cart".to_owned()])
+}
+
+#[test]
+fn a_page_has_one_card_of_findings_and_one_of_what_governs() {
+    let part = declared_part();
+    let found: Vec<(&str, bool)> =
+        part.findings.iter().take(3).map(|row| (&*row.subject, row.href.is_some())).collect();
+    // The gravest first; a link where the object is declared.
+    assert_eq!(
+        found,
+        [("DestinationRule shop/wide", false), ("Deployment shop/cart", false), ("VirtualService shop/cart", true)]
+    );
+    assert_eq!((part.findings.len(), part.findings_left), (16, 7));
+    let subject = of(Subject::Service, "cart");
+    let (range, story) = (range(), told(&subject, &shop()).unwrap());
+    let around = Around { declared: part, ..Around::default() };
+    let page = page_of(
+        Frame::around("graph", 0),
+        &subject,
+        (&story, around),
+        (&Address { range: None, at: None }, &range),
+        range.to,
+    );
+    let page = page.render().unwrap();
+    for (part, times) in [
+        ("<h2>Findings</h2>", 1),
+        ("<h2>Configuration</h2>", 1),
+        ("muted\">names it<", 1),
+        ("and 2 more<", 1),
+        ("and 7 more<", 1),
+        ("about Deployment shop/cart", 1),
+        ("shop/mesh.yaml:7", 16),
+        ("<td class=\"break\">5 errors</td>", 1),
+        ("href=\"/audit?namespace=shop\"", 1),
+        ("Nothing that is declared", 0),
+    ] {
+        assert_eq!(page.matches(part).count(), times, "{part}");
+    }
+    let bare = rendered(&subject, &shop());
+    assert!(bare.contains("Nothing that is declared is read") && bare.matches("<h2>Configuration</h2>").count() == 1);
 }

@@ -14,6 +14,8 @@ use crate::web::ask::{Asked, Shared, given};
 use crate::web::frame::{Frame, render};
 use crate::web::{State, error, format, range};
 
+/// What the page shows unless told.
+pub(in crate::web) const RANGE_DEFAULT: &str = "1h";
 const RANGES: [&str; 4] = ["15m", "1h", "6h", "24h"];
 const LIMIT: usize = 100;
 /// Names of the orders, and the same for people.
@@ -130,7 +132,7 @@ pub(in crate::web) async fn search(Shared(state): Shared<State>, Asked(asked): A
 
 impl Address {
     fn query(&self, now: Timestamp) -> Result<(range::Range, TraceQuery), String> {
-        let range = range::Query { range: self.range.clone(), at: self.at.clone() }.read("1h", now)?;
+        let range = range::Query { range: self.range.clone(), at: self.at.clone() }.read(RANGE_DEFAULT, now)?;
         let min = given(self.min.as_deref()).map(str::parse::<crate::units::PromDuration>).transpose();
         let min = min.map_err(|wrong| format!("min: {wrong}"))?;
         if let Some(order) = given(self.order.as_deref())
