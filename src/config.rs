@@ -407,10 +407,13 @@ impl Config {
     /// Every mistake at once.
     pub fn parse(text: &str, file: Option<&Path>) -> Result<Self, ConfigError> {
         let name = file.map_or_else(|| "configuration".to_owned(), |file| file.display().to_string());
+        let mut pasted = not_offered::Pasted::default();
         let (decoded, problems) = yaml::decode_after::<File>(text, |root| {
+            pasted = not_offered::take(root);
             paths::resolve(root, file.and_then(Path::parent).unwrap_or(Path::new("")));
         });
-        let mut problems: Vec<String> = problems.iter().map(|problem| format!("{name}:{problem}")).collect();
+        let problems = problems.iter().chain(&pasted.problems);
+        let mut problems: Vec<String> = problems.map(|problem| format!("{name}:{problem}")).collect();
         let Some(decoded) = decoded else { return Err(ConfigError::Invalid { problems }) };
         let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
         let checked = decoded.check(folder, &mut |problem| problems.push(format!("{name}: {problem}")));
@@ -419,6 +422,7 @@ impl Config {
                 file: file.map(Path::to_owned),
                 redacted: redacted(text),
                 alertmanager: alertmanager_part(text),
+                warnings: pasted.warnings.into_iter().chain(config.warnings).collect(),
                 ..config
             }),
             _ => Err(ConfigError::Invalid { problems }),
@@ -430,6 +434,7 @@ impl File {
     fn check(self, folder: &Path, wrong: &mut dyn FnMut(String)) -> Option<Config> {
         let warnings = self.not_offered();
         let defaults = self.global.defaults();
+        self.global.problems().for_each(&mut *wrong);
         let (mesh, audit, declared) = self.mesh.parts();
         declared.problems().into_iter().for_each(&mut *wrong);
         let scrape_configs: Vec<ScrapeConfig> =
@@ -533,6 +538,7 @@ impl Global {
         notify::Globals {
             slack_api_url: self.slack_api_url.clone(),
             slack_api_url_file: self.slack_api_url_file.clone(),
+            slack_app_token: self.slack_app_token.or(self.slack_app_token_file).map(|_| http_client::NotOffered),
             pagerduty_url: self.pagerduty_url.clone(),
             http_config: self.http_config.clone(),
             smtp_smarthost: self.smtp_smarthost.clone(),
@@ -545,6 +551,14 @@ impl Global {
             smtp_tls_config: self.smtp_tls_config.clone(),
             smtp_force_implicit_tls: self.smtp_force_implicit_tls,
         }
+    }
+
+    /// What Prometheus would refuse, too.
+    fn problems(&self) -> impl Iterator<Item = String> {
+        let is_late = self.scrape_timeout.is_some_and(|timeout| timeout.get() > self.scrape_interval.get());
+        let is_mute = self.scrape_protocols.as_ref().is_some_and(Vec::is_empty);
+        let late = is_late.then(|| "global: scrape_timeout is greater than scrape_interval".to_owned());
+        late.into_iter().chain(is_mute.then(|| "global: scrape_protocols is empty".to_owned()))
     }
 
     fn defaults(&self) -> discovery::Defaults {

@@ -10,7 +10,7 @@ mod reach;
 mod resolve;
 mod tls;
 
-pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig};
+pub use config::{Authorization, BasicAuth, Config, HeaderValues, NotOffered, TlsConfig, TlsVersion};
 pub(crate) use config::{with_http_client_keys, yes};
 pub(crate) use direct::{Answer, DirectError, Kept};
 pub use reach::{OutgoingConfig, Reach, ReachConfig, Reaches, SecurityConfig};

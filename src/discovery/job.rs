@@ -162,6 +162,8 @@ fn problems(config: &ScrapeConfig, defaults: &Defaults) -> Vec<String> {
     let offered = config.scrape_protocols.as_ref().unwrap_or(&defaults.scrape_protocols);
     check(offered.is_empty(), "scrape_protocols is empty");
     check((1..offered.len()).any(|i| offered[..i].contains(&offered[i])), "scrape_protocols names one format twice");
+    let is_empty = config.file_sd_configs.iter().any(|sd| sd.files.is_empty());
+    check(is_empty, "file_sd_configs: `files` must name at least one path");
     for file in config.file_sd_configs.iter().flat_map(|sd| &sd.files) {
         if !super::file::is_pattern(file) {
             reasons.push(format!(

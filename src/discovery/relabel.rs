@@ -12,8 +12,7 @@ const DEFAULT_REPLACEMENT: &str = "$1";
 const DEFAULT_SEPARATOR: &str = ";";
 
 /// What a rule does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
     /// Sets `target_label` to the expanded `replacement` when `regex` matches.
     #[default]
@@ -38,6 +37,44 @@ pub enum Action {
     Lowercase,
     /// Sets `target_label` to the joined sources in upper case.
     Uppercase,
+}
+
+impl Action {
+    const NAMES: [&str; 11] = [
+        "replace",
+        "keep",
+        "drop",
+        "keepequal",
+        "dropequal",
+        "hashmod",
+        "labelmap",
+        "labeldrop",
+        "labelkeep",
+        "lowercase",
+        "uppercase",
+    ];
+    const ALL: [Self; 11] = [
+        Self::Replace,
+        Self::Keep,
+        Self::Drop,
+        Self::KeepEqual,
+        Self::DropEqual,
+        Self::HashMod,
+        Self::LabelMap,
+        Self::LabelDrop,
+        Self::LabelKeep,
+        Self::Lowercase,
+        Self::Uppercase,
+    ];
+}
+
+/// In any case (`Keep`), as Prometheus reads it.
+impl<'de> Deserialize<'de> for Action {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let at = Self::NAMES.iter().position(|name| text.eq_ignore_ascii_case(name));
+        at.map(|at| Self::ALL[at]).ok_or_else(|| serde::de::Error::unknown_variant(&text, &Self::NAMES))
+    }
 }
 
 /// One rule, checked and compiled.
@@ -119,6 +156,9 @@ impl RuleConfig {
         use Action::{DropEqual, HashMod, KeepEqual, LabelDrop, LabelKeep, LabelMap, Lowercase, Replace, Uppercase};
         let plain = Self { action: self.action, ..Self::default() };
         let needs_target = matches!(self.action, Replace | HashMod | Lowercase | Uppercase | KeepEqual | DropEqual);
+        if self.source_labels.iter().any(String::is_empty) {
+            return Err("\"\" in `source_labels` is not a label name".to_owned());
+        }
         if needs_target && self.target_label.is_empty() {
             return Err("requires `target_label`".to_owned());
         }
@@ -264,6 +304,7 @@ mod tests {
         check(abc, "[{source_labels: [a], regex: 'no-match', action: drop}]", Some(abc));
         check(abc, "[{source_labels: [a], regex: 'f|o', action: drop}]", Some(abc)); // anchored
         check(abc, "[{source_labels: [a], regex: 'no-match', action: keep}]", None);
+        check(abc, "[{source_labels: [a], regex: 'no-match', action: Keep}]", None);
         check(
             abc,
             "[{source_labels: [c], target_label: d, separator: ';', action: hashmod, modulus: 1000}]",

@@ -211,7 +211,8 @@ fn title(text: &str) -> String {
 fn split_host_port(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
-        return port.strip_prefix(':').map(|port| (host, port));
+        let port = port.strip_prefix(':').filter(|port| !port.contains([':', '[', ']']));
+        return port.map(|port| (host, port));
     }
     let (host, port) = text.rsplit_once(':')?;
     (!host.contains([':', '[', ']'])).then_some((host, port))

@@ -89,6 +89,7 @@ fn has_the_functions_of_prometheus() {
         ("{{ tableLink \"up == 0\" }}", "/graph?g0.expr=up+%3D%3D+0&g0.tab=1"),
         ("{{ stripDomain \"host.example.com:80\" }} {{ stripDomain \"10.0.0.1:80\" }}", "host:80 10.0.0.1:80"),
         ("{{ stripPort \"[::1]:6006\" }} {{ stripPort \"a:1\" }} {{ stripPort \"plain\" }}", "::1 a plain"),
+        ("{{ stripPort \"[::1]::6006\" }}", "[::1]::6006"),
         ("{{ parseDuration \"2h10m15s\" }}", "7815"),
         ("{{ reReplaceAll \"(a)b\" \"${1}x\" \"abab\" }}", "axax"),
         ("{{ match \"a.*\" \"xab\" }} {{ match \"^b\" \"ab\" }}", "true false"),

@@ -117,10 +117,27 @@ pub struct TlsConfig {
     pub cert_file: Option<PathBuf>,
     /// PEM key of our own certificate.
     pub key_file: Option<PathBuf>,
-    /// The name the server's certificate must bear, instead of the host of the URL; needs `ca_file`.
+    /// The name the server's certificate must bear, instead of the host of the URL.
     pub server_name: Option<String>,
+    /// Oldest version of TLS that is spoken. Default 1.2, and nothing older is.
+    pub min_version: Option<TlsVersion>,
+    /// Newest version of TLS that is spoken. Default 1.3.
+    pub max_version: Option<TlsVersion>,
     /// Trust any certificate.
     pub insecure_skip_verify: bool,
+}
+
+/// A version of TLS, as Prometheus writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum TlsVersion {
+    /// 1.0, which is not spoken.
+    TLS10,
+    /// 1.1, which is not spoken.
+    TLS11,
+    /// 1.2.
+    TLS12,
+    /// 1.3.
+    TLS13,
 }
 
 /// The values of one header.
@@ -150,6 +167,9 @@ impl Config {
         if ways.into_iter().filter(|used| *used).count() > 1 {
             return invalid("at most one of basic_auth, authorization, bearer_token and bearer_token_file must be set");
         }
+        if self.bearer_token.is_some() && self.bearer_token_file.is_some() {
+            return invalid("at most one of bearer_token & bearer_token_file must be configured");
+        }
         if let Some(authorization) = &self.authorization {
             if authorization.credentials.is_some() && authorization.credentials_file.is_some() {
                 return invalid("authorization: set credentials or credentials_file, not both");
@@ -177,9 +197,14 @@ impl Config {
         if has_certificate != (tls.key_file.is_some() || tls.key.is_some()) {
             return invalid("tls_config: cert_file and key_file belong together");
         }
-        let has_roots = tls.ca_file.is_some() || tls.ca.is_some();
-        if tls.server_name.is_some() && !has_roots && !tls.insecure_skip_verify {
-            return invalid("tls_config: server_name needs ca_file, the roots the certificate is checked against");
+        if tls.max_version.is_some_and(|max| max < TlsVersion::TLS12) {
+            return invalid("tls_config: max_version must be TLS12 or TLS13: nothing older is spoken");
+        }
+        if tls.min_version.zip(tls.max_version).is_some_and(|(min, max)| min > max) {
+            return invalid("tls_config: min_version is newer than max_version");
+        }
+        if self.no_proxy.as_ref().is_some_and(|hosts| !hosts.is_empty()) && self.proxy_url.is_none() {
+            return invalid("no_proxy needs proxy_url, the proxy that its hosts are reached without");
         }
         if self.proxy_url.is_some() && self.proxy_from_environment {
             return invalid("set proxy_url or proxy_from_environment, not both");
@@ -211,6 +236,12 @@ impl Config {
 }
 
 impl TlsConfig {
+    /// The oldest and the newest version that may be spoken.
+    pub(crate) fn versions(&self) -> [TlsVersion; 2] {
+        let oldest = self.min_version.unwrap_or(TlsVersion::TLS12).max(TlsVersion::TLS12);
+        [oldest, self.max_version.unwrap_or(TlsVersion::TLS13)]
+    }
+
     /// When its files were last written; `None` for one that is missing.
     pub(super) fn modified(&self) -> Vec<Option<SystemTime>> {
         let files = [&self.ca_file, &self.cert_file, &self.key_file].into_iter().flatten();

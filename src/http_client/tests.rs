@@ -61,7 +61,10 @@ fn refuses_keys_that_contradict_each_other() {
     check("authorization: {type: Basic, credentials: a}", "basic_auth");
     check("authorization: {credentials_file: b, credentials: a}", "not both");
     check("tls_config: {cert_file: a}", "belong together");
-    check("tls_config: {server_name: a}", "needs ca_file");
+    check("{bearer_token: a, bearer_token_file: b}", "at most one of bearer_token & bearer_token_file");
+    check("tls_config: {max_version: TLS11}", "must be TLS12 or TLS13");
+    check("tls_config: {min_version: TLS13, max_version: TLS12}", "newer than max_version");
+    check("no_proxy: a", "needs proxy_url");
     check("{proxy_url: 'http://a', proxy_from_environment: true}", "not both");
     check("http_headers: {Authorization: {values: [x]}}", "not allowed");
     check("http_headers: {'a b': {values: [x]}}", "not a header name");

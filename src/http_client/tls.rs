@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use super::{Config, Error, TlsConfig};
+use super::{Config, Error, TlsConfig, TlsVersion};
 
 /// The certificates that the system trusts, read when a client first needs them. Clones share them: decoding some 140
 /// certificates takes milliseconds, and they take memory, for each client that has its own.
@@ -43,11 +43,15 @@ pub(super) fn apply(
     let tls = &config.tls_config;
     let (given, own) = (given_roots(tls)?, own(tls)?);
     match (&tls.server_name, &given, tls.insecure_skip_verify) {
-        (Some(name), Some(given), false) => {
-            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, given, own)?));
+        (Some(name), given, false) => {
+            let verifier = match given {
+                Some(given) => verifier_of(given)?,
+                None => verifier(roots.get()).map_err(|_| Error::Invalid(NO_ROOTS.to_owned()))?,
+            };
+            return Ok(builder.tls_backend_preconfigured(with_server_name(config, name, verifier, own)?));
         }
-        (_, None, false) => {
-            let trusting = rustls::ClientConfig::builder().with_root_certificates(roots.get());
+        (None, None, false) => {
+            let trusting = handshake(tls).with_root_certificates(roots.get());
             return Ok(builder.tls_backend_preconfigured(with_identity(config, trusting, own)?));
         }
         _ => {}
@@ -64,10 +68,36 @@ pub(super) fn apply(
             reqwest::Identity::from_pem(&pem).map_err(|_| cert.wrong("a PEM certificate of that key_file"))?;
         builder = builder.identity(identity);
     }
+    let [oldest, newest] = tls.versions().map(|version| match version {
+        TlsVersion::TLS13 => reqwest::tls::Version::TLS_1_3,
+        TlsVersion::TLS10 | TlsVersion::TLS11 | TlsVersion::TLS12 => reqwest::tls::Version::TLS_1_2,
+    });
+    let builder = builder.tls_version_min(oldest).tls_version_max(newest);
     Ok(builder.tls_danger_accept_invalid_certs(tls.insecure_skip_verify))
 }
 
 const BUNDLE: &str = "a PEM certificate bundle";
+const NO_ROOTS: &str = "tls_config: no usable system certificates, give ca_file";
+
+/// A handshake of the versions that the configuration allows.
+fn handshake(tls: &TlsConfig) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier> {
+    let versions: &[&rustls::SupportedProtocolVersion] = match tls.versions() {
+        [TlsVersion::TLS13, _] => &[&rustls::version::TLS13],
+        [_, TlsVersion::TLS13] => rustls::DEFAULT_VERSIONS,
+        _ => &[&rustls::version::TLS12],
+    };
+    rustls::ClientConfig::builder_with_protocol_versions(versions)
+}
+
+fn verifier(roots: Arc<RootCertStore>) -> Result<Arc<WebPkiServerVerifier>, rustls::client::VerifierBuilderError> {
+    WebPkiServerVerifier::builder(roots).build()
+}
+
+fn verifier_of(ca: &Pem<'_>) -> Result<Arc<WebPkiServerVerifier>, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(ca.certificates()?);
+    verifier(Arc::new(roots)).map_err(|_| ca.wrong(BUNDLE))
+}
 
 /// PEM text, from a file or from the configuration itself.
 struct Pem<'a> {
@@ -115,16 +145,14 @@ fn own(tls: &TlsConfig) -> Result<Option<(Pem<'_>, Pem<'_>)>, Error> {
 fn with_server_name(
     config: &Config,
     name: &str,
-    ca: &Pem<'_>,
+    verifier: Arc<WebPkiServerVerifier>,
     own: Option<(Pem<'_>, Pem<'_>)>,
 ) -> Result<rustls::ClientConfig, Error> {
     let name = ServerName::try_from(name.to_owned())
         .map_err(|_| Error::Invalid(format!("tls_config: server_name `{name}` is not a DNS name or an address")))?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(ca.certificates()?);
-    let verifier = WebPkiServerVerifier::builder(Arc::new(roots)).build().map_err(|_| ca.wrong(BUNDLE))?;
     let verifier = Arc::new(NamedServer { name, verifier });
-    with_identity(config, rustls::ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier), own)
+    let trusting = handshake(&config.tls_config).dangerous().with_custom_certificate_verifier(verifier);
+    with_identity(config, trusting, own)
 }
 
 type WithTrust = rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert>;

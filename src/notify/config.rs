@@ -51,7 +51,7 @@ pub struct RouteConfig {
     pub equal: BTreeMap<String, String>,
     /// Regex matchers in the old form.
     #[serde(rename = "match_re")]
-    pub regex: BTreeMap<String, String>,
+    pub regex: BTreeMap<String, Option<String>>,
     /// Go on with the next sibling after this route took the alert.
     #[serde(rename = "continue")]
     pub goes_on: bool,
@@ -82,11 +82,11 @@ pub struct InhibitRuleConfig {
     /// The same in the old form.
     pub source_match: BTreeMap<String, String>,
     /// The same in the old form.
-    pub source_match_re: BTreeMap<String, String>,
+    pub source_match_re: BTreeMap<String, Option<String>>,
     /// The same in the old form.
     pub target_match: BTreeMap<String, String>,
     /// The same in the old form.
-    pub target_match_re: BTreeMap<String, String>,
+    pub target_match_re: BTreeMap<String, Option<String>>,
     /// Labels that both must have with the same value.
     pub equal: Vec<String>,
 }

@@ -16,6 +16,12 @@ pub enum MatchersError {
     /// A quote in the value that is neither escaped nor its end.
     #[error("matcher value contains unescaped double quote: {0}")]
     Quote(String),
+    /// A name of the old form that is no label name.
+    #[error("invalid label name {0:?}")]
+    Name(String),
+    /// An expression of the old form that is not there.
+    #[error("invalid regexp value for {0:?}")]
+    NoRegex(String),
     /// Braces where one matcher is read.
     #[error("unexpected open or close brace: {0}")]
     Brace(String),
@@ -29,6 +35,8 @@ impl MatchersError {
     pub(super) fn mend(&self) -> &'static str {
         match self {
             Self::Regex(_) => "",
+            Self::Name(_) => " (write it under matchers, like `\"label.name\"=x`)",
+            Self::NoRegex(_) => " (write an expression, or `''` for the empty one)",
             _ => " (write it like `severity=\"page\"` or `service=~\"cart|shop\"`)",
         }
     }
@@ -68,10 +76,14 @@ pub fn parse_one_matcher(text: &str) -> Result<Matcher, MatchersError> {
 pub(super) fn all_matchers(
     matchers: &[String],
     equal: &BTreeMap<String, String>,
-    regex: &BTreeMap<String, String>,
+    regex: &BTreeMap<String, Option<String>>,
 ) -> Result<Vec<Matcher>, MatchersError> {
+    if let Some(name) = equal.keys().chain(regex.keys()).find(|name| !is_classic_name(name)) {
+        return Err(MatchersError::Name(name.clone()));
+    }
     let mut all: Vec<Matcher> = equal.iter().map(|(name, value)| Matcher::equal(name, value)).collect();
     for (name, pattern) in regex {
+        let pattern = pattern.as_deref().ok_or_else(|| MatchersError::NoRegex(name.clone()))?;
         // What is wrong with it is said of the pattern as it was written.
         Matcher::new(MatchOp::Regex, name, pattern)?;
         // Alertmanager keeps the old form with its anchors, and group keys show them.
@@ -82,6 +94,13 @@ pub(super) fn all_matchers(
     }
     all.sort_by(|a, b| (&a.name, a.op.as_str(), &a.value).cmp(&(&b.name, b.op.as_str(), &b.value)));
     Ok(all)
+}
+
+/// The old forms know no other names (Alertmanager `LabelNameRE`).
+fn is_classic_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
 }
 
 const SIGNS: [(&str, MatchOp); 4] =

@@ -80,6 +80,9 @@ pub enum PlanError {
         /// What is wrong.
         reason: String,
     },
+    /// A default of receivers that cannot be used.
+    #[error("global: {0}")]
+    Global(String),
     /// A template file that cannot be read as one.
     #[error("templates: {0}")]
     Template(String),
@@ -200,6 +203,7 @@ impl Plan {
         let mut plan = Self::default();
         let mut errors = Vec::new();
         plan.resolve_timeout = config.resolve_timeout.map_or(RESOLVE_TIMEOUT, |timeout| timeout.get());
+        errors.extend(config.globals.problems().into_iter().map(PlanError::Global));
         plan.add_time_intervals(config, &mut errors);
         plan.add_receivers(config, &mut errors);
         if let Some(root) = &config.route {

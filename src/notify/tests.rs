@@ -438,6 +438,25 @@ receivers: [{name: ops}, {name: ops}, {}, {name: w, webhook_configs: [{}, {url: 
             "route.routes[2]: repeat_interval cannot be zero",
         ]
     );
+    assert_eq!(
+        plan_errors(
+            "
+route: {receiver: a, routes: [{match: {'a-b': c}}, {match_re: {a: }}, {match_re: {a: ''}, match: {b: }}]}
+receivers: [{name: a}]
+inhibit_rules: [{source_match_re: {a: }}, {target_match: {é: x}}]
+globals: {slack_api_url: 'x', pagerduty_url: 'ftp://x', http_config: {bearer_token: a, bearer_token_file: b}}
+"
+        ),
+        [
+            "global: slack_api_url: relative URL without a base",
+            "global: pagerduty_url: unsupported scheme \"ftp\" for URL: write http or https",
+            "global: http_config: at most one of bearer_token & bearer_token_file must be configured",
+            r#"route.routes[0]: invalid label name "a-b" (write it under matchers, like `"label.name"=x`)"#,
+            r#"route.routes[1]: invalid regexp value for "a" (write an expression, or `''` for the empty one)"#,
+            r#"inhibit_rules[0]: invalid regexp value for "a" (write an expression, or `''` for the empty one)"#,
+            r#"inhibit_rules[1]: invalid label name "é" (write it under matchers, like `"label.name"=x`)"#,
+        ]
+    );
     let warned = plan(
         "route: {receiver: a}\nreceivers: [{name: a, sns_configs: [{channel: x}], webhook_configs: [{url: 'http://x', http_config: {oauth2: {client_id: c}}}]}]\n",
     );

@@ -796,6 +796,26 @@ async fn takes_zipkin_spans() {
 }
 
 #[tokio::test]
+async fn takes_zipkin_spans_as_lenient_clients_write_them() {
+    let mut running = start(16, |_| {}).await;
+    let body = r#"[
+      {"traceId":"a1","id":"1","timestamp":"1700000000000000","duration":250.0,"annotations":null,
+       "localEndpoint":{"serviceName":"front","port":"80"},"tags":{"http.status_code":503,"retried":true,"none":null}},
+      {"traceId":"a1","id":"2","timestamp":1.7e15,"duration":null,"localEndpoint":{"serviceName":"back"},"tags":null}
+    ]"#;
+    let response = running.post("/api/v2/spans", &[JSON_TYPE], body.into()).await;
+    assert_eq!(response.status(), 202);
+    let spans = running.queue.recv().await.unwrap();
+    let find = |service: &str| spans.iter().find(|span| &*span.service == service).unwrap();
+    let (front, back) = (find("front"), find("back"));
+    assert_eq!((front.start_ns, front.duration_ns), (back.start_ns, 250_000));
+    assert_eq!(front.attribute("http.status_code"), Some(&AttributeValue::String("503".into())));
+    assert_eq!(front.attribute("retried"), Some(&AttributeValue::String("true".into())));
+    assert_eq!(front.attribute("none"), None);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_taken_address_is_named_with_its_key() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let config = Config { http_listen: taken.local_addr().unwrap(), ..Config::default() };

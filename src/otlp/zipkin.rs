@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::decode::{Decoded, Decoder};
+use super::json_scalars::Whole;
 use super::limits::Limits;
 use crate::model::Timestamp;
 use crate::model::span::trace_id_from_hex;
@@ -30,16 +31,35 @@ struct ZipkinSpan {
     name: Option<String>,
     kind: Option<String>,
     /// Microseconds since the epoch.
-    timestamp: Option<u64>,
+    timestamp: Option<Whole<u64>>,
     /// Microseconds.
-    duration: Option<u64>,
+    duration: Option<Whole<u64>>,
     shared: Option<bool>,
     local_endpoint: Option<Endpoint>,
     remote_endpoint: Option<Endpoint>,
-    #[serde(default)]
-    annotations: Vec<Annotation>,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
+    annotations: Option<Vec<Annotation>>,
+    tags: Option<BTreeMap<String, Tag>>,
+}
+
+/// A text; Zipkin takes a number for one, too.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tag {
+    Text(String),
+    Number(serde_json::Number),
+    Bool(bool),
+    Nothing,
+}
+
+impl Tag {
+    fn text(self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Number(number) => Some(number.to_string()),
+            Self::Bool(value) => Some(value.to_string()),
+            Self::Nothing => None,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -48,12 +68,12 @@ struct Endpoint {
     service_name: Option<String>,
     ipv4: Option<String>,
     ipv6: Option<String>,
-    port: Option<u16>,
+    port: Option<Whole<u16>>,
 }
 
 #[derive(Deserialize)]
 struct Annotation {
-    timestamp: u64,
+    timestamp: Whole<u64>,
     value: String,
 }
 
@@ -94,15 +114,18 @@ impl From<ZipkinSpan> for proto::Span {
             parent_span_id.clone_from(&span_id);
             span_id[0] ^= 0x80;
         }
-        let error = span.tags.get("error").filter(|value| !value.eq_ignore_ascii_case("false")).cloned();
+        let tags = span.tags.into_iter().flatten();
+        let tags: BTreeMap<String, String> =
+            tags.filter_map(|(key, value)| value.text().map(|value| (key, value))).collect();
+        let error = tags.get("error").filter(|value| !value.eq_ignore_ascii_case("false")).cloned();
         let status = error.map(|message| proto::Status { message, code: 2 });
-        let start = span.timestamp.unwrap_or(0).saturating_mul(1000);
-        let events = span.annotations.into_iter().map(|note| proto::span::Event {
-            time_unix_nano: note.timestamp.saturating_mul(1000),
+        let start = span.timestamp.map_or(0, |Whole(at)| at.saturating_mul(1000));
+        let events = span.annotations.into_iter().flatten().map(|note| proto::span::Event {
+            time_unix_nano: note.timestamp.0.saturating_mul(1000),
             name: note.value,
             ..proto::span::Event::default()
         });
-        let mut attributes: Vec<KeyValue> = span.tags.into_iter().map(|(key, value)| text(&key, value)).collect();
+        let mut attributes: Vec<KeyValue> = tags.into_iter().map(|(key, value)| text(&key, value)).collect();
         attributes.extend(span.remote_endpoint.into_iter().flat_map(peer));
         Self {
             trace_id: trace_id_from_hex(&span.trace_id).map(Vec::from).unwrap_or_default(),
@@ -111,7 +134,8 @@ impl From<ZipkinSpan> for proto::Span {
             name: span.name.unwrap_or_default(),
             kind,
             start_time_unix_nano: start,
-            end_time_unix_nano: start.saturating_add(span.duration.unwrap_or(0).saturating_mul(1000)),
+            end_time_unix_nano: start
+                .saturating_add(span.duration.map_or(0, |Whole(length)| length.saturating_mul(1000))),
             attributes,
             events: events.collect(),
             status,
@@ -132,7 +156,7 @@ fn peer(endpoint: Endpoint) -> Vec<KeyValue> {
     let mut attributes = Vec::new();
     attributes.extend(endpoint.service_name.map(|name| text("peer.service", name)));
     attributes.extend(endpoint.ipv4.or(endpoint.ipv6).map(|address| text("network.peer.address", address)));
-    attributes.extend(endpoint.port.filter(|port| *port > 0).map(|port| KeyValue {
+    attributes.extend(endpoint.port.filter(|Whole(port)| *port > 0).map(|Whole(port)| KeyValue {
         key: "network.peer.port".to_owned(),
         value: Some(AnyValue { value: Some(Value::IntValue(port.into())) }),
         ..KeyValue::default()

@@ -91,7 +91,7 @@ pub fn parse(file: &str, text: &str, options: ReadOptions) -> ParsedFile {
     let (mut groups, mut names) = (Vec::new(), BTreeSet::new());
     for document in &documents {
         if document.get("kind").is_some() || document.get("apiVersion").is_some() {
-            object(file, document, options, &mut parsed);
+            object(file, (document, None), options, &mut parsed);
         } else {
             groups.extend(reader.document(document, &mut names));
         }
@@ -103,7 +103,7 @@ pub fn parse(file: &str, text: &str, options: ReadOptions) -> ParsedFile {
 /// Reads one PrometheusRule (or a list of them) that was parsed already.
 pub fn parse_object(file: &str, node: &Node, options: ReadOptions) -> ParsedFile {
     let mut parsed = ParsedFile::default();
-    object(file, node, options, &mut parsed);
+    object(file, (node, None), options, &mut parsed);
     parsed
 }
 
@@ -111,13 +111,16 @@ fn problem(file: &str, node: &Node, message: impl Into<String>) -> FileProblem {
     FileProblem { file: file.to_owned(), line: node.line, column: node.column, message: message.into() }
 }
 
-/// One Kubernetes object; a `List` holds several.
-fn object(file: &str, node: &Node, options: ReadOptions, parsed: &mut ParsedFile) {
-    let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default();
-    let (kind, version) = (text("kind"), text("apiVersion"));
+/// One Kubernetes object; a `List` holds several. Items of a `PrometheusRuleList` need not say what they are: they are
+/// of its version, `listed`.
+fn object(file: &str, (node, listed): (&Node, Option<&str>), options: ReadOptions, parsed: &mut ParsedFile) {
+    let text = |key: &str| node.get(key).and_then(Node::as_str);
+    let kind = text("kind").or(listed.map(|_| "PrometheusRule")).unwrap_or_default();
+    let version = text("apiVersion").or(listed).unwrap_or_default();
     if kind == "List" || kind == "PrometheusRuleList" {
+        let listed = (kind != "List").then_some(version);
         for item in node.get("items").map(Node::items).unwrap_or_default() {
-            object(file, item, options, parsed);
+            object(file, (item, listed), options, parsed);
         }
         return;
     }

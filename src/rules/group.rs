@@ -166,11 +166,12 @@ impl Group {
         surroundings.counters.iterations_missed.fetch_add(missed, Relaxed);
     }
 
-    /// The alerts of all rules called `name` that fire.
-    pub fn firing(&self, name: &str) -> Vec<Alert> {
+    /// The alerts of all rules called `name` that fire, each with the names of its rule's annotations.
+    pub fn firing(&self, name: &str) -> Vec<(&Alert, Vec<&str>)> {
         let named = self.definition.rules.iter().zip(&self.rules).filter(|(rule, _)| rule.name() == name);
-        let active = named.flat_map(|(_, state)| state.alerting.active());
-        active.filter(|alert| alert.state == crate::model::AlertState::Firing).cloned().collect()
+        let active = named.flat_map(|(rule, state)| state.alerting.active().map(move |alert| (rule, alert)));
+        let firing = active.filter(|(_, alert)| alert.state == crate::model::AlertState::Firing);
+        firing.map(|(rule, alert)| (alert, annotation_names(rule))).collect()
     }
 
     /// Rules whose last evaluation failed, with the error.
@@ -457,4 +458,11 @@ async fn last_for_state(
         Some((series.labels.without_name(), sample))
     });
     Ok(last.collect())
+}
+
+fn annotation_names(rule: &Rule) -> Vec<&str> {
+    match rule {
+        Rule::Alerting(rule) => rule.annotations.iter().map(|(name, _)| name.as_str()).collect(),
+        Rule::Recording(_) => Vec::new(),
+    }
 }

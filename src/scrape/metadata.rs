@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::exposition::MetricKind;
+use super::exposition::{Format, MetricKind};
 
 /// What a target says about one metric.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,9 +77,9 @@ impl Table {
     }
 
     /// A HELP line.
-    pub fn help(&mut self, shared: &Shared, name: &[u8], text: &[u8]) {
+    pub fn help(&mut self, shared: &Shared, name: &[u8], (text, format): (&[u8], Format)) {
         if text.contains(&b'\\') {
-            let text = unescape(&String::from_utf8_lossy(text));
+            let text = unescape(&String::from_utf8_lossy(text), format);
             return self.set(shared, name, |old| old.help == text, |new| new.help.clone_from(&text));
         }
         self.help_text(shared, name, text);
@@ -130,13 +130,13 @@ impl Table {
     }
 }
 
-/// `\n` and `\\` of a help text.
-fn unescape(text: &str) -> String {
+/// `\n` and `\\` of a help text; quotes are escaped in OpenMetrics alone.
+fn unescape(text: &str, format: Format) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match (c, chars.as_str().chars().next()) {
-            ('\\', Some(next @ ('n' | '\\' | '"'))) => {
+            ('\\', Some(next)) if matches!(next, 'n' | '\\') || next == '"' && format == Format::OpenMetrics => {
                 chars.next();
                 out.push(if next == 'n' { '\n' } else { next });
             }
@@ -151,12 +151,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn quotes_are_escaped_in_openmetrics_alone() {
+        assert_eq!(unescape(r#"a \" \\ \n b"#, Format::Text), "a \\\" \\ \n b");
+        assert_eq!(unescape(r#"a \" \\ \n b"#, Format::OpenMetrics), "a \" \\ \n b");
+    }
+
+    #[test]
     fn keeps_equal_metadata_once_and_drops_what_is_long_gone() {
         let shared = Shared::default();
         let mut tables = [Table::default(), Table::default()];
         for table in &mut tables {
             table.begin_page();
-            table.help(&shared, b"a", b"line\\nsecond \\\\");
+            table.help(&shared, b"a", (b"line\\nsecond \\\\", Format::Text));
             table.kind(&shared, b"a", MetricKind::Counter);
         }
         let [first, second] = tables.each_mut().map(|table| table.changed().expect("new metadata"));

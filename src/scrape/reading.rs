@@ -93,6 +93,10 @@ impl TargetState {
         (format, piece, is_last): (Format, &[u8], bool),
         work: &mut Workspace,
     ) -> Result<Read, ScrapeError> {
+        if is_last && piece.is_empty() && reading.progress == Progress::default() {
+            // Whatever its type, a page of nothing has no series; Prometheus takes it as such.
+            return Ok(Read { bytes: 0, waits: false });
+        }
         let shared = &reader.sinks.metadata;
         let mut parser = Parser::window(format, piece, reading.progress, is_last);
         loop {
@@ -128,7 +132,7 @@ impl TargetState {
                     continue;
                 }
                 Some(Ok(Entry::Help { name, text })) => {
-                    self.metadata.help(shared, name, text);
+                    self.metadata.help(shared, name, (text, format));
                     continue;
                 }
                 Some(Ok(Entry::Unit { name, unit })) => {

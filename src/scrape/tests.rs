@@ -313,6 +313,7 @@ async fn fails_the_whole_scrape_with_the_reason() {
             "label name: x, length: 31",
         ),
         ("  target_limit: 1\n  file_sd_configs: []\n", Reply::text("ok 1\n"), ""),
+        ("", Reply { content_type: OPENMETRICS, ..Reply::text("") }, ""), // a page of nothing
     ];
     for (keys, reply, needle) in cases {
         let mut harness = Harness::new(keys).await;

@@ -88,6 +88,50 @@ pub struct Selector {
     pub field: String,
 }
 
+impl Selector {
+    /// The parts that a cluster would refuse, with the key that holds them.
+    fn mistakes(&self) -> Vec<(&'static str, &str)> {
+        let fields = self.field.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let fields = fields.filter(|part| !part.contains('=')).map(|part| ("field", part));
+        let labels = outside_brackets(&self.label).into_iter().map(str::trim).filter(|part| !part.is_empty());
+        let labels = labels.filter(|part| !is_requirement(part)).map(|part| ("label", part));
+        fields.chain(labels).collect()
+    }
+}
+
+/// The parts between commas that are in no brackets.
+fn outside_brackets(text: &str) -> Vec<&str> {
+    let mut is_inside = false;
+    text.split(|c| {
+        is_inside = (is_inside || c == '(') && c != ')';
+        c == ',' && !is_inside
+    })
+    .collect()
+}
+
+/// One requirement of a label selector: `a`, `!a`, `a=b`, `a != b`, `a in (b, c)`, `a > 1`.
+fn is_requirement(text: &str) -> bool {
+    let is_word = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/'));
+    let is_key = |word: &str| !word.is_empty() && is_word(word);
+    if let Some(key) = text.strip_prefix('!') {
+        return is_key(key.trim());
+    }
+    let end = text.find(|c: char| c.is_whitespace() || "=!<>(".contains(c)).unwrap_or(text.len());
+    let (key, rest) = (&text[..end], text[end..].trim());
+    let values = rest.strip_prefix("notin").or_else(|| rest.strip_prefix("in"));
+    let is_rest = match values {
+        Some(values) => {
+            let values = values.trim().strip_prefix('(').and_then(|values| values.strip_suffix(')'));
+            values.is_some_and(|values| values.split(',').all(|value| is_word(value.trim())))
+        }
+        None => ["==", "!=", "=", "<", ">"]
+            .iter()
+            .find_map(|sign| rest.strip_prefix(sign))
+            .map_or(rest.is_empty(), |v| is_word(v.trim())),
+    };
+    is_key(key) && is_rest
+}
+
 /// The block `attach_metadata`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -147,6 +191,9 @@ impl KubernetesSdConfig {
         for (i, selector) in self.selectors.iter().enumerate() {
             let twice = self.selectors[..i].iter().any(|before| before.role == selector.role);
             check(twice, &format!("duplicated selector role: {}", selector.role));
+            for (kind, wrong) in selector.mistakes() {
+                check(true, &format!("selectors: {kind}: `{wrong}` is not a {kind} selector"));
+            }
             if !allowed.contains(&selector.role) {
                 let names: Vec<String> = allowed.iter().map(ToString::to_string).collect();
                 check(true, &format!("{} role supports only {} selectors", self.role, names.join(", ")));

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::post::check_url;
+use super::slack::POST_MESSAGE;
 use crate::http_client;
 use crate::units::{PromDuration, Secret};
 
@@ -55,6 +57,26 @@ receiver_config!(
     wechat_configs,
 );
 
+impl Globals {
+    /// What Alertmanager would refuse, whether a receiver takes it or not.
+    pub(in crate::notify) fn problems(&self) -> Vec<String> {
+        let slack = self.slack_api_url.as_ref().map(|url| check_url("slack_api_url", url.reveal()));
+        let pagerduty = self.pagerduty_url.as_ref().map(|url| check_url("pagerduty_url", url));
+        let client =
+            self.http_config.as_ref().map(|client| client.validate().map_err(|error| format!("http_config: {error}")));
+        let mut wrong: Vec<String> = [slack, pagerduty, client].into_iter().flatten().filter_map(Result::err).collect();
+        // The address that Slack apps send to may stand beside the token: that is how it was done before there was one.
+        let has_webhook = self.slack_api_url.as_ref().is_some_and(|url| url.reveal() != POST_MESSAGE);
+        if self.slack_app_token.is_some() && (has_webhook || self.slack_api_url_file.is_some()) {
+            wrong.push(
+                "at most one of slack_app_token/slack_app_token_file & slack_api_url/slack_api_url_file must be configured"
+                    .to_owned(),
+            );
+        }
+        wrong
+    }
+}
+
 /// What receivers take that do not say it themselves: keys of the block `global`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -63,6 +85,9 @@ pub struct Globals {
     pub slack_api_url: Option<Secret>,
     /// A file that holds it.
     pub slack_api_url_file: Option<PathBuf>,
+    /// A token of a Slack app, itself or in a file, which is not offered.
+    #[serde(skip)]
+    pub slack_app_token: Option<http_client::NotOffered>,
     /// Address of PagerDuty's Events API v2.
     pub pagerduty_url: Option<String>,
     /// TLS, authentication and proxy of receivers that have no `http_config`.

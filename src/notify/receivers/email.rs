@@ -10,7 +10,9 @@ use std::time::Duration;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailboxes, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::{Credentials, Mechanism};
-use lettre::transport::smtp::client::{Certificate, CertificateStore, Identity, Tls, TlsParameters};
+use lettre::transport::smtp::client::{
+    Certificate, CertificateStore, Identity, Tls, TlsParameters, TlsVersion as SmtpTls,
+};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use serde::{Deserialize, Serialize};
@@ -20,7 +22,7 @@ use super::config::EmailConfig;
 use super::post::{SendError, read_secret};
 use super::templates::{About, Text};
 use super::{NOT_SUPPORTED, Parts, group_hash};
-use crate::http_client::{Reach, TlsConfig};
+use crate::http_client::{Reach, TlsConfig, TlsVersion};
 use crate::notify::core::Notification;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,6 +60,9 @@ impl Email {
         }
         if config.auth_secret.is_some() || config.auth_secret_file.is_some() {
             return Err(format!("auth_secret (CRAM-MD5) {NOT_SUPPORTED}; use auth_password over TLS"));
+        }
+        if config.tls_config.as_ref().is_some_and(|tls| tls.versions()[1] < TlsVersion::TLS13) {
+            return Err("tls_config: max_version: mail servers may always choose TLS 1.3".to_owned());
         }
         if config.auth_password.is_some() && config.auth_password_file.is_some() {
             return Err("at most one of auth_password & auth_password_file must be configured".to_owned());
@@ -231,8 +236,11 @@ impl Email {
     async fn tls(&self) -> Result<TlsParameters, SendError> {
         let wrong = |key: &str, reason: String| SendError::Recoverable(format!("tls_config.{key}: {reason}"));
         let config = self.config.tls_config.clone().unwrap_or_default();
-        let TlsConfig { ca, cert, key, ca_file, cert_file, key_file, server_name, insecure_skip_verify } = config;
+        let [oldest, _] = config.versions();
+        let TlsConfig { ca, cert, key, ca_file, cert_file, key_file, server_name, insecure_skip_verify, .. } = config;
+        let oldest = if oldest == TlsVersion::TLS13 { SmtpTls::Tlsv13 } else { SmtpTls::Tlsv12 };
         let mut builder = TlsParameters::builder(server_name.unwrap_or_else(|| self.host.clone()))
+            .set_min_tls_version(oldest)
             .dangerous_accept_invalid_certs(insecure_skip_verify);
         let read = |key, file: Option<PathBuf>, direct: Option<String>| async move {
             match file {

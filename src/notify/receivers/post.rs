@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use serde::Serialize;
 
-use super::Parts;
+use super::{NOT_SUPPORTED, Parts};
 use crate::gotemplate::go_escaped;
 use crate::http_client;
 use crate::units::{PromDuration, Secret};
@@ -42,6 +42,9 @@ impl Address {
     pub(super) fn new(key: &str, url: Option<Secret>, file: Option<PathBuf>) -> Result<Self, String> {
         match (url, file) {
             (Some(url), None) => {
+                if url.reveal().contains("{{") {
+                    return Err(format!("{key}: a template {NOT_SUPPORTED}; write one receiver for each address"));
+                }
                 check_url(key, url.reveal())?;
                 Ok(Self::Given(url))
             }
@@ -59,7 +62,8 @@ impl Address {
     }
 }
 
-fn check_url(key: &str, url: &str) -> Result<(), String> {
+/// Whether requests can go there.
+pub(in crate::notify) fn check_url(key: &str, url: &str) -> Result<(), String> {
     let parsed = reqwest::Url::parse(url).map_err(|error| format!("{key}: {error}"))?;
     match parsed.scheme() {
         "http" | "https" => Ok(()),

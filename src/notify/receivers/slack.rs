@@ -12,6 +12,8 @@ use super::{NOT_SUPPORTED, Parts, truncated};
 
 /// Longest title (Slack's reference of legacy fields).
 const TITLE_CHARS_MAX: usize = 1024;
+/// Where Slack apps send, which alone can change a message.
+pub(super) const POST_MESSAGE: &str = "https://slack.com/api/chat.postMessage";
 
 /// One checked channel.
 pub(in crate::notify) struct Slack {
@@ -130,12 +132,27 @@ struct Confirm {
 
 impl Slack {
     pub(super) fn new(config: &SlackConfig, parts: &Parts<'_>) -> Result<Self, String> {
-        if config.app_token.is_some() || config.app_token_file.is_some() {
+        let has_url = config.api_url.is_some() || config.api_url_file.is_some();
+        let has_token = config.app_token.is_some() || config.app_token_file.is_some();
+        if has_url && has_token {
+            return Err("at most one of api_url/api_url_file & app_token/app_token_file must be configured".to_owned());
+        }
+        let address = config.api_url.as_ref().or(parts.globals.slack_api_url.as_ref().filter(|_| !has_url));
+        let is_webhook = address.is_some_and(|url| url.reveal() != POST_MESSAGE);
+        if config.update_message && is_webhook {
+            return Err(format!("update_message can only be used with bot tokens: api_url must be {POST_MESSAGE}"));
+        }
+        if has_token {
             return Err(format!("app_token {NOT_SUPPORTED}; use the api_url of an incoming webhook"));
         }
+        let client = config.http_config.as_ref().or(parts.globals.http_config.as_ref());
+        let has_login = client.is_some_and(|client| client.authorization.is_some());
         let url = (config.api_url.clone(), config.api_url_file.clone());
         let global = (parts.globals.slack_api_url.clone(), parts.globals.slack_api_url_file.clone());
         let address = match (url, global) {
+            ((None, None), _) if parts.globals.slack_app_token.is_some() && !has_login => {
+                return Err(format!("global.slack_app_token {NOT_SUPPORTED}; use the api_url of an incoming webhook"));
+            }
             ((None, None), (None, None)) => {
                 return Err("api_url: give it here, or global.slack_api_url, or either as a file".to_owned());
             }
@@ -260,10 +277,11 @@ impl Action {
         let all = |texts: Vec<&String>| texts.into_iter().map(|text| templates.text("actions", text)).collect();
         // A button that leads somewhere tells the callback nothing (Alertmanager's `SlackAction`).
         let (name, value) = if url.is_empty() { (name, value) } else { (&nothing, &nothing) };
-        let confirm = confirm.as_ref().filter(|_| url.is_empty()).map(|c| match c.text.is_empty() {
-            true => Err("actions: confirm needs a text".to_owned()),
-            false => all(vec![&c.text, &c.title, &c.ok_text, &c.dismiss_text]),
-        });
+        if confirm.as_ref().is_some_and(|question| question.text.is_empty()) {
+            return Err("actions: confirm needs a text".to_owned());
+        }
+        let confirm = confirm.as_ref().filter(|_| url.is_empty());
+        let confirm = confirm.map(|c| all(vec![&c.text, &c.title, &c.ok_text, &c.dismiss_text]));
         Ok(Self { texts: all(vec![kind, text, url, style, name, value])?, confirm: confirm.transpose()? })
     }
 

@@ -180,6 +180,19 @@ fn mistakes_name_the_block_and_the_mend() {
     );
     check("pagerduty_configs: [{service_key: x}]", "service_key (Events API v1) is not supported");
     check("pagerduty_configs: [{}]", "one of routing_key or routing_key_file");
+    check("webhook_configs: [{url: 'http://x/{{ .Status }}'}]", "url: a template is not supported");
+    check(
+        "webhook_configs: [{url: 'http://x', http_config: {bearer_token: a, bearer_token_file: b}}]",
+        "at most one of",
+    );
+    check("slack_configs: [{api_url: 'http://x', app_token: t}]", "at most one of api_url/api_url_file & app_token");
+    check("slack_configs: [{api_url: 'http://x', update_message: true}]", "can only be used with bot tokens");
+    let post_message = "slack_configs: [{api_url: 'https://slack.com/api/chat.postMessage', update_message: true}]";
+    assert!(made(post_message).is_ok());
+    check(
+        "slack_configs: [{api_url: 'http://x', actions: [{type: button, text: t, url: u, confirm: {title: x}}]}]",
+        "confirm needs a text",
+    );
     check("email_configs: [{to: a@b.c}]", "smarthost: give it here or as global.smtp_smarthost");
     check("email_configs: [{to: a@b.c, smarthost: x}]", "has no port");
     check("webhook_configs: [{url: 'http://x', method: GET}]", "method: \"GET\" is not POST, PUT or PATCH");

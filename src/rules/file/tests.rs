@@ -149,6 +149,8 @@ items:
     assert_eq!(groups, [("mesh-rules-u-1", 1), ("good", 1)]);
     assert_eq!((parsed.problems.len(), parsed.warnings.len()), (1, 1));
     assert!(parsed.problems[0].message.contains("field 'expr' must be set"), "{:?}", parsed.problems);
+    let listed = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRuleList\nitems:\n- metadata: {name: a}\n  spec: {groups: [{name: g, rules: [{record: x, expr: 2}]}]}\n";
+    assert_eq!(super::tests::parsed(listed).groups.len(), 1, "items that do not say what they are");
     let strict = "groups:\n  - name: g\n    partial_response_strategy: warn\n    rules: []\n";
     assert_eq!(problems(strict).len(), 1);
 }

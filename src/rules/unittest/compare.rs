@@ -2,7 +2,8 @@
 //!
 //! In: expected and actual alerts or samples. Out: nothing when they agree, else a text. Pure.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 
 use crate::gotemplate::shortest;
 use crate::model::Labels;
@@ -11,9 +12,49 @@ use crate::model::Labels;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Told {
     /// Its labels.
-    pub labels: Labels,
+    pub labels: Pairs,
     /// Its texts.
-    pub annotations: Labels,
+    pub annotations: Pairs,
+}
+
+/// Names and values, of which a value may be empty, unlike in [`Labels`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pairs(BTreeMap<String, String>);
+
+impl Pairs {
+    /// Those of labels.
+    pub fn of(labels: &Labels) -> Self {
+        Self(labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// One for each name, empty where the labels lack it, and those of the labels.
+    pub fn named(names: &[&str], labels: &Labels) -> Self {
+        let mut all = Self::of(labels);
+        for name in names {
+            all.0.entry((*name).to_owned()).or_default();
+        }
+        all
+    }
+
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(name.to_owned(), value.to_owned());
+        self
+    }
+}
+
+impl From<&BTreeMap<String, String>> for Pairs {
+    fn from(pairs: &BTreeMap<String, String>) -> Self {
+        Self(pairs.clone())
+    }
+}
+
+impl fmt::Display for Pairs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        write!(f, "{{{}}}", shown.join(", "))
+    }
 }
 
 /// The difference between two sets of alerts, if there is one.
@@ -78,14 +119,14 @@ fn listed(alerts: &[Told]) -> String {
     text + "\n            ]"
 }
 
-fn pairs(text: &mut String, expected: &Labels, got: &Labels) {
-    for (name, value) in expected.iter().filter(|(name, value)| got.get(name) != Some(value)) {
+fn pairs(text: &mut String, Pairs(expected): &Pairs, Pairs(got): &Pairs) {
+    for (name, value) in expected.iter().filter(|(name, value)| got.get(*name) != Some(value)) {
         let _ = write!(text, "\n            - {name}: {value:?}");
         if let Some(other) = got.get(name) {
             let _ = write!(text, "\n            + {name}: {other:?}");
         }
     }
-    for (name, value) in got.iter().filter(|(name, _)| expected.get(name).is_none()) {
+    for (name, value) in got.iter().filter(|(name, _)| !expected.contains_key(*name)) {
         let _ = write!(text, "\n            + {name}: {value:?}");
     }
 }
@@ -119,8 +160,24 @@ mod tests {
     use super::*;
 
     fn told(labels: &[(&str, &str)], annotations: &[(&str, &str)]) -> Told {
-        let set = |pairs: &[(&str, &str)]| Labels::from_pairs(pairs.iter().copied());
+        let set = |pairs: &[(&str, &str)]| Pairs::of(&Labels::from_pairs(pairs.iter().copied()));
         Told { labels: set(labels), annotations: set(annotations) }
+    }
+
+    #[test]
+    fn an_annotation_may_be_empty_and_a_label_may_not() {
+        let got = |alert: Told| {
+            alerts(
+                vec![alert],
+                vec![Told { annotations: Pairs::named(&["x"], &Labels::empty()), ..told(&[("a", "1")], &[]) }],
+            )
+        };
+        let empty = || Pairs::default().with("x", "");
+        assert_eq!(got(Told { annotations: empty(), ..told(&[("a", "1")], &[]) }), None);
+        let text = got(told(&[("a", "1")], &[])).expect("a difference");
+        assert!(text.contains("Annotations:{x=\"\"}") && text.contains("+ x: \"\""), "{text}");
+        let text = got(Told { annotations: empty(), labels: Pairs::default().with("a", "1").with("x", "") });
+        assert!(text.is_some_and(|text| text.contains("- x: \"\"")));
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub fn parse_values(text: &str) -> Result<Vec<Option<f64>>, String> {
                 let (mut value, step) = stepped(one).ok_or_else(|| unreadable(item))?;
                 for _ in 0..=times {
                     values.push(Some(value));
-                    value += step; // summed up like promtool does, rounding and all
+                    value += step.unwrap_or(-0.0); // summed up like promtool does, rounding and all
                 }
             }
         }
@@ -197,13 +197,13 @@ fn unreadable(item: &str) -> String {
 }
 
 /// `a`, `a+b` or `a-b`.
-fn stepped(text: &str) -> Option<(f64, f64)> {
+fn stepped(text: &str) -> Option<(f64, Option<f64>)> {
     if let Some(value) = number(text) {
-        return Some((value, 0.0));
+        return Some((value, None));
     }
     // The sign between the two, not that of an exponent or of the first.
     let signs = text.char_indices().skip(1).filter(|(_, c)| matches!(c, '+' | '-'));
-    signs.map(|(i, _)| i).find_map(|i| Some((number(&text[..i])?, number(&text[i..])?)))
+    signs.map(|(i, _)| i).find_map(|i| Some((number(&text[..i])?, Some(number(&text[i..])?))))
 }
 
 /// As the engine reads numbers: `1_000`, and `010` is eight.
@@ -233,6 +233,8 @@ mod tests {
         ] {
             assert_eq!(parse_values(text), Ok(expect), "{text}");
         }
+        let zeros = parse_values("-0x2").expect("readable");
+        assert!(zeros.iter().all(|value| value.is_some_and(f64::is_sign_negative)), "{zeros:?}");
         let stale = parse_values("stale NaN").expect("readable");
         assert!(stale[0].is_some_and(is_stale) && stale[1].is_some_and(|v| v.is_nan() && !is_stale(v)));
         for bad in ["a", "1x", "1+x3", "1xx2", "{{count:1}}", "_+1x2"] {

@@ -31,7 +31,7 @@ pub struct Parser<'a> {
 }
 
 /// How far into a page a [`Parser`] of one of its windows came.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     lines: usize,
     ended: bool,
@@ -188,11 +188,12 @@ impl<'a> Parser<'a> {
         let known = recognise(rest);
         let length = match known {
             Some(length) => length,
-            None => scan_key(rest)?,
+            None => self.key_length(rest)?,
         };
         let key = &rest[..length];
         self.at += length;
-        if !self.skip_separator() && key.last() != Some(&b'}') {
+        let needs_blank = self.format == Format::OpenMetrics || key.last() != Some(&b'}');
+        if !self.skip_separator() && needs_blank {
             return Err("expected a blank and a value after the series".to_owned());
         }
         let word = self.take_word();
@@ -212,14 +213,14 @@ impl<'a> Parser<'a> {
     }
 
     fn after_value(&mut self, sample: &mut Sample<'a>) -> Step<()> {
-        self.skip_separator();
+        self.skip_separator_within()?;
         if !matches!(self.peek(), None | Some(b'\n' | b'#')) {
             let word = self.take_word();
             sample.at = Some(match self.format {
                 Format::Text => whole_milliseconds(word)?,
                 Format::OpenMetrics => seconds(word)?,
             });
-            self.skip_separator();
+            self.skip_separator_within()?;
         }
         if self.format == Format::OpenMetrics && self.peek() == Some(b'#') {
             sample.exemplar = Some(self.exemplar()?);
@@ -242,18 +243,27 @@ impl<'a> Parser<'a> {
         if self.peek() != Some(b'{') {
             return Err("expected `{` after # of an exemplar".to_owned());
         }
-        let length = scan_key(self.rest())?;
+        let length = self.key_length(self.rest())?;
         let labels = &self.rest()[..length];
         self.at += length;
         self.skip_separator();
         let word = self.take_word();
         let value = parse_float(word).ok_or("invalid value of an exemplar")?;
-        self.skip_separator();
+        self.skip_separator_within()?;
         let at = match self.peek() {
             None | Some(b'\n') => None,
             Some(_) => Some(seconds(self.take_word())?),
         };
         Ok(Exemplar { labels, value, at })
+    }
+
+    /// How many bytes the series at the start of `rest` has.
+    fn key_length(&self, rest: &[u8]) -> Step<usize> {
+        let length = scan_key(rest)?;
+        if self.format == Format::OpenMetrics {
+            check_openmetrics_key(&rest[..length])?;
+        }
+        Ok(length)
     }
 
     /// Blanks between the parts of a line: one space in OpenMetrics, any number of spaces and tabs in text.
@@ -265,6 +275,15 @@ impl<'a> Parser<'a> {
             Format::OpenMetrics => self.at += usize::from(self.peek() == Some(b' ')),
         }
         self.at > start
+    }
+
+    /// The same where the line may end: OpenMetrics allows no blank before its end.
+    fn skip_separator_within(&mut self) -> Step<()> {
+        let is_blank = self.skip_separator() && self.format == Format::OpenMetrics;
+        if is_blank && matches!(self.peek(), None | Some(b'\n')) {
+            return Err("a blank at the end of the line".to_owned());
+        }
+        Ok(())
     }
 
     #[inline]
@@ -295,6 +314,45 @@ fn scan_key(rest: &[u8]) -> Step<usize> {
         return scan_braces(rest, name + blanks + 1);
     }
     if name == 0 { Err("expected a metric name or `{`".to_owned()) } else { Ok(name) }
+}
+
+/// OpenMetrics allows no blanks in a series, and needs the commas that the text format does without.
+fn check_openmetrics_key(key: &[u8]) -> Step<()> {
+    let Some(open) = memchr(b'{', key) else { return Ok(()) };
+    let mut rest = &key[open + 1..];
+    let name = key[..open].iter().all(|byte| is_name_byte(*byte));
+    if !name {
+        return Err("expected `{` or a blank and a value right after the metric name".to_owned());
+    }
+    while rest != b"}" {
+        rest = past_word(rest).ok_or("expected a label name: OpenMetrics allows no blanks between labels")?;
+        if let [b'=', value @ ..] = rest {
+            rest = past_word(value).ok_or("expected a label value: OpenMetrics allows no blanks between labels")?;
+        }
+        rest = match rest {
+            [b',', more @ ..] => more,
+            b"}" => rest,
+            _ => return Err("expected `,` or `}` after a label".to_owned()),
+        };
+    }
+    Ok(())
+}
+
+/// What follows a name or a text in quotes.
+fn past_word(rest: &[u8]) -> Option<&[u8]> {
+    let [b'"', quoted @ ..] = rest else {
+        let length = rest.iter().take_while(|byte| is_name_byte(**byte)).count();
+        return (length > 0).then(|| &rest[length..]);
+    };
+    let mut at = 0;
+    while let Some(found) = memchr2(b'"', b'\\', quoted.get(at..)?) {
+        at += found;
+        if quoted[at] == b'"' {
+            return Some(&quoted[at + 1..]);
+        }
+        at += 2;
+    }
+    None
 }
 
 /// Steps over braces, not mistaking a `}` inside quotes for their end.
@@ -351,7 +409,7 @@ fn text_comment(line: &[u8]) -> Step<Option<Entry<'_>>> {
     if is_help {
         return Ok(Some(Entry::Help { name, text }));
     }
-    let kind = match text.trim_ascii() {
+    let kind = match text {
         b"counter" => MetricKind::Counter,
         b"gauge" => MetricKind::Gauge,
         b"histogram" => MetricKind::Histogram,

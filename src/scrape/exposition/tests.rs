@@ -121,6 +121,8 @@ fn names_line_text_and_reason_of_the_first_mistake() {
     text("a-b 1\n", 1, "expected a blank");
     text("a 1\r\n", 1, "invalid value");
     text("# TYPE a histograms\n", 1, "invalid metric type `histograms`");
+    text("# TYPE a counter \n", 1, "invalid metric type `counter `");
+    text("# TYPE a  counter\n", 1, "invalid metric type ` counter`");
     text("# HELP 1a text\n", 1, "expected a metric name");
     check(Format::Text, b"ok 1\na{b=\"\xff\"} 1\n", 2, "invalid UTF-8");
     let om = |page: &str, line, reason| check(Format::OpenMetrics, page.as_bytes(), line, reason);
@@ -133,6 +135,17 @@ fn names_line_text_and_reason_of_the_first_mistake() {
     om("a 1 # trace\n# EOF\n", 1, "expected `{`");
     om("# UNIT a bytes\n# EOF\n", 1, "is not a suffix");
     om("# TYPE a untyped\n# EOF\n", 1, "invalid metric type");
+    om("a 1 \n# EOF\n", 1, "a blank at the end of the line");
+    om("a {x=\"1\"} 1\n# EOF\n", 1, "right after the metric name");
+    om("a{ x=\"1\"} 1\n# EOF\n", 1, "expected a label name");
+    om("a{x=\"1\", y=\"2\"} 1\n# EOF\n", 1, "expected a label name");
+    om("a{x =\"1\"} 1\n# EOF\n", 1, "expected `,` or `}`");
+    om("a{x= \"1\"} 1\n# EOF\n", 1, "expected a label value");
+    om("a{x=\"1\"y=\"2\"} 1\n# EOF\n", 1, "expected `,` or `}`");
+    om("a{x=\"1\"}1\n# EOF\n", 1, "expected a blank and a value");
+    om("a 1 # {x=\"1\" } 1\n# EOF\n", 1, "expected `,` or `}`");
+    om("a 1 2 \n# EOF\n", 1, "a blank at the end of the line");
+    om("a_total 1 # {b=\"c\"} 1 \n# EOF\n", 1, "a blank at the end of the line");
 }
 
 #[test]
