@@ -23,11 +23,12 @@ use super::status::Status;
 use super::{Config, ReceiverError, decode, logs};
 use crate::web_config::{Guard, Refusal};
 
-/// Streams of one connection at once; the OpenTelemetry SDKs use one, proxies a few.
-const STREAMS_PER_CONNECTION: u32 = 64;
+/// Streams of one connection at once; the OpenTelemetry SDKs use one, proxies a few, collectors ten.
+const STREAMS_PER_CONNECTION: u32 = 16;
 /// Flow-control windows: with [`Config::max_connections`] they bound what can wait unread.
 const STREAM_WINDOW_BYTES: u32 = 64 << 10;
-const CONNECTION_WINDOW_BYTES: u32 = 256 << 10;
+/// Room for the windows of all streams: those that wait for their turn are not read, and must not keep the others from it.
+const CONNECTION_WINDOW_BYTES: u32 = STREAMS_PER_CONNECTION * STREAM_WINDOW_BYTES;
 
 /// Serves gRPC until `shutdown` fires.
 pub(super) async fn serve(
