@@ -391,7 +391,6 @@ async function checkZoom() {
   for (const [address, chart, leads] of [
     ["/slos", "svg.history[data-span]", /\/explore\?.*query=slo.*at=/],
     [alert, ".timeline svg[data-span]", /\/alerts\/history\?.*alert=[0-9a-f]{16}.*at=/],
-    ["/audit", "svg.history[data-span]", /\/explore\?.*query=meshscope_audit_score.*at=/],
   ]) {
     await check(`a drag over a chart of ${address} leads to a page of that time`, () =>
       withPage(address, {}, async ({ page }) => {

@@ -59,10 +59,12 @@ function makeOf(page: Document): string {
   return [...parts, ...scripts].join(" ");
 }
 
-/** Someone is typing in it, or has marked text in it. */
+/** Someone is typing in it, drags over it, or has marked text in it. */
 function isBusy(part: Element): boolean {
   const active = document.activeElement;
   if (active && part.contains(active) && active.matches("input, textarea, select")) return true;
+  // A drag over a chart of it is under way.
+  if (part.querySelector(".band")) return true;
   const selection = getSelection();
   return !!selection && !selection.isCollapsed && !!selection.anchorNode && part.contains(selection.anchorNode);
 }
