@@ -56,7 +56,7 @@ pub(super) fn take(root: &mut Node) -> Pasted {
         for block in blocks {
             let taken = match *block {
                 "" => taken(root, key).is_some(),
-                "scrape_configs" => items_mut(root, block).fold(false, |any, job| taken(job, key).is_some() || any),
+                "scrape_configs" => items_mut(root, block).filter_map(|job| taken(job, key)).count() > 0,
                 block => value_mut(root, block).is_some_and(|node| taken(node, key).is_some()),
             };
             if taken {

@@ -51,6 +51,13 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
     let text = with_ports(&cabled, "traces: {metrics_interval: 1s}\naccess_logs: {metrics_interval: 1s}\n");
     let text = text.replace("otlp: {", "otlp: {acknowledge_timeout: 700ms, ");
     let app = TestApp::start_in(&new_folder(), &text).await;
+    // A new database makes its partitions first; rows wait for that longer than clients do here.
+    let mut watcher = postgres::connection(&direct).await;
+    eventually("the last table has partitions", async || {
+        let query = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'alert_event'::regclass";
+        (sqlx::query_scalar::<_, i64>(query).fetch_one(&mut watcher).await.expect("a number") > 1).then_some(())
+    })
+    .await;
     let start_ns = u64::try_from(shop_start_ms()).expect("after 1970") * 1_000_000;
     assert_eq!(post(&app, "traces", &spans(1, start_ns)).await, (200, false));
     assert_eq!(post(&app, "logs", &record(1, start_ns)).await, (200, false));

@@ -167,19 +167,18 @@ impl Kept {
     /// Inserts nodes, those next to what is placed first.
     fn insert_all(&mut self, mut coming: Vec<usize>, graph: &ServiceGraph, options: &Options) {
         coming.sort_by(|a, b| graph.nodes[*a].id.cmp(&graph.nodes[*b].id));
-        let mut beside: HashMap<&str, (Vec<&Arc<str>>, Vec<&Arc<str>>)> = HashMap::new();
+        let (mut callers_of, mut called_by) = (HashMap::<&str, Vec<_>>::new(), HashMap::<&str, Vec<_>>::new());
         for edge in &graph.edges {
-            beside.entry(&edge.target).or_default().0.push(&edge.source);
-            beside.entry(&edge.source).or_default().1.push(&edge.target);
+            callers_of.entry(&edge.target).or_default().push(&edge.source);
+            called_by.entry(&edge.source).or_default().push(&edge.target);
         }
-        let none = (Vec::new(), Vec::new());
         while !coming.is_empty() {
-            let placed = |ids: &[&Arc<str>]| -> Vec<Area> {
-                ids.iter().filter_map(|id| self.nodes.get(*id)).map(of_node).collect()
+            let placed = |ids: Option<&Vec<&Arc<str>>>| -> Vec<Area> {
+                ids.into_iter().flatten().filter_map(|id| self.nodes.get(*id)).map(of_node).collect()
             };
             let neighbours = |at: &usize| {
-                let (callers, called) = beside.get(&*graph.nodes[*at].id).unwrap_or(&none);
-                (placed(callers), placed(called))
+                let id = &*graph.nodes[*at].id;
+                (placed(callers_of.get(id)), placed(called_by.get(id)))
             };
             let next = coming.iter().position(|at| {
                 let (callers, called) = neighbours(at);

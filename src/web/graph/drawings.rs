@@ -19,7 +19,10 @@ const WEIGHT_MAX: usize = 80_000;
 
 /// Drawings by their names, the one last used at the end. Copies share it.
 #[derive(Clone, Debug, Default)]
-pub struct Drawings(Arc<Mutex<VecDeque<(u64, Arc<Kept>)>>>);
+pub struct Drawings(Arc<Mutex<VecDeque<Named>>>);
+
+/// A drawing and its name.
+type Named = (u64, Arc<Kept>);
 
 impl Drawings {
     /// The drawing that a page shows.
