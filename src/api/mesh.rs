@@ -94,7 +94,7 @@ pub(super) fn router() -> Router<State> {
     operations().into_iter().fold(unknown, |router, operation| operation.mount(router))
 }
 
-/// The OpenAPI document: what [`router`] answers, and nothing else.
+/// The OpenAPI document: what the routes of this API answer, and nothing else.
 pub fn openapi_document() -> String {
     document::write(&operations())
 }
