@@ -182,7 +182,7 @@ fn a_pasted_alertmanager_file_loads_and_what_is_not_offered_is_named() {
 global: {resolve_timeout: 10m, smtp_smarthost: 'localhost:25', smtp_from: a@b.c, slack_api_url: 'https://hooks/hidden', opsgenie_api_key: hidden, http_config: {}}
 templates: ['*.tmpl']
 route: {receiver: a, routes: [{receiver: a, mute_time_intervals: [night], group_by: [...]}]}
-receivers: [{name: a, slack_configs: [{channel: x}], email_configs: [{to: x}], sns_configs: [{topic_arn: 'arn:aws:sns:eu-central-1:1:a'}], pagerduty_configs: [{service_key: hidden}]}]
+receivers: [{name: a, slack_configs: [{channel: x}], email_configs: [{to: x}], sns_configs: [{topic_arn: t}], pagerduty_configs: [{service_key: hidden}]}]
 time_intervals: [{name: night, time_intervals: [{times: [{start_time: '22:00', end_time: '24:00'}], location: Europe/Berlin, years: [2026]}]}]
 scrape_configs: []
 ";
