@@ -90,7 +90,7 @@ async fn every_address_is_a_readable_page_with_the_right_status() {
         ("/?range=soon", 400, "range: "),
         ("/graph?start=2026-01-31+12:00&end=2026-01-31+11:00", 400, "start: "),
         ("/graph?start=2026-01-31+12:00&tz=Mars", 400, "no time zone"),
-        ("/status", 200, "OTLP requests refused"),
+        ("/status", 200, "OTLP requests that PostgreSQL does not have yet"),
     ] {
         let (found, page) = app.get(path).await;
         assert_eq!(found, status, "{path}: {page}");

@@ -69,8 +69,8 @@ async fn said(request: RequestBuilder) -> (u16, String) {
 const ROLES: &str = "bearer_token_files: [reader, sender, admin], \
                      roles: {admins: {token_files: [admin]}, senders: {token_files: [sender]}}";
 
-/// Every path that the sources of the faces name or the OpenAPI document has, with something in place of its parameters; not those that answer all
-/// methods alike, which are no routes but answers to what is none.
+/// Every path that the sources of the faces name or the OpenAPI document has, with something in place of its parameters; not
+/// those that answer all methods alike, which are no routes but answers to what is none.
 fn paths() -> Vec<String> {
     let route = Regex::new(r#"\.route\(\s*(?:&format!\()?"([^"]+)"\)?,\s*(any\()?"#).expect("valid");
     let parameter = Regex::new(r"\{+[^}]*\}+").expect("valid");
@@ -88,7 +88,8 @@ fn paths() -> Vec<String> {
                 let base = base.captures(&text).map_or(String::new(), |found| found[1].to_owned());
                 for one in route.captures_iter(&text).filter(|one| one.get(2).is_none()) {
                     let path = one[1].replace("{base}", &base);
-                    if !path.contains("{*") {
+                    // Those of our own API come from its document, below.
+                    if path.starts_with('/') && !path.contains("{*") {
                         found.push(parameter.replace_all(&path, "1").into_owned());
                     }
                 }
