@@ -22,6 +22,10 @@ use meshscope::model::{EdgeMinute, Timestamp};
 use meshscope::rollup::{self, Rollup};
 use meshscope::store::Store;
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SERVICES: usize = 500;
 const CALLS_EACH: usize = 10;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -152,6 +156,7 @@ async fn pack(store: &Store, now: Timestamp) {
 }
 
 fn graph(criterion: &mut Criterion) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (server, config, now) = runtime.block_on(async {
         let config = postgres::database().await;
@@ -180,6 +185,14 @@ fn graph(criterion: &mut Criterion) {
             runtime.block_on(execute(&config, "DELETE FROM edge_pack"));
         }
         let how = if packed { "packs" } else { "rows" };
+        if packed {
+            let graph = |length: Duration| format!("/api/mesh/v1/graph?{}", since(length));
+            cost("an hour", 20, || ask(graph(HOUR), 1_000_000));
+            cost("a day", 20, || ask(graph(DAY), 1_000_000));
+            cost("a replay of an hour in 30 frames", 4, || {
+                ask(format!("/api/mesh/v1/graph/replay?{}", since(HOUR)), 1_000_000);
+            });
+        }
         let mut group = criterion.benchmark_group(format!("5,000 edges at the API, from {how}"));
         group.sample_size(10);
         for (name, length) in [("an hour", HOUR), ("a day", DAY)] {
@@ -195,6 +208,32 @@ fn graph(criterion: &mut Criterion) {
         });
         group.finish();
     }
+}
+
+/// Seconds of CPU that this process has used, to ten milliseconds. On a busy machine they tell more than the wall does.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    ticks as f64 / 100.0
+}
+
+/// Asks some times and prints what one answer costs: CPU of this process, the client that reads it included, and wall.
+fn cost(what: &str, times: u32, ask: impl Fn()) {
+    ask();
+    let (cpu, mut walls) = (cpu_seconds(), Vec::new());
+    for _ in 0..times {
+        let from = Instant::now();
+        ask();
+        walls.push(from.elapsed());
+    }
+    let each_ms = (cpu_seconds() - cpu) * 1000.0 / f64::from(times);
+    walls.sort_unstable();
+    println!(
+        "{what}: {each_ms:.0} ms of CPU, {:.0?} of wall at best, {:.0?} in the middle",
+        walls[0],
+        walls[walls.len() / 2]
+    );
 }
 
 criterion_group!(benches, graph);

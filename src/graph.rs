@@ -12,6 +12,7 @@ mod build;
 pub mod cause;
 pub mod compare;
 mod diagnose;
+pub mod film;
 pub mod find;
 pub mod flags;
 pub mod health;

@@ -219,11 +219,20 @@ impl Rollup {
     /// What each edge did in each of the windows, as far as memory holds it: one sum for each edge and window, under the
     /// window's start as its minute. The windows rise and do not overlap. Also the first minute in which any did something.
     pub fn sums(&self, windows: &[(Timestamp, Timestamp)]) -> (Vec<EdgeMinute>, Option<Timestamp>) {
+        self.sums_of(&|_| true, windows)
+    }
+
+    /// The same of the wanted edges alone; the first minute is that of any edge.
+    pub fn sums_of(
+        &self,
+        wanted: &dyn Fn(&EdgeKey) -> bool,
+        windows: &[(Timestamp, Timestamp)],
+    ) -> (Vec<EdgeMinute>, Option<Timestamp>) {
         let Some((from, _)) = windows.first() else { return (Vec::new(), None) };
         let minutes = self.state.lock().minutes_from(*from);
         let (mut all, mut first) = (Vec::new(), None);
         for (from, to) in windows {
-            let mut sums = accumulator::Sums::default();
+            let mut sums = accumulator::Sums::of(wanted);
             for minute in minutes.iter().filter(|minute| (from.as_millis()..to.as_millis()).contains(*minute)) {
                 // Minute by minute, so that scrapes need not wait for all of them.
                 if self.state.lock().add_minute_to(*minute, &mut sums) && first.is_none() {

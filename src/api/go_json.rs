@@ -103,12 +103,21 @@ struct GoFormat;
 
 impl Formatter for GoFormat {
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // Most numbers are as the standard library writes them: then no text is needed in between.
+        let magnitude = value.abs();
+        if (1e-6..1e21).contains(&magnitude) && value.fract() != 0.0 {
+            return write!(writer, "{value}");
+        }
         let mut text = String::with_capacity(24);
         push_number(&mut text, value);
         writer.write_all(text.as_bytes())
     }
 
     fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        // Few texts have any of them, and no other character begins with these bytes but those after U+2000.
+        if !fragment.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | 0xe2)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut from = 0;
         for (at, c) in fragment.char_indices().filter(|(_, c)| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}')) {
             writer.write_all(&fragment.as_bytes()[from..at])?;

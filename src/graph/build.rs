@@ -21,20 +21,13 @@ use super::types::{
 };
 
 /// The reporters in the order in which they count: the client's, then the server's, then spans.
-const RANKED: [Reporter; 4] = [Reporter::Source, Reporter::Waypoint, Reporter::Destination, Reporter::Trace];
+pub(super) const RANKED: [Reporter; 4] = [Reporter::Source, Reporter::Waypoint, Reporter::Destination, Reporter::Trace];
 
 /// Builds the service graph of `options.from..options.to`.
-pub fn build(minutes: &[EdgeMinute], options: &GraphOptions) -> ServiceGraph {
+pub fn build<'a>(minutes: impl IntoIterator<Item = &'a EdgeMinute>, options: &GraphOptions) -> ServiceGraph {
     let reports = reports(minutes, first_minute(options), options.to);
     let world = World::new(&reports, options.view);
-    let mut draft = Draft {
-        world: &world,
-        options,
-        nodes: Vec::new(),
-        node_ids: FastMap::default(),
-        workload_nodes: vec![None; world.workloads.len()],
-        edges: BTreeMap::new(),
-    };
+    let mut draft = Draft::new(&world, options);
     for ((source, destination, layer), members) in &pairs(&reports, &world) {
         draft.add_pair(source, destination, *layer, members);
     }
@@ -42,35 +35,36 @@ pub fn build(minutes: &[EdgeMinute], options: &GraphOptions) -> ServiceGraph {
 }
 
 /// A minute counts whole or not at all, so the range is widened to where its first minute starts.
-fn first_minute(options: &GraphOptions) -> Timestamp {
+pub(super) fn first_minute(options: &GraphOptions) -> Timestamp {
     options.from.floor_to(Duration::from_secs(60))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Layer {
+pub(super) enum Layer {
     Requests,
     Connections,
 }
 
-type Pairs<'a, 'r> = BTreeMap<(End, End, Layer), Vec<&'r Report<'a>>>;
+/// Reports with their places, by pair of ends.
+type Pairs<'a, 'r> = BTreeMap<(End, End, Layer), Vec<(usize, &'r Report<'a>)>>;
 
-fn pairs<'a, 'r>(reports: &'r [Report<'a>], world: &World) -> Pairs<'a, 'r> {
+pub(super) fn pairs<'a, 'r>(reports: &'r [Report<'a>], world: &World) -> Pairs<'a, 'r> {
     let mut pairs: Pairs<'a, 'r> = BTreeMap::new();
     for (at, report) in reports.iter().enumerate() {
         // A span of a database or queue is a call with an outcome and a latency, whatever carries it.
         let connections = report.key.protocol == Protocol::Tcp && report.key.reporter != Reporter::Trace;
         let layer = if connections { Layer::Connections } else { Layer::Requests };
         if let Some((source, destination)) = world.ends(at, report.key) {
-            pairs.entry((source, destination, layer)).or_default().push(report);
+            pairs.entry((source, destination, layer)).or_default().push((at, report));
         }
     }
     pairs
 }
 
 /// Whose report of a pair counts: the first in rank that saw traffic, else the first there is.
-fn counting_reporter(members: &[&Report<'_>]) -> Option<Reporter> {
+fn counting_reporter(members: &[(usize, &Report<'_>)]) -> Option<Reporter> {
     let has = |reporter: Reporter, busy: bool| {
-        members.iter().any(|report| report.key.reporter == reporter && (!busy || !report.traffic.is_idle()))
+        members.iter().any(|(_, report)| report.key.reporter == reporter && (!busy || !report.traffic.is_idle()))
     };
     RANKED.into_iter().find(|reporter| has(*reporter, true)).or_else(|| RANKED.into_iter().find(|r| has(*r, false)))
 }
@@ -96,21 +90,33 @@ struct EdgeDraft<'a> {
     server: Option<Traffic<'a>>,
 }
 
-struct Draft<'a, 'w> {
+pub(super) struct Draft<'a, 'w> {
     world: &'w World,
     options: &'w GraphOptions,
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     node_ids: FastMap<Arc<str>, usize>,
     /// Nodes of workloads already asked for.
     workload_nodes: Vec<Option<usize>>,
     edges: BTreeMap<(usize, usize), EdgeDraft<'a>>,
 }
 
-impl<'a> Draft<'a, '_> {
-    fn add_pair(&mut self, source: &End, destination: &End, layer: Layer, members: &[&Report<'a>]) {
+impl<'a, 'w> Draft<'a, 'w> {
+    /// Without nodes and edges.
+    pub(super) fn new(world: &'w World, options: &'w GraphOptions) -> Self {
+        Self {
+            world,
+            options,
+            nodes: Vec::new(),
+            node_ids: FastMap::default(),
+            workload_nodes: vec![None; world.workloads.len()],
+            edges: BTreeMap::new(),
+        }
+    }
+
+    fn add_pair(&mut self, source: &End, destination: &End, layer: Layer, members: &[(usize, &Report<'a>)]) {
         let Some(counting) = counting_reporter(members) else { return };
         let from = self.node(source, None);
-        for report in members {
+        for (_, report) in members {
             let to = self.node(destination, Some(&report.key.service));
             let edge = self.edges.entry((from, to)).or_default();
             edge.add_evidence(report, layer, counting);
@@ -159,7 +165,8 @@ impl<'a> Draft<'a, '_> {
 
     // === nodes ===
 
-    fn node(&mut self, end: &End, called: Option<&Service>) -> usize {
+    /// The place of the node that an end is.
+    pub(super) fn node(&mut self, end: &End, called: Option<&Service>) -> usize {
         // Only the service view names one workload differently by how it was called.
         let same_always = match end {
             End::Workload(id) if self.options.view != View::Service => Some(*id as usize),
@@ -204,11 +211,8 @@ impl<'a> EdgeDraft<'a> {
         self.meshes.insert(key.mesh);
         self.source_principals.extend(key.source_principal.clone());
         self.destination_principals.extend(key.destination_principal.clone());
-        let Service { name, namespace, host } = &key.service;
-        // Of a passthrough the host says more than its name does.
-        let named = name.as_ref().filter(|name| special(name).is_none()).or(host.as_ref()).or(name.as_ref());
-        if let Some(name) = named {
-            self.services.insert((Arc::clone(name), namespace.clone()));
+        if let Some(name) = called_name(&key.service) {
+            self.services.insert((name, key.service.namespace.clone()));
         }
         let weight = if layer == Layer::Requests { traffic.requests() } else { traffic.opened() };
         let tls = &mut self.reported_tls[usize::from(layer == Layer::Connections)];
@@ -305,8 +309,15 @@ impl<'a> EdgeDraft<'a> {
     }
 }
 
+/// By what name a service was called. Of a passthrough the host says more than its name does.
+pub(super) fn called_name(service: &Service) -> Option<Arc<str>> {
+    let Service { name, host, .. } = service;
+    let own = name.as_ref().filter(|name| special(name).is_none());
+    own.or(host.as_ref()).or(name.as_ref()).map(Arc::clone)
+}
+
 /// Traffic that gives nothing to judge is not idle.
-fn or_unjudged(health: Health, busy: bool) -> Health {
+pub(super) fn or_unjudged(health: Health, busy: bool) -> Health {
     if health.status > Status::Idle || !busy {
         return health;
     }

@@ -2,7 +2,10 @@
 //!
 //! In: edge minutes in any order. Out: reports sorted by key, so that all that follows is deterministic.
 
-use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Protocol};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Protocol, Service, Workload};
 use crate::model::{EdgeMinute, Timestamp};
 
 use super::flags;
@@ -32,21 +35,79 @@ pub(super) struct Traffic<'a> {
 }
 
 /// Sums the minutes in `from..to` by edge and side; earlier ones leave an edge with no traffic, later ones nothing.
-pub(super) fn reports(minutes: &[EdgeMinute], from: Timestamp, to: Timestamp) -> Vec<Report<'_>> {
-    let mut by_key: FastMap<&EdgeKey, Traffic<'_>> = FastMap::default();
-    for minute in minutes.iter().filter(|minute| minute.minute < to) {
-        let traffic = by_key.entry(&minute.edge).or_default();
+pub(super) fn reports<'a>(
+    minutes: impl IntoIterator<Item = &'a EdgeMinute>,
+    from: Timestamp,
+    to: Timestamp,
+) -> Vec<Report<'a>> {
+    reports_and_places(minutes, from, to).0
+}
+
+/// Where the key of a minute lies: minutes of one edge mostly share it.
+pub(super) fn edge_of(minute: &EdgeMinute) -> *const EdgeKey {
+    Arc::as_ptr(&minute.edge)
+}
+
+/// The same, and the place of the report to which minutes of a key belong, by where the key lies.
+pub(super) fn reports_and_places<'a>(
+    minutes: impl IntoIterator<Item = &'a EdgeMinute>,
+    from: Timestamp,
+    to: Timestamp,
+) -> (Vec<Report<'a>>, FastMap<*const EdgeKey, usize>) {
+    let mut reports: Vec<Report<'a>> = Vec::new();
+    let mut by_key: FastMap<&EdgeKey, usize> = FastMap::default();
+    // Where a key is known, its texts need not be read.
+    let mut places: FastMap<*const EdgeKey, usize> = FastMap::default();
+    for minute in minutes.into_iter().filter(|minute| minute.minute < to) {
+        let key: &EdgeKey = &minute.edge;
+        let at = *places.entry(edge_of(minute)).or_insert_with(|| {
+            *by_key.entry(key).or_insert_with(|| {
+                reports.push(Report { key, traffic: Traffic::default() });
+                reports.len() - 1
+            })
+        });
         if minute.minute >= from {
-            traffic.add_minute(minute);
+            reports[at].traffic.add_minute(minute);
         }
     }
-    let mut reports: Vec<Report<'_>> = by_key.into_iter().map(|(key, traffic)| Report { key, traffic }).collect();
-    reports.sort_unstable_by(|a, b| a.key.cmp(b.key));
-    reports
+    // Reports are large, so their places are sorted and each is moved once.
+    let mut order: Vec<usize> = (0..reports.len()).collect();
+    order.sort_unstable_by(|a, b| compare(reports[*a].key, reports[*b].key));
+    let mut sorted = vec![0; order.len()];
+    order.iter().enumerate().for_each(|(at, report)| sorted[*report] = at);
+    places.values_mut().for_each(|at| *at = sorted[*at]);
+    let mut reports: Vec<Option<Report<'a>>> = reports.into_iter().map(Some).collect();
+    (order.into_iter().filter_map(|at| reports[at].take()).collect(), places)
+}
+
+/// As [`EdgeKey`]s compare, but texts at the same place are known to be equal.
+fn compare(a: &EdgeKey, b: &EdgeKey) -> Ordering {
+    let text = |a: &Option<Arc<str>>, b: &Option<Arc<str>>| match (a, b) {
+        (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
+        _ => a.cmp(b),
+    };
+    let workload = |a: &Workload, b: &Workload| {
+        text(&a.cluster, &b.cluster)
+            .then_with(|| text(&a.namespace, &b.namespace))
+            .then_with(|| text(&a.name, &b.name))
+            .then_with(|| text(&a.app, &b.app))
+            .then_with(|| text(&a.version, &b.version))
+    };
+    let service = |a: &Service, b: &Service| {
+        text(&a.name, &b.name).then_with(|| text(&a.namespace, &b.namespace)).then_with(|| text(&a.host, &b.host))
+    };
+    (a.mesh, a.reporter, a.protocol)
+        .cmp(&(b.mesh, b.reporter, b.protocol))
+        .then_with(|| workload(&a.source, &b.source))
+        .then_with(|| workload(&a.destination, &b.destination))
+        .then_with(|| service(&a.service, &b.service))
+        .then_with(|| text(&a.source_principal, &b.source_principal))
+        .then_with(|| text(&a.destination_principal, &b.destination_principal))
+        .then_with(|| a.security.cmp(&b.security))
 }
 
 impl<'a> Traffic<'a> {
-    fn add_minute(&mut self, minute: &'a EdgeMinute) {
+    pub(super) fn add_minute(&mut self, minute: &'a EdgeMinute) {
         for (outcome, count) in &minute.requests {
             self.add_outcome(outcome, *count);
         }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
 use super::access_logs::LogReading;
 use crate::access_logs;
@@ -25,10 +27,19 @@ const HISTORY: Duration = Duration::from_secs(7 * 86_400);
 const SEARCHES_MAX: usize = 2;
 /// How long a page waits for PostgreSQL.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After so long it is asked whether it is there at all, and how long that may take: a server that works on a large answer says
+/// so, one that hangs does not.
+const DOUBT: Duration = Duration::from_millis(1_500);
+const PROOF: Duration = Duration::from_secs(1);
+/// How long nobody else waits for a server that did not say so. By then the probe of each second has found it.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Edges that are counted elsewhere: their sums in each of some windows, which rise, or why they are not known.
 pub type EdgeSource =
     Arc<dyn Fn(Vec<(Timestamp, Timestamp)>) -> BoxFuture<'static, Result<Vec<EdgeMinute>, String>> + Send + Sync>;
+
+/// Which edges are wanted.
+pub type EdgeFilter = Arc<dyn Fn(&EdgeKey) -> bool + Send + Sync>;
 
 /// What traces are looked for.
 #[derive(Clone, Debug)]
@@ -62,6 +73,8 @@ pub struct Archive {
     elsewhere: Option<EdgeSource>,
     pub(super) reading: Arc<Reading>,
     pub(super) logs: LogReading,
+    /// Until when a server that hangs is not asked.
+    silent_until: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What edges did between bounds.
@@ -124,6 +137,7 @@ impl Archive {
             elsewhere: None,
             reading: Arc::new(Reading::of(&traces::Config::default())),
             logs: LogReading::of(&access_logs::Config::default(), access_logs::Live::new(0, 0)),
+            silent_until: Arc::default(),
         }
     }
 
@@ -163,17 +177,24 @@ impl Archive {
     /// Bounds move down to where a minute begins; before the minutes that are kept, to where an hour begins, the last one
     /// up to where one ends. An edge may have several sums in a window: of memory, and of PostgreSQL.
     pub async fn edge_sums(&self, bounds: &[Timestamp], now: Timestamp) -> EdgeRange {
+        self.edge_sums_of(Arc::new(|_| true), bounds, now).await
+    }
+
+    /// The same of the wanted edges alone: the others cost little.
+    pub async fn edge_sums_of(&self, wanted: EdgeFilter, bounds: &[Timestamp], now: Timestamp) -> EdgeRange {
         let minutes_from = self.minutes_from(now);
         let bounds = aligned(bounds, minutes_from);
         let seam = self.whole_from.max((now - self.kept.in_memory).floor_to(MINUTE) + MINUTE);
         let mut range = EdgeRange { edges: Vec::new(), first: None, warning: None, bounds };
         let stored = windows(&range.bounds, Timestamp::MIN, seam);
+        // Memory is summed while PostgreSQL reads.
+        let recent = self.remembered(&wanted, windows(&range.bounds, seam, Timestamp::MAX));
         if !stored.is_empty() {
-            match self.read(self.store.edge_sums(&stored, minutes_from)).await {
+            match self.read(self.store.edge_sums(&stored, minutes_from, &*wanted)).await {
                 Ok(sums) => (range.edges, range.first) = (sums.edges, sums.first),
                 Err(reason) => {
                     // What waits to be written is still here.
-                    (range.edges, range.first) = self.rollup.sums(&stored);
+                    (range.edges, range.first) = self.remembered(&wanted, stored).await;
                     range.warning = Some(match seam > now {
                         // A standby counts no edges: all that it shows is stored.
                         true => format!("No edges can be shown: {reason}."),
@@ -182,16 +203,32 @@ impl Archive {
                 }
             }
         }
-        let (recent, first) = self.rollup.sums(&windows(&range.bounds, seam, Timestamp::MAX));
+        let (recent, first) = recent.await;
         range.edges.extend(recent);
         range.first = range.first.into_iter().chain(first).min();
         if let Some(elsewhere) = &self.elsewhere {
             // Nobody knows what is yet to come.
             let pairs = range.bounds.windows(2).map(|pair| (pair[0], pair[1].min(now)));
             let asked = elsewhere(pairs.filter(|(from, to)| from < to).collect());
-            range.join(asked.await);
+            range.join(asked.await, &*wanted);
         }
         range
+    }
+
+    /// The sums of memory in windows. It begins at once, whenever the answer is waited for.
+    fn remembered(
+        &self,
+        wanted: &EdgeFilter,
+        windows: Vec<(Timestamp, Timestamp)>,
+    ) -> impl Future<Output = (Vec<EdgeMinute>, Option<Timestamp>)> + use<> {
+        let (rollup, wanted) = (self.rollup.clone(), Arc::clone(wanted));
+        let summed = tokio::task::spawn_blocking(move || rollup.sums_of(&*wanted, &windows));
+        async move {
+            summed.await.unwrap_or_else(|error| {
+                tracing::error!("edges of memory could not be summed: {error}");
+                (Vec::new(), None)
+            })
+        }
     }
 
     /// What a graph of `[from, to)` is built from, with what was before it for `before`, which tells idle edges from none.
@@ -309,20 +346,55 @@ impl Archive {
         if let Some(away) = self.away() {
             return Err(format!("PostgreSQL is away {away}"));
         }
-        match tokio::time::timeout(PATIENCE, work).await {
-            Ok(done) => done.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("PostgreSQL did not answer within {PATIENCE:?}")),
+        if self.silent_until.lock().is_some_and(|until| Instant::now() < until) {
+            return Err("PostgreSQL does not answer".to_owned());
+        }
+        tokio::select! {
+            done = tokio::time::timeout(PATIENCE, work) => match done {
+                Ok(done) => done.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("PostgreSQL did not answer within {PATIENCE:?}")),
+            },
+            reason = self.gone() => Err(reason),
+        }
+    }
+
+    /// Waits until PostgreSQL is known to be away, or is found to hang.
+    async fn gone(&self) -> String {
+        let mut health = self.health.clone();
+        let away = async {
+            let is_away = health.wait_for(|health| *health != Health::Available).await.is_ok();
+            // Or nobody watches.
+            if !is_away {
+                std::future::pending::<()>().await;
+            }
+        };
+        let hung = async {
+            tokio::time::sleep(DOUBT).await;
+            while self.store.is_answering(PROOF).await {
+                tokio::time::sleep(PROOF).await;
+            }
+        };
+        tokio::select! {
+            () = away => {
+                let since = self.away().map(|away| format!(" {away}")).unwrap_or_default();
+                format!("PostgreSQL is away{since}")
+            }
+            () = hung => {
+                *self.silent_until.lock() = Some(Instant::now() + SILENCE);
+                format!("PostgreSQL did not answer within {:?}", DOUBT + PROOF)
+            }
         }
     }
 }
 
 impl EdgeRange {
     /// Adds what was counted elsewhere, in place of what was counted here of the same edges.
-    fn join(&mut self, theirs: Result<Vec<EdgeMinute>, String>) {
+    fn join(&mut self, theirs: Result<Vec<EdgeMinute>, String>, wanted: &dyn Fn(&EdgeKey) -> bool) {
         match theirs {
-            Ok(theirs) => {
-                let known: HashSet<&EdgeKey> = theirs.iter().map(|sum| &sum.edge).collect();
-                self.edges.retain(|sum| !known.contains(&sum.edge));
+            Ok(mut theirs) => {
+                theirs.retain(|sum| wanted(&sum.edge));
+                let known: HashSet<&EdgeKey> = theirs.iter().map(|sum| &*sum.edge).collect();
+                self.edges.retain(|sum| !known.contains(&*sum.edge));
                 self.first = self.first.into_iter().chain(theirs.iter().map(|sum| sum.minute).min()).min();
                 self.edges.extend(theirs);
             }

@@ -3,6 +3,7 @@
 //! In: the journal, stored edge minutes, and up to where these are complete. Out: the memory tier and the rollup as they
 //! were. Invariant: of a minute that may still grow, memory holds what the samples tell, and the store no more than that.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -244,7 +245,7 @@ pub(super) async fn restore_edges(
     restored.edge_minutes = stored.len();
     let mut unfounded = Vec::new();
     for minute in stored {
-        let key = (minute.edge.clone(), minute.minute);
+        let key = (Arc::clone(&minute.edge), minute.minute);
         if !counting.take_up(minute) {
             unfounded.push(key);
         }

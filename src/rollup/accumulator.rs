@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome};
+use crate::model::workload::{EdgeKey, LatencyHistogram, Outcome, Texts};
 use crate::model::{EdgeMinute, Labels, Timestamp, is_stale};
 use restored::Restored;
 pub(super) use restored::{LabelsKey, TakenUp, labels_key};
@@ -37,6 +37,8 @@ pub(super) struct Accumulator {
     edges: Vec<Option<Edge>>,
     free_edges: Vec<u32>,
     edge_ids: HashMap<Arc<EdgeKey>, u32>,
+    /// Of those edges.
+    texts: Texts,
     groups: Vec<Group>,
     free_groups: Vec<u32>,
     group_ids: FastMap<(u64, u64), u32>,
@@ -125,6 +127,7 @@ impl Accumulator {
             edges: Vec::new(),
             free_edges: Vec::new(),
             edge_ids: HashMap::new(),
+            texts: Texts::default(),
             groups: Vec::new(),
             free_groups: Vec::new(),
             group_ids: FastMap::default(),
@@ -339,7 +342,7 @@ impl Accumulator {
             Counters::add(&self.counters.minutes_missed, 1);
             return;
         }
-        let Some(edge) = self.edge(given.edge) else { return };
+        let Some(edge) = self.edge_of(given.edge) else { return };
         let outcomes: Vec<(u16, f64)> =
             given.requests.into_iter().map(|(outcome, count)| (self.outcome(edge, outcome), count)).collect();
         let histogram = (!given.latency.counts.is_empty()).then_some(&given.latency).and_then(|latency| {
@@ -405,7 +408,7 @@ impl Accumulator {
             request_messages: cell.request_messages,
             response_messages: cell.response_messages,
             connections_closed: cell.connections_closed,
-            ..EdgeMinute::empty(Timestamp::from_millis(minute), EdgeKey::clone(&edge.key))
+            ..EdgeMinute::empty(Timestamp::from_millis(minute), Arc::clone(&edge.key))
         }
     }
 

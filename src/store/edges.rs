@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// When the server is away; then none is deleted.
-    pub async fn delete_edge_minutes(&self, minutes: &[(EdgeKey, Timestamp)]) -> Result<(), StoreError> {
+    pub async fn delete_edge_minutes(&self, minutes: &[(Arc<EdgeKey>, Timestamp)]) -> Result<(), StoreError> {
         if minutes.is_empty() {
             return Ok(());
         }
@@ -198,7 +198,7 @@ impl Store {
             let id: i64 = row.get("edge_id");
             // A row committed after the keys were read: the next reader sees it.
             let Some(edge) = keys.get(&id) else { continue };
-            take(id, minute_from(&row, edge.clone(), &outcomes, &layouts)?);
+            take(id, minute_from(&row, Arc::clone(edge), &outcomes, &layouts)?);
         }
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Store {
         &self,
         tier: RollupTier,
         (from, to): (Timestamp, Timestamp),
-    ) -> Result<HashMap<i64, EdgeKey>, StoreError> {
+    ) -> Result<HashMap<i64, Arc<EdgeKey>>, StoreError> {
         let (table, at) = (tier.table(), tier.time_column());
         let sql = format!(
             "SELECT e.* FROM edge e
@@ -216,7 +216,7 @@ impl Store {
         let rows =
             sqlx::query(AssertSqlSafe(sql)).bind(values::time(from)).bind(values::time(to)).fetch_all(self.pool());
         let rows = rows.await.map_err(StoreError::doing("read edges"))?;
-        rows.iter().map(|row| Ok((row.get("edge_id"), edge_from(row)?))).collect()
+        rows.iter().map(|row| Ok((row.get("edge_id"), Arc::new(edge_from(row)?)))).collect()
     }
 
     async fn read_outcomes(&self) -> Result<HashMap<i64, Outcome>, StoreError> {
@@ -273,7 +273,7 @@ impl Store {
             rows.iter().flat_map(|(_, m)| &m.requests).map(|(outcome, _)| (outcome_id(outcome), outcome)).collect();
         let layouts: HashMap<i64, &Arc<[f64]>> =
             (rows.iter()).filter_map(|(_, m)| Some((layout_id(&m.latency)?, &m.latency.bounds_ms))).collect();
-        let edges: HashMap<i64, &EdgeKey> = rows.iter().map(|(id, m)| (*id, &m.edge)).collect();
+        let edges: HashMap<i64, &EdgeKey> = rows.iter().map(|(id, m)| (*id, &*m.edge)).collect();
         let written = WrittenEdges {
             edges: known.edges.missing(edges.keys().map(|id| (*id, ()))).into_iter().collect(),
             outcomes: known.outcomes.missing(outcomes.keys().map(|id| (*id, ()))).into_iter().collect(),

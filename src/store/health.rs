@@ -32,6 +32,11 @@ impl Store {
         self.0.health.subscribe()
     }
 
+    /// Whether the server answers a small question within `limit`.
+    pub async fn is_answering(&self, limit: Duration) -> bool {
+        tokio::time::timeout(limit, self.probe()).await.is_ok_and(|answer| answer.is_ok())
+    }
+
     /// Asks the server each second whether it is there, until `shutdown`.
     pub async fn watch_health(self, clock: Clock, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(PROBE_INTERVAL);

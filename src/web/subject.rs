@@ -27,7 +27,7 @@ use super::drawing::label;
 use super::frame::{Frame, render};
 use super::range::Range;
 use super::{State, error, format, range};
-use crate::graph::{GraphOptions, cause, walk};
+use crate::graph::{cause, walk};
 use crate::model::Timestamp;
 use around::{Around, PAGE};
 use plot::{Heat, Plot, Values};
@@ -139,22 +139,14 @@ async fn page(state: &State, subject: Subject, asked: Address) -> Response {
         Ok(range) => range,
         Err(message) => return error::bad_request(state, "graph", message),
     };
-    let mut read = state.archive.edge_sums(&bounds(&range), now).await;
-    let (from, to) = (range.from.floor_to(MINUTE), range.to);
-    let first = read.observed_from(from, to);
-    // A sum stands under the start of its window, which may lie before the first traffic in it.
-    read.edges.iter_mut().for_each(|edge| edge.minute = edge.minute.max(first));
-    let options = GraphOptions { health: state.health.clone(), ..GraphOptions::new(first, to) };
-    let (told, bounds) = (subject.clone(), read.bounds);
-    let told = tokio::task::spawn_blocking(move || story::tell(&told, &read.edges, &bounds, options)).await;
-    match told {
-        Ok(Some(story)) => {
+    match story::read(state, &subject, &bounds(&range), now).await {
+        Ok((Some(story), warning)) => {
             let old = range.before_retention("edges", state.retention.edge_hours, "edge_hours");
-            let frame = Frame::new(state, "graph").warn(read.warning).warn(old);
+            let frame = Frame::new(state, "graph").warn(warning).warn(old);
             let around = around::around(state, (&subject, &story), &range, PAGE).await;
             render(&page_of(frame, &subject, (&story, around), (&asked, &range), now))
         }
-        Ok(None) => missing(state, &subject, &range, read.warning),
+        Ok((None, warning)) => missing(state, &subject, &range, warning),
         Err(reason) => error::internal(&format!("the story could not be told: {reason}")),
     }
 }

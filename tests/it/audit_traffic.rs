@@ -233,7 +233,8 @@ async fn what_nobody_uses_is_said_of_a_longer_time_than_the_window() {
     );
     let snapshot = Arc::new(Snapshot::read(&[Input { name: "mesh.yaml".into(), text }], "default"));
     let mut by_night = edge_minute(now, Reporter::Destination, "night", "cart-v1");
-    by_night.edge.source_principal = Some("spiffe://cluster.local/ns/shop/sa/night".into());
+    std::sync::Arc::make_mut(&mut by_night.edge).source_principal =
+        Some("spiffe://cluster.local/ns/shop/sa/night".into());
     let edges = vec![edge_minute(now, Reporter::Source, "web-v1", "nightly"), by_night];
     let week = Duration::from_secs(7 * 86_400);
     let told = |first| Ok(PastEdges { edges: edges.clone(), first: Some(first) });

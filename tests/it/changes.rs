@@ -260,8 +260,8 @@ async fn an_alert_names_the_change_that_came_before_it() {
 fn minute(at: Timestamp, failed: f64) -> EdgeMinute {
     let outcome = |code: &str| Outcome { code: code.into(), grpc_status: "".into(), flags: "-".into() };
     let mut one = edge_minute(at, Reporter::Source, "web", "cart");
-    one.edge.service.name = Some("cart".into());
-    one.edge.service.namespace = Some("shop".into());
+    std::sync::Arc::make_mut(&mut one.edge).service.name = Some("cart".into());
+    std::sync::Arc::make_mut(&mut one.edge).service.namespace = Some("shop".into());
     one.requests = vec![(outcome("200"), 100.0 - failed), (outcome("503"), failed)];
     one.latency = LatencyHistogram::default();
     one

@@ -19,6 +19,7 @@ mod app_audit_pages;
 mod app_cli;
 mod app_edges;
 mod app_faults;
+mod app_hang;
 mod app_metrics;
 mod app_outage;
 mod app_pages;

@@ -101,8 +101,8 @@ async fn every_example_of_the_sql_page_runs_and_finds_something() {
             minutes.extend([called, plain]);
         }
     }
-    minutes[0].edge.security = meshscope::model::workload::Security::Plaintext;
-    minutes[0].edge.protocol = Protocol::Grpc;
+    std::sync::Arc::make_mut(&mut minutes[0].edge).security = meshscope::model::workload::Security::Plaintext;
+    std::sync::Arc::make_mut(&mut minutes[0].edge).protocol = Protocol::Grpc;
     store.write_edges(minutes).await.expect("write");
     store.roll_hours(now + MINUTE * 120, Duration::ZERO).await.expect("roll");
     let page = include_str!("../../docs/sql.md");

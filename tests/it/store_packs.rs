@@ -40,7 +40,7 @@ fn minutes(from: u32, to: u32) -> Vec<EdgeMinute> {
 /// Requests by edge and window, and the buckets, sorted.
 async fn sums(store: &Store, windows: &[(u32, u32)]) -> Vec<String> {
     let windows: Vec<(Timestamp, Timestamp)> = windows.iter().map(|(from, to)| (at(*from), at(*to))).collect();
-    let found = store.edge_sums(&windows, Timestamp::MIN).await.expect("sums");
+    let found = store.edge_sums(&windows, Timestamp::MIN, &|_| true).await.expect("sums");
     let line = |edge: &EdgeMinute| {
         let mut requests = edge.requests.clone();
         requests.sort_by(|a, b| a.0.cmp(&b.0));
@@ -106,7 +106,7 @@ async fn a_minute_written_or_deleted_after_it_was_packed_is_read_anew() {
     store.write_edges_until(minutes(0, 60), Some(at(60))).await.expect("write");
     packs(&store, at(100)).await;
     let requests = async || {
-        let found = store.edge_sums(&[(at(0), at(60))], Timestamp::MIN).await.expect("sums");
+        let found = store.edge_sums(&[(at(0), at(60))], Timestamp::MIN, &|_| true).await.expect("sums");
         let cart = found.edges.iter().filter(|edge| edge.edge.destination.name.as_deref() == Some("cart"));
         cart.map(|edge| edge.requests.iter().map(|(_, count)| count).sum::<f64>()).sum::<f64>()
     };
@@ -120,7 +120,7 @@ async fn a_minute_written_or_deleted_after_it_was_packed_is_read_anew() {
     store.close().await;
 }
 
-fn changed_key() -> meshscope::model::EdgeKey {
+fn changed_key() -> std::sync::Arc<meshscope::model::EdgeKey> {
     edge_minute(at(8), Reporter::Source, "web", "cart").edge
 }
 
@@ -159,12 +159,12 @@ async fn hours_and_days_stay_when_minutes_are_past_their_retention() {
             .expect("count");
     assert_eq!(kept, [(3600, 26), (86_400, 1)]);
     let minutes_from = now - HOUR * 48;
-    let after = store.edge_sums(&[(at(0), at(24 * 60))], minutes_from).await.expect("sums");
+    let after = store.edge_sums(&[(at(0), at(24 * 60))], minutes_from, &|_| true).await.expect("sums");
     let all: f64 = after.edges.iter().flat_map(|edge| &edge.requests).map(|(_, count)| count).sum();
     let before: f64 = (0..1440).map(|n| f64::from(n) + 10.1).sum::<f64>() + 480.0 * 100.0;
     assert!((all - before).abs() < 1e-3, "{all} {before} {day:?}");
     // One hour of it, which only hours know any more.
-    let hour = store.edge_sums(&[(at(120), at(180))], minutes_from).await.expect("sums");
+    let hour = store.edge_sums(&[(at(120), at(180))], minutes_from, &|_| true).await.expect("sums");
     let of_hour: f64 = hour.edges.iter().flat_map(|edge| &edge.requests).map(|(_, count)| count).sum();
     assert!((of_hour - (120..180).map(|n| f64::from(n) + 10.1).sum::<f64>() - 20.0 * 100.0).abs() < 1e-6, "{of_hour}");
     store.close().await;

@@ -81,7 +81,7 @@ pub fn edge_minute(minute: Timestamp, reporter: Reporter, source: &str, destinat
         |name: &str| Workload { namespace: Some("shop".into()), name: Some(name.into()), ..Workload::default() };
     EdgeMinute {
         minute,
-        edge: EdgeKey {
+        edge: std::sync::Arc::new(EdgeKey {
             mesh: MeshKind::Istio,
             reporter,
             protocol: Protocol::Http,
@@ -91,7 +91,7 @@ pub fn edge_minute(minute: Timestamp, reporter: Reporter, source: &str, destinat
             source_principal: None,
             destination_principal: Some("spiffe://cluster.local/ns/shop/sa/x".into()),
             security: Security::Unknown,
-        },
+        }),
         requests: vec![
             (Outcome { code: "200".into(), grpc_status: "".into(), flags: "-".into() }, 90.0),
             (Outcome { code: "503".into(), grpc_status: "".into(), flags: "UF,URX".into() }, 10.0),

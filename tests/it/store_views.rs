@@ -110,10 +110,10 @@ async fn tcp_closes_with_a_flag_are_errors_of_opened_connections_not_more_of_the
     let minute = Timestamp::from_millis(1_768_471_200_000);
     let flags = |flags: &str| Outcome { code: "".into(), grpc_status: "".into(), flags: flags.into() };
     let mut tcp = edge_minute(minute, Reporter::Source, "web", "db");
-    tcp.edge.protocol = Protocol::Tcp;
+    std::sync::Arc::make_mut(&mut tcp.edge).protocol = Protocol::Tcp;
     tcp.requests = vec![(flags(""), 40.0), (flags("UF"), 3.0), (flags("UO"), 1.0)];
     let mut spans = edge_minute(minute, Reporter::Trace, "job", "db");
-    spans.edge.protocol = Protocol::Tcp;
+    std::sync::Arc::make_mut(&mut spans.edge).protocol = Protocol::Tcp;
     spans.requests = vec![(flags(""), 5.0), (Outcome { code: "500".into(), ..flags("error") }, 2.0)];
     store.write_edges(vec![tcp, spans]).await.expect("write");
     store.roll_hours(minute + Duration::from_secs(7200), Duration::ZERO).await.expect("roll");

@@ -228,7 +228,7 @@ fn narrow(asked: &Narrowing, mut graph: ServiceGraph) -> Result<Narrowed, ApiErr
 }
 
 /// The service graph of `[start, end)`; the last 15 minutes unless told.
-pub(super) async fn graph(state: State, (range, look, own): (Range, Look, Narrowing)) -> Outcome<json::Graph> {
+pub(super) async fn graph(state: State, (range, look, own): (Range, Look, Narrowing)) -> Outcome<json::Graph<'static>> {
     let asked = Asked::read(&range, &look, state.clock.now())?;
     let is_kiali = match own.format.as_deref() {
         None | Some("json") => false,
@@ -251,7 +251,7 @@ pub(super) async fn graph(state: State, (range, look, own): (Range, Look, Narrow
 }
 
 /// As Kiali answers: the graph itself, nothing around it.
-fn kiali_answer(answer: &kiali::Config) -> Answer<json::Graph> {
+fn kiali_answer(answer: &kiali::Config) -> Answer<json::Graph<'static>> {
     let mut body = String::new();
     Answer::other(match go_json::push(&mut body, answer) {
         Ok(()) => ([(header::CONTENT_TYPE, "application/json")], body).into_response(),

@@ -5,33 +5,85 @@
 
 use std::sync::Arc;
 
-use super::{Accumulator, Cell, Edge, FastMap};
+use super::{Accumulator, Cell, Edge};
 use crate::model::workload::{EdgeKey, LatencyHistogram};
 use crate::model::{EdgeMinute, Timestamp};
 
-/// Sums of edges, by where the key of the edge lies: it is held, so no other edge can lie there.
-#[derive(Default)]
-pub(in crate::rollup) struct Sums(FastMap<usize, (Arc<EdgeKey>, EdgeMinute)>);
+/// Sums of the wanted edges.
+pub(in crate::rollup) struct Sums<'w> {
+    wanted: &'w dyn Fn(&EdgeKey) -> bool,
+    /// By number of the edge, which another one may have got meanwhile.
+    by_number: Vec<Place>,
+    /// Those whose number another edge has got.
+    displaced: Vec<EdgeMinute>,
+}
 
-impl Sums {
+/// What is known under a number.
+#[derive(Default)]
+enum Place {
+    #[default]
+    Vacant,
+    Unwanted(Arc<EdgeKey>),
+    Sum(EdgeMinute),
+}
+
+impl Place {
+    fn key(&self) -> Option<&Arc<EdgeKey>> {
+        match self {
+            Self::Vacant => None,
+            Self::Unwanted(key) => Some(key),
+            Self::Sum(sum) => Some(&sum.edge),
+        }
+    }
+}
+
+impl<'w> Sums<'w> {
+    /// None yet.
+    pub(in crate::rollup) fn of(wanted: &'w dyn Fn(&EdgeKey) -> bool) -> Self {
+        Self { wanted, by_number: Vec::new(), displaced: Vec::new() }
+    }
+
     /// The sums, each under `minute`.
     pub(in crate::rollup) fn into_minutes(self, minute: Timestamp) -> impl Iterator<Item = EdgeMinute> {
-        self.0.into_values().map(move |(_, sum)| EdgeMinute { minute, ..sum })
+        let sums = self.by_number.into_iter().filter_map(|place| match place {
+            Place::Sum(sum) => Some(sum),
+            _ => None,
+        });
+        sums.chain(self.displaced).map(move |sum| EdgeMinute { minute, ..sum })
+    }
+
+    /// The sum of an edge, when it is wanted. Its key is held, so no other edge's key can lie at the same place.
+    fn of_edge(&mut self, number: u32, key: &Arc<EdgeKey>) -> Option<&mut EdgeMinute> {
+        let at = number as usize;
+        if self.by_number.len() <= at {
+            self.by_number.resize_with(at + 1, Place::default);
+        }
+        let place = &mut self.by_number[at];
+        if !place.key().is_some_and(|known| Arc::ptr_eq(known, key)) {
+            let new = match (self.wanted)(key) {
+                true => Place::Sum(EdgeMinute::empty(Timestamp::MIN, Arc::clone(key))),
+                false => Place::Unwanted(Arc::clone(key)),
+            };
+            if let Place::Sum(sum) = std::mem::replace(place, new) {
+                self.displaced.push(sum);
+            }
+        }
+        match place {
+            Place::Sum(sum) => Some(sum),
+            _ => None,
+        }
     }
 }
 
 impl Accumulator {
     /// Adds what was counted in one minute; whether anything was.
-    pub(in crate::rollup) fn add_minute_to(&self, minute: i64, sums: &mut Sums) -> bool {
+    pub(in crate::rollup) fn add_minute_to(&self, minute: i64, sums: &mut Sums<'_>) -> bool {
         let Some(cells) = self.minutes.get(&minute) else { return false };
         for (id, cell) in cells {
             let Some(edge) = &self.edges[*id as usize] else { continue };
-            let new = || {
-                let empty = EdgeMinute::empty(Timestamp::from_millis(minute), EdgeKey::clone(&edge.key));
-                (Arc::clone(&edge.key), empty)
-            };
-            let (_, sum) = sums.0.entry(Arc::as_ptr(&edge.key) as usize).or_insert_with(new);
-            self.add_cell(edge, cell, sum);
+            if let Some(sum) = sums.of_edge(*id, &edge.key) {
+                self.add_cell(edge, cell, sum);
+            }
         }
         !cells.is_empty()
     }

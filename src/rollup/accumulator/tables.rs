@@ -14,14 +14,26 @@ const LAYOUT_LIMIT: usize = 256;
 
 impl Accumulator {
     pub(super) fn edge(&mut self, key: EdgeKey) -> Option<u32> {
-        if let Some(id) = self.edge_ids.get(&key) {
-            return Some(*id);
+        match self.edge_ids.get(&key) {
+            Some(id) => Some(*id),
+            None => self.new_edge(key),
         }
+    }
+
+    /// The same of a key that others hold too.
+    pub(super) fn edge_of(&mut self, key: Arc<EdgeKey>) -> Option<u32> {
+        match self.edge_ids.get(&*key) {
+            Some(id) => Some(*id),
+            None => self.new_edge(Arc::unwrap_or_clone(key)),
+        }
+    }
+
+    fn new_edge(&mut self, key: EdgeKey) -> Option<u32> {
         if self.edge_ids.len() >= self.config.edge_limit {
             Counters::add(&self.counters.edges_refused, 1);
             return None;
         }
-        let key = Arc::new(key);
+        let key = Arc::new(self.texts.share_all(key));
         let edge = Edge { key: Arc::clone(&key), outcomes: Vec::new(), slots: 0, minutes: 0 };
         let id = self.free_edges.pop().unwrap_or_else(|| {
             self.edges.push(None);

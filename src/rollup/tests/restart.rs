@@ -330,9 +330,9 @@ fn stored_minutes_are_compared_with_what_is_counted_again() {
     stored[2].requests[0].1 = 3.0; // an older state
     // In the last second before the crash another edge was counted, and written, but not journaled.
     let mut unfounded = stored[2].clone();
-    unfounded.edge.source.name = Some("gone".into());
+    Arc::make_mut(&mut unfounded.edge).source.name = Some("gone".into());
     let mut spans = stored[0].clone();
-    spans.edge.reporter = Reporter::Trace;
+    Arc::make_mut(&mut spans.edge).reporter = Reporter::Trace;
     let rollup = Rollup::new(config());
     let head = Head::new(series::Config::default());
     let mut replay = rollup.replay(at(0));

@@ -7,6 +7,7 @@
 //! its outcomes, its histograms (mostly one), its other numbers. See [`Writer::number`] for how numbers are written.
 
 use std::io::Read as _;
+use std::sync::Arc;
 
 use crate::model::Timestamp;
 
@@ -20,6 +21,7 @@ const PLAIN_LIMIT_BYTES: u64 = 512 << 20;
 pub(super) const NUMBERS: usize = 6;
 
 pub(super) type FastMap<K, V> = hashbrown::HashMap<K, V, foldhash::fast::FixedState>;
+pub(super) type FastSet<K> = hashbrown::HashSet<K, foldhash::fast::FixedState>;
 
 /// What one edge did.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,9 +35,14 @@ pub(super) struct Sum {
 }
 
 /// What all edges did in a slot of time.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Sums {
-    pub(super) edges: FastMap<i64, Sum>,
+    /// In the order in which they came first.
+    pub(super) edges: Vec<(i64, Sum)>,
+    /// Where each id stands there.
+    places: FastMap<i64, usize>,
+    /// Edges that are passed over.
+    unwanted: Arc<FastSet<i64>>,
     /// The first minute in which any did something.
     pub(super) first: Option<Timestamp>,
 }
@@ -75,6 +82,29 @@ impl Sum {
 }
 
 impl Sums {
+    /// None yet, and none ever of some edges.
+    pub(super) fn without(unwanted: &Arc<FastSet<i64>>) -> Self {
+        Self { unwanted: Arc::clone(unwanted), ..Self::default() }
+    }
+
+    /// The sum of an edge.
+    pub(super) fn edge(&mut self, id: i64) -> &mut Sum {
+        let at = self.place(id, usize::MAX);
+        &mut self.edges[at].1
+    }
+
+    /// Where the sum of an edge stands. Packs of one mesh list much the same edges in the same order, so it is mostly where
+    /// the reader of a pack thinks it is.
+    fn place(&mut self, id: i64, guess: usize) -> usize {
+        if self.edges.get(guess).is_some_and(|(known, _)| *known == id) {
+            return guess;
+        }
+        *self.places.entry(id).or_insert_with(|| {
+            self.edges.push((id, Sum::default()));
+            self.edges.len() - 1
+        })
+    }
+
     /// Remembers that something was done in that minute.
     pub(super) fn seen(&mut self, minute: Timestamp) {
         self.first = Some(self.first.map_or(minute, |first| first.min(minute)));
@@ -82,27 +112,26 @@ impl Sums {
 
     /// The packed form.
     pub(super) fn pack(&self) -> Vec<u8> {
-        let mut ids: Vec<i64> = self.edges.keys().copied().collect();
-        ids.sort_unstable();
+        let mut edges: Vec<&(i64, Sum)> = self.edges.iter().collect();
+        edges.sort_unstable_by_key(|(id, _)| *id);
         let numbered = |all: &mut dyn Iterator<Item = i64>| {
             let mut ids: Vec<i64> = all.collect();
             ids.sort_unstable();
             ids.dedup();
             ids
         };
-        let outcomes = numbered(&mut self.edges.values().flat_map(|sum| sum.outcomes.iter().map(|(id, _)| *id)));
-        let layouts = numbered(&mut self.edges.values().flat_map(|sum| sum.histograms.iter().map(|(id, _)| *id)));
-        let mut writer = Writer(Vec::with_capacity(ids.len() * 96 + 64));
+        let outcomes = numbered(&mut self.edges.iter().flat_map(|(_, sum)| sum.outcomes.iter().map(|(id, _)| *id)));
+        let layouts = numbered(&mut self.edges.iter().flat_map(|(_, sum)| sum.histograms.iter().map(|(id, _)| *id)));
+        let mut writer = Writer(Vec::with_capacity(edges.len() * 96 + 64));
         writer.id(self.first.map_or(i64::MIN, Timestamp::as_millis));
         for list in [&outcomes, &layouts] {
             writer.count(list.len());
             list.iter().for_each(|id| writer.id(*id));
         }
-        writer.count(ids.len());
+        writer.count(edges.len());
         let place = |list: &[i64], id: i64| list.partition_point(|known| *known < id);
-        for id in ids {
-            let Sum { outcomes: counts, histograms, numbers } = &self.edges[&id];
-            writer.id(id);
+        for (id, Sum { outcomes: counts, histograms, numbers }) in edges {
+            writer.id(*id);
             writer.count(counts.len());
             for (outcome, count) in counts {
                 writer.count(place(&outcomes, *outcome));
@@ -142,8 +171,16 @@ impl Sums {
             self.seen(Timestamp::from_millis(first));
         }
         let [outcomes, layouts] = [reader.ids()?, reader.ids()?];
+        let mut next = 0;
         for _ in 0..reader.count()? {
-            let sum = self.edges.entry(reader.id()?).or_default();
+            let id = reader.id()?;
+            if !self.unwanted.is_empty() && self.unwanted.contains(&id) {
+                reader.pass_edge()?;
+                continue;
+            }
+            let at = self.place(id, next);
+            next = at + 1;
+            let sum = &mut self.edges[at].1;
             for _ in 0..reader.count()? {
                 let outcome = *outcomes.get(reader.count()?)?;
                 sum.add_outcome(outcome, reader.number()?);
@@ -278,6 +315,32 @@ impl Reader<'_> {
         number.is_finite().then_some(number)
     }
 
+    /// Passes over what an edge did.
+    fn pass_edge(&mut self) -> Option<()> {
+        for _ in 0..self.count()? {
+            self.count()?;
+            self.number()?;
+        }
+        for _ in 0..self.count()? {
+            self.count()?;
+            let buckets = self.count()?;
+            self.pass(buckets)?;
+        }
+        self.pass(NUMBERS)
+    }
+
+    /// Passes over so many numbers.
+    fn pass(&mut self, numbers: usize) -> Option<()> {
+        let mut at = 0;
+        while at < numbers {
+            at += match self.byte()? {
+                ZEROS => usize::from(self.byte().filter(|zeros| *zeros > 0)?),
+                tag => self.number_of(tag).map(|_| 1)?,
+            };
+        }
+        (at == numbers).then_some(())
+    }
+
     /// Adds as many numbers as there are sums.
     fn add_to(&mut self, sums: &mut [f64]) -> Option<()> {
         let mut at = 0;
@@ -303,13 +366,19 @@ mod tests {
         for id in [-7, 0, i64::MAX] {
             let counts = [0.0, 0.0, 1.0, 249.0, 250.0, 70_000.0, 0.1, 0.5, 5e9, 0.0];
             let numbers = [812.5, 0.0, 0.0, 0.0, 0.0, 1.0 / 3.0];
-            sums.edges.entry(id).or_default().add(&[(5, 90.25), (-1, 1e300)], Some((11, &counts)), &numbers);
+            sums.edge(id).add(&[(5, 90.25), (-1, 1e300)], Some((11, &counts)), &numbers);
         }
-        sums.edges.entry(3).or_default().add(&[], None, &[0.0; NUMBERS]);
-        sums.edges.entry(-7).or_default().add(&[], Some((12, &[4.0])), &[0.0; NUMBERS]);
+        sums.edge(3).add(&[], None, &[0.0; NUMBERS]);
+        sums.edge(-7).add(&[], Some((12, &[4.0])), &[0.0; NUMBERS]);
         sums.seen(Timestamp::from_millis(120_000));
         sums.seen(Timestamp::from_millis(60_000));
         sums
+    }
+
+    fn sorted(sums: &Sums) -> (Vec<(i64, Sum)>, Option<Timestamp>) {
+        let mut edges = sums.edges.clone();
+        edges.sort_by_key(|(id, _)| *id);
+        (edges, sums.first)
     }
 
     #[test]
@@ -318,14 +387,33 @@ mod tests {
         let pack = sums.pack();
         let mut read = Sums::default();
         read.add_pack(&pack).expect("a pack");
-        assert_eq!(read, sums);
+        assert_eq!(sorted(&read), sorted(&sums));
         read.add_pack(&pack).expect("a pack");
-        assert_eq!(read.edges[&0].outcomes, [(5, 180.5), (-1, 2e300)]);
-        assert_eq!(read.edges[&0].histograms[0].1[3..7], [498.0, 500.0, 140_000.0, 0.2]);
+        assert_eq!(read.edge(0).outcomes, [(5, 180.5), (-1, 2e300)]);
+        assert_eq!(read.edge(0).histograms[0].1[3..7], [498.0, 500.0, 140_000.0, 0.2]);
         assert_eq!(read.first, Some(Timestamp::from_millis(60_000)));
         let mut empty = Sums::default();
         empty.add_pack(&Sums::default().pack()).expect("an empty pack");
-        assert_eq!(empty, Sums::default());
+        assert_eq!(sorted(&empty), (Vec::new(), None));
+    }
+
+    #[test]
+    fn packs_of_other_edges_in_between_are_added_to_the_right_ones() {
+        let pack = |ids: &[i64]| {
+            let mut sums = Sums::default();
+            ids.iter().for_each(|id| sums.edge(*id).add(&[(1, *id as f64)], None, &[0.0; NUMBERS]));
+            sums.pack()
+        };
+        let mut sums = Sums::default();
+        for ids in [&[3, 5, 9][..], &[1, 3, 4, 9], &[5], &[1, 3, 4, 5, 9, 11]] {
+            sums.add_pack(&pack(ids)).expect("a pack");
+        }
+        let found: Vec<(i64, f64)> = sorted(&sums).0.iter().map(|(id, sum)| (*id, sum.outcomes[0].1)).collect();
+        assert_eq!(found, [(1, 2.0), (3, 9.0), (4, 8.0), (5, 15.0), (9, 27.0), (11, 11.0)]);
+        let mut some = Sums::without(&Arc::new([3, 5, 77].into_iter().collect()));
+        some.add_pack(&pack(&[3, 4, 5, 9])).expect("a pack");
+        let left: Vec<i64> = some.edges.iter().map(|(id, _)| *id).collect();
+        assert_eq!(left, [4, 9]);
     }
 
     #[test]

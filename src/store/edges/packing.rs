@@ -15,10 +15,10 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::super::chunks::set_progress;
 use super::super::{Store, StoreError, values};
-use super::pack::{FastMap, Sum, Sums};
+use super::pack::{FastMap, FastSet, Sum, Sums};
 use super::rows::edge_from;
 use super::{HOUR, RollupTier};
-use crate::model::workload::{LatencyHistogram, Outcome};
+use crate::model::workload::{LatencyHistogram, Outcome, Texts};
 use crate::model::{EdgeKey, EdgeMinute, Timestamp};
 
 /// Packs that are decoded together while the next ones arrive.
@@ -37,7 +37,13 @@ pub struct EdgeSums {
 
 /// Names of edges by their ids. An id is a hash of the names, so what is remembered never changes.
 #[derive(Default)]
-pub(in super::super) struct EdgeKeys(Mutex<HashMap<i64, EdgeKey>>);
+pub(in super::super) struct EdgeKeys(Mutex<Keys>);
+
+#[derive(Default)]
+struct Keys {
+    by_id: FastMap<i64, Arc<EdgeKey>>,
+    texts: Texts,
+}
 
 /// One size of packs.
 struct Level {
@@ -148,7 +154,7 @@ impl Store {
 
     /// The sum of each edge over each of the windows, which begin and end with minutes, rise and do not overlap.
     /// `minutes_from` is the start of the first full hour whose minutes are kept; windows before it begin and end with
-    /// hours.
+    /// hours. The first minute is that of any edge, wanted or not.
     ///
     /// # Errors
     /// When the server is away or a row is damaged.
@@ -156,19 +162,27 @@ impl Store {
         &self,
         windows: &[(Timestamp, Timestamp)],
         minutes_from: Timestamp,
+        wanted: &(dyn Fn(&EdgeKey) -> bool + Send + Sync),
     ) -> Result<EdgeSums, StoreError> {
         let (Some((from, _)), Some((_, to))) = (windows.first(), windows.last()) else {
             return Ok(EdgeSums::default());
         };
         let packs = self.packs_between(*from, *to, minutes_from).await?;
-        let sums = match self.sum_windows(windows, &packs, minutes_from).await {
+        let unwanted = Arc::new(self.unwanted(wanted));
+        let sums = match self.sum_windows(windows, (&packs, &unwanted), minutes_from).await {
             Err(StoreError::Damaged { what, reason }) if !packs.is_empty() => {
                 tracing::warn!("{what}: {reason}; the rows are read instead");
-                self.sum_windows(windows, &BTreeMap::new(), minutes_from).await?
+                self.sum_windows(windows, (&BTreeMap::new(), &unwanted), minutes_from).await?
             }
             other => other?,
         };
-        self.named(windows, sums).await
+        self.named(windows, sums, wanted).await
+    }
+
+    /// Ids of edges that are known and not wanted: of these nothing needs to be added.
+    fn unwanted(&self, wanted: &(dyn Fn(&EdgeKey) -> bool + Send + Sync)) -> FastSet<i64> {
+        let known = self.0.edge_keys.0.lock();
+        known.by_id.iter().filter(|(_, key)| !wanted(key)).map(|(id, _)| *id).collect()
     }
 
     /// Which packs there are: their lengths by their start.
@@ -194,7 +208,7 @@ impl Store {
     async fn sum_windows(
         &self,
         windows: &[(Timestamp, Timestamp)],
-        packs: &BTreeMap<Timestamp, Vec<i32>>,
+        (packs, unwanted): (&BTreeMap<Timestamp, Vec<i32>>, &Arc<FastSet<i64>>),
         minutes_from: Timestamp,
     ) -> Result<Vec<Sums>, StoreError> {
         let (mut picks, mut gaps) = (Vec::new(), Vec::new());
@@ -206,7 +220,7 @@ impl Store {
                 }
             }
         }
-        let (mut sums, missing) = self.sum_packs(vec![Sums::default(); windows.len()], &picks).await?;
+        let (mut sums, missing) = self.sum_packs(vec![Sums::without(unwanted); windows.len()], &picks).await?;
         gaps.extend(missing.iter().map(|pick| (pick.window, (pick.start, pick.start + length(pick.seconds)))));
         if gaps.is_empty() {
             return Ok(sums);
@@ -284,7 +298,7 @@ impl Store {
                 "response_messages",
                 "connections_closed",
             ];
-            let sum = sums.edges.entry(row.get("edge_id")).or_default();
+            let sum = sums.edge(row.get("edge_id"));
             sum.add(&outcomes, layout.map(|layout| (layout, &*latency)), &numbers.map(|name| row.get(name)));
             sums.seen(row.get::<DateTime<Utc>, _>("at").into());
         }
@@ -293,47 +307,68 @@ impl Store {
 
     // === names for ids ===
 
-    async fn named(&self, windows: &[(Timestamp, Timestamp)], sums: Vec<Sums>) -> Result<EdgeSums, StoreError> {
-        let keys = self.edge_keys(sums.iter().flat_map(|sums| sums.edges.keys().copied())).await?;
+    async fn named(
+        &self,
+        windows: &[(Timestamp, Timestamp)],
+        sums: Vec<Sums>,
+        wanted: &(dyn Fn(&EdgeKey) -> bool + Send + Sync),
+    ) -> Result<EdgeSums, StoreError> {
+        let keys = self.edge_keys(&sums).await?;
         let (outcomes, layouts) = (self.read_outcomes().await?, self.read_layouts().await?);
         let first = sums.iter().filter_map(|sums| sums.first).min();
         let mut edges = Vec::with_capacity(sums.iter().map(|sums| sums.edges.len()).sum());
-        for ((from, _), sums) in windows.iter().zip(sums) {
-            for (id, sum) in sums.edges {
+        for (((from, _), sums), keys) in windows.iter().zip(sums).zip(keys) {
+            for ((_, sum), key) in sums.edges.into_iter().zip(keys) {
                 // A row without its edge would be half of a transaction, which there is not.
-                let Some(key) = keys.get(&id) else { continue };
-                edges.push(named(*from, key.clone(), sum, (&outcomes, &layouts))?);
+                let Some(key) = key.filter(|key| wanted(key)) else { continue };
+                edges.push(named(*from, key, sum, (&outcomes, &layouts))?);
             }
         }
         Ok(EdgeSums { edges, first })
     }
 
-    async fn edge_keys(&self, ids: impl Iterator<Item = i64>) -> Result<FastMap<i64, EdgeKey>, StoreError> {
-        let mut found: FastMap<i64, EdgeKey> = FastMap::default();
+    /// The names of the edges of each of some sums, in their order.
+    async fn edge_keys(&self, sums: &[Sums]) -> Result<Vec<Vec<Option<Arc<EdgeKey>>>>, StoreError> {
         let mut unknown: HashSet<i64> = HashSet::new();
-        {
+        let mut found: Vec<Vec<Option<Arc<EdgeKey>>>> = {
             let known = self.0.edge_keys.0.lock();
-            for id in ids {
-                match known.get(&id) {
-                    Some(key) => drop(found.entry(id).or_insert_with(|| key.clone())),
-                    None => drop(unknown.insert(id)),
+            let mut key = |(id, _): &(i64, Sum)| {
+                let key = known.by_id.get(id).cloned();
+                if key.is_none() {
+                    unknown.insert(*id);
                 }
-            }
+                key
+            };
+            sums.iter().map(|sums| sums.edges.iter().map(&mut key).collect()).collect()
+        };
+        if unknown.is_empty() {
+            return Ok(found);
         }
-        if !unknown.is_empty() {
-            let ids: Vec<i64> = unknown.into_iter().collect();
-            let rows = sqlx::query("SELECT * FROM edge WHERE edge_id = ANY ($1)").bind(ids).fetch_all(self.pool());
-            let rows = rows.await.map_err(StoreError::doing("read edges"))?;
-            let read = rows.iter().map(|row| Ok((row.get::<i64, _>("edge_id"), edge_from(row)?)));
-            let read: Vec<(i64, EdgeKey)> = read.collect::<Result<_, StoreError>>()?;
-            let mut known = self.0.edge_keys.0.lock();
-            if known.len() + read.len() > KEYS_MAX {
-                known.clear();
+        let ids: Vec<i64> = unknown.into_iter().collect();
+        let rows = sqlx::query("SELECT * FROM edge WHERE edge_id = ANY ($1)").bind(ids).fetch_all(self.pool());
+        let rows = rows.await.map_err(StoreError::doing("read edges"))?;
+        let read = rows.iter().map(|row| Ok((row.get::<i64, _>("edge_id"), edge_from(row)?)));
+        let read: Vec<(i64, EdgeKey)> = read.collect::<Result<_, StoreError>>()?;
+        let read: FastMap<i64, Arc<EdgeKey>> = self.0.edge_keys.0.lock().remember(read);
+        for (sums, keys) in sums.iter().zip(&mut found) {
+            for ((id, _), key) in sums.edges.iter().zip(keys).filter(|(_, key)| key.is_none()) {
+                *key = read.get(id).cloned();
             }
-            known.extend(read.iter().cloned());
-            found.extend(read);
         }
         Ok(found)
+    }
+}
+
+impl Keys {
+    /// Takes in edges that were read, with texts that are shared: a mesh has few names and many edges.
+    fn remember(&mut self, read: Vec<(i64, EdgeKey)>) -> FastMap<i64, Arc<EdgeKey>> {
+        if self.by_id.len() + read.len() > KEYS_MAX {
+            *self = Self::default();
+        }
+        let shared = read.into_iter().map(|(id, key)| (id, Arc::new(self.texts.share_all(key))));
+        let shared: FastMap<i64, Arc<EdgeKey>> = shared.collect();
+        self.by_id.extend(shared.iter().map(|(id, key)| (*id, Arc::clone(key))));
+        shared
     }
 }
 
@@ -374,7 +409,7 @@ type Layouts = HashMap<i64, Arc<[f64]>>;
 
 fn named(
     minute: Timestamp,
-    edge: EdgeKey,
+    edge: Arc<EdgeKey>,
     sum: Sum,
     (outcomes, layouts): (&HashMap<i64, Outcome>, &Layouts),
 ) -> Result<EdgeMinute, StoreError> {
@@ -384,7 +419,8 @@ fn named(
     let mut latency = LatencyHistogram::default();
     for (layout, counts) in sum.histograms {
         let bounds_ms = layouts.get(&layout).cloned().ok_or_else(|| damaged("its histogram layout is missing"))?;
-        latency.merge(&LatencyHistogram { bounds_ms, counts, sum_ms: 0.0 });
+        let more = LatencyHistogram { bounds_ms, counts, sum_ms: 0.0 };
+        if latency.counts.is_empty() { latency = more } else { latency.merge(&more) }
     }
     let [sum_ms, request_bytes, response_bytes, request_messages, response_messages, connections_closed] = sum.numbers;
     latency.sum_ms = sum_ms;

@@ -164,7 +164,7 @@ pub(super) fn edge_from(row: &PgRow) -> Result<EdgeKey, StoreError> {
 
 pub(super) fn minute_from(
     row: &PgRow,
-    edge: EdgeKey,
+    edge: Arc<EdgeKey>,
     outcomes: &HashMap<i64, Outcome>,
     layouts: &HashMap<i64, Arc<[f64]>>,
 ) -> Result<EdgeMinute, StoreError> {

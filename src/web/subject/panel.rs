@@ -12,7 +12,7 @@ use super::plot::{Plot, Values};
 use super::rows::{self, Hurt, TraceRow};
 use super::story::{self, Story, Subject};
 use super::{Address, MINUTE};
-use crate::graph::{GraphOptions, View, walk};
+use crate::graph::{View, walk};
 use crate::model::Timestamp;
 use crate::model::workload::LatencyHistogram;
 use crate::web::logs::LogRow;
@@ -52,15 +52,9 @@ struct Bucket {
 
 /// The panel of what is selected in a graph of that view.
 pub(in crate::web) async fn panel(state: &State, (view, id): (View, &str), range: &Range) -> String {
-    let bounds = bounds(range);
-    let mut read = state.archive.edge_sums(&bounds, state.clock.now()).await;
-    let first = read.observed_from(range.from.floor_to(MINUTE), range.to);
-    read.edges.iter_mut().for_each(|edge| edge.minute = edge.minute.max(first));
-    let options = GraphOptions { health: state.health.clone(), ..GraphOptions::new(first, range.to) };
     let subject = Subject::Shown(view, id.to_owned());
-    let asked = subject.clone();
-    let told = tokio::task::spawn_blocking(move || story::tell(&asked, &read.edges, &read.bounds, options)).await;
-    let Ok(Some(story)) = told else { return String::new() };
+    let told = story::read(state, &subject, &bounds(range), state.clock.now()).await;
+    let Ok((Some(story), _)) = told else { return String::new() };
     let around = around::around(state, (&subject, &story), range, PANEL).await;
     match panel_of(&story, range, around).render() {
         Ok(text) => text,

@@ -1,16 +1,26 @@
 //! What one node or edge did over a range: window by window, inbound and outbound, by version, by code and flag.
 //!
-//! In: sums of edges by window and how a node is told. Out: [`Story`]. Pure.
+//! In: sums of edges by window and how a node is told. Out: [`Story`]. Pure, but for [`read`], which reads the sums.
 
 use std::sync::Arc;
 
+use super::State;
 use super::plot::LINES_MAX;
 use crate::graph::{self, Edge, GraphOptions, Node, NodeKind, OutcomeShare, ServiceGraph};
 use crate::model::workload::LatencyHistogram;
 use crate::model::{EdgeMinute, Timestamp};
+use crate::persist::EdgeFilter;
 
 /// From this many sums on, windows are built from those only that name the subject.
 const SUMS_ALL: usize = 5_000;
+
+/// The subject in the graph of the whole range.
+pub(super) struct Found {
+    graph: ServiceGraph,
+    id: Arc<str>,
+    sides: (Vec<Edge>, Vec<Edge>),
+    options: GraphOptions,
+}
 
 /// Whose page it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,56 +110,108 @@ impl Subject {
             }
         }
     }
+}
 
-    /// The names by which sums that concern it can be told.
-    fn names(&self, graph: &ServiceGraph, id: &str) -> Vec<String> {
-        let mut names = Vec::new();
-        let ends = graph.edge(id).map_or_else(|| vec![id], |edge| vec![&*edge.source, &*edge.target]);
-        for node in ends.into_iter().filter_map(|id| graph.node(id)) {
-            names.push(node.name.to_string());
-            names.extend(node.app.as_deref().map(str::to_owned));
+impl Found {
+    /// Finds the subject in the graph of `sums`, those of the whole range; `None` when it has no traffic there.
+    pub(super) fn of(subject: &Subject, sums: &[EdgeMinute], options: GraphOptions) -> Option<Self> {
+        let options = GraphOptions { view: subject.view(), ..options };
+        let graph = graph::build(sums, &options);
+        let id = subject.find(&graph)?;
+        Some(Self { sides: sides(&graph, &id), graph, id, options })
+    }
+
+    /// Which edges concern it; all, where a mesh of `sums` sums and so many windows is small.
+    pub(super) fn concerns(&self, sums: usize, windows: usize) -> EdgeFilter {
+        if sums * windows < SUMS_ALL {
+            return Arc::new(|_| true);
         }
-        names
+        let names = self.names();
+        Arc::new(move |key| {
+            let (source, called) = (&key.source, &key.destination);
+            let texts = [&source.name, &source.app, &called.name, &called.app, &key.service.name];
+            texts.into_iter().flatten().any(|text| names.iter().any(|name| **name == **text))
+        })
+    }
+
+    /// The names by which edges that concern it can be told.
+    fn names(&self) -> Vec<String> {
+        let edge = self.graph.edge(&self.id);
+        let ends = edge.map_or_else(|| vec![&*self.id], |edge| vec![&*edge.source, &*edge.target]);
+        let nodes = ends.into_iter().filter_map(|id| self.graph.node(id));
+        nodes.flat_map(|node| [Some(node.name.to_string()), node.app.as_deref().map(str::to_owned)]).flatten().collect()
+    }
+
+    /// Tells the story from the sums in each window of the edges that concern the subject. `bounds` are those of the windows.
+    pub(super) fn tell(self, subject: &Subject, own: &[EdgeMinute], bounds: &[Timestamp]) -> Story {
+        let Self { graph, id, sides: (inbound, outbound), options } = self;
+        let parts = parts(own, bounds);
+        let windows = parts.iter().map(|((from, to), part)| {
+            let built = graph::build(part.iter().copied(), &GraphOptions { from: *from, to: *to, ..options.clone() });
+            Window { known: *to > options.from, ..window(*from, &self::sides(&built, &id)) }
+        });
+        let windows = windows.collect();
+        let (versions, splits) = match subject {
+            Subject::Service(namespace, name) => {
+                let service = (namespace.as_deref(), name.as_str());
+                let versions = versions(own, &options, service);
+                let splits = splits(&versions, &parts, (&options, service));
+                (versions, splits)
+            }
+            _ => (Vec::new(), Vec::new()),
+        };
+        let outcomes = outcomes(&inbound);
+        Story { id, inbound, outbound, windows, versions, splits, outcomes, graph }
     }
 }
 
-/// Tells the story; `None` when the subject has no traffic in the range. `bounds` are those of the windows.
-pub(super) fn tell(
-    subject: &Subject,
-    sums: &[EdgeMinute],
-    bounds: &[Timestamp],
-    options: GraphOptions,
-) -> Option<Story> {
-    let options = GraphOptions { view: subject.view(), ..options };
-    let graph = graph::build(sums, &options);
-    let id = subject.find(&graph)?;
-    let of = |graph: &ServiceGraph| sides(graph, &id);
-    let (inbound, outbound) = of(&graph);
-    let names = subject.names(&graph, &id);
-    let concerns = |sum: &&EdgeMinute| {
-        let key = &sum.edge;
-        let texts = [&key.source.name, &key.source.app, &key.destination.name, &key.destination.app, &key.service.name];
-        sums.len() < SUMS_ALL || texts.into_iter().flatten().any(|text| names.iter().any(|name| **name == **text))
-    };
-    let own: Vec<EdgeMinute> = sums.iter().filter(concerns).cloned().collect();
-    let windows = bounds.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| {
-        let within = |sum: &&EdgeMinute| sum.minute >= pair[0] && sum.minute < pair[1];
-        let part: Vec<EdgeMinute> = own.iter().filter(within).cloned().collect();
-        let built = graph::build(&part, &GraphOptions { from: pair[0], to: pair[1], ..options.clone() });
-        Window { known: pair[1] > options.from, ..window(pair[0], &of(&built)) }
-    });
-    let windows = windows.collect();
-    let (versions, splits) = match subject {
-        Subject::Service(namespace, name) => {
-            let service = (namespace.as_deref(), name.as_str());
-            let versions = versions(&own, &options, service);
-            let splits = splits(&versions, &own, bounds, (&options, service));
-            (versions, splits)
+/// A window and the sums in it.
+type Part<'a> = ((Timestamp, Timestamp), Vec<&'a EdgeMinute>);
+
+/// The sums of each window that has a length.
+fn parts<'a>(sums: &'a [EdgeMinute], bounds: &[Timestamp]) -> Vec<Part<'a>> {
+    let windows = bounds.windows(2).map(|pair| (pair[0], pair[1])).filter(|(from, to)| from < to);
+    let mut parts: Vec<Part<'a>> = windows.map(|window| (window, Vec::new())).collect();
+    for sum in sums {
+        let at = parts.partition_point(|((from, _), _)| *from <= sum.minute).wrapping_sub(1);
+        if let Some(((_, to), part)) = parts.get_mut(at)
+            && sum.minute < *to
+        {
+            part.push(sum);
         }
-        _ => (Vec::new(), Vec::new()),
-    };
-    let outcomes = outcomes(&inbound);
-    Some(Story { id, inbound, outbound, windows, versions, splits, outcomes, graph })
+    }
+    parts
+}
+
+/// Reads and tells the story of a subject over the windows between `bounds`, and says why some of it may be missing. The whole
+/// range is read first: of a large mesh few edges concern the subject, and only of those each window is read.
+///
+/// # Errors
+/// Why it cannot be told.
+pub(super) async fn read(
+    state: &State,
+    subject: &Subject,
+    bounds: &[Timestamp],
+    now: Timestamp,
+) -> Result<(Option<Story>, Option<String>), String> {
+    let (Some(from), Some(to)) = (bounds.first().copied(), bounds.last().copied()) else { return Ok((None, None)) };
+    let mut whole = state.archive.edge_sums(&[from, to], now).await;
+    let first = whole.observed_from(from, to);
+    let warning = whole.warning.take();
+    // A sum stands under the start of its window, which may lie before the first traffic in it.
+    whole.edges.iter_mut().for_each(|edge| edge.minute = edge.minute.max(first));
+    let options = GraphOptions { health: state.health.clone(), ..GraphOptions::new(first, to) };
+    let (asked, windows) = (subject.clone(), bounds.len());
+    let found = tokio::task::spawn_blocking(move || {
+        let found = Found::of(&asked, &whole.edges, options)?;
+        Some((found.concerns(whole.edges.len(), windows), found))
+    });
+    let Some((concerns, found)) = found.await.map_err(|error| error.to_string())? else { return Ok((None, warning)) };
+    let mut read = state.archive.edge_sums_of(concerns, bounds, now).await;
+    read.edges.iter_mut().for_each(|edge| edge.minute = edge.minute.max(first));
+    let subject = subject.clone();
+    let told = tokio::task::spawn_blocking(move || found.tell(&subject, &read.edges, &read.bounds));
+    Ok((Some(told.await.map_err(|error| error.to_string())?), warning.or(read.warning)))
 }
 
 /// The edges into and out of a node; of an edge, itself.
@@ -194,7 +256,11 @@ fn window(from: Timestamp, (inbound, outbound): &(Vec<Edge>, Vec<Edge>)) -> Wind
 }
 
 /// The workloads that answer for a service, the busiest first.
-fn versions(sums: &[EdgeMinute], options: &GraphOptions, (namespace, name): (Option<&str>, &str)) -> Vec<Version> {
+fn versions<'a>(
+    sums: impl IntoIterator<Item = &'a EdgeMinute>,
+    options: &GraphOptions,
+    (namespace, name): (Option<&str>, &str),
+) -> Vec<Version> {
     let graph = graph::build(sums, &GraphOptions { view: graph::View::Workload, ..options.clone() });
     let called =
         |edge: &&Edge| edge.services.iter().any(|(service, place)| **service == *name && place.as_deref() == namespace);
@@ -230,17 +296,14 @@ fn versions(sums: &[EdgeMinute], options: &GraphOptions, (namespace, name): (Opt
 /// The share of each of the busiest versions, window by window; nothing where one version answers alone.
 fn splits(
     all: &[Version],
-    sums: &[EdgeMinute],
-    bounds: &[Timestamp],
+    parts: &[Part<'_>],
     (options, service): (&GraphOptions, (Option<&str>, &str)),
 ) -> Vec<(String, Vec<Option<f64>>)> {
     if all.len() < 2 {
         return Vec::new();
     }
-    let windows = bounds.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| {
-        let within = |sum: &&EdgeMinute| sum.minute >= pair[0] && sum.minute < pair[1];
-        let part: Vec<EdgeMinute> = sums.iter().filter(within).cloned().collect();
-        versions(&part, &GraphOptions { from: pair[0], to: pair[1], ..options.clone() }, service)
+    let windows = parts.iter().map(|((from, to), part)| {
+        versions(part.iter().copied(), &GraphOptions { from: *from, to: *to, ..options.clone() }, service)
     });
     let windows: Vec<Vec<Version>> = windows.collect();
     let line = |one: &Version| {

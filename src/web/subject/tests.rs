@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::audit::{Latest, Report, Scorecard};
+use crate::graph::GraphOptions;
 use crate::graph::testing::calls;
 use crate::mesh::effective::Applied;
 use crate::mesh::{Input, Kind, ResourceId, Snapshot};
@@ -59,7 +60,8 @@ fn shop() -> Vec<EdgeMinute> {
 
 fn told(subject: &Subject, sums: &[EdgeMinute]) -> Option<Story> {
     let range = range();
-    story::tell(subject, sums, &bounds(&range), GraphOptions::new(range.from, range.to))
+    let found = story::Found::of(subject, sums, GraphOptions::new(range.from, range.to))?;
+    Some(found.tell(subject, sums, &bounds(&range)))
 }
 
 fn rendered(subject: &Subject, sums: &[EdgeMinute]) -> String {

@@ -13,13 +13,13 @@ use crate::graph::compare as graphs;
 /// What changed between two ranges.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::api::mesh) struct Compared {
+pub(in crate::api::mesh) struct Compared<'a> {
     /// A range.
     before: Range,
     /// A range.
     after: Range,
     /// Edges that changed: worse, new, gone, better.
-    changes: Vec<Change>,
+    changes: Vec<Change<'a>>,
     /// Edges that did not.
     same: usize,
     /// Ids of nodes without traffic before.
@@ -43,7 +43,7 @@ struct Range {
 /// How one edge changed.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EdgeChange")]
-struct Change {
+struct Change<'a> {
     /// Its id.
     edge: String,
     /// How.
@@ -53,10 +53,10 @@ struct Change {
     sentence: String,
     /// The calls from one node to another.
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<json::EdgeJson>,
+    before: Option<json::EdgeJson<'a>>,
     /// The calls from one node to another.
     #[serde(skip_serializing_if = "Option::is_none")]
-    after: Option<json::EdgeJson>,
+    after: Option<json::EdgeJson<'a>>,
 }
 
 /// The range that is compared with.
@@ -73,7 +73,7 @@ pub(in crate::api::mesh) struct Before {
 pub(in crate::api::mesh) async fn compare(
     state: State,
     (wanted, look, former): (super::Range, Look, Before),
-) -> Outcome<Compared> {
+) -> Outcome<Compared<'static>> {
     let now = state.clock.now();
     let asked = Asked::read(&wanted, &look, now)?;
     let length = asked.to.since(asked.from);
@@ -99,7 +99,7 @@ pub(in crate::api::mesh) async fn compare(
     written.map_err(|error| ApiError::Internal(error.to_string()))
 }
 
-fn answer(before: &Built, after: &Built) -> Answer<Compared> {
+fn answer(before: &Built, after: &Built) -> Answer<Compared<'static>> {
     let found = graphs::compare(&before.graph, &after.graph);
     let same = found.edges.iter().filter(|edge| edge.change == graphs::Change::Same).count();
     let changed = found.edges.iter().filter(|edge| edge.change != graphs::Change::Same);

@@ -13,7 +13,7 @@ use crate::model::Timestamp;
 /// The service graph of a range of time.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::api::mesh) struct Graph {
+pub(in crate::api::mesh) struct Graph<'a> {
     /// First minute.
     #[schemars(extend("format" = "date-time"))]
     from: String,
@@ -24,9 +24,9 @@ pub(in crate::api::mesh) struct Graph {
     #[schemars(extend("enum" = ["workload", "app", "versionedApp", "service"]))]
     view: &'static str,
     /// Every workload, app or service that took part.
-    pub(super) nodes: Vec<NodeJson>,
+    pub(super) nodes: Vec<NodeJson<'a>>,
     /// Who called whom.
-    pub(super) edges: Vec<EdgeJson>,
+    pub(super) edges: Vec<EdgeJson<'a>>,
     /// Sums over the whole graph of the range.
     totals: Totals,
     /// Nodes by cluster and namespace, when asked for.
@@ -40,7 +40,7 @@ pub(in crate::api::mesh) struct Graph {
     pub(super) path: Option<Vec<String>>,
     /// Why there are no nodes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    empty_because: Option<String>,
+    empty_because: Option<&'a str>,
     /// Edges beyond the limit.
     edges_left_out: usize,
     /// Edges without traffic, not shown.
@@ -106,31 +106,31 @@ struct BoxJson {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Node")]
-pub(super) struct NodeJson {
+pub(super) struct NodeJson<'a> {
     /// Stable name of the node.
-    id: String,
+    id: &'a str,
     /// What it is.
     #[schemars(extend("enum" = ["workload", "app", "service", "identity", "unknown", "passthrough", "blackhole", "external", "gateway", "waypoint", "database"]))]
     kind: &'static str,
     /// Name.
-    name: String,
+    name: &'a str,
     /// Kubernetes cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cluster: Option<String>,
+    cluster: Option<&'a str>,
     /// Namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<String>,
+    namespace: Option<&'a str>,
     /// App label.
     #[serde(skip_serializing_if = "Option::is_none")]
-    app: Option<String>,
+    app: Option<&'a str>,
     /// Version label.
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<String>,
+    version: Option<&'a str>,
     /// Judgement by the thresholds of the configuration.
     #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
     /// Why.
-    health_reason: String,
+    health_reason: &'a str,
     /// Requests it got.
     requests_per_second_in: f64,
     /// Requests it made.
@@ -151,13 +151,13 @@ pub(super) struct NodeJson {
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Edge")]
-pub(super) struct EdgeJson {
+pub(super) struct EdgeJson<'a> {
     /// Stable name of the edge.
-    id: String,
+    id: &'a str,
     /// Id of the calling node.
-    source: String,
+    source: &'a str,
     /// Id of the called node.
-    target: String,
+    target: &'a str,
     /// http, grpc or tcp.
     protocol: &'static str,
     /// Which sides told of it.
@@ -177,7 +177,7 @@ pub(super) struct EdgeJson {
     #[schemars(extend("enum" = ["idle", "healthy", "degraded", "failure"]))]
     health: &'static str,
     /// Why.
-    health_reason: String,
+    health_reason: &'a str,
     /// Share of the caller's requests (of its bytes without requests), 0 to 1.
     share_of_outbound: f64,
     /// Requests.
@@ -218,33 +218,33 @@ pub(super) struct EdgeJson {
     mutual_tls_ratio: Option<f64>,
     /// Identities of the callers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    source_principals: Vec<String>,
+    source_principals: Vec<&'a str>,
     /// Identities of the called.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    destination_principals: Vec<String>,
+    destination_principals: Vec<&'a str>,
     /// Requests the server saw for each one the client sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_amplification: Option<f64>,
     /// How the requests ended.
-    outcomes: Vec<OutcomeJson>,
+    outcomes: Vec<OutcomeJson<'a>>,
     /// How the two sides tell different stories.
     #[serde(skip_serializing_if = "Option::is_none")]
-    disagreement: Option<String>,
+    disagreement: Option<&'a str>,
 }
 
 /// Requests that ended alike.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "Outcome")]
-struct OutcomeJson {
+struct OutcomeJson<'a> {
     /// HTTP status, 0 when there was none.
-    code: String,
+    code: &'a str,
     /// gRPC status.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    grpc_status: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    grpc_status: &'a str,
     /// Envoy's response flags.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    flags: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    flags: &'a str,
     /// How many in the range.
     count: f64,
 }
@@ -270,12 +270,8 @@ impl BoxBy {
     }
 }
 
-fn text(text: &Option<std::sync::Arc<str>>) -> Option<String> {
-    text.as_deref().map(str::to_owned)
-}
-
 /// The whole graph.
-pub(super) fn graph(graph: &ServiceGraph, (from, to): (Timestamp, Timestamp), view: View, boxes: BoxBy) -> Graph {
+pub(super) fn graph(graph: &ServiceGraph, (from, to): (Timestamp, Timestamp), view: View, boxes: BoxBy) -> Graph<'_> {
     let totals = &graph.totals;
     Graph {
         from: from.to_string(),
@@ -296,7 +292,7 @@ pub(super) fn graph(graph: &ServiceGraph, (from, to): (Timestamp, Timestamp), vi
         boxes: boxed(graph, boxes),
         found: None,
         path: None,
-        empty_because: graph.empty_because.clone(),
+        empty_because: graph.empty_because.as_deref(),
         edges_left_out: graph.edges_left_out,
         idle_hidden: graph.idle_hidden,
     }
@@ -328,17 +324,17 @@ fn boxed(graph: &ServiceGraph, by: BoxBy) -> Vec<BoxJson> {
     boxes.into_iter().map(shown).collect()
 }
 
-fn node(node: &Node) -> NodeJson {
+fn node(node: &Node) -> NodeJson<'_> {
     NodeJson {
-        id: node.id.to_string(),
+        id: &node.id,
         kind: node.kind.as_str(),
-        name: node.name.to_string(),
-        cluster: text(&node.cluster),
-        namespace: text(&node.namespace),
-        app: text(&node.app),
-        version: text(&node.version),
+        name: &node.name,
+        cluster: node.cluster.as_deref(),
+        namespace: node.namespace.as_deref(),
+        app: node.app.as_deref(),
+        version: node.version.as_deref(),
         health: node.health.status.as_str(),
-        health_reason: node.health.reason.clone(),
+        health_reason: &node.health.reason,
         requests_per_second_in: node.inbound.rate,
         requests_per_second_out: node.outbound.rate,
         error_ratio_in: node.inbound.error_ratio,
@@ -348,17 +344,16 @@ fn node(node: &Node) -> NodeJson {
     }
 }
 
-pub(super) fn edge(edge: &Edge) -> EdgeJson {
+pub(super) fn edge(edge: &Edge) -> EdgeJson<'_> {
     let requests = edge.requests.as_ref();
     let connections = edge.connections.as_ref();
     let latency = requests.map(|requests| requests.latency).unwrap_or_default();
     let outcomes = requests.map(|r| &r.outcomes).or(connections.map(|c| &c.failures)).into_iter().flatten();
-    let texts = |list: &[std::sync::Arc<str>]| list.iter().map(|text| text.to_string()).collect();
     let layers = [requests.map(|_| "requests"), connections.map(|_| "connections")];
     EdgeJson {
-        id: edge.id.to_string(),
-        source: edge.source.to_string(),
-        target: edge.target.to_string(),
+        id: &edge.id,
+        source: &edge.source,
+        target: &edge.target,
         protocol: edge.protocol.as_str(),
         reporters: edge.reporters.iter().map(|reporter| reporter.as_str()).collect(),
         meshes: edge.meshes.iter().map(|mesh| mesh.as_str()).collect(),
@@ -366,7 +361,7 @@ pub(super) fn edge(edge: &Edge) -> EdgeJson {
         layers: layers.into_iter().flatten().collect(),
         idle: edge.idle,
         health: edge.health.status.as_str(),
-        health_reason: edge.health.reason.clone(),
+        health_reason: &edge.health.reason,
         share_of_outbound: edge.share_of_outbound,
         requests_per_second: requests.map(|requests| requests.rate),
         error_ratio: requests.map(|requests| requests.error_ratio),
@@ -380,17 +375,17 @@ pub(super) fn edge(edge: &Edge) -> EdgeJson {
         failed_connections: connections.map(|connections| connections.failed),
         bytes_per_second: (requests.is_some() || connections.is_some()).then(|| edge.bytes_per_second()),
         mutual_tls_ratio: edge.mtls.share,
-        source_principals: texts(&edge.source_principals),
-        destination_principals: texts(&edge.destination_principals),
+        source_principals: edge.source_principals.iter().map(|text| &**text).collect(),
+        destination_principals: edge.destination_principals.iter().map(|text| &**text).collect(),
         retry_amplification: edge.retry_amplification,
         outcomes: outcomes
             .map(|share| OutcomeJson {
-                code: share.outcome.code.to_string(),
-                grpc_status: share.outcome.grpc_status.to_string(),
-                flags: share.outcome.flags.to_string(),
+                code: &share.outcome.code,
+                grpc_status: &share.outcome.grpc_status,
+                flags: &share.outcome.flags,
                 count: share.count,
             })
             .collect(),
-        disagreement: edge.disagreement.clone(),
+        disagreement: edge.disagreement.as_deref(),
     }
 }

@@ -2,8 +2,6 @@
 //!
 //! In: a range and a step. Out: the nodes and edges of all frames once, and for each frame what each edge did.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -14,8 +12,8 @@ use crate::api::State;
 use crate::api::error::ApiError;
 use crate::api::mesh::operation::{Answer, Outcome};
 use crate::api::mesh::query::{Period, Time};
-use crate::graph::{self, Edge, ServiceGraph};
-use crate::model::{EdgeMinute, Timestamp};
+use crate::graph::{Node, film};
+use crate::model::Timestamp;
 
 /// Most frames of one film.
 const FRAMES_MAX: u32 = 240;
@@ -30,7 +28,7 @@ const RANGE_DEFAULT: Duration = Duration::from_secs(3600);
 /// The graph from step to step.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(in crate::api::mesh) struct Film {
+pub(in crate::api::mesh) struct Film<'a> {
     /// Start of the first frame.
     #[schemars(extend("format" = "date-time"))]
     from: String,
@@ -43,9 +41,9 @@ pub(in crate::api::mesh) struct Film {
     #[schemars(extend("enum" = ["workload", "app", "versionedApp", "service"]))]
     view: &'static str,
     /// Nodes of all frames.
-    nodes: Vec<NodeJson>,
+    nodes: Vec<NodeJson<'a>>,
     /// Edges of all frames.
-    edges: Vec<EdgeJson>,
+    edges: Vec<EdgeJson<'a>>,
     /// What they did, frame by frame.
     frames: Vec<Frame>,
     /// Quieter edges of a large film, not shown.
@@ -55,28 +53,28 @@ pub(in crate::api::mesh) struct Film {
 /// A node of a film.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FilmNode")]
-struct NodeJson {
+struct NodeJson<'a> {
     /// Stable name.
-    id: String,
+    id: &'a str,
     /// What it is.
     kind: &'static str,
     /// What to call it.
-    name: String,
+    name: &'a str,
     /// Kubernetes namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    namespace: Option<String>,
+    namespace: Option<&'a str>,
 }
 
 /// An edge of a film.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FilmEdge")]
-struct EdgeJson {
+struct EdgeJson<'a> {
     /// Stable name.
-    id: String,
+    id: &'a str,
     /// Id of the caller.
-    source: String,
+    source: &'a str,
     /// Id of the called.
-    target: String,
+    target: &'a str,
 }
 
 /// The graph of one step.
@@ -134,7 +132,10 @@ pub(in crate::api::mesh) struct Which {
 }
 
 /// The frames of `[from, to)`, each `step` long.
-pub(in crate::api::mesh) async fn replay(state: State, (which, other, look): (Which, Range, Look)) -> Outcome<Film> {
+pub(in crate::api::mesh) async fn replay(
+    state: State,
+    (which, other, look): (Which, Range, Look),
+) -> Outcome<Film<'static>> {
     let now = state.clock.now();
     let (from, to) = match which.from.or(which.to) {
         Some(_) => range(("from", which.from), ("to", which.to), now, RANGE_DEFAULT)?,
@@ -145,8 +146,9 @@ pub(in crate::api::mesh) async fn replay(state: State, (which, other, look): (Wh
     let read = state.archive.edge_sums(&bounds, now).await;
     let options = asked.options(&state, from, to);
     let made = tokio::task::spawn_blocking(move || {
-        let frames = frames(&read.edges, &read.bounds, &options);
-        Answer::with(film(&frames, &asked, step_of(&read.bounds)), &read.warning.into_iter().collect::<Vec<_>>())
+        let film = film::film(&read.edges, &read.bounds, &options);
+        let answer = written(&film, &asked, step_of(&read.bounds));
+        Answer::with(answer, &read.warning.into_iter().collect::<Vec<_>>())
     });
     made.await.map_err(|error| ApiError::Internal(error.to_string()))
 }
@@ -178,86 +180,56 @@ fn step_of(bounds: &[Timestamp]) -> Duration {
     bounds.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap_or_default()
 }
 
-/// The graph of each frame; where a frame has no length, none.
-fn frames(
-    edges: &[EdgeMinute],
-    bounds: &[Timestamp],
-    options: &graph::GraphOptions,
-) -> Vec<(Timestamp, Timestamp, ServiceGraph)> {
-    let mut by_frame: BTreeMap<usize, Vec<EdgeMinute>> = BTreeMap::new();
-    for edge in edges {
-        let frame = bounds.partition_point(|bound| *bound <= edge.minute).saturating_sub(1);
-        by_frame.entry(frame).or_default().push(edge.clone());
+fn written<'f>(film: &'f film::Film, asked: &Asked, step: Duration) -> Film<'f> {
+    let film::Film { nodes, edges, frames } = film;
+    let mut busy = vec![0.0_f64; edges.len()];
+    for cell in frames.iter().flat_map(|frame| &frame.cells) {
+        busy[cell.edge] += cell.rate + cell.bytes_per_second / 1e9;
     }
-    let pairs = bounds.windows(2).enumerate().filter(|(_, pair)| pair[0] < pair[1]);
-    let built = pairs.map(|(frame, pair)| {
-        let own = by_frame.remove(&frame).unwrap_or_default();
-        let options = graph::GraphOptions { from: pair[0], to: pair[1], ..options.clone() };
-        (pair[0], pair[1], graph::build(&own, &options))
-    });
-    built.collect()
-}
-
-fn film(frames: &[(Timestamp, Timestamp, ServiceGraph)], asked: &Asked, step: Duration) -> Film {
-    let mut requests: HashMap<&Arc<str>, (&Edge, f64)> = HashMap::new();
-    for edge in frames.iter().flat_map(|(.., graph)| &graph.edges) {
-        requests.entry(&edge.id).or_insert((edge, 0.0)).1 += edge.rate() + edge.bytes_per_second() / 1e9;
-    }
-    let mut edges: Vec<(&Edge, f64)> = requests.into_values().collect();
-    edges.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.id.cmp(&b.0.id)));
-    let most = CELLS_MAX / frames.len().max(1);
-    let edges_left_out = edges.len().saturating_sub(most);
-    edges.truncate(most);
-    edges.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-    let place: HashMap<&str, usize> = edges.iter().enumerate().map(|(at, (edge, _))| (&*edge.id, at)).collect();
-    let mut nodes: BTreeMap<&str, NodeJson> = BTreeMap::new();
-    for (.., graph) in frames {
-        for node in &graph.nodes {
-            nodes.entry(&node.id).or_insert_with(|| NodeJson {
-                id: node.id.to_string(),
-                kind: node.kind.as_str(),
-                name: node.name.to_string(),
-                namespace: node.namespace.as_deref().map(str::to_owned),
-            });
-        }
-    }
+    let mut order: Vec<usize> = (0..edges.len()).collect();
+    order.sort_by(|a, b| busy[*b].total_cmp(&busy[*a]).then_with(|| a.cmp(b)));
+    let left_out = order.split_off((CELLS_MAX / frames.len().max(1)).min(asked.limit).min(edges.len()));
+    order.sort_unstable();
+    let mut place: Vec<Option<usize>> = vec![None; edges.len()];
+    order.iter().enumerate().for_each(|(at, edge)| place[*edge] = Some(at));
+    let edge = |at: &usize| {
+        let film::FilmEdge { id, source, target } = &edges[*at];
+        EdgeJson { id, source, target }
+    };
     Film {
-        from: frames.first().map(|(from, ..)| from.to_string()).unwrap_or_default(),
-        to: frames.last().map(|(_, to, _)| to.to_string()).unwrap_or_default(),
+        from: frames.first().map(|frame| frame.from.to_string()).unwrap_or_default(),
+        to: frames.last().map(|frame| frame.to.to_string()).unwrap_or_default(),
         step_seconds: step.as_secs(),
         view: asked.view.as_str(),
-        nodes: nodes.into_values().collect(),
-        edges: edges
-            .iter()
-            .map(|(edge, _)| EdgeJson {
-                id: edge.id.to_string(),
-                source: edge.source.to_string(),
-                target: edge.target.to_string(),
-            })
-            .collect(),
-        frames: frames.iter().map(|(from, to, graph)| frame((*from, *to), graph, &place)).collect(),
-        edges_left_out,
+        nodes: nodes.iter().map(node).collect(),
+        edges: order.iter().map(edge).collect(),
+        frames: frames.iter().map(|one| frame(one, &place)).collect(),
+        edges_left_out: left_out.len(),
     }
 }
 
-fn frame((from, to): (Timestamp, Timestamp), graph: &ServiceGraph, place: &HashMap<&str, usize>) -> Frame {
-    let cell = |edge: &Edge| {
+fn node(node: &Node) -> NodeJson<'_> {
+    NodeJson { id: &node.id, kind: node.kind.as_str(), name: &node.name, namespace: node.namespace.as_deref() }
+}
+
+fn frame(frame: &film::Frame, place: &[Option<usize>]) -> Frame {
+    let cell = |cell: &film::Cell| {
         Some(Cell {
-            edge: *place.get(&*edge.id)?,
-            health: edge.health.status.as_str(),
-            requests_per_second: edge.rate(),
-            error_ratio: edge.requests.as_ref().map(|requests| requests.error_ratio),
-            latency_p95_ms: edge.requests.as_ref().and_then(|requests| requests.latency.p95_ms),
-            bytes_per_second: edge.bytes_per_second(),
+            edge: place[cell.edge]?,
+            health: cell.status.as_str(),
+            requests_per_second: cell.rate,
+            error_ratio: cell.error_ratio,
+            latency_p95_ms: cell.p95_ms,
+            bytes_per_second: cell.bytes_per_second,
         })
     };
     Frame {
-        from: from.to_string(),
-        to: to.to_string(),
-        requests_per_second: graph.totals.rate,
-        error_ratio: graph.totals.error_ratio,
-        failed_edges: graph.totals.failed_edges,
-        edges: graph.edges.iter().filter_map(cell).collect(),
+        from: frame.from.to_string(),
+        to: frame.to.to_string(),
+        requests_per_second: frame.rate,
+        error_ratio: frame.error_ratio,
+        failed_edges: frame.failed_edges,
+        edges: frame.cells.iter().filter_map(cell).collect(),
     }
 }
 
