@@ -305,7 +305,7 @@ mod tests {
         keys.push(EdgeKey { protocol: Protocol::Tcp, ..key("stock", "postgres", Reporter::Source) });
         let mut sums = Vec::new();
         for (minute, (n, key)) in (0..6).flat_map(|minute| keys.iter().enumerate().map(move |key| (minute, key))) {
-            if (minute as usize + n) % 4 != 0 {
+            if !(minute as usize + n).is_multiple_of(4) {
                 let failed = if n == 3 && minute >= 4 { 40.0 } else { 0.0 };
                 let outcome = if key.protocol == Protocol::Tcp { "" } else { "200" };
                 sums.push(answered(at(minute), key.clone(), &[(outcome, 60.0 + n as f64), ("503", failed)]));
