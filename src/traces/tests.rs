@@ -150,6 +150,13 @@ proptest! {
 }
 
 #[test]
+fn a_text_that_ends_behind_the_batch_is_damage() {
+    // One text of one byte, and no more bytes.
+    let bytes = [b"MSB1".to_vec(), zstd::bulk::compress(&[1, 1], 1).unwrap()].concat();
+    assert!(matches!(decode_batch(&bytes), Err(BatchError::Damaged { at: 2, .. })));
+}
+
+#[test]
 fn other_bytes_are_no_batch() {
     assert!(matches!(decode_batch(b""), Err(BatchError::Magic { .. })));
     assert!(matches!(decode_batch(b"MSB2xxxx"), Err(BatchError::Magic { .. })));

@@ -126,7 +126,6 @@ impl<'a> Reader<'a> {
     pub(crate) fn begin(plain: &'a [u8]) -> Result<Self, BatchError> {
         let mut reader = Self { plain, at: 0, texts: Vec::new() };
         let texts = reader.count(1)?;
-        reader.texts.reserve(texts);
         for _ in 0..texts {
             let length = reader.count(1)?;
             reader.texts.push(StoredText { at: reader.at, length, read: None });
@@ -243,8 +242,8 @@ impl Reader<'_> {
 
     /// A count of things of at least `item_bytes` each: more than the rest can hold is damage, not a reason to reserve.
     pub(crate) fn count(&mut self, item_bytes: usize) -> Result<usize, BatchError> {
-        let most = (self.plain.len() - self.at) / item_bytes;
         let count = usize::try_from(self.number()?).unwrap_or(usize::MAX);
+        let most = (self.plain.len() - self.at) / item_bytes;
         if count > most { Err(self.damaged("a count that fits the rest")) } else { Ok(count) }
     }
 
