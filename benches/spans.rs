@@ -100,7 +100,7 @@ impl Mesh {
         let service = |number: usize| -> (Arc<str>, Arc<Resource>) {
             let name: Arc<str> = format!("service-{number}.shop").into();
             let attributes = vec![("service.name".into(), AttributeValue::String(Arc::clone(&name)))];
-            (name, Arc::new(Resource { attributes }))
+            (name, Arc::new(Resource { attributes: attributes.into() }))
         };
         Self {
             services: (0..60).map(service).collect(),
