@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use meshscope::batching::{Parcel, Verdict};
 use meshscope::clock::Clock;
-use meshscope::model::Timestamp;
 use meshscope::model::span::{AttributeValue, Resource, Span, SpanBatch, SpanKind, SpanStatus, TraceId};
+use meshscope::model::{Timestamp, span_key};
 use meshscope::persist::{Archive, Kept, SpanPersist};
 use meshscope::rollup::Rollup;
 use meshscope::series::Head;
-use meshscope::store::{Config, PartSearch, Store};
+use meshscope::store::{Config, PartScan, PartSearch, Store};
 use meshscope::{otlp, traces};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
@@ -454,12 +454,13 @@ fn threads_self_us() -> u64 {
 async fn sizes(store: &Store, spans: f64) {
     let url = store.private_server().unwrap().url();
     let mut connection = <sqlx::PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
-    for (what, like, size) in [
-        ("compressed batches, bytes a span", "span_batch%", "pg_total_relation_size(c.oid)"),
-        ("index rows, bytes a span", "trace_part%", "pg_table_size(c.oid)"),
-        ("their indexes, bytes a span", "trace_part%", "pg_indexes_size(c.oid)"),
+    let relations = "FROM pg_class c WHERE relkind = 'r' AND relname LIKE 'span_batch%'";
+    for (what, sql) in [
+        ("compressed spans, bytes a span", "SELECT sum(length(bytes)) FROM span_batch".to_owned()),
+        ("tables with them, bytes a span", format!("SELECT sum(pg_table_size(c.oid)) {relations}")),
+        ("indexes, bytes a span", format!("SELECT sum(pg_indexes_size(c.oid)) {relations}")),
     ] {
-        let sql = format!("SELECT sum({size})::bigint FROM pg_class c WHERE relkind = 'r' AND relname LIKE '{like}'");
+        let sql = format!("SELECT ({sql})::bigint");
         let bytes: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
         println!("{what:<44}{:>18.1}", bytes as f64 / spans);
     }
@@ -483,17 +484,17 @@ async fn seek(store: &Store, (traces_stored, base_ns): (u64, u64)) {
     println!("{:<44}{:>18}", "trace by id, median / p99 of 200", format!("{:.1?} / {:.1?}", took[100], took[198]));
     let from = Timestamp::from_nanos(base_ns);
     let any = PartSearch::any(from, now);
-    let hash = |name: &str, value: &str| vec![traces::attribute_hash(name, value)];
+    let key = |name: &str, value: &str| vec![span_key::of_attribute(name, value)];
     for (what, search) in [
         ("newest", any.clone()),
         ("by service", PartSearch { services: vec!["service-7.shop".to_owned()], ..any.clone() }),
         ("with errors", PartSearch { error: true, ..any.clone() }),
         ("longer than 1 s", PartSearch { longest_ns_min: Some(1_000_000_000), ..any.clone() }),
-        ("by attribute", PartSearch { attribute_hashes: hash("http.status_code", "503"), ..any.clone() }),
-        ("by an attribute that none has", PartSearch { attribute_hashes: hash("user", "nobody"), ..any.clone() }),
+        ("by attribute", PartSearch { attribute_keys: key("http.status_code", "503"), ..any.clone() }),
+        ("by an attribute that none has", PartSearch { attribute_keys: key("user", "nobody"), ..any.clone() }),
     ] {
         let began = Instant::now();
-        let found = store.search_parts(&search, None, 100).await.unwrap();
+        let found = PartScan::new(search).next(store, 100).await.unwrap();
         println!("{:<44}{:>18}", format!("search {what}, {} found", found.len()), format!("{:.1?}", began.elapsed()));
     }
 }

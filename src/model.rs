@@ -13,6 +13,7 @@ mod matcher;
 mod re2;
 mod sample;
 pub mod span;
+pub mod span_key;
 mod time;
 pub mod workload;
 

@@ -49,7 +49,7 @@ pub use partitions::{Maintained, RetentionConfig};
 pub use places::{JournalPlace, journal_id};
 pub use readonly::{Granted, READABLE_VIEWS, why_no_role};
 pub use silences::{Silence, StoredSilences};
-pub use spans::{BatchKey, PartKey, PartSearch, StoredPart, TraceSearch, TraceSummary};
+pub use spans::{BatchKey, PartScan, PartSearch, StoredPart, TracePlace, TraceSearch, TraceSummary};
 pub use writer::{Leadership, Lease, Replica, ReplicaConfig};
 
 use std::path::PathBuf;

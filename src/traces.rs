@@ -30,8 +30,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use batch::{IndexConfig, attribute_hash, encode_batch};
-pub use codec::{BatchError, decode_batch};
+pub use batch::{IndexConfig, encode_batch, has_attribute};
+pub use codec::{BatchError, decode_batch, decode_traces};
 pub use compare::{ComparedRow, Comparison, Side, compare};
 pub use hops::{Hop, hops};
 pub(crate) use identity::{NodeId, called_service, known_text, service_of_host};

@@ -251,7 +251,7 @@ pub fn trace_id_from_hex(text: &str) -> Option<TraceId> {
     Some(id)
 }
 
-/// What is searchable of one trace within one stored batch: one narrow index row.
+/// What the index of a stored batch tells of one of its traces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TracePart {
     /// Which trace.
@@ -270,15 +270,20 @@ pub struct TracePart {
     pub root_service: Option<Arc<str>>,
     /// Operation of the root span, when it is in this part.
     pub root_name: Option<Arc<str>>,
-    /// Services in this part, sorted.
+    /// Services in this part, sorted; at most [`TracePart::SERVICES_MAX`].
     pub services: Vec<Arc<str>>,
-    /// Operations in this part, sorted, bounded.
+    /// Operations in this part, sorted; at most [`TracePart::OPERATIONS_MAX`].
     pub operations: Vec<Arc<str>>,
-    /// Hashes of `name=value` of the attributes worth searching.
-    pub attribute_hashes: Vec<i64>,
 }
 
-/// Spans on their way to the store: one compressed blob and its index rows.
+impl TracePart {
+    /// A part with so many services may have more.
+    pub const SERVICES_MAX: usize = 256;
+    /// A part with so many operations may have more.
+    pub const OPERATIONS_MAX: usize = 64;
+}
+
+/// Spans on their way to the store: one compressed blob and what it is found by.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanBatch {
     /// The spans, as `traces` encodes them.
@@ -289,6 +294,8 @@ pub struct SpanBatch {
     pub to_ns: u64,
     /// How many spans.
     pub span_count: u32,
-    /// One row for each trace.
+    /// What is in it of each trace.
     pub parts: Vec<TracePart>,
+    /// All that it is found by, sorted, each once ([`super::span_key`]).
+    pub keys: Vec<i64>,
 }

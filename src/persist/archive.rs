@@ -11,12 +11,12 @@ use tokio::sync::{Semaphore, watch};
 
 use super::access_logs::LogReading;
 use crate::access_logs;
-use crate::model::span::{Span, SpanKey, TraceId, TracePart};
+use crate::model::span::{Span, SpanKey, TraceId};
 use crate::model::workload::EdgeKey;
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
 use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary};
-use crate::traces::{self, Filter, IndexConfig, Live, decode_batch};
+use crate::traces::{self, Filter, IndexConfig, Live, decode_traces};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -240,15 +240,11 @@ impl Archive {
     pub async fn search_traces(&self, query: &TraceQuery) -> (Vec<TraceSummary>, Option<String>) {
         let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let search = TraceSearch {
-            from: query.from,
-            to: query.to,
             service: query.service.clone(),
             operation: query.operation.clone(),
             duration_ns_min: query.duration_min.map(nanos),
-            duration_ns_max: None,
             error_only: query.errors_only,
-            attribute_hashes: Vec::new(),
-            limit: query.limit,
+            ..TraceSearch::any(query.from, query.to, query.limit)
         };
         let (mut found, warning) = match self.read(self.store.search_traces(&search)).await {
             Ok(found) => (found, None),
@@ -262,7 +258,6 @@ impl Archive {
 
     /// What has not reached PostgreSQL yet, and what has grown since.
     fn add_live(&self, query: &TraceQuery, found: &mut Vec<TraceSummary>) {
-        let at_ns = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
         let filter = Filter {
             service: query.service.clone(),
             operation: query.operation.clone(),
@@ -275,7 +270,7 @@ impl Archive {
         let min = query.duration_min.map_or(0, |min| u64::try_from(min.as_nanos()).unwrap_or(u64::MAX));
         let mut by_id: HashMap<TraceId, usize> = found.iter().enumerate().map(|(i, t)| (t.trace_id, i)).collect();
         for part in self.live.recent(&filter) {
-            let live = summary(part);
+            let live = TraceSummary::from(part);
             match by_id.get(&live.trace_id) {
                 Some(&at) if found[at].span_count < live.span_count => found[at] = live,
                 Some(_) => {}
@@ -383,28 +378,17 @@ fn joined(mut spans: Vec<Span>, batches: &[Vec<u8>], id: TraceId, most: usize) -
         if spans.len() > most {
             break;
         }
-        match decode_batch(bytes) {
-            Ok(stored) => {
-                let own = stored.into_iter().filter(|span| span.trace_id == id);
-                spans.extend(own.filter(|span| seen.insert(span.key())));
-            }
+        match decode_traces(bytes, |stored| *stored == id) {
+            Ok(own) => spans.extend(own.into_iter().filter(|span| seen.insert(span.key()))),
             Err(error) => warning = Some(format!("A stored part of this trace is damaged: {error}.")),
         }
     }
     (spans, warning)
 }
 
-fn summary(part: TracePart) -> TraceSummary {
-    TraceSummary {
-        trace_id: part.trace_id,
-        start_ns: part.start_ns,
-        end_ns: part.end_ns,
-        span_count: u64::from(part.span_count),
-        error_count: u64::from(part.error_count),
-        root_service: part.root_service,
-        root_name: part.root_name,
-        services: part.services,
-    }
+/// The time in nanoseconds since the epoch; what lies before it is at it.
+pub(super) fn at_ns(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 #[cfg(test)]

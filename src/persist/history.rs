@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::series::{CHUNK_WINDOW, Member, QueryError, Queryable, Select, Selection, SeriesSamples, decode_block};
@@ -27,30 +27,6 @@ impl History {
     /// Asks that store.
     pub fn new(store: Store) -> Self {
         Self(store)
-    }
-
-    /// Fails at once while PostgreSQL is known to be away: a page must not wait for a connection that will not come.
-    fn check_available(&self) -> Result<(), QueryError> {
-        match &*self.0.health().borrow() {
-            Health::Available => Ok(()),
-            Health::Away { since, reason } => {
-                Err(QueryError::Unavailable { store: NAME, reason: format!("since {since}: {reason}") })
-            }
-        }
-    }
-
-    /// Waits for `work`, but not for a server that has gone away meanwhile: memory answers alone then.
-    async fn unless_away<T>(&self, work: impl Future<Output = Result<T, QueryError>>) -> Result<T, QueryError> {
-        self.check_available()?;
-        let mut health = self.0.health();
-        let gone = health.wait_for(|health| *health != Health::Available);
-        tokio::select! {
-            done = work => done,
-            Ok(_) = gone => {
-                self.check_available()?;
-                Err(QueryError::Unavailable { store: NAME, reason: "it went away for a moment".to_owned() })
-            }
-        }
     }
 
     /// Reads both tiers; a few megabytes are in memory beside what was decoded.
@@ -89,7 +65,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 impl Queryable for History {
     fn select(&self, select: Select) -> BoxFuture<'_, Result<Selection, QueryError>> {
         Box::pin(async move {
-            let gathered = self.unless_away(self.gather(&select)).await?;
+            let gathered = unless_away(self.0.health(), self.gather(&select)).await?;
             self.0.count_unreadable_chunks(gathered.unreadable.count);
             blocking(move || gathered.finish()).await?
         })
@@ -110,8 +86,36 @@ impl Queryable for History {
                 }
                 Ok(found.into_iter().collect())
             };
-            self.unless_away(reading).await
+            unless_away(self.0.health(), reading).await
         })
+    }
+}
+
+/// Fails at once while PostgreSQL is known to be away: a page must not wait for a connection that will not come.
+fn check_available(health: &Health) -> Result<(), QueryError> {
+    match health {
+        Health::Available => Ok(()),
+        Health::Away { since, reason } => {
+            Err(QueryError::Unavailable { store: NAME, reason: format!("since {since}: {reason}") })
+        }
+    }
+}
+
+/// Waits for `work`, but not for a server that has gone away meanwhile: memory answers alone then.
+async fn unless_away<T>(
+    mut health: watch::Receiver<Health>,
+    work: impl Future<Output = Result<T, QueryError>>,
+) -> Result<T, QueryError> {
+    check_available(&health.borrow())?;
+    let gone = async {
+        // What is watched is locked while it is looked at: whoever looks a second time meanwhile may wait for a writer that
+        // waits for him. So the wait ends with the error, not with the look.
+        let health = health.wait_for(|health| *health != Health::Available).await;
+        health.ok().and_then(|health| check_available(&health).err())
+    };
+    tokio::select! {
+        done = work => done,
+        Some(error) = gone => Err(error),
     }
 }
 
@@ -284,4 +288,41 @@ fn joined(mut pieces: Vec<Member>) -> Member {
     }
     let (times, values): (Vec<Timestamp>, Vec<f64>) = samples.into_iter().unzip();
     Member { times: times.into(), values }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A value that is watched is locked while it is looked at: who looks twice waits for a writer that waits for him.
+    #[test]
+    fn a_query_while_postgres_comes_and_goes_ends_and_holds_up_nobody() {
+        let (sender, health) = watch::channel(Health::Available);
+        let (done, ended) = std::sync::mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let away = Health::Away { since: Timestamp::from_millis(0), reason: "no answer".to_owned() };
+            while !stopped.load(Ordering::Relaxed) {
+                sender.send_replace(away.clone());
+                sender.send_replace(Health::Available);
+            }
+        });
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            for _ in 0..1_000_000 {
+                let work = std::future::pending::<Result<(), QueryError>>();
+                let answer = runtime.block_on(unless_away(health.clone(), work));
+                assert!(matches!(answer, Err(QueryError::Unavailable { store: NAME, .. })), "{answer:?}");
+            }
+            done.send(()).unwrap();
+        });
+        let ended = ended.recv_timeout(Duration::from_secs(60));
+        stop.store(true, Ordering::Relaxed);
+        assert!(ended.is_ok(), "a query and the watch of PostgreSQL wait for each other");
+    }
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use tokio::sync::SemaphorePermit;
 
-use super::archive::Archive;
-use crate::model::Timestamp;
-use crate::model::span::{Span, SpanKey, TraceId};
-use crate::store::{BatchKey, PartKey, PartSearch, StoredPart};
+use super::archive::{Archive, at_ns};
+use crate::model::span::{Span, SpanKey, SpanStatus, TraceId};
+use crate::model::{Timestamp, span_key};
+use crate::store::{BatchKey, PartScan, PartSearch, StoredPart, TracePlace};
 use crate::traceql::Needs;
-use crate::traces::{Filter, attribute_hash, decode_batch};
+use crate::traces::{Filter, decode_batch, decode_traces, has_attribute};
 
 /// Traces of one page.
 const PAGE_TRACES: usize = 128;
@@ -40,11 +40,13 @@ pub struct Wanted {
 /// A search under way.
 pub struct TraceScan<'a> {
     archive: &'a Archive,
-    search: PartSearch,
+    needs: Arc<Needs>,
+    parts: PartScan,
+    /// Of the batches that were opened for the attributes sought: the traces with a span that has them.
+    opened: HashMap<BatchKey, HashSet<TraceId>>,
     live: VecDeque<TraceId>,
     waiting: VecDeque<TraceId>,
     seen: HashSet<TraceId>,
-    after: Option<PartKey>,
     all_read: bool,
     bytes_left: u64,
     /// Compressed bytes opened.
@@ -71,25 +73,25 @@ impl Archive {
             operations: needs.operation.iter().cloned().collect(),
             error: needs.error,
             longest_ns_min: needs.duration_ns_min,
-            attribute_hashes: indexed.map(|(name, value)| attribute_hash(name, value)).collect(),
+            attribute_keys: indexed.map(|(name, value)| span_key::of_attribute(name, value)).collect(),
         };
-        let nanos = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
         let filter = Filter {
             service: needs.service.clone(),
             operation: needs.operation.clone(),
             errors_only: needs.error,
             min_duration_ns: needs.duration_ns_min,
-            from_ns: Some(nanos(*from)),
-            to_ns: Some(nanos(*to)),
+            from_ns: Some(at_ns(*from)),
+            to_ns: Some(at_ns(*to)),
             ..Filter::default()
         };
         TraceScan {
             archive: self,
-            search,
+            needs: Arc::new(needs.clone()),
+            parts: PartScan::new(search),
+            opened: HashMap::new(),
             live: self.live.matching(&filter).into(),
             waiting: VecDeque::new(),
             seen: HashSet::new(),
-            after: None,
             all_read: false,
             bytes_left: self.reading.search_bytes,
             bytes: 0,
@@ -102,7 +104,6 @@ impl Archive {
     /// Spans of the last batches, up to about `spans`: what lists of names are made from; and why some may be missing.
     pub async fn recent_spans(&self, wanted: &Wanted, spans: usize) -> (Vec<Arc<Span>>, Option<String>) {
         let mut found = self.live.latest(spans);
-        let at_ns = |at: Timestamp| u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000);
         let range = at_ns(wanted.from)..=at_ns(wanted.to);
         found.retain(|span| range.contains(&span.start_ns));
         let mut scan = self.scan(wanted).await;
@@ -139,14 +140,21 @@ impl TraceScan<'_> {
             if self.seen.len() >= TRACES_MAX {
                 self.stop(format!("The search ended after {TRACES_MAX} traces; narrow it or shorten its range."));
             } else if self.live.is_empty() {
-                let keys =
-                    self.archive.read(self.archive.store.search_parts(&self.search, self.after, PAGE_PARTS)).await;
-                match keys {
-                    Ok(keys) => {
-                        self.all_read = keys.len() < PAGE_PARTS;
-                        self.after = keys.last().copied();
-                        let new = keys.iter().map(|key| key.trace_id).filter(|id| self.seen.insert(*id));
-                        self.waiting.extend(new);
+                match self.archive.read(self.parts.next(&self.archive.store, PAGE_PARTS)).await {
+                    Ok(parts) => {
+                        self.all_read = parts.len() < PAGE_PARTS;
+                        let cut = self
+                            .parts
+                            .cut
+                            .then(|| "The search ended early; narrow it or shorten its range.".to_owned());
+                        self.note = self.note.take().or(cut);
+                        for part in parts {
+                            let id = part.part.trace_id;
+                            if !self.seen.contains(&id) && self.may_match(&part).await {
+                                self.seen.insert(id);
+                                self.waiting.push_back(id);
+                            }
+                        }
                     }
                     Err(reason) => self.stop(format!("Stored traces are not searched: {reason}.")),
                 }
@@ -157,6 +165,26 @@ impl TraceScan<'_> {
                 self.waiting.extend(page);
             }
         }
+    }
+
+    /// Whether a span of the part is all that is needed. The index tells no attributes of it: its batch is opened.
+    async fn may_match(&mut self, part: &StoredPart) -> bool {
+        if self.needs.attributes.is_empty() {
+            return true;
+        }
+        if !self.opened.contains_key(&part.batch) {
+            if self.is_spent() {
+                return false;
+            }
+            let Some(bytes) = self.read_batch(part.batch).await else { return false };
+            let needs = Arc::clone(&self.needs);
+            let ids = move || {
+                let spans = decode_batch(&bytes).unwrap_or_default();
+                spans.iter().filter(|span| meets(span, &needs)).map(|span| span.trace_id).collect()
+            };
+            self.opened.insert(part.batch, tokio::task::spawn_blocking(ids).await.unwrap_or_default());
+        }
+        self.opened[&part.batch].contains(&part.part.trace_id)
     }
 
     fn stop(&mut self, note: String) {
@@ -172,7 +200,7 @@ impl TraceScan<'_> {
         let mut ids: Vec<TraceId> = self.waiting.drain(..page).collect();
         let mut traces: HashMap<TraceId, Vec<Span>> =
             ids.iter().map(|id| (*id, self.archive.live.trace(*id))).collect();
-        let places = match self.archive.read(self.archive.store.parts_of(&ids, PAGE_PLACES)).await {
+        let places = match self.archive.read(self.archive.store.places_of(&ids, PAGE_PLACES)).await {
             Ok(places) => places,
             Err(reason) => {
                 self.note = Some(format!("Stored spans are not searched: {reason}."));
@@ -186,9 +214,7 @@ impl TraceScan<'_> {
             self.waiting.push_front(id);
         }
         for batch in batches {
-            if self.bytes_left == 0 {
-                let bytes = self.archive.reading.search_bytes;
-                self.stop(format!("The search ended after opening {bytes} bytes of spans (traces.search_bytes); narrow it or shorten its range."));
+            if self.is_spent() {
                 break;
             }
             traces = self.open_batch(batch, traces).await;
@@ -209,27 +235,39 @@ impl TraceScan<'_> {
         found
     }
 
+    /// Whether as much was opened as may be; then the search ends.
+    fn is_spent(&mut self) -> bool {
+        if self.bytes_left == 0 {
+            let bytes = self.archive.reading.search_bytes;
+            self.stop(format!("The search ended after opening {bytes} bytes of spans (traces.search_bytes); narrow it or shorten its range."));
+        }
+        self.bytes_left == 0
+    }
+
+    /// The batch, if it is still there: its retention may have ended meanwhile.
+    async fn read_batch(&mut self, batch: BatchKey) -> Option<Vec<u8>> {
+        let bytes = match self.archive.read(self.archive.store.span_batches(&[batch])).await {
+            Ok(found) => found.into_iter().next()?,
+            Err(reason) => {
+                self.note = Some(format!("Some stored spans are not searched: {reason}."));
+                return None;
+            }
+        };
+        self.bytes += bytes.len() as u64;
+        self.bytes_left = self.bytes_left.saturating_sub(bytes.len() as u64);
+        Some(bytes)
+    }
+
     /// Adds the spans of a batch to their traces.
     async fn open_batch(
         &mut self,
         batch: BatchKey,
         mut traces: HashMap<TraceId, Vec<Span>>,
     ) -> HashMap<TraceId, Vec<Span>> {
-        let bytes = match self.archive.read(self.archive.store.span_batches(&[batch])).await {
-            Ok(found) => found.into_iter().next().unwrap_or_default(),
-            Err(reason) => {
-                self.note = Some(format!("Some stored spans are not searched: {reason}."));
-                return traces;
-            }
-        };
-        self.bytes += bytes.len() as u64;
-        self.bytes_left = self.bytes_left.saturating_sub(bytes.len() as u64);
-        if bytes.is_empty() {
-            return traces; // its retention ended meanwhile
-        }
+        let Some(bytes) = self.read_batch(batch).await else { return traces };
         let most = self.archive.reading.trace_spans;
         let decoded = tokio::task::spawn_blocking(move || {
-            let spans = decode_batch(&bytes).map_err(|error| error.to_string());
+            let spans = decode_traces(&bytes, |id| traces.contains_key(id)).map_err(|error| error.to_string());
             let mut known: HashMap<TraceId, HashSet<SpanKey>> = HashMap::new();
             let damage = spans.map(|spans| {
                 for span in spans {
@@ -261,7 +299,7 @@ impl TraceScan<'_> {
 /// memory whole needs none; the first one is never put off, however many batches it is in.
 fn chosen(
     ids: &[TraceId],
-    places: &[StoredPart],
+    places: &[TracePlace],
     traces: &HashMap<TraceId, Vec<Span>>,
 ) -> (BTreeSet<BatchKey>, Vec<TraceId>) {
     let mut of_trace: HashMap<TraceId, (u64, Vec<BatchKey>)> = HashMap::new();
@@ -284,4 +322,14 @@ fn chosen(
         }
     }
     (batches, later)
+}
+
+/// Whether the span is all that a query needs of one.
+fn meets(span: &Span, needs: &Needs) -> bool {
+    let named = |wanted: &Option<String>, name: &str| wanted.as_deref().is_none_or(|wanted| wanted == name);
+    named(&needs.service, &span.service)
+        && named(&needs.operation, &span.name)
+        && (!needs.error || span.status == SpanStatus::Error)
+        && span.duration_ns >= needs.duration_ns_min.unwrap_or(0)
+        && needs.attributes.iter().all(|(name, text)| has_attribute(span, name, text))
 }

@@ -85,7 +85,7 @@ impl Store {
             transaction.commit().await.map_err(doing())?;
         }
         let key = |row: &sqlx::postgres::PgRow| AccessLogKey {
-            batch: BatchKey { from_at: row.get("batch_at"), id: row.get("batch_id") },
+            batch: BatchKey { last_at: row.get("batch_at"), id: row.get("batch_id") },
             to_at: row.get("to_at"),
             part: row.get("part"),
         };
@@ -98,7 +98,7 @@ impl Store {
     /// When the server is away.
     pub async fn access_log_batch(&self, key: BatchKey) -> Result<Option<Vec<u8>>, StoreError> {
         let query = "SELECT bytes FROM access_log_batch WHERE batch_id = $1 AND from_at = $2";
-        let found = sqlx::query_scalar(query).bind(key.id).bind(key.from_at).fetch_optional(self.pool()).await;
+        let found = sqlx::query_scalar(query).bind(key.id).bind(key.last_at).fetch_optional(self.pool()).await;
         found.map_err(StoreError::doing("read access logs"))
     }
 }

@@ -49,9 +49,9 @@ pub(super) enum Column {
     Time(Vec<DateTime<Utc>>),
     Date(Vec<NaiveDate>),
     Json(Vec<Value>),
-    Uuid(Vec<[u8; 16]>),
     TextArray(Vec<Vec<String>>),
     BigintArray(Vec<Vec<i64>>),
+    IntegerArray(Vec<Vec<i32>>),
     DoubleArray(Vec<Vec<f64>>),
 }
 
@@ -162,9 +162,9 @@ impl Column {
             Self::Time(v) => v.len(),
             Self::Date(v) => v.len(),
             Self::Json(v) => v.len(),
-            Self::Uuid(v) => v.len(),
             Self::TextArray(v) => v.len(),
             Self::BigintArray(v) => v.len(),
+            Self::IntegerArray(v) => v.len(),
             Self::DoubleArray(v) => v.len(),
         }
     }
@@ -185,9 +185,9 @@ impl Column {
     fn cast(&self) -> &'static str {
         match self {
             Self::Json(_) => "::jsonb",
-            Self::Uuid(_) => "::uuid",
             Self::TextArray(_) => "::text[]",
             Self::BigintArray(_) => "::bigint[]",
+            Self::IntegerArray(_) => "::integer[]",
             Self::DoubleArray(_) => "::double precision[]",
             _ => "",
         }
@@ -205,9 +205,9 @@ impl Column {
             Self::Time(v) => query.bind(v),
             Self::Date(v) => query.bind(v),
             Self::Json(v) => query.bind(v.into_iter().map(|j| values::json(j).to_string()).collect::<Vec<_>>()),
-            Self::Uuid(v) => query.bind(v.iter().map(|id| crate::model::span::hex(id)).collect::<Vec<_>>()),
             Self::TextArray(v) => query.bind(v.iter().map(|t| literal(t, |t| quoted(t))).collect::<Vec<_>>()),
             Self::BigintArray(v) => query.bind(v.iter().map(|n| literal(n, i64::to_string)).collect::<Vec<_>>()),
+            Self::IntegerArray(v) => query.bind(v.iter().map(|n| literal(n, i32::to_string)).collect::<Vec<_>>()),
             Self::DoubleArray(v) => query.bind(v.iter().map(|n| literal(n, f64::to_string)).collect::<Vec<_>>()),
         }
     }
@@ -235,9 +235,9 @@ impl Column {
                 bytes.extend_from_slice(values::json(v[row].clone()).to_string().as_bytes());
                 field(out, &bytes);
             }
-            Self::Uuid(v) => field(out, &v[row]),
             Self::TextArray(v) => array(out, 25, &v[row], |t, out| field(out, values::text(t).as_bytes())),
             Self::BigintArray(v) => array(out, 20, &v[row], |n, out| field(out, &n.to_be_bytes())),
+            Self::IntegerArray(v) => array(out, 23, &v[row], |n, out| field(out, &n.to_be_bytes())),
             Self::DoubleArray(v) => array(out, 701, &v[row], |n, out| field(out, &n.to_be_bytes())),
         }
     }

@@ -76,7 +76,7 @@ struct Partitioned {
     retention: fn(&RetentionConfig) -> PromDuration,
 }
 
-const PARTITIONED: [Partitioned; 9] = [
+const PARTITIONED: [Partitioned; 8] = [
     Partitioned { table: "chunk_raw", time_column: "from_at", width: DAY, retention: |r| r.raw },
     Partitioned {
         table: "chunk_5m",
@@ -91,8 +91,7 @@ const PARTITIONED: [Partitioned; 9] = [
         width: Duration::from_secs(30 * 24 * 3600),
         retention: |r| r.edge_hours,
     },
-    Partitioned { table: "span_batch", time_column: "from_at", width: DAY, retention: |r| r.spans },
-    Partitioned { table: "trace_part", time_column: "start_at", width: DAY, retention: |r| r.spans },
+    Partitioned { table: "span_batch", time_column: "last_at", width: DAY, retention: |r| r.spans },
     Partitioned { table: "access_log_batch", time_column: "from_at", width: DAY, retention: |r| r.access_logs },
     Partitioned { table: "access_log_part", time_column: "batch_at", width: DAY, retention: |r| r.access_logs },
     Partitioned {

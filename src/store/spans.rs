@@ -1,32 +1,34 @@
-//! Span batches and the index of the traces in them.
+//! Span batches, each with the index of the traces in it.
 
+mod index;
 mod search;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use search::{BatchKey, PartKey, PartSearch, StoredPart};
+use futures_util::TryStreamExt;
+pub use search::{BatchKey, PartScan, PartSearch, StoredPart, TracePlace};
 
-use sqlx::Row;
-use sqlx::postgres::PgRow;
-
-use super::bulk::{COPY_ROWS_MIN, COPY_ROWS_MIN_LOCAL, Column, Insert, OnConflict};
+use self::index::BatchIndex;
+use super::bulk::{COPY_ROWS_MIN, COPY_ROWS_MIN_LOCAL};
 use super::ids::id_of;
 use super::{Store, StoreError, values};
-use crate::model::Timestamp;
-use crate::model::span::{SpanBatch, TraceId, TracePart, hex};
+use crate::model::span::{SpanBatch, TraceId, TracePart};
+use crate::model::{Timestamp, span_key};
 
 /// How long before the newest span of its batch a trace's first one may start and still be indexed under its own time.
 const ODD_START: Duration = Duration::from_secs(24 * 3600);
-/// Index rows looked at, when the search has a condition on the whole trace.
+/// Parts looked at, when the search has a condition on the whole trace.
 const SCAN_PARTS_MAX: usize = 20_000;
-/// Index rows read at a time.
+/// Parts read at a time.
 const PAGE_PARTS: usize = 1_000;
+/// Batches that the traces of one page are put together from.
+const SUMMARY_BATCHES_MAX: i64 = 1_024;
 /// Batches of one trace that are read; of a trace in more of them the later spans are left out.
 const TRACE_BATCHES_MAX: i64 = 256;
-/// Index rows from which operations are listed.
-const OPERATION_PARTS_MAX: i64 = 20_000;
+/// Parts from which operations are listed.
+const OPERATION_PARTS_MAX: usize = 20_000;
 
 /// What to look for. All conditions but the duration must hold in one stored part of the trace.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,8 +47,6 @@ pub struct TraceSearch {
     pub duration_ns_max: Option<u64>,
     /// Only traces with a failed span.
     pub error_only: bool,
-    /// Hashes that must all occur ([`TracePart::attribute_hashes`]).
-    pub attribute_hashes: Vec<i64>,
     /// Most traces to return; the newest are taken.
     pub limit: usize,
 }
@@ -62,7 +62,6 @@ impl TraceSearch {
             duration_ns_min: None,
             duration_ns_max: None,
             error_only: false,
-            attribute_hashes: Vec::new(),
             limit,
         }
     }
@@ -100,9 +99,11 @@ impl Store {
         batches.sort_by_key(|(id, batch)| (*id, batch.to_ns));
         batches.dedup_by_key(|(id, batch)| (*id, batch.to_ns));
         let mut transaction = self.begin("write spans").await?;
-        let copy_rows_min = if self.private_server().is_some() { COPY_ROWS_MIN_LOCAL } else { COPY_ROWS_MIN };
-        part_insert(&mut batches).run_from(copy_rows_min, &mut transaction).await?;
-        batch_insert(batches).run(&mut transaction).await?;
+        // A batch is one row, and wide: what is in it decides.
+        let traces: usize = batches.iter().map(|(_, batch)| batch.parts.len()).sum();
+        let copied_from = if self.private_server().is_some() { COPY_ROWS_MIN_LOCAL } else { COPY_ROWS_MIN };
+        let copy_rows_min = if traces >= copied_from { 1 } else { usize::MAX };
+        index::insert(batches).run_from(copy_rows_min, &mut transaction).await?;
         transaction.commit().await.map_err(StoreError::doing("write spans"))
     }
 
@@ -112,11 +113,12 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn trace(&self, trace_id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
-        let query = "SELECT bytes FROM span_batch
-                     WHERE (batch_id, from_at) IN (SELECT batch_id, batch_at FROM trace_part WHERE trace_id = $1::uuid)
-                     ORDER BY from_at, batch_id LIMIT $2";
-        let batches = sqlx::query_scalar(query).bind(hex(&trace_id)).bind(TRACE_BATCHES_MAX).fetch_all(self.pool());
-        batches.await.map_err(StoreError::doing("read a trace"))
+        let query = "SELECT bytes FROM span_batch WHERE keys @> ARRAY[$1::bigint] ORDER BY last_at, batch_id LIMIT $2";
+        let batches = sqlx::query_scalar(query).bind(span_key::of_trace(&trace_id)).bind(TRACE_BATCHES_MAX);
+        let mut transaction = self.begin_by_key("read a trace").await?;
+        let found = batches.fetch_all(&mut *transaction).await.map_err(StoreError::doing("read a trace"))?;
+        transaction.commit().await.map_err(StoreError::doing("read a trace"))?;
+        Ok(found)
     }
 
     /// The newest traces that satisfy the search, newest first.
@@ -131,21 +133,21 @@ impl Store {
             operations: search.operation.iter().cloned().collect(),
             error: search.error_only,
             longest_ns_min: None,
-            attribute_hashes: search.attribute_hashes.clone(),
+            attribute_keys: Vec::new(),
         };
         let range = search.duration_ns_min.unwrap_or(0)..=search.duration_ns_max.unwrap_or(u64::MAX);
         let page = if range == (0..=u64::MAX) { search.limit.clamp(20, PAGE_PARTS) } else { PAGE_PARTS };
-        let (mut found, mut seen, mut after, mut looked) = (Vec::new(), HashSet::new(), None, 0);
+        let (mut found, mut seen, mut looked) = (Vec::new(), HashSet::new(), 0);
+        let mut scan = PartScan::new(parts);
         while found.len() < search.limit && looked < SCAN_PARTS_MAX {
-            let keys = self.search_parts(&parts, after, page).await?;
-            after = keys.last().copied();
-            looked += keys.len();
-            let new: Vec<TraceId> = keys.iter().map(|key| key.trace_id).filter(|id| seen.insert(*id)).collect();
+            let parts = scan.next(self, page).await?;
+            looked += parts.len();
+            let new: Vec<TraceId> = parts.iter().map(|part| part.part.trace_id).filter(|id| seen.insert(*id)).collect();
             let summaries = self.summaries(&new).await?;
             found.extend(
                 summaries.into_iter().filter(|trace| range.contains(&trace.end_ns.saturating_sub(trace.start_ns))),
             );
-            if keys.len() < page {
+            if parts.len() < page {
                 break;
             }
         }
@@ -156,9 +158,29 @@ impl Store {
 
     /// These traces, each put together from all its parts.
     async fn summaries(&self, traces: &[TraceId]) -> Result<Vec<TraceSummary>, StoreError> {
-        let ids: Vec<String> = traces.iter().map(|id| hex(id)).collect();
-        let rows = sqlx::query(include_str!("sql/trace_summaries.sql")).bind(ids).fetch_all(self.pool()).await;
-        rows.map_err(StoreError::doing("search traces"))?.iter().map(summary_from).collect()
+        let doing = || StoreError::doing("search traces");
+        let keys: Vec<i64> = traces.iter().map(span_key::of_trace).collect();
+        let columns = index::COLUMNS;
+        let query =
+            format!("SELECT {columns} FROM span_batch WHERE keys && $1::bigint[] ORDER BY last_at DESC LIMIT $2");
+        let query = sqlx::query(sqlx::AssertSqlSafe(query)).bind(keys).bind(SUMMARY_BATCHES_MAX);
+        let mut transaction = self.begin_by_key("search traces").await?;
+        let mut rows = query.fetch(&mut *transaction);
+        let wanted: HashSet<&TraceId> = traces.iter().collect();
+        let mut found: HashMap<TraceId, TraceSummary> = HashMap::new();
+        while let Some(row) = rows.try_next().await.map_err(doing())? {
+            let index = BatchIndex::read(&row)?;
+            for (at, id) in index.traces().filter(|(_, id)| wanted.contains(id)) {
+                let part = index.part(at, id);
+                match found.get_mut(&id) {
+                    Some(summary) => summary.add(part),
+                    None => _ = found.insert(id, part.into()),
+                }
+            }
+        }
+        drop(rows);
+        transaction.commit().await.map_err(doing())?;
+        Ok(found.into_values().collect())
     }
 
     /// Services with a span that starts in `[from, to]`, sorted; of a busy range, those of the newest traces of each of 24
@@ -185,14 +207,43 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<String>, StoreError> {
-        let names = sqlx::query_scalar(include_str!("sql/span_operations.sql"))
-            .bind(values::time(from))
-            .bind(values::time(to))
-            .bind(vec![values::text(service).into_owned()])
-            .bind(OPERATION_PARTS_MAX)
-            .fetch_all(self.pool())
-            .await;
-        names.map_err(StoreError::doing("list operations"))
+        let search = PartSearch { services: vec![service.to_owned()], ..PartSearch::any(from, to) };
+        let parts = PartScan::new(search).next(self, OPERATION_PARTS_MAX).await?;
+        let alone = parts.iter().any(|part| part.part.services.len() == 1);
+        let told = parts.iter().filter(|part| !alone || part.part.services.len() == 1);
+        let names: BTreeSet<&Arc<str>> = told.flat_map(|part| &part.part.operations).collect();
+        Ok(names.into_iter().map(|name| name.to_string()).collect())
+    }
+}
+
+impl From<TracePart> for TraceSummary {
+    fn from(part: TracePart) -> Self {
+        Self {
+            trace_id: part.trace_id,
+            start_ns: part.start_ns,
+            end_ns: part.end_ns,
+            span_count: u64::from(part.span_count),
+            error_count: u64::from(part.error_count),
+            root_service: part.root_service,
+            root_name: part.root_name,
+            services: part.services,
+        }
+    }
+}
+
+impl TraceSummary {
+    /// Joins another part of the same trace.
+    fn add(&mut self, part: TracePart) {
+        self.start_ns = self.start_ns.min(part.start_ns);
+        self.end_ns = self.end_ns.max(part.end_ns);
+        self.span_count += u64::from(part.span_count);
+        self.error_count += u64::from(part.error_count);
+        // Of several roots the same one, in whatever order they come.
+        self.root_service = self.root_service.take().max(part.root_service);
+        self.root_name = self.root_name.take().max(part.root_name);
+        self.services.extend(part.services);
+        self.services.sort();
+        self.services.dedup();
     }
 }
 
@@ -200,7 +251,7 @@ fn at(ns: u64) -> chrono::DateTime<chrono::Utc> {
     values::time(Timestamp::from_nanos(ns))
 }
 
-/// The time under which a part stands in the index: its start, or that of the newest span of its batch when it lies more than
+/// The time under which a part is found: its start, or that of the newest span of its batch when it lies more than
 /// a day before that. A span with a time in 1970 must not take its trace to where all is past its retention.
 fn indexed_ns(start_ns: u64, to_ns: u64) -> u64 {
     if u128::from(to_ns.saturating_sub(start_ns)) > ODD_START.as_nanos() { to_ns } else { start_ns }
@@ -208,66 +259,4 @@ fn indexed_ns(start_ns: u64, to_ns: u64) -> u64 {
 
 fn count(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
-}
-
-fn batch_insert(batches: Vec<(i64, SpanBatch)>) -> Insert {
-    let columns = vec![
-        ("batch_id", Column::Bigint(batches.iter().map(|(id, _)| *id).collect())),
-        // One span with a time in 1970 must not take its batch to where all is past its retention.
-        ("from_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
-        ("to_at", Column::Time(batches.iter().map(|(_, b)| at(b.to_ns)).collect())),
-        ("span_count", Column::Integer(batches.iter().map(|(_, b)| count(b.span_count)).collect())),
-        ("bytes", Column::Bytes(batches.into_iter().map(|(_, b)| b.bytes).collect())),
-    ];
-    Insert { table: "span_batch", columns, on_conflict: OnConflict::Seldom("(batch_id, from_at) DO NOTHING") }
-}
-
-/// The index rows of all batches; takes the parts out of the batches.
-fn part_insert(batches: &mut [(i64, SpanBatch)]) -> Insert {
-    let mut rows: Vec<(i64, u64, TracePart)> = Vec::new();
-    for (id, batch) in batches {
-        let (id, to_ns) = (*id, batch.to_ns);
-        rows.extend(std::mem::take(&mut batch.parts).into_iter().map(|part| (id, to_ns, part)));
-    }
-    let texts = |list: &[Arc<str>]| list.iter().map(|text| text.to_string()).collect();
-    let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
-    let columns = vec![
-        ("trace_id", Column::Uuid(rows.iter().map(|(.., p)| p.trace_id).collect())),
-        ("start_at", Column::Time(rows.iter().map(|(_, to_ns, p)| at(indexed_ns(p.start_ns, *to_ns))).collect())),
-        ("batch_id", Column::Bigint(rows.iter().map(|(id, ..)| *id).collect())),
-        ("batch_at", Column::Time(rows.iter().map(|(_, to_ns, _)| at(*to_ns)).collect())),
-        ("start_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.start_ns)).collect())),
-        ("end_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.end_ns)).collect())),
-        ("span_count", Column::Integer(rows.iter().map(|(.., p)| count(p.span_count)).collect())),
-        ("error_count", Column::Integer(rows.iter().map(|(.., p)| count(p.error_count)).collect())),
-        ("longest_ns", Column::Bigint(rows.iter().map(|(.., p)| values::nanos(p.longest_ns)).collect())),
-        ("root_service", Column::OptionalText(rows.iter().map(|(.., p)| text(&p.root_service)).collect())),
-        ("root_name", Column::OptionalText(rows.iter().map(|(.., p)| text(&p.root_name)).collect())),
-        ("services", Column::TextArray(rows.iter().map(|(.., p)| texts(&p.services)).collect())),
-        ("operations", Column::TextArray(rows.iter().map(|(.., p)| texts(&p.operations)).collect())),
-        ("attribute_hashes", Column::BigintArray(rows.into_iter().map(|(.., p)| p.attribute_hashes).collect())),
-    ];
-    Insert {
-        table: "trace_part",
-        columns,
-        on_conflict: OnConflict::Seldom("(trace_id, start_at, batch_id) DO NOTHING"),
-    }
-}
-
-fn summary_from(row: &PgRow) -> Result<TraceSummary, StoreError> {
-    let id: Vec<u8> = row.get("trace_id");
-    let trace_id = TraceId::try_from(id.as_slice())
-        .map_err(|_| StoreError::Damaged { what: "trace id", reason: format!("{} bytes", id.len()) })?;
-    let unsigned = |name: &str| row.get::<i64, _>(name).unsigned_abs();
-    let text = |name: &str| row.get::<Option<String>, _>(name).map(Arc::<str>::from);
-    Ok(TraceSummary {
-        trace_id,
-        start_ns: unsigned("start_ns"),
-        end_ns: unsigned("end_ns"),
-        span_count: unsigned("span_count"),
-        error_count: unsigned("error_count"),
-        root_service: text("root_service"),
-        root_name: text("root_name"),
-        services: row.get::<Vec<String>, _>("services").into_iter().map(Arc::from).collect(),
-    })
 }

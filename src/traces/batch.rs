@@ -1,21 +1,16 @@
-//! Makes stored batches: the compressed spans and one narrow index row for each trace.
+//! Makes stored batches: the compressed spans, what the index tells of each trace, and the keys they are found by.
 //!
 //! Pure. Invariant: the parts of a batch cover all its spans; each list in a part is sorted, unique and bounded.
 
-use std::borrow::Borrow;
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::{Borrow, Cow};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use super::codec;
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanBatch, SpanStatus, TraceId, TracePart};
-use crate::model::{Span, fnv1a};
-
-/// Operations named in one index row.
-const OPERATIONS_PER_PART: usize = 64;
-/// Services named in one index row.
-const SERVICES_PER_PART: usize = 256;
+use crate::model::{Span, span_key};
 
 /// Which attributes can be searched in stored traces.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -29,8 +24,9 @@ pub struct IndexConfig {
     pub exclude: Vec<String>,
     /// Longest value that is indexed, in bytes. Default 256.
     pub value_bytes: usize,
-    /// Different `name=value` of one trace in one batch at most. Default 512.
-    pub hashes_per_part: usize,
+    /// Different `name=value` in one batch at most: a batch with more is opened by every search for an attribute. Default
+    /// 32,768.
+    pub keys_per_batch: usize,
 }
 
 impl Default for IndexConfig {
@@ -76,7 +72,7 @@ impl Default for IndexConfig {
             attributes: Vec::new(),
             exclude: unselective.map(str::to_owned).to_vec(),
             value_bytes: 256,
-            hashes_per_part: 512,
+            keys_per_batch: 32_768,
         }
     }
 }
@@ -89,34 +85,18 @@ impl IndexConfig {
     }
 }
 
-/// The hash by which a stored trace is found for `name=value`. It is written to the database: it never changes.
-///
-/// FNV-1a of name, a zero byte and value, with the finalizer of MurmurHash3 so that all bits vary. Numbers and booleans
-/// are hashed as their text.
-pub fn attribute_hash(name: &str, value: &str) -> i64 {
-    let mut hash = fnv1a(name.bytes().chain([0]).chain(value.bytes()));
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    (hash ^ (hash >> 33)) as i64
-}
-
 /// Encodes and indexes spans. `None` when there are none.
 pub fn encode_batch<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Option<SpanBatch> {
     let from_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).min()?;
     let to_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).max()?;
-    Some(SpanBatch {
-        bytes: codec::encode(spans),
-        from_ns,
-        to_ns,
-        span_count: u32::try_from(spans.len()).unwrap_or(u32::MAX),
-        parts: parts(spans, config),
-    })
+    let parts = parts(spans);
+    let keys = span_key::of_batch(&parts, attribute_keys(spans, config));
+    let span_count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
+    Some(SpanBatch { bytes: codec::encode(spans), from_ns, to_ns, span_count, parts, keys })
 }
 
-/// One index row for each trace, in order of first appearance.
-pub(super) fn parts<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Vec<TracePart> {
-    let mut indexer =
-        Indexer { config, by_name: HashMap::default(), by_pair: HashMap::default(), by_resource: HashMap::default() };
+/// What each trace has in these spans, in order of first appearance.
+pub(super) fn parts<S: Borrow<Span>>(spans: &[S]) -> Vec<TracePart> {
     let mut order: HashMap<TraceId, usize, foldhash::fast::RandomState> = HashMap::default();
     let mut parts: Vec<PartBuilder> = Vec::new();
     for span in spans.iter().map(Borrow::<Span>::borrow) {
@@ -124,64 +104,88 @@ pub(super) fn parts<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Vec<T
             parts.push(PartBuilder::new(span));
             parts.len() - 1
         });
-        let hashes = &mut parts[at].part.attribute_hashes;
-        indexer.span(span, hashes);
-        if hashes.len() > 4 * config.hashes_per_part {
-            hashes.sort_unstable();
-            hashes.dedup();
-            hashes.truncate(config.hashes_per_part);
-        }
         parts[at].add(span);
     }
-    parts.into_iter().map(|part| part.finish(config.hashes_per_part)).collect()
+    parts.into_iter().map(PartBuilder::finish).collect()
 }
 
-/// Remembers the decision for each attribute name, and the hashes of texts and of each resource. Spans of one request share
-/// equal texts, so where a text lies tells which it is; the spans outlive the indexer.
+/// Whether the span or its resource has that attribute with that text, as keys tell it.
+pub fn has_attribute(span: &Span, name: &str, text: &str) -> bool {
+    let mut found = false;
+    for (_, value) in span.attributes.iter().chain(&span.resource.attributes).filter(|(n, _)| &**n == name) {
+        each_text(value, usize::MAX, |own| found |= own == text);
+    }
+    found
+}
+
+/// Gives the texts by which a value is sought, those of at most `longest` bytes: a list matches by each of its members
+/// (TraceQL).
+fn each_text(value: &AttributeValue, longest: usize, mut give: impl FnMut(&str)) {
+    match value {
+        AttributeValue::String(text) if text.len() <= longest => give(text),
+        AttributeValue::Bool(value) => give(if *value { "true" } else { "false" }),
+        AttributeValue::Int(value) => give(&value.to_string()),
+        AttributeValue::Double(value) => give(&value.to_string()),
+        AttributeValue::Json(text) if text.starts_with('[') && text.len() <= longest => {
+            if let Ok(serde_json::Value::Array(members)) = serde_json::from_str(text) {
+                for member in members {
+                    give(&match member {
+                        serde_json::Value::String(text) => Cow::Owned(text),
+                        other => Cow::<str>::Owned(other.to_string()),
+                    });
+                }
+            }
+        }
+        AttributeValue::String(_) | AttributeValue::Json(_) => {}
+    }
+}
+
+/// The keys of all attributes of these spans and of what produced them, each once.
+fn attribute_keys<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Vec<i64> {
+    let mut indexer = Indexer { config, keys: HashSet::default(), taken: HashMap::default(), seen: HashSet::default() };
+    let mut resources: HashSet<*const Resource> = HashSet::new();
+    for span in spans.iter().map(Borrow::<Span>::borrow) {
+        indexer.attributes(&span.attributes);
+        if resources.insert(Arc::as_ptr(&span.resource)) {
+            indexer.attributes(&span.resource.attributes);
+        }
+    }
+    let mut keys: Vec<i64> = indexer.keys.into_iter().collect();
+    if keys.len() > config.keys_per_batch {
+        keys.truncate(config.keys_per_batch);
+        keys.push(span_key::of_more_attributes());
+    }
+    keys
+}
+
+/// Remembers the decision for each attribute name, and which values it has seen. Spans of one request share equal texts, so
+/// where a text lies tells which it is; the spans outlive the indexer.
 struct Indexer<'a> {
     config: &'a IndexConfig,
-    by_name: HashMap<*const u8, bool, foldhash::fast::RandomState>,
-    /// Hashes of a name with a text, by where both lie.
-    by_pair: HashMap<[*const u8; 2], i64, foldhash::fast::RandomState>,
-    by_resource: HashMap<*const Resource, Vec<i64>>,
+    keys: HashSet<i64, foldhash::fast::RandomState>,
+    taken: HashMap<*const u8, bool, foldhash::fast::RandomState>,
+    /// Where a name lies; the kind of its value, with where its text lies or its number.
+    seen: HashSet<(*const u8, (u8, u64)), foldhash::fast::RandomState>,
 }
 
 impl<'a> Indexer<'a> {
-    fn span(&mut self, span: &'a Span, hashes: &mut Vec<i64>) {
-        self.attributes(&span.attributes, hashes);
-        let address = Arc::as_ptr(&span.resource);
-        if !self.by_resource.contains_key(&address) {
-            let mut of_resource = Vec::new();
-            self.attributes(&span.resource.attributes, &mut of_resource);
-            self.by_resource.insert(address, of_resource);
-        }
-        hashes.extend_from_slice(&self.by_resource[&address]);
-    }
-
-    fn attributes(&mut self, attributes: &'a Attributes, hashes: &mut Vec<i64>) {
+    fn attributes(&mut self, attributes: &'a Attributes) {
+        let Self { config, keys, taken, seen } = self;
         for (name, value) in attributes {
-            let config = self.config;
-            if !*self.by_name.entry(name.as_ptr()).or_insert_with(|| config.takes(name)) {
+            if !*taken.entry(name.as_ptr()).or_insert_with(|| config.takes(name)) {
                 continue;
             }
-            match value {
-                AttributeValue::String(text) if text.len() <= config.value_bytes => {
-                    let pair = self.by_pair.entry([name.as_ptr(), text.as_ptr()]);
-                    hashes.push(*pair.or_insert_with(|| attribute_hash(name, text)));
-                }
-                AttributeValue::Bool(value) => hashes.push(attribute_hash(name, if *value { "true" } else { "false" })),
-                AttributeValue::Int(value) => hashes.push(attribute_hash(name, &value.to_string())),
-                AttributeValue::Double(value) => hashes.push(attribute_hash(name, &value.to_string())),
-                // A list matches by each of its members (TraceQL).
-                AttributeValue::Json(text) if text.starts_with('[') && text.len() <= config.value_bytes => {
-                    if let Ok(serde_json::Value::Array(members)) = serde_json::from_str(text) {
-                        hashes.extend(members.iter().map(|member| match member {
-                            serde_json::Value::String(text) => attribute_hash(name, text),
-                            other => attribute_hash(name, &other.to_string()),
-                        }));
-                    }
-                }
-                AttributeValue::String(_) | AttributeValue::Json(_) => {}
+            let place = match value {
+                AttributeValue::String(text) => (0, text.as_ptr() as u64),
+                AttributeValue::Json(text) => (1, text.as_ptr() as u64),
+                AttributeValue::Bool(value) => (2, u64::from(*value)),
+                AttributeValue::Int(value) => (3, *value as u64),
+                AttributeValue::Double(value) => (4, value.to_bits()),
+            };
+            if seen.insert((name.as_ptr(), place)) {
+                each_text(value, config.value_bytes, |text| {
+                    keys.insert(span_key::of_attribute(name, text));
+                });
             }
         }
     }
@@ -207,7 +211,6 @@ impl PartBuilder {
             root_name: None,
             services: Vec::new(),
             operations: Vec::new(),
-            attribute_hashes: Vec::new(),
         };
         Self { part, root_start_ns: u64::MAX, services: BTreeSet::new(), operations: BTreeSet::new() }
     }
@@ -224,21 +227,18 @@ impl PartBuilder {
             part.root_service = Some(Arc::clone(&span.service));
             part.root_name = Some(Arc::clone(&span.name));
         }
-        if self.services.len() < SERVICES_PER_PART && !self.services.contains(&span.service) {
+        if self.services.len() < TracePart::SERVICES_MAX && !self.services.contains(&span.service) {
             self.services.insert(Arc::clone(&span.service));
         }
-        if self.operations.len() < OPERATIONS_PER_PART && !self.operations.contains(&span.name) {
+        if self.operations.len() < TracePart::OPERATIONS_MAX && !self.operations.contains(&span.name) {
             self.operations.insert(Arc::clone(&span.name));
         }
     }
 
-    fn finish(self, hashes_per_part: usize) -> TracePart {
+    fn finish(self) -> TracePart {
         let Self { mut part, services, operations, .. } = self;
         part.services = services.into_iter().collect();
         part.operations = operations.into_iter().collect();
-        part.attribute_hashes.sort_unstable();
-        part.attribute_hashes.dedup();
-        part.attribute_hashes.truncate(hashes_per_part);
         part
     }
 }

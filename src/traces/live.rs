@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::batch::{IndexConfig, parts};
+use super::batch::parts;
 use crate::model::Span;
 use crate::model::span::{AttributeValue, SpanStatus, TraceId, TracePart};
 
@@ -144,7 +144,7 @@ impl Live {
         self.0.lock().all().rev().take(limit).cloned().collect()
     }
 
-    /// The traces that satisfy the filter, latest start first, in the form the store indexes them (without hashes).
+    /// The traces that satisfy the filter, latest start first, in the form the store indexes them.
     pub fn recent(&self, filter: &Filter) -> Vec<TracePart> {
         // Only the references are copied under the lock: reading the spans may take a while.
         let spans: Vec<Arc<Span>> = self.0.lock().all().cloned().collect();
@@ -156,10 +156,7 @@ impl Live {
         let mut newest: Vec<(u64, TraceId)> = matching.into_iter().map(|(id, start_ns)| (start_ns, id)).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
         newest.truncate(if filter.limit == 0 { 20 } else { filter.limit });
-        // An index list of one name that no attribute has: no hashes are needed here.
-        let without_hashes = IndexConfig { attributes: vec![String::new()], ..IndexConfig::default() };
-        let mut found: Vec<TracePart> =
-            newest.iter().flat_map(|(_, id)| parts(&self.trace(*id), &without_hashes)).collect();
+        let mut found: Vec<TracePart> = newest.iter().flat_map(|(_, id)| parts(&self.trace(*id))).collect();
         found.sort_by(|a, b| b.start_ns.cmp(&a.start_ns).then(a.trace_id.cmp(&b.trace_id)));
         found
     }

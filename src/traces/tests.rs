@@ -20,7 +20,7 @@ use crate::model::span::{
     AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus, TraceId,
 };
 use crate::model::workload::Protocol;
-use crate::model::{MatchOp, Matcher, Span, Timestamp, Workload, is_stale};
+use crate::model::{MatchOp, Matcher, Span, Timestamp, Workload, is_stale, span_key};
 use crate::series::{self, Head, Queryable, Select};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -107,8 +107,12 @@ proptest! {
         let batch = encode_batch(&spans, &IndexConfig::default()).unwrap();
         prop_assert_eq!(&decode_batch(&batch.bytes).unwrap(), &spans);
         prop_assert_eq!(batch.parts.iter().map(|part| part.span_count).sum::<u32>(), spans.len() as u32);
+        prop_assert!(batch.keys.is_sorted_by(|a, b| a < b));
         for part in &batch.parts {
-            prop_assert!(part.attribute_hashes.is_sorted_by(|a, b| a < b));
+            prop_assert!(batch.keys.binary_search(&span_key::of_trace(&part.trace_id)).is_ok());
+            let own = |id: &[u8; 16]| *id == part.trace_id;
+            let of_trace: Vec<Span> = spans.iter().filter(|span| own(&span.trace_id)).cloned().collect();
+            prop_assert_eq!(decode_traces(&batch.bytes, own).unwrap(), of_trace);
             prop_assert!(part.services.is_sorted_by(|a, b| a < b));
         }
     }
@@ -154,14 +158,6 @@ fn other_bytes_are_no_batch() {
 }
 
 #[test]
-fn attribute_hashes_never_change() {
-    // They are in the database: a change here makes stored traces unfindable.
-    assert_eq!(attribute_hash("http.status_code", "503"), PINNED_HASH);
-    assert_ne!(attribute_hash("a", "bc"), attribute_hash("ab", "c"));
-}
-const PINNED_HASH: i64 = 1_319_122_315_945_861_838;
-
-#[test]
 fn an_index_row_sums_up_its_trace() {
     let attributes = [("http.status_code", "503"), ("guid:x-request-id", "u"), ("note", &"x".repeat(300))];
     let mut failed = with(span("back", 2, 1, SpanKind::Server), &attributes);
@@ -173,14 +169,21 @@ fn an_index_row_sums_up_its_trace() {
     assert_eq!((part.root_service.as_deref(), part.root_name.as_deref()), (Some("front"), Some("op")));
     assert_eq!((part.start_ns, part.end_ns), (spans[0].start_ns, spans[1].end_ns()));
     assert_eq!((batch.from_ns, batch.to_ns), (spans[0].start_ns, spans[1].start_ns));
-    let mut hashes = [("http.status_code", "503"), ("service.name", "front"), ("service.name", "back")]
-        .map(|(name, value)| attribute_hash(name, value));
-    hashes.sort_unstable();
-    assert_eq!(part.attribute_hashes, hashes);
+    let attributes = [("http.status_code", "503"), ("service.name", "front"), ("service.name", "back")];
+    let mut keys = attributes.map(|(name, value)| span_key::of_attribute(name, value)).to_vec();
+    let others = span_key::of_batch(&batch.parts, Vec::new());
+    keys.extend(&others);
+    keys.sort_unstable();
+    assert_eq!(batch.keys, keys);
+    let indexed = |config: IndexConfig| {
+        let keys = encode_batch(&spans, &config).unwrap().keys;
+        keys.into_iter().filter(|key| !others.contains(key)).collect::<Vec<_>>()
+    };
     let only = IndexConfig { attributes: vec!["note".into()], value_bytes: 400, ..IndexConfig::default() };
-    assert_eq!(encode_batch(&spans, &only).unwrap().parts[0].attribute_hashes.len(), 1);
-    let capped = IndexConfig { hashes_per_part: 2, ..IndexConfig::default() };
-    assert_eq!(encode_batch(&spans, &capped).unwrap().parts[0].attribute_hashes.len(), 2);
+    assert_eq!(indexed(only), [span_key::of_attribute("note", &"x".repeat(300))]);
+    let capped = IndexConfig { keys_per_batch: 2, ..IndexConfig::default() };
+    let cut = indexed(capped.clone());
+    assert_eq!((cut.len(), cut.contains(&span_key::of_more_attributes())), (3, true));
     assert_eq!(encode_batch::<Span>(&[], &capped), None);
 }
 

@@ -280,7 +280,7 @@ async fn a_trace_of_200_000_spans_is_taken_whole_and_read_up_to_the_limit() {
     let (rejected, message) = by_grpc(&app, &request(too_many)).await;
     assert!(rejected == 1 && message.contains("otlp.limits.spans_per_request"), "{rejected} {message}");
     let mut connection = postgres::connection(&database).await;
-    let query = "SELECT sum(span_count)::bigint FROM trace_part WHERE trace_id = $1::uuid";
+    let query = "SELECT sum(span_count)::bigint FROM span_search WHERE trace_id = $1";
     let stored = sqlx::query_scalar::<_, i64>(query).bind("07".repeat(16)).fetch_one(&mut connection).await;
     assert_eq!(stored.expect("a number"), 200_000);
     app.stop().await;

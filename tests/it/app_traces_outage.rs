@@ -117,7 +117,7 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
     app.stop().await;
     // What came again in the same bytes is stored once, so that lists which do not open batches count it once.
     let mut connection = postgres::connection(&direct).await;
-    let query = "SELECT sum(span_count)::bigint FROM trace_part WHERE trace_id = $1::uuid";
+    let query = "SELECT sum(span_count)::bigint FROM span_search WHERE trace_id = $1";
     let counted = sqlx::query_scalar::<_, i64>(query).bind(trace_id(2)).fetch_one(&mut connection).await;
     assert_eq!(counted.expect("a number"), SPANS as i64);
     let counted = sqlx::query_scalar::<_, i64>("SELECT sum(record_count)::bigint FROM access_log_part");

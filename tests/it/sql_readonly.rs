@@ -187,7 +187,7 @@ fn filled_in(sql: &str) -> String {
         rest = &behind[end + 1..];
     }
     out.push_str(rest);
-    out.replace("$namespace", "'shop','it''s'")
+    out.replace("$__timeFrom()", "(now() - interval '1 hour')").replace("$namespace", "'shop','it''s'")
 }
 
 #[tokio::test]

@@ -202,7 +202,14 @@ async fn a_row_whose_partition_is_made_meanwhile_is_written_at_the_second_attemp
     let run = "BEGIN; LOCK TABLE span_batch_other IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(run).execute(&mut maker).await.expect("lock the default partition");
     let start_ns = start().as_millis() as u64 * 1_000_000;
-    let batch = SpanBatch { bytes: vec![1], from_ns: start_ns, to_ns: start_ns + 1, span_count: 1, parts: Vec::new() };
+    let batch = SpanBatch {
+        bytes: vec![1],
+        from_ns: start_ns,
+        to_ns: start_ns + 1,
+        span_count: 1,
+        parts: Vec::new(),
+        keys: Vec::new(),
+    };
     let (writing, again) = (store.clone(), batch.clone());
     let writer = tokio::spawn(async move { writing.write_spans(vec![batch]).await });
     let mut watcher = postgres::connection(&database).await;

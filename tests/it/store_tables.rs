@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use meshscope::model::span::{SpanBatch, TracePart};
+
 use meshscope::model::workload::{LatencyHistogram, MeshKind, Outcome, Protocol, Reporter, Security, Service};
 use meshscope::model::{
     Alert, AlertState, AlertTransition, EdgeKey, EdgeMinute, Finding, Labels, MatchOp, Matcher, Severity, Timestamp,
-    Workload,
+    Workload, span_key,
 };
 use meshscope::store::{
     AlertQuery, ChangeQuery, Chunk, ChunkTier, ChunkWriter, NewJournalEntry, NewNotification, NotifyLogEntry,
     RetentionConfig, RollupTier, SeriesNames, Silence, StoreError, StoredAlert, StoredGeneration, TraceSearch,
     label_set_id,
 };
+use sqlx::Row;
 
 use crate::postgres;
 
@@ -244,7 +246,9 @@ async fn copy_and_unnest_store_the_same() {
         many.write_spans(parts.clone()).await.expect("write by COPY");
     }
     for part in span_batch(0, 6000).parts.chunks(4000) {
-        few.write_spans(vec![SpanBatch { parts: part.to_vec(), ..span_batch(0, 0) }]).await.expect("write by UNNEST");
+        let (parts, keys) = (part.to_vec(), span_key::of_batch(part, Vec::new()));
+        let batch = SpanBatch { bytes: part[0].trace_id.to_vec(), parts, keys, ..span_batch(0, 6000) };
+        few.write_spans(vec![batch]).await.expect("write by UNNEST");
     }
     let minutes: Vec<EdgeMinute> =
         (0..6000).map(|i| edge_minute(noon(), Reporter::Source, &format!("s{i}"), "d\"{}\\")).collect();
@@ -335,14 +339,15 @@ fn span_batch(number: u32, traces: u32) -> SpanBatch {
         root_name: None,
         services: vec!["cart".into(), format!("s{}\"\\", i % 10).into()],
         operations: vec!["GET /".into(), format!("op{i}").into()],
-        attribute_hashes: vec![i64::from(i), -5],
     };
+    let parts: Vec<TracePart> = (0..traces).map(part).collect();
     SpanBatch {
         bytes: number.to_be_bytes().to_vec(),
         from_ns: start_ns,
         to_ns: start_ns + u64::from(traces) * 1_000_001,
         span_count: traces * 3,
-        parts: (0..traces).map(part).collect(),
+        keys: span_key::of_batch(&parts, Vec::new()),
+        parts,
     }
 }
 
@@ -352,7 +357,8 @@ fn any_trace() -> TraceSearch {
 
 #[tokio::test]
 async fn traces_are_found_by_id_and_by_what_is_searchable() {
-    let store = postgres::store().await;
+    let database = postgres::database().await;
+    let store = postgres::connect(&database).await;
     let batch = span_batch(1, 100);
     // A second part of trace 7, in another batch, an hour later, with the root's operation and another service.
     let late = TracePart {
@@ -363,7 +369,8 @@ async fn traces_are_found_by_id_and_by_what_is_searchable() {
         operations: vec!["late op".into()],
         ..batch.parts[7].clone()
     };
-    let second = SpanBatch { bytes: vec![2], parts: vec![late.clone()], ..batch.clone() };
+    let keys = span_key::of_batch(std::slice::from_ref(&late), Vec::new());
+    let second = SpanBatch { bytes: vec![2], parts: vec![late.clone()], keys, ..batch.clone() };
     for _ in 0..2 {
         store.write_spans(vec![batch.clone(), second.clone()]).await.expect("write");
     }
@@ -385,13 +392,33 @@ async fn traces_are_found_by_id_and_by_what_is_searchable() {
     assert_eq!(count(TraceSearch { service: Some("s3\"\\".into()), ..any_trace() }).await, 10);
     assert_eq!(count(TraceSearch { operation: Some("op42".into()), ..any_trace() }).await, 1);
     assert_eq!(count(TraceSearch { error_only: true, ..any_trace() }).await, 50);
-    assert_eq!(count(TraceSearch { attribute_hashes: vec![-5, 33], ..any_trace() }).await, 1);
     assert_eq!(count(TraceSearch { duration_ns_min: Some(3_600_000_000_000), ..any_trace() }).await, 1);
     assert_eq!(count(TraceSearch { duration_ns_max: Some(10_000_005), ..any_trace() }).await, 10);
     assert_eq!(count(TraceSearch { to: noon(), ..any_trace() }).await, 1);
     let services = store.span_services(noon() - HOUR, noon() + HOUR).await.expect("services");
-    assert_eq!((services.len(), services[0].as_str()), (12, "cart"));
+    assert_eq!((services.len(), services[0].as_str()), (13, "cart"));
     assert_eq!(store.span_operations("late", noon() - HOUR, noon() + HOUR).await.expect("operations"), ["late op"]);
+
+    let mut connection = postgres::connection(&database).await;
+    let view =
+        "SELECT count(*) OVER (), trace_id, start_at, duration_ms::float8, span_count, error_count, longest_ms::float8,
+                       root_service, root_name, services, operations, batch_at >= start_at AS in_time
+                FROM span_search ORDER BY services @> '{late}', start_at DESC LIMIT 1 OFFSET 91";
+    let row = sqlx::query(view).fetch_one(&mut connection).await.expect("a row");
+    let part = &batch.parts[8];
+    assert_eq!(row.get::<i64, _>(0), 101);
+    assert_eq!(row.get::<String, _>("trace_id"), meshscope::model::span::hex(&part.trace_id));
+    let start: chrono::DateTime<chrono::Utc> = row.get("start_at");
+    assert_eq!(start.timestamp_micros() as u64, part.start_ns / 1000);
+    let numbers = (row.get::<f64, _>("duration_ms"), row.get::<f64, _>("longest_ms"));
+    assert_eq!(numbers, ((part.end_ns - part.start_ns) as f64 / 1e6, part.longest_ns as f64 / 1e6));
+    assert_eq!((row.get::<i32, _>("span_count"), row.get::<i32, _>("error_count")), (3, 0));
+    assert_eq!(row.get::<Option<String>, _>("root_service").as_deref(), Some("front"));
+    assert_eq!(row.get::<Option<String>, _>("root_name"), None);
+    let texts = |names: &[std::sync::Arc<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    assert_eq!(row.get::<Vec<String>, _>("services"), texts(&part.services));
+    assert_eq!(row.get::<Vec<String>, _>("operations"), texts(&part.operations));
+    assert!(row.get::<bool, _>("in_time"));
 }
 
 #[tokio::test]
@@ -619,7 +646,7 @@ async fn maintenance_makes_partitions_moves_strays_and_drops_what_is_old() {
     let (one, two) = (one.expect("maintain"), two.expect("maintain at once"));
     assert!(one.made + two.made >= 6 * 2, "{one:?} {two:?}");
     let strays: i64 = sqlx::query_scalar(
-        "SELECT (SELECT count(*) FROM chunk_raw_other) + (SELECT count(*) FROM trace_part_other)
+        "SELECT (SELECT count(*) FROM chunk_raw_other) + (SELECT count(*) FROM span_batch_other)
                                                + (SELECT count(*) FROM edge_rollup_1m_other)",
     )
     .fetch_one(&mut connection)

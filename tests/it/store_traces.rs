@@ -3,26 +3,64 @@
 use std::time::Duration;
 
 use meshscope::clock::Clock;
-use meshscope::store::{PartSearch, RetentionConfig};
+use meshscope::model::span::{SpanBatch, TraceId, TracePart};
+use meshscope::model::{Timestamp, span_key};
+use meshscope::store::{PartScan, PartSearch, RetentionConfig, Store};
 
 use crate::postgres;
 
-const ROWS: i64 = 200_000;
+const BATCHES: u64 = 4_000;
+const TRACES_PER_BATCH: u64 = 50;
 
-/// Rows as a mesh makes them: ten services, each second trace through the first, rare errors, rare slow ones, and one
-/// attribute that half of all, few, or one trace has.
-const LOAD: &str = "
-    INSERT INTO trace_part
-    SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, at, i / 250, at, ns, ns + took, 8,
-           CASE WHEN i % 500 = 0 THEN 1 ELSE 0 END, took, 'front', 'GET /',
-           CASE WHEN i % 2 = 0 THEN ARRAY['front', 's' || i % 10] ELSE ARRAY['s' || i % 10] END
-               || CASE WHEN i % 40000 = 7 THEN ARRAY['rare'] ELSE ARRAY[]::text[] END,
-           ARRAY['GET /' || i % 50],
-           ARRAY[i % 2, 1000 + i % 1000, 1000000 + i]::bigint[]
-    FROM generate_series(0, $1 - 1) AS i,
-         LATERAL (SELECT $2::timestamptz + i * interval '10 milliseconds' AS at,
-                         (extract(epoch FROM $2::timestamptz) * 1000000000)::bigint + i * 10000000 AS ns,
-                         CASE WHEN i % 1000 = 0 THEN 2000000000 ELSE 5000000 + i % 4000000 END AS took) made";
+/// The id of that trace.
+pub(crate) fn id(number: u64) -> TraceId {
+    (u128::from(number) << 64 | u128::from(number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).to_be_bytes()
+}
+
+/// Traces as a mesh makes them, one each 10 ms: ten services, each second trace through the first, rare errors, rare slow ones,
+/// and one attribute that half of all, few, or one trace has.
+fn part(i: u64, from_ns: u64) -> (TracePart, [i64; 3]) {
+    let start_ns = from_ns + i * 10_000_000;
+    let longest_ns = if i.is_multiple_of(1000) { 2_000_000_000 } else { 5_000_000 + i % 4_000_000 };
+    let mut services = vec![format!("s{}", i % 10)];
+    services.extend(i.is_multiple_of(2).then(|| "front".to_owned()));
+    services.extend((i % 40_000 == 7).then(|| "rare".to_owned()));
+    services.sort();
+    let part = TracePart {
+        trace_id: id(i),
+        start_ns,
+        end_ns: start_ns + longest_ns,
+        span_count: 8,
+        error_count: u32::from(i.is_multiple_of(500)),
+        longest_ns,
+        root_service: Some("front".into()),
+        root_name: Some("GET /".into()),
+        services: services.into_iter().map(Into::into).collect(),
+        operations: vec![format!("GET /{}", i % 50).into()],
+    };
+    let attributes = [("half", i % 2), ("few", i % 1000), ("one", i)];
+    (part, attributes.map(|(name, value)| span_key::of_attribute(name, &value.to_string())))
+}
+
+/// Writes them, `per_batch` to a batch.
+pub(crate) async fn load(store: &Store, from: Timestamp, batches: u64, per_batch: u64) {
+    let from_ns = from.as_millis() as u64 * 1_000_000;
+    let batch = |number: u64| {
+        let (parts, keys): (Vec<TracePart>, Vec<[i64; 3]>) =
+            (number * per_batch..(number + 1) * per_batch).map(|i| part(i, from_ns)).unzip();
+        SpanBatch {
+            bytes: number.to_be_bytes().to_vec(),
+            from_ns: parts[0].start_ns,
+            to_ns: parts[parts.len() - 1].start_ns,
+            span_count: 8 * per_batch as u32,
+            keys: span_key::of_batch(&parts, keys.concat()),
+            parts,
+        }
+    };
+    for first in (0..batches).step_by(500) {
+        store.write_spans((first..batches.min(first + 500)).map(batch).collect()).await.expect("load");
+    }
+}
 
 #[tokio::test]
 async fn no_search_reads_a_table_from_end_to_end() {
@@ -31,11 +69,11 @@ async fn no_search_reads_a_table_from_end_to_end() {
     let now = Clock::system().now();
     store.maintain(&RetentionConfig::default(), now).await.expect("partitions");
     let from = now - Duration::from_secs(3600);
+    load(&store, from, BATCHES, TRACES_PER_BATCH).await;
     let mut connection = postgres::connection(&database).await;
-    let start = chrono::DateTime::from_timestamp_millis(from.as_millis()).expect("a time");
-    sqlx::query(LOAD).bind(ROWS).bind(start).execute(&mut connection).await.expect("load");
-    sqlx::raw_sql("ANALYZE trace_part").execute(&mut connection).await.expect("analyze");
+    sqlx::raw_sql("ANALYZE span_batch").execute(&mut connection).await.expect("analyze");
 
+    let attribute = |name: &str, value: &str| vec![span_key::of_attribute(name, value)];
     let any = PartSearch::any(from, now);
     let text = |text: &str| vec![text.to_owned()];
     for (what, search, expect) in [
@@ -44,14 +82,21 @@ async fn no_search_reads_a_table_from_end_to_end() {
         ("rare service", PartSearch { services: text("rare"), ..any.clone() }, 5),
         ("unknown service", PartSearch { services: text("nobody"), ..any.clone() }, 0),
         ("operation", PartSearch { operations: text("GET /7"), ..any.clone() }, 20),
-        ("common attribute", PartSearch { attribute_hashes: vec![1], ..any.clone() }, 20),
-        ("rare attribute", PartSearch { attribute_hashes: vec![1_000_777], ..any.clone() }, 1),
+        // Attributes choose batches: which of the traces has them, their spans tell.
+        ("common attribute", PartSearch { attribute_keys: attribute("half", "1"), ..any.clone() }, 20),
+        ("rare attribute", PartSearch { attribute_keys: attribute("one", "777"), ..any.clone() }, 20),
+        ("unknown attribute", PartSearch { attribute_keys: attribute("one", "x"), ..any.clone() }, 0),
+        (
+            "rare attribute of a service",
+            PartSearch { services: text("s7"), attribute_keys: attribute("one", "777"), ..any.clone() },
+            5,
+        ),
         (
             "service, operation and attribute",
             PartSearch {
                 services: text("s7"),
                 operations: text("GET /7"),
-                attribute_hashes: vec![1007],
+                attribute_keys: attribute("few", "7"),
                 ..any.clone()
             },
             20,
@@ -59,6 +104,7 @@ async fn no_search_reads_a_table_from_end_to_end() {
         ("errors", PartSearch { error: true, ..any.clone() }, 20),
         ("slow", PartSearch { longest_ns_min: Some(1_500_000_000), ..any.clone() }, 20),
         ("slower than any", PartSearch { longest_ns_min: Some(40_000_000_000), ..any.clone() }, 0),
+        ("errors of a service", PartSearch { services: text("rare"), error: true, ..any.clone() }, 0),
         ("slow errors", PartSearch { error: true, longest_ns_min: Some(1_500_000_000), ..any.clone() }, 20),
         ("slow of a service", PartSearch { services: text("rare"), longest_ns_min: Some(5_000_000), ..any.clone() }, 5),
         (
@@ -67,20 +113,21 @@ async fn no_search_reads_a_table_from_end_to_end() {
             20,
         ),
     ] {
-        let plan = store.explain_search(&search, 20).await.expect("a plan");
+        let plan = store.explain_search(&search).await.expect("a plan");
         let sequential = plan
             .iter()
-            .any(|line| line.contains("Seq Scan on trace_part_2") || line.contains("Seq Scan on trace_part_p"));
+            .any(|line| line.contains("Seq Scan on span_batch_2") || line.contains("Seq Scan on span_batch_p"));
         assert!(!sequential, "{what}:\n{}", plan.join("\n"));
         let began = std::time::Instant::now();
-        let found = store.search_parts(&search, None, 20).await.expect("a search");
+        let mut scan = PartScan::new(search.clone());
+        let found = scan.next(&store, 20).await.expect("a search");
         println!("{what}: {} rows in {:?}", found.len(), began.elapsed());
         assert_eq!(found.len(), expect, "{what}");
-        assert!(found.windows(2).all(|pair| pair[0].start_at >= pair[1].start_at), "{what}: newest first");
-        if let Some(last) = found.get(9) {
-            let rest = store.search_parts(&search, Some(*last), 10).await.expect("the next page");
-            assert_eq!(rest[..found.len() - 10], found[10..], "{what}: pages follow each other");
-        }
+        assert!(found.windows(2).all(|pair| pair[0].started_ns >= pair[1].started_ns), "{what}: newest first");
+        let mut pages = PartScan::new(search);
+        let mut paged = pages.next(&store, 7).await.expect("a page");
+        paged.extend(pages.next(&store, 13).await.expect("the next page"));
+        assert_eq!(paged, found, "{what}: pages follow each other");
     }
     store.close().await;
 }

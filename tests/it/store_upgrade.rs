@@ -11,9 +11,10 @@ use meshscope::persist::{self, History};
 use meshscope::rollup::Rollup;
 use meshscope::series::Tiered;
 use meshscope::store::{
-    AlertHistoryQuery, Config, NotificationFate, NotificationQuery, RetentionConfig, RollupTier, TraceSearch,
+    AlertHistoryQuery, Config, NotificationFate, NotificationQuery, PartScan, PartSearch, RetentionConfig, RollupTier,
+    TraceSearch,
 };
-use meshscope::traces::decode_batch;
+use meshscope::traces::{IndexConfig, decode_batch, encode_batch};
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 
 use crate::postgres;
@@ -142,6 +143,16 @@ async fn stored_edges_and_traces_are_answered_after_the_upgrade() {
     let spans = decode_batch(&batches[0]).expect("spans that an earlier release wrote");
     let names: Vec<(&str, &str)> = spans.iter().map(|span| (&*span.service, &*span.name)).collect();
     assert_eq!(names, [("web", "GET /cart"), ("cart", "GET /cart")]);
+    // It is found by all that it would be found by if it came now.
+    let part =
+        PartSearch { services: vec!["web".into(), "cart".into()], ..PartSearch::any(start() - HOUR, start() + HOUR) };
+    let found = PartScan::new(part).next(&store, 10).await.expect("parts");
+    let again = encode_batch(&spans, &IndexConfig::default()).expect("a batch");
+    assert_eq!(found.iter().map(|found| &found.part).collect::<Vec<_>>(), again.parts.iter().collect::<Vec<_>>());
+    for key in again.keys {
+        let with_key = PartSearch { attribute_keys: vec![key], ..PartSearch::any(start() - HOUR, start() + HOUR) };
+        assert_eq!(PartScan::new(with_key).next(&store, 10).await.expect("parts"), found, "{key}");
+    }
 }
 
 #[tokio::test]

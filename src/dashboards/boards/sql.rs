@@ -130,7 +130,7 @@ fn traces() -> Panel {
     table(("Slow traces with errors", "The slowest traces of the time range with a failed span, at most 50."))
         .sql(
             "SELECT start_at, trace_id, root_service, root_name, duration_ms, span_count, error_count\nFROM span_search\n\
-             WHERE $__timeFilter(start_at) AND error_count > 0\nORDER BY duration_ms DESC\nLIMIT 50",
+             WHERE batch_at >= $__timeFrom() AND $__timeFilter(start_at) AND error_count > 0\nORDER BY duration_ms DESC\nLIMIT 50",
         )
         .column("duration_ms", "Duration", "ms")
         .column("span_count", "Spans", "none")

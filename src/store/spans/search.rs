@@ -1,26 +1,30 @@
 //! Finds the parts of traces that a search must open, newest first, and the batches they are in.
 //!
-//! In: conditions on index rows. Out: ids of traces, places of batches, batches. Invariant: each statement walks an index
-//! and returns a bounded number of rows; statements are made for their conditions, since a general one could use no index.
+//! In: conditions on parts. Out: parts, places of batches, batches. Invariant: each statement walks an index and returns a
+//! bounded number of rows; statements are made for their conditions, since a general one could use no index.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgRow, Postgres};
-use sqlx::{QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row, Transaction};
 
-use crate::model::Timestamp;
-use crate::model::span::{TraceId, hex};
+use super::at;
+use super::index::{BatchIndex, COLUMNS};
+use crate::model::span::{TraceId, TracePart};
+use crate::model::{Timestamp, span_key};
 use crate::store::{Store, StoreError, values};
 
-/// Classes of the longest span, as the index `trace_part_by_duration` of migration 0023 has them: the number of these
-/// nanoseconds that it reaches.
-const CLASS_BOUNDS: [u64; 8] =
-    [10_000_000, 30_000_000, 100_000_000, 300_000_000, 1_000_000_000, 3_000_000_000, 10_000_000_000, 30_000_000_000];
-/// Newest rows that are looked through for what is common, before the index of contents is asked for what is rare.
-const WALK_ROWS: i64 = 20_000;
-const COLUMNS: &str = "trace_id, start_at, batch_id, batch_at";
-const ORDER: &str = " ORDER BY start_at DESC, trace_id DESC, batch_id DESC LIMIT ";
+/// Newest batches that are looked through for what is common, before the index of keys is asked for what is rare.
+const WALK_BATCHES: i64 = 64;
+/// Batches whose index is read at once, at first and at most: a narrow search reads on and on.
+const PAGE_BATCHES: std::ops::RangeInclusive<i64> = 4..=64;
+/// Batches whose index one search reads.
+const SCAN_BATCHES_MAX: usize = 4_096;
+const ORDER: &str = " ORDER BY last_at DESC, batch_id DESC LIMIT ";
 
-/// What the index row of a part must say. All conditions must hold.
+/// What a part must say. All conditions must hold.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartSearch {
     /// Earliest start.
@@ -35,8 +39,8 @@ pub struct PartSearch {
     pub error: bool,
     /// The longest span takes at least this long, nanoseconds.
     pub longest_ns_min: Option<u64>,
-    /// Hashes that must all occur ([`crate::model::span::TracePart::attribute_hashes`]).
-    pub attribute_hashes: Vec<i64>,
+    /// Attributes ([`span_key::of_attribute`]) that all occur in the batch; which of its traces has them, its spans tell.
+    pub attribute_keys: Vec<i64>,
 }
 
 impl PartSearch {
@@ -49,34 +53,34 @@ impl PartSearch {
             operations: Vec::new(),
             error: false,
             longest_ns_min: None,
-            attribute_hashes: Vec::new(),
+            attribute_keys: Vec::new(),
         }
     }
-}
-
-/// One row of the index: where a search goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PartKey {
-    /// Which trace.
-    pub trace_id: TraceId,
-    /// Start of the part.
-    pub start_at: DateTime<Utc>,
-    /// Which batch.
-    pub batch: BatchKey,
 }
 
 /// Which stored batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BatchKey {
     /// Its last start, by which its partition is found.
-    pub from_at: DateTime<Utc>,
+    pub last_at: DateTime<Utc>,
     /// Its id.
     pub id: i64,
 }
 
+/// A part that was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredPart {
+    /// Which batch it is in.
+    pub batch: BatchKey,
+    /// When it started, nanoseconds since the epoch; a time that is odd beside that of its batch counts as the batch's.
+    pub started_ns: u64,
+    /// What the index tells of it.
+    pub part: TracePart,
+}
+
 /// Where spans of a trace are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredPart {
+pub struct TracePlace {
     /// Which trace.
     pub trace_id: TraceId,
     /// Which batch.
@@ -85,54 +89,184 @@ pub struct StoredPart {
     pub span_count: u32,
 }
 
-impl Store {
-    /// The newest parts that satisfy the search, newest first, those behind `after` when it is given.
+/// A search for parts under way.
+///
+/// Batches come by their last start, newest first, so a part that started after the last of those that were read is newer than
+/// any that will be.
+pub struct PartScan {
+    search: PartSearch,
+    found: BinaryHeap<NewestFirst>,
+    after: Option<BatchKey>,
+    /// What is sought is too rare for walking through the newest batches.
+    rare: bool,
+    page: i64,
+    read: usize,
+    ended: bool,
+    /// It ended before all was read.
+    pub cut: bool,
+}
+
+struct NewestFirst(StoredPart);
+
+impl PartScan {
+    /// A search that has read nothing yet.
+    pub fn new(search: PartSearch) -> Self {
+        let page = *PAGE_BATCHES.start();
+        Self { search, found: BinaryHeap::new(), after: None, rare: false, page, read: 0, ended: false, cut: false }
+    }
+
+    /// The next parts, newest first; fewer than `limit` are the last ones.
     ///
     /// # Errors
     /// When the server is away.
-    pub async fn search_parts(
-        &self,
-        search: &PartSearch,
-        after: Option<PartKey>,
-        limit: usize,
-    ) -> Result<Vec<PartKey>, StoreError> {
+    pub async fn next(&mut self, store: &Store, limit: usize) -> Result<Vec<StoredPart>, StoreError> {
+        let mut parts = Vec::new();
+        loop {
+            let newer =
+                |part: &StoredPart| self.ended || self.after.is_some_and(|key| at(part.started_ns) >= key.last_at);
+            while parts.len() < limit && self.found.peek().is_some_and(|next| newer(&next.0)) {
+                parts.extend(self.found.pop().map(|next| next.0));
+            }
+            if parts.len() == limit || self.ended {
+                return Ok(parts);
+            }
+            self.read_on(store).await?;
+        }
+    }
+
+    /// Reads the index of the next batches.
+    async fn read_on(&mut self, store: &Store) -> Result<(), StoreError> {
+        let rows = store.batches_of(self).await?;
+        if let Some(row) = rows.last() {
+            self.after = Some(BatchKey { last_at: row.get("last_at"), id: row.get("batch_id") });
+        }
+        for row in &rows {
+            self.found.extend(BatchIndex::read(row)?.matching(&self.search).into_iter().map(NewestFirst));
+        }
+        self.read += rows.len();
+        let full = i64::try_from(rows.len()) == Ok(self.page);
+        // The walk looks through few batches: where it found less, the index of keys goes on behind the last.
+        let walked = !self.rare && self.has_keys();
+        let all = !full && !walked;
+        self.cut = !all && self.read >= SCAN_BATCHES_MAX;
+        self.ended = all || self.cut;
+        self.rare |= walked && !full;
+        self.page = (self.page * 2).min(*PAGE_BATCHES.end());
+        Ok(())
+    }
+
+    fn has_keys(&self) -> bool {
+        !keys_of(&self.search).0.is_empty() || !self.any_keys().is_empty()
+    }
+
+    /// Of these keys one must be there.
+    fn any_keys(&self) -> Vec<i64> {
+        let least = self.search.longest_ns_min.unwrap_or(0);
+        span_key::of_slow(least, self.search.services.first().map(String::as_str)).unwrap_or_default()
+    }
+
+    /// From the newest batch on, in order of time: keys are sought in the newest ones only.
+    fn push_walk(&self, query: &mut QueryBuilder<Postgres>) {
+        if self.has_keys() {
+            query.push(format!("SELECT {COLUMNS} FROM (SELECT * FROM span_batch WHERE "));
+            self.push_time(query);
+            query.push(ORDER).push_bind(WALK_BATCHES).push(") newest WHERE true");
+            self.push_keys(query);
+        } else {
+            query.push(format!("SELECT {COLUMNS} FROM span_batch WHERE "));
+            self.push_time(query);
+        }
+        query.push(ORDER).push_bind(self.page);
+    }
+
+    /// All batches with these keys, then the newest of them.
+    fn push_by_key(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push(format!("SELECT {COLUMNS} FROM span_batch WHERE "));
+        self.push_time(query);
+        self.push_keys(query);
+        query.push(ORDER).push_bind(self.page);
+    }
+
+    fn push_time(&self, query: &mut QueryBuilder<Postgres>) {
+        query.push("last_at >= ").push_bind(values::time(self.search.from));
+        query.push(" AND first_at <= ").push_bind(values::time(self.search.to));
+        if let Some(after) = self.after {
+            query.push(" AND (last_at, batch_id) < (").push_bind(after.last_at).push(", ");
+            query.push_bind(after.id).push(")");
+        }
+    }
+
+    fn push_keys(&self, query: &mut QueryBuilder<Postgres>) {
+        let (mut keys, attributes) = keys_of(&self.search);
+        if attributes {
+            // A batch that does not list all its attributes may have these.
+            let mut others = keys.clone();
+            others.retain(|key| !self.search.attribute_keys.contains(key));
+            others.push(span_key::of_more_attributes());
+            query.push(" AND (keys @> ").push_bind(std::mem::take(&mut keys));
+            query.push(" OR keys @> ").push_bind(others).push(")");
+        } else if !keys.is_empty() {
+            query.push(" AND keys @> ").push_bind(keys);
+        }
+        let any = self.any_keys();
+        if !any.is_empty() {
+            query.push(" AND keys && ").push_bind(any);
+        }
+    }
+}
+
+/// Keys that must all be there, and whether some are of attributes.
+fn keys_of(search: &PartSearch) -> (Vec<i64>, bool) {
+    let mut keys: Vec<i64> = search.services.iter().map(|service| span_key::of_service(service)).collect();
+    keys.extend(search.operations.iter().map(|operation| span_key::of_operation(operation)));
+    if search.error {
+        keys.push(span_key::of_error(search.services.first().map(String::as_str)));
+    }
+    keys.extend(&search.attribute_keys);
+    (keys, !search.attribute_keys.is_empty())
+}
+
+impl Store {
+    /// Begins a transaction whose statements ask the index of keys: how rare a key is, the server's statistics do not know,
+    /// so they are kept from walking through time and through whole tables.
+    pub(super) async fn begin_by_key(&self, doing: &'static str) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let settings = "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)";
+        let mut transaction = self.begin(doing).await?;
+        sqlx::query(settings).execute(&mut *transaction).await.map_err(StoreError::doing(doing))?;
+        Ok(transaction)
+    }
+
+    async fn batches_of(&self, scan: &PartScan) -> Result<Vec<PgRow>, StoreError> {
         // Not kept: a kept statement may be planned for any values, and so for no index.
         let doing = || StoreError::doing("search traces");
         let mut query = QueryBuilder::new("");
-        push_walk(&mut query, search, after, limit);
-        let mut rows = query.build().persistent(false).fetch_all(self.pool()).await.map_err(doing())?;
-        if rows.len() < limit && has_content(search) {
-            // It is rare. How rare, the server's statistics do not know: kept from walking through time, it asks the index
-            // of contents, whose answer cannot be large.
-            let mut transaction = self.begin("search traces").await?;
-            sqlx::query(BY_CONTENT).execute(&mut *transaction).await.map_err(doing())?;
-            let mut query = QueryBuilder::new("");
-            push_by_content(&mut query, search, after, limit);
-            rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(doing())?;
-            transaction.commit().await.map_err(doing())?;
+        if !scan.rare {
+            scan.push_walk(&mut query);
+            return query.build().persistent(false).fetch_all(self.pool()).await.map_err(doing());
         }
-        let key = |row: &PgRow| {
-            Ok(PartKey { trace_id: trace_id(row)?, start_at: row.get("start_at"), batch: batch_key(row) })
-        };
-        rows.iter().map(key).collect()
+        let mut transaction = self.begin_by_key("search traces").await?;
+        scan.push_by_key(&mut query);
+        let rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(doing())?;
+        transaction.commit().await.map_err(doing())?;
+        Ok(rows)
     }
 
     /// How the server would run the statements of that search, one line for each step (`EXPLAIN`).
     ///
     /// # Errors
     /// When the server is away.
-    pub async fn explain_search(&self, search: &PartSearch, limit: usize) -> Result<Vec<String>, StoreError> {
+    pub async fn explain_search(&self, search: &PartSearch) -> Result<Vec<String>, StoreError> {
         let doing = || StoreError::doing("explain a search");
-        let mut lines = Vec::new();
-        for rare in [false, true].into_iter().filter(|rare| !rare || has_content(search)) {
-            let mut transaction = self.begin("explain a search").await?;
+        let (scan, mut lines) = (PartScan::new(search.clone()), Vec::new());
+        for rare in [false, true].into_iter().filter(|rare| !rare || scan.has_keys()) {
             let mut query = QueryBuilder::new("EXPLAIN ");
-            if rare {
-                sqlx::query(BY_CONTENT).execute(&mut *transaction).await.map_err(doing())?;
-                push_by_content(&mut query, search, None, limit);
+            let mut transaction = if rare {
+                scan.push_by_key(&mut query);
+                self.begin_by_key("explain a search").await?
             } else {
-                push_walk(&mut query, search, None, limit);
-            }
+                scan.push_walk(&mut query);
+                self.begin("explain a search").await?
+            };
             let rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(doing())?;
             lines.extend(rows.iter().map(|row| row.get::<String, _>(0)));
             transaction.commit().await.map_err(doing())?;
@@ -144,17 +278,24 @@ impl Store {
     ///
     /// # Errors
     /// When the server is away.
-    pub async fn parts_of(&self, traces: &[TraceId], limit: usize) -> Result<Vec<StoredPart>, StoreError> {
-        let ids: Vec<String> = traces.iter().map(|id| hex(id)).collect();
-        let query = "SELECT uuid_send(trace_id) AS trace_id, batch_id, batch_at, span_count FROM trace_part
-                     WHERE trace_id = ANY($1::text[]::uuid[]) ORDER BY batch_at, batch_id LIMIT $2";
+    pub async fn places_of(&self, traces: &[TraceId], limit: usize) -> Result<Vec<TracePlace>, StoreError> {
+        let keys: Vec<i64> = traces.iter().map(span_key::of_trace).collect();
+        let ids: Vec<Vec<u8>> = traces.iter().map(|id| id.to_vec()).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query(query).bind(ids).bind(limit).fetch_all(self.pool()).await;
-        let part = |row: &PgRow| {
-            let span_count = row.get::<i32, _>("span_count").unsigned_abs();
-            Ok(StoredPart { trace_id: trace_id(row)?, batch: batch_key(row), span_count })
+        let query = sqlx::query(include_str!("../sql/trace_places.sql")).bind(keys).bind(ids).bind(limit);
+        let place = |row: &PgRow| {
+            let id: Vec<u8> = row.get("trace_id");
+            let damaged = |_| StoreError::Damaged { what: "trace id", reason: format!("{} bytes", id.len()) };
+            Ok(TracePlace {
+                trace_id: TraceId::try_from(id.as_slice()).map_err(damaged)?,
+                batch: BatchKey { last_at: row.get("last_at"), id: row.get("batch_id") },
+                span_count: row.get::<i32, _>("span_count").unsigned_abs(),
+            })
         };
-        rows.map_err(StoreError::doing("find traces"))?.iter().map(part).collect()
+        let mut transaction = self.begin_by_key("find traces").await?;
+        let rows = query.fetch_all(&mut *transaction).await.map_err(StoreError::doing("find traces"))?;
+        transaction.commit().await.map_err(StoreError::doing("find traces"))?;
+        rows.iter().map(place).collect()
     }
 
     /// These batches, as `traces` encoded them.
@@ -162,97 +303,32 @@ impl Store {
     /// # Errors
     /// When the server is away.
     pub async fn span_batches(&self, batches: &[BatchKey]) -> Result<Vec<Vec<u8>>, StoreError> {
-        let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) = batches.iter().map(|key| (key.id, key.from_at)).unzip();
+        let (ids, times): (Vec<i64>, Vec<DateTime<Utc>>) = batches.iter().map(|key| (key.id, key.last_at)).unzip();
         let query = "SELECT b.bytes FROM unnest($1::bigint[], $2::timestamptz[]) AS wanted(id, at)
-                     JOIN span_batch b ON b.batch_id = wanted.id AND b.from_at = wanted.at
-                     ORDER BY b.from_at, b.batch_id";
+                     JOIN span_batch b ON b.batch_id = wanted.id AND b.last_at = wanted.at
+                     ORDER BY b.last_at, b.batch_id";
         let found = sqlx::query_scalar(query).bind(ids).bind(times).fetch_all(self.pool()).await;
         found.map_err(StoreError::doing("read spans"))
     }
 }
 
-/// Keeps the server, until the transaction ends, from walking through time and through whole tables; a bitmap of the index of
-/// contents is left.
-const BY_CONTENT: &str =
-    "SELECT set_config('enable_indexscan', 'off', true), set_config('enable_seqscan', 'off', true)";
-
-fn has_content(search: &PartSearch) -> bool {
-    !(search.services.is_empty() && search.operations.is_empty() && search.attribute_hashes.is_empty())
-}
-
-/// From the newest row on, in order of time. Contents are sought in the newest rows only. A duration walks each class that
-/// can hold it, since slow traces may be far apart.
-fn push_walk(query: &mut QueryBuilder<Postgres>, search: &PartSearch, after: Option<PartKey>, limit: usize) {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let class = CLASS_BOUNDS.iter().filter(|bound| search.longest_ns_min >= Some(**bound)).count();
-    query.push("SELECT uuid_send(trace_id) AS trace_id, start_at, batch_id, batch_at FROM (");
-    if has_content(search) {
-        query.push("SELECT * FROM (SELECT * FROM trace_part WHERE ");
-        push_time(query, search, after);
-        query.push(ORDER).push_bind(WALK_ROWS).push(") newest WHERE true");
-        push_conditions(query, search);
-    } else if class > 0 {
-        for class in class..=CLASS_BOUNDS.len() {
-            query.push(format!("(SELECT {COLUMNS} FROM trace_part WHERE "));
-            push_time(query, search, after);
-            push_conditions(query, search);
-            let bounds = CLASS_BOUNDS.map(|bound| bound.to_string()).join(",");
-            query.push(format!(" AND width_bucket(longest_ns, '{{{bounds}}}'::bigint[]) = {class}"));
-            query.push(ORDER).push_bind(limit).push(")");
-            query.push(if class < CLASS_BOUNDS.len() { " UNION ALL " } else { "" });
-        }
-    } else {
-        query.push(format!("SELECT {COLUMNS} FROM trace_part WHERE "));
-        push_time(query, search, after);
-        push_conditions(query, search);
-        query.push(ORDER).push_bind(limit);
-    }
-    query.push(") found").push(ORDER).push_bind(limit);
-}
-
-/// All rows with these contents, then the newest of them.
-fn push_by_content(query: &mut QueryBuilder<Postgres>, search: &PartSearch, after: Option<PartKey>, limit: usize) {
-    query.push("SELECT uuid_send(trace_id) AS trace_id, start_at, batch_id, batch_at FROM trace_part WHERE ");
-    push_time(query, search, after);
-    push_conditions(query, search);
-    query.push(" ORDER BY start_at DESC, trace_part.trace_id DESC, batch_id DESC LIMIT ");
-    query.push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
-}
-
-fn push_time(query: &mut QueryBuilder<Postgres>, search: &PartSearch, after: Option<PartKey>) {
-    query.push("start_at BETWEEN ").push_bind(values::time(search.from)).push(" AND ");
-    let latest = after.map_or(values::time(search.to), |after| after.start_at.min(values::time(search.to)));
-    query.push_bind(latest);
-    if let Some(after) = after {
-        query.push(" AND (start_at, trace_id, batch_id) < (").push_bind(after.start_at).push(", ");
-        query.push_bind(hex(&after.trace_id)).push("::uuid, ").push_bind(after.batch.id).push(")");
+impl Ord for NewestFirst {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let key = |own: &Self| (own.0.started_ns, own.0.part.trace_id, own.0.batch);
+        key(self).cmp(&key(other))
     }
 }
 
-fn push_conditions(query: &mut QueryBuilder<Postgres>, search: &PartSearch) {
-    let clean = |texts: &[String]| texts.iter().map(|text| values::text(text).into_owned()).collect::<Vec<_>>();
-    for (column, wanted) in [("services", &search.services), ("operations", &search.operations)] {
-        if !wanted.is_empty() {
-            query.push(format!(" AND {column} @> ")).push_bind(clean(wanted));
-        }
-    }
-    if !search.attribute_hashes.is_empty() {
-        query.push(" AND attribute_hashes @> ").push_bind(search.attribute_hashes.clone());
-    }
-    if search.error {
-        query.push(" AND error_count > 0");
-    }
-    if let Some(least) = search.longest_ns_min {
-        query.push(" AND longest_ns >= ").push_bind(values::nanos(least));
+impl PartialOrd for NewestFirst {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
-fn trace_id(row: &PgRow) -> Result<TraceId, StoreError> {
-    let id: Vec<u8> = row.get("trace_id");
-    TraceId::try_from(id.as_slice())
-        .map_err(|_| StoreError::Damaged { what: "trace id", reason: format!("{} bytes", id.len()) })
+impl PartialEq for NewestFirst {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
 }
 
-fn batch_key(row: &PgRow) -> BatchKey {
-    BatchKey { from_at: row.get("batch_at"), id: row.get("batch_id") }
-}
+impl Eq for NewestFirst {}

@@ -451,9 +451,10 @@ def older_amtool(scene, url):
     if not tool:
         return scene.note("no amtool on the path: its commands are not checked")
     ask_it = lambda *command: scene.run(tool, "--no-version-check", f"--alertmanager.url={url}", *command)
-    code, text = ask_it("alert", "query", "alertname=Redis")
-    scene.holds("an older amtool: alert query", code == 0 and "Redis" in text, text)
     scene.equal("an older amtool: alert add", (0, ""), ask_it("alert", "add", "Older", "severity=info"))
+    # Not one of those that came and went by the seed before.
+    code, text = ask_it("alert", "query", "alertname=Older")
+    scene.holds("an older amtool: alert query", code == 0 and "Older" in text, text)
     code, one = ask_it("silence", "add", "alertname=Older", "--comment=why", "--author=me")
     scene.equal("an older amtool: silence add", 0, code)
     scene.holds("an older amtool: silence query", one.strip() in ask_it("silence", "query", "-q")[1], one)
