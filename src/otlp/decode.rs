@@ -20,8 +20,6 @@ use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId
 use crate::model::{Span, Timestamp};
 use crate::wire;
 
-/// Bytes of a proxy's span, about: so many are made room for at once.
-const SPAN_BYTES: usize = 1 << 10;
 /// Texts up to this length are looked up, so that equal ones share memory; longer ones rarely repeat.
 const SHARED_TEXT_BYTES: usize = 96;
 
@@ -63,7 +61,6 @@ pub(super) fn decode_protobuf_after(
     now: Timestamp,
 ) -> Result<Decoded, DecodeError> {
     let mut decoder = Decoder::after(kept.take(), limits, now);
-    decoder.spans.reserve((body.len() / SPAN_BYTES).min(limits.spans_per_request));
     for group in wire::messages(body, 1) {
         let group = group?;
         let origin = decoder.wire_origin(group)?;

@@ -86,8 +86,10 @@ impl Call {
 #[derive(Default)]
 pub(super) struct Calls {
     /// By where the two lie; the sides are held, so that no other comes to lie there.
-    known: HashMap<[usize; 2], ([Option<Arc<Who>>; 2], Arc<Between>), foldhash::fast::RandomState>,
+    known: HashMap<[usize; 2], Known, foldhash::fast::RandomState>,
 }
+
+type Known = ([Option<Arc<Who>>; 2], Arc<Between>);
 
 impl Calls {
     pub(super) fn paired(&mut self, client: Side, server: Side) -> Call {
