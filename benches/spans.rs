@@ -28,6 +28,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// As the program has it; the bare receiver does 40 % more with it than with glibc's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Spans of one request, as SDKs send them.
 const REQUEST_SPANS: usize = 512;
 /// Spans of one stored batch.
@@ -100,7 +104,7 @@ impl Mesh {
         let service = |number: usize| -> (Arc<str>, Arc<Resource>) {
             let name: Arc<str> = format!("service-{number}.shop").into();
             let attributes = vec![("service.name".into(), AttributeValue::String(Arc::clone(&name)))];
-            (name, Arc::new(Resource { attributes }))
+            (name, Arc::new(Resource { attributes: attributes.into() }))
         };
         Self {
             services: (0..60).map(service).collect(),

@@ -130,7 +130,8 @@ fn traceql_query(data: &[u8]) {
         duration_ns: 5_000_000,
         status: SpanStatus::Error,
         status_message: "".into(),
-        attributes: vec![("x".into(), AttributeValue::Int(3)), ("y".into(), AttributeValue::Json("[1,\"z\"]".into()))],
+        attributes: vec![("x".into(), AttributeValue::Int(3)), ("y".into(), AttributeValue::Json("[1,\"z\"]".into()))]
+            .into(),
         resource: std::sync::Arc::new(Resource::default()),
         scope: "".into(),
         events: Vec::new(),

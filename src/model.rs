@@ -4,6 +4,7 @@
 
 pub mod access_log;
 mod alert;
+pub mod attributes;
 mod finding;
 mod grpc;
 mod hash;

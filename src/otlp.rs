@@ -18,6 +18,7 @@ mod known;
 mod limits;
 mod logs;
 pub(crate) mod metrics;
+mod pairs;
 mod status;
 mod zipkin;
 

@@ -5,6 +5,7 @@
 //! a bound in [`Config`]; what does not fit is dropped and counted, never silently. Knows nothing of PostgreSQL or HTTP.
 
 mod batch;
+mod calls;
 pub(crate) mod codec;
 mod compare;
 pub(crate) mod cumulative;
@@ -16,6 +17,7 @@ mod live;
 mod pairing;
 mod pipeline;
 mod service_graph;
+mod sides;
 mod span_metrics;
 mod waterfall;
 

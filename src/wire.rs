@@ -95,7 +95,33 @@ pub fn messages(message: &[u8], wanted: u32) -> impl Iterator<Item = Result<&[u8
     })
 }
 
+/// Bits of a key of one byte: its kind, and that there is a second byte.
+const KIND_OF_SHORT_KEY: u8 = 0x87;
+
+#[inline]
 fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, Value<'a>), DecodeError> {
+    // Nearly every field of a span: key and length of one byte each.
+    if let [key, length, after @ ..] = *rest
+        && key & KIND_OF_SHORT_KEY == WireType::LengthDelimited as u8
+        && *key > 7
+        && *length < 0x80
+        && let Some((bytes, after)) = after.split_at_checked(usize::from(*length))
+    {
+        *rest = after;
+        return Ok((u32::from(key >> 3), Value::Bytes(bytes)));
+    }
+    if let [key, after @ ..] = *rest
+        && key & KIND_OF_SHORT_KEY == WireType::SixtyFourBit as u8
+        && *key > 7
+        && let Some((bits, after)) = after.split_first_chunk()
+    {
+        *rest = after;
+        return Ok((u32::from(key >> 3), Value::Fixed64(u64::from_le_bytes(*bits))));
+    }
+    any_field(rest)
+}
+
+fn any_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, Value<'a>), DecodeError> {
     let (number, wire_type) = decode_key(rest)?;
     let mut payload = *rest;
     let value = match wire_type {

@@ -62,7 +62,7 @@ fn span(trace: u8, service: &str, status: SpanStatus, start_ago_s: u64, duration
         status,
         status_message: "".into(),
         // As Istio's proxies name themselves: app and namespace in one.
-        attributes: vec![("component".into(), AttributeValue::String("proxy".into()))],
+        attributes: vec![("component".into(), AttributeValue::String("proxy".into()))].into(),
         resource: Arc::new(Resource::default()),
         scope: "".into(),
         events: vec![],

@@ -100,8 +100,7 @@ pub enum AttributeValue {
     Json(Arc<str>),
 }
 
-/// Attributes in the order they came.
-pub type Attributes = Vec<(Arc<str>, AttributeValue)>;
+pub use super::attributes::Attributes;
 
 /// What produced a group of spans: OTLP resource.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -193,28 +192,32 @@ impl Span {
 
     /// About how many bytes this span is as OTLP protobuf, its resource not counted.
     pub fn wire_bytes(&self) -> usize {
-        let events = self.events.iter().map(|event| 13 + event.name.len() + attribute_bytes(&event.attributes));
-        let links = self.links.iter().map(|link| 30 + attribute_bytes(&link.attributes));
+        let events = self.events.iter().map(|event| 13 + event.name.len() + event.attributes.wire_bytes());
+        let links = self.links.iter().map(|link| 30 + link.attributes.wire_bytes());
         let parent = if self.parent_id.is_some() { 10 } else { 0 };
         let status = if self.status == SpanStatus::Unset { 0 } else { 4 + self.status_message.len() };
         // Ids 28, times 18, kind 2, name 2.
         50 + parent
             + status
             + self.name.len()
-            + attribute_bytes(&self.attributes)
+            + self.attributes.wire_bytes()
             + events.sum::<usize>()
             + links.sum::<usize>()
     }
 
-    /// About how much memory this span holds; texts shared with other spans are counted in full.
+    /// About how much memory this span holds: of what it shares with the spans of its request, its part. Other texts shared
+    /// with other spans are counted in full.
     pub fn memory_bytes(&self) -> usize {
-        let lists = |attributes: &Attributes| attributes.capacity() * size_of::<(Arc<str>, AttributeValue)>();
-        let events = self.events.iter().map(|event| size_of::<SpanEvent>() + lists(&event.attributes));
-        let links = self.links.iter().map(|link| size_of::<SpanLink>() + lists(&link.attributes));
+        let events = self
+            .events
+            .iter()
+            .map(|event| size_of::<SpanEvent>() + 13 + event.name.len() + event.attributes.memory_bytes());
+        let links = self.links.iter().map(|link| size_of::<SpanLink>() + link.attributes.memory_bytes());
         size_of::<Self>()
-            + self.wire_bytes()
             + self.service.len()
-            + lists(&self.attributes)
+            + self.name.len()
+            + self.status_message.len()
+            + self.attributes.memory_bytes()
             + events.sum::<usize>()
             + links.sum::<usize>()
     }
@@ -223,17 +226,6 @@ impl Span {
     pub fn end_ns(&self) -> u64 {
         self.start_ns.saturating_add(self.duration_ns)
     }
-}
-
-/// Bytes of attributes as OTLP protobuf: tags and lengths of the pair, the key, the value's wrapper and the value.
-fn attribute_bytes(attributes: &Attributes) -> usize {
-    let value_bytes = |value: &AttributeValue| match value {
-        AttributeValue::String(text) | AttributeValue::Json(text) => 2 + text.len(),
-        AttributeValue::Bool(_) => 2,
-        AttributeValue::Int(_) => 4,
-        AttributeValue::Double(_) => 9,
-    };
-    attributes.iter().map(|(name, value)| 6 + name.len() + value_bytes(value)).sum()
 }
 
 /// Lower-case hex of a trace or span id.

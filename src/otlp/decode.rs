@@ -3,18 +3,19 @@
 //! In: bytes or a parsed request, limits, the time now. Out: [`Decoded`]. Pure. Invariant: each span of the request is
 //! either in `spans` or counted in the tally once; nothing in `spans` exceeds the limits.
 
+mod attributes;
+
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::trace::v1 as proto;
-use prost::Message;
 
 use super::counters::{Rejection, Trim};
+use super::json;
 use super::limits::{Limits, Tally};
-use super::{json, json_scalars};
+use super::pairs::{Kept, KeptByAll, Pairs, Texts};
+use crate::model::attributes::{AttributeTable, ListRange};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
 use crate::wire;
@@ -49,7 +50,17 @@ pub enum DecodeError {
 /// # Errors
 /// When the body is not an `ExportTraceServiceRequest`.
 pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Decoded, DecodeError> {
-    let mut decoder = Decoder::new(limits, now);
+    decode_protobuf_after(&KeptByAll::default(), body, limits, now)
+}
+
+/// The same, after other requests, whose texts are shared.
+pub(super) fn decode_protobuf_after(
+    kept: &KeptByAll,
+    body: &[u8],
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<Decoded, DecodeError> {
+    let mut decoder = Decoder::after(kept.take(), limits, now);
     for group in wire::messages(body, 1) {
         let group = group?;
         let origin = decoder.wire_origin(group)?;
@@ -62,6 +73,7 @@ pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<D
             }
         }
     }
+    kept.give(std::mem::take(&mut decoder.texts), std::mem::take(&mut decoder.pairs));
     Ok(decoder.finish(None))
 }
 
@@ -87,21 +99,36 @@ pub(super) struct Origin {
 pub(super) struct Decoder<'a> {
     limits: &'a Limits,
     latest_start_ns: u64,
-    texts: HashSet<Arc<str>, foldhash::fast::RandomState>,
+    texts: Texts,
     empty: Arc<str>,
     spans: Vec<Span>,
     tally: Tally,
+    /// Attributes of spans that were read from bytes.
+    table: AttributeTable,
+    /// Where those of each span stand in it.
+    lists: Vec<ListRange>,
+    pairs: Pairs<'a>,
+    /// Attributes of the span that is read.
+    found: Vec<&'a [u8]>,
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(limits: &'a Limits, now: Timestamp) -> Self {
+        Self::after(Kept::default(), limits, now)
+    }
+
+    fn after(mut kept: Kept, limits: &'a Limits, now: Timestamp) -> Self {
         Self {
             limits,
             latest_start_ns: (now + limits.max_future.get()).as_nanos(),
-            texts: HashSet::default(),
+            pairs: kept.pairs(),
+            texts: kept.texts,
             empty: Arc::from(""),
             spans: Vec::new(),
             tally: Tally::default(),
+            table: AttributeTable::default(),
+            lists: Vec::new(),
+            found: Vec::new(),
         }
     }
 
@@ -126,7 +153,8 @@ impl<'a> Decoder<'a> {
         for part in wire::messages(group, 1) {
             let part = part?;
             if self.fits(part.len()) {
-                attributes.extend(self.wire_attributes(part, 1, 0, &mut budget)?);
+                let more = self.wire_attributes(part, 1, 0, &mut budget)?;
+                attributes.extend(more.iter().cloned());
             }
         }
         let resource = Arc::new(Resource { attributes });
@@ -174,7 +202,15 @@ impl<'a> Decoder<'a> {
 
     /// The decoded request.
     pub(super) fn finish(self, warning: Option<String>) -> Decoded {
-        Decoded { spans: self.spans, tally: self.tally, warning }
+        let Self { mut spans, lists, table, tally, .. } = self;
+        let memory_bytes = table.memory_bytes();
+        let all = lists.iter().map(|list| list.len()).sum::<usize>().max(1);
+        let table = Arc::new(table);
+        // Spans of JSON have theirs already, and no lists.
+        for (span, list) in spans.iter_mut().zip(lists) {
+            span.attributes = list.of(&table, (memory_bytes * list.len()).div_ceil(all));
+        }
+        Decoded { spans, tally, warning }
     }
 
     /// A span in its decoded form, as the JSON encodings give it.
@@ -196,9 +232,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// A span from its bytes.
-    fn wire_span(&mut self, bytes: &[u8], origin: &Origin) -> Result<Result<Span, Rejection>, DecodeError> {
+    fn wire_span(&mut self, bytes: &'a [u8], origin: &Origin) -> Result<Result<Span, Rejection>, DecodeError> {
         let (mut ids, mut times, mut kind_number) = ([&[][..]; 3], [0; 2], 0);
-        let (mut name, mut status_bytes, mut counts) = (&[][..], &[][..], [0_usize; 3]);
+        let (mut name, mut status_bytes, mut counts) = (&[][..], &[][..], [0_usize; 2]);
+        self.found.clear();
         for field in wire::fields(bytes) {
             match field? {
                 (1, id) => ids[0] = id.bytes()?,
@@ -208,9 +245,9 @@ impl<'a> Decoder<'a> {
                 (6, number) => kind_number = number.varint()? as i32,
                 (7, time) => times[0] = time.fixed64()?,
                 (8, time) => times[1] = time.fixed64()?,
-                (9, _) => counts[0] += 1,
-                (11, _) => counts[1] += 1,
-                (13, _) => counts[2] += 1,
+                (9, pair) => self.found.push(pair.bytes()?),
+                (11, _) => counts[0] += 1,
+                (13, _) => counts[1] += 1,
                 (15, message) => status_bytes = message.bytes()?,
                 _ => {}
             }
@@ -221,16 +258,16 @@ impl<'a> Decoder<'a> {
         };
         let mut budget = self.limits.attribute_bytes_per_span;
         let (status, status_message) = self.wire_status(status_bytes)?;
-        let attributes = self.wire_attributes(bytes, 9, counts[0], &mut budget)?;
-        let events = self.wire_events(bytes, counts[1], &mut budget)?;
-        let links = if counts[2] == 0 { Vec::new() } else { self.wire_links(bytes, counts[2], &mut budget)? };
+        let list = self.wire_list(&mut budget)?;
+        let events = self.wire_events(bytes, counts[0], &mut budget)?;
+        let links = if counts[1] == 0 { Vec::new() } else { self.wire_links(bytes, counts[1], &mut budget)? };
         let name = self.text(name);
+        self.lists.push(list);
         Ok(Ok(Span {
             kind: self.kind(kind_number),
             name: self.name(&name),
             status,
             status_message,
-            attributes,
             events,
             links,
             ..decoded
@@ -271,7 +308,7 @@ impl<'a> Decoder<'a> {
             duration_ns,
             status: SpanStatus::Unset,
             status_message: Arc::clone(&origin.scope), // set by the caller
-            attributes: Vec::new(),
+            attributes: Attributes::new(),             // of bytes, set when the table is whole
             resource: Arc::clone(&origin.resource),
             scope: Arc::clone(&origin.scope),
             events: Vec::new(),
@@ -313,57 +350,6 @@ impl<'a> Decoder<'a> {
             5 => SpanKind::Consumer,
             _ => SpanKind::Unspecified,
         }
-    }
-
-    fn wire_attributes(
-        &mut self,
-        message: &[u8],
-        field: u32,
-        count: usize,
-        budget: &mut usize,
-    ) -> Result<Attributes, DecodeError> {
-        let mut attributes = Attributes::with_capacity(count.min(self.limits.attributes_per_span));
-        let mut seen = 0;
-        for pair in wire::messages(message, field) {
-            let pair = pair?;
-            seen += 1;
-            if seen > self.limits.attributes_per_span {
-                continue;
-            }
-            let (mut key, mut value) = (&[][..], None);
-            for field in wire::fields(pair) {
-                match field? {
-                    (1, text) => key = text.bytes()?,
-                    (2, message) => value = Some(message.bytes()?),
-                    _ => {}
-                }
-            }
-            let value = self.wire_value(value.unwrap_or_default())?;
-            let key = self.text(key);
-            self.attribute(&mut attributes, &key, value, budget);
-        }
-        self.tally.trim(Trim::Attributes, seen - attributes.len());
-        Ok(attributes)
-    }
-
-    fn wire_value(&mut self, message: &[u8]) -> Result<Option<AttributeValue>, DecodeError> {
-        let mut value = Some(AttributeValue::String(Arc::clone(&self.empty)));
-        for field in wire::fields(message) {
-            value = match field? {
-                (1, text) => {
-                    let (limit, text) = (self.limits.attribute_value_bytes, self.text(text.bytes()?));
-                    Some(AttributeValue::String(self.cut(&text, limit)))
-                }
-                (2, number) => Some(AttributeValue::Bool(number.varint()? != 0)),
-                (3, number) => Some(AttributeValue::Int(number.varint()? as i64)),
-                (4, bits) => Some(AttributeValue::Double(f64::from_bits(bits.fixed64()?))),
-                // Lists, maps, bytes and references: rare, so by way of their decoded form. One that cannot be decoded (a
-                // text in it is not UTF-8) is left out.
-                (5..=8, _) => return Ok(AnyValue::decode(message).ok().and_then(|value| self.value(Some(value)))),
-                _ => value,
-            };
-        }
-        Ok(value)
     }
 
     fn wire_events(&mut self, span: &[u8], count: usize, budget: &mut usize) -> Result<Vec<SpanEvent>, DecodeError> {
@@ -443,53 +429,6 @@ impl<'a> Decoder<'a> {
         decoded
     }
 
-    fn attributes(&mut self, pairs: Vec<KeyValue>, budget: &mut usize) -> Attributes {
-        let count = pairs.len();
-        let mut attributes = Attributes::with_capacity(count.min(self.limits.attributes_per_span));
-        for pair in pairs.into_iter().take(self.limits.attributes_per_span) {
-            let value = self.value(pair.value);
-            self.attribute(&mut attributes, &pair.key, value, budget);
-        }
-        self.tally.trim(Trim::Attributes, count - attributes.len());
-        attributes
-    }
-
-    /// Adds an attribute, unless it has no usable name or value or its bytes are beyond the budget.
-    fn attribute(&mut self, attributes: &mut Attributes, key: &str, value: Option<AttributeValue>, budget: &mut usize) {
-        let Some(value) = value else { return };
-        let bytes = key.len() + value_bytes(&value);
-        if !key.is_empty() && key.len() <= self.limits.name_bytes && bytes <= *budget {
-            *budget -= bytes;
-            attributes.push((self.share(key), value));
-        }
-    }
-
-    /// The value; an empty one is an empty text, as the collector prints it.
-    fn value(&mut self, value: Option<AnyValue>) -> Option<AttributeValue> {
-        Some(match value.and_then(|value| value.value) {
-            None => AttributeValue::String(Arc::clone(&self.empty)),
-            Some(Value::StringValue(text)) => {
-                AttributeValue::String(self.cut(&text, self.limits.attribute_value_bytes))
-            }
-            Some(Value::BytesValue(bytes)) => AttributeValue::String(
-                self.cut(&json_scalars::base64_encode(&bytes), self.limits.attribute_value_bytes),
-            ),
-            Some(Value::BoolValue(value)) => AttributeValue::Bool(value),
-            Some(Value::IntValue(value)) => AttributeValue::Int(value),
-            Some(Value::DoubleValue(value)) => AttributeValue::Double(value),
-            // A reference into a dictionary that only the profiles signal has.
-            Some(Value::StringValueStrindex(_)) => return None,
-            Some(value) => {
-                let text = json::from_any(value).to_string();
-                // Cut JSON is no JSON: drop it instead.
-                if text.len() > self.limits.attribute_value_bytes {
-                    return None;
-                }
-                AttributeValue::Json(text.into())
-            }
-        })
-    }
-
     /// The text; what is not UTF-8 in it is replaced.
     fn text<'b>(&mut self, bytes: &'b [u8]) -> Cow<'b, str> {
         std::str::from_utf8(bytes).map(Cow::Borrowed).unwrap_or_else(|_| {
@@ -525,13 +464,6 @@ impl<'a> Decoder<'a> {
                 new
             }
         }
-    }
-}
-
-fn value_bytes(value: &AttributeValue) -> usize {
-    match value {
-        AttributeValue::String(text) | AttributeValue::Json(text) => text.len(),
-        AttributeValue::Bool(_) | AttributeValue::Int(_) | AttributeValue::Double(_) => 8,
     }
 }
 

@@ -208,9 +208,10 @@ impl<const SIGNAL: usize> tonic::server::UnaryService<Bytes> for Export<SIGNAL> 
 }
 
 async fn export_traces(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>, tonic::Status> {
-    let limits = Arc::clone(&intake.limits);
+    let (limits, kept) = (Arc::clone(&intake.limits), Arc::clone(&intake.kept));
     let decode = move |body: &[u8]| {
-        decode::decode_protobuf(body, &limits, intake::now()).map(|decoded| (decoded, Fingerprint::of(body)))
+        let decoded = decode::decode_protobuf_after(&kept, body, &limits, intake::now());
+        decoded.map(|decoded| (decoded, Fingerprint::of(body)))
     };
     let decoded = decoded(&intake, body, decode).await?;
     let taken = intake.take(decoded, turn).await;
@@ -231,7 +232,7 @@ async fn export_logs(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>,
     taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("access log", refused))
 }
 
-/// The decoded message, on a blocking thread when it is large.
+/// The decoded message.
 async fn decoded<T: Send + 'static, E: std::fmt::Display + Send + 'static>(
     intake: &Intake,
     body: Bytes,

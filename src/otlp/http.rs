@@ -117,7 +117,10 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
     };
     let decode = move |body: &[u8], face: &Face| {
         match encoding {
-            Encoding::Protobuf => decode::decode_protobuf(body, &face.intake.limits, intake::now()),
+            Encoding::Protobuf => {
+                let Intake { kept, limits, .. } = &face.intake;
+                decode::decode_protobuf_after(kept, body, limits, intake::now())
+            }
             Encoding::Json => decode::decode_json(body, &face.intake.limits, intake::now()),
         }
         .map_err(|error| error.to_string())

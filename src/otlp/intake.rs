@@ -3,6 +3,7 @@
 //! Invariant: all chunks of a request are queued, or none; a request is answered as taken when the store has all of it; one that
 //! is sent again is taken once.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTracePartialSuccess, ExportTraceServiceResponse};
 use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::known::{Fingerprint, Known};
 use super::metrics::{self, Encoding, MetricsError, Taken};
+use super::pairs::KeptByAll;
 use super::{Config, Counters, Decoded, DecodedLogs, Limits, LogTrim};
 use crate::access_logs::{self, AccessRecord};
 use crate::batching::{Delivery, Receipt, Verdict, Waiting};
@@ -24,7 +27,7 @@ use crate::push;
 const CHUNK_ITEMS: usize = 2048;
 /// Memory of one chunk at most (one item more than it), so that the capacity of the queue bounds its memory.
 const CHUNK_BYTES: usize = 1 << 20;
-/// Below this size a request is decoded where it is; above, on a blocking thread: that is 500 µs of work.
+/// Below this size a request is decoded among the other tasks; above, the thread is given to it alone: that is 100 µs of work.
 const INLINE_BYTES: usize = 32 << 10;
 
 /// Why a request is not answered as taken.
@@ -64,6 +67,8 @@ impl Refused {
 pub(super) struct Intake {
     sink: mpsc::Sender<Delivery<Span>>,
     pub(super) limits: Arc<Limits>,
+    /// Of decoders of spans.
+    pub(super) kept: Arc<KeptByAll>,
     pub(super) counters: Arc<Counters>,
     pub(super) retry_after: Duration,
     acknowledge_timeout: Duration,
@@ -82,6 +87,7 @@ impl Intake {
         Self {
             sink,
             limits: Arc::new(config.limits.clone()),
+            kept: Arc::default(),
             counters: Arc::default(),
             retry_after: config.retry_after.get(),
             acknowledge_timeout: config.acknowledge_timeout.get(),
@@ -214,7 +220,7 @@ pub(super) async fn take_metrics(
 ) -> Result<Taken, MetricsRefusal> {
     let sink = intake.clone();
     // Always on a blocking thread: a batch may have to wait for another.
-    let taken = run_decode(usize::MAX, move || metrics::take(&sink, &body, encoding)).await;
+    let taken = on_blocking_thread(move || metrics::take(&sink, &body, encoding)).await;
     let taken = taken.ok_or(MetricsRefusal::Internal)?;
     let mut taken = taken.map_err(|error| match error {
         MetricsError::Closed(closed) => MetricsRefusal::Unavailable(closed.to_string()),
@@ -224,7 +230,8 @@ pub(super) async fn take_metrics(
     Ok(taken)
 }
 
-/// Runs `decode` here or on a blocking thread, by the size of its input. `None` when it panicked, which is logged.
+/// Runs `decode` here; when its input is large, others' work is taken off this thread first. `None` when it panicked, which is
+/// logged.
 pub(super) async fn run_decode<T: Send + 'static>(
     size_bytes: usize,
     decode: impl FnOnce() -> T + Send + 'static,
@@ -232,6 +239,21 @@ pub(super) async fn run_decode<T: Send + 'static>(
     if size_bytes <= INLINE_BYTES {
         return Some(decode());
     }
+    if Handle::current().runtime_flavor() != RuntimeFlavor::MultiThread {
+        return on_blocking_thread(decode).await;
+    }
+    // This thread has just received the bytes, so they lie in its cache: another would fetch them once more.
+    match tokio::task::block_in_place(|| std::panic::catch_unwind(AssertUnwindSafe(decode))) {
+        Ok(decoded) => Some(decoded),
+        Err(_) => {
+            tracing::error!("decoding an OTLP request failed");
+            None
+        }
+    }
+}
+
+/// Runs `decode` on a blocking thread. `None` when it panicked, which is logged.
+async fn on_blocking_thread<T: Send + 'static>(decode: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     match tokio::task::spawn_blocking(decode).await {
         Ok(decoded) => Some(decoded),
         Err(error) => {
@@ -254,6 +276,9 @@ fn chunked<T>(items: Vec<T>, most_chunks: usize, bytes_of: fn(&T) -> usize) -> V
     } else {
         (CHUNK_ITEMS, CHUNK_BYTES)
     };
+    if !items.is_empty() && items.len() <= chunk_items && total_bytes <= chunk_bytes {
+        return vec![items];
+    }
     let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
     for item in items {
         bytes += bytes_of(&item);

@@ -12,7 +12,7 @@ fn text(value: &str) -> AttributeValue {
 }
 
 fn span(id: u8, parent: u8, service: &str, name: &str, ms: u64) -> Span {
-    let attributes: Attributes = vec![("service.name".into(), text(service)), ("cluster".into(), text("east"))];
+    let attributes: Attributes = vec![("service.name".into(), text(service)), ("cluster".into(), text("east"))].into();
     Span {
         trace_id: [1; 16],
         span_id: [id; 8],
@@ -24,7 +24,7 @@ fn span(id: u8, parent: u8, service: &str, name: &str, ms: u64) -> Span {
         duration_ns: ms * 1_000_000,
         status: SpanStatus::Unset,
         status_message: "".into(),
-        attributes: Vec::new(),
+        attributes: Attributes::new(),
         resource: Arc::new(Resource { attributes }),
         scope: "lib".into(),
         events: Vec::new(),
@@ -48,7 +48,7 @@ fn shop() -> Vec<Span> {
     spans[3].status_message = "deadlock".into();
     spans[3].kind = SpanKind::Client;
     spans[3].attributes.push(("tables".into(), AttributeValue::Json(r#"["a","b"]"#.into())));
-    let attributes = vec![("exception.type".into(), text("Deadlock"))];
+    let attributes = vec![("exception.type".into(), text("Deadlock"))].into();
     let at_ns = spans[3].start_ns + 2_000_000;
     spans[3].events.push(SpanEvent { at_ns, name: "exception".into(), attributes });
     spans

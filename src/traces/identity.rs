@@ -12,15 +12,13 @@ use crate::model::{Span, Workload};
 /// Letters of the random parts of Kubernetes names (`k8s.io/apimachinery/pkg/util/rand`).
 const POD_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// One side of a call, as its span tells.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Side {
+/// Whose side of a call a span tells of, and how it went.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Who {
     /// `service.name`.
     pub(super) service: Arc<str>,
     /// Who made this span, or whom its waypoint stands for.
     pub(super) workload: Workload,
-    pub(super) start_ns: u64,
-    pub(super) seconds: f64,
     pub(super) failed: bool,
     pub(super) messaging: bool,
     /// Made by a mesh proxy (`component=proxy`).
@@ -39,8 +37,6 @@ pub(super) struct Side {
     pub(super) called: Service,
     pub(super) protocol: Protocol,
     pub(super) outcome: Outcome,
-    pub(super) request_bytes: f64,
-    pub(super) response_bytes: f64,
 }
 
 /// Attributes of interest, gathered in one pass. Later attributes do not replace earlier ones.
@@ -58,8 +54,6 @@ struct Known<'a> {
     grpc_status: Option<u64>,
     grpc: bool,
     http: bool,
-    request_bytes: Option<u64>,
-    response_bytes: Option<u64>,
     peer_service: Option<&'a str>,
     server_address: Option<&'a str>,
     peer_address: Option<&'a str>,
@@ -87,8 +81,9 @@ struct Remote<'a> {
     canonical_revision: Option<&'a str>,
 }
 
-/// What a call-like span tells of its side. Meant for kinds client, server, producer and consumer.
-pub(super) fn side(span: &Span) -> Side {
+/// Whom a call-like span speaks for. Meant for kinds client, server, producer and consumer. Of attributes it depends on those
+/// only that [`is_read`] names, or that `super::sides` knows to say something by their presence.
+pub(super) fn who(span: &Span) -> Who {
     let known = Known::of(span);
     let node = known.node_id.and_then(NodeId::parse);
     let gateway = node.as_ref().is_some_and(|node| matches!(node.role, "router" | "waypoint"));
@@ -103,10 +98,8 @@ pub(super) fn side(span: &Span) -> Side {
     let peer = (known.peer_service.or(known.db_name).or(known.db_system).map(Arc::from))
         .or_else(|| peer_workload.as_ref().and_then(|_| known.source.service_name()))
         .or_else(|| outbound.as_ref().filter(|_| known.proxy && !waypoint).and_then(service_label));
-    Side {
+    Who {
         service: Arc::clone(&span.service),
-        start_ns: span.start_ns,
-        seconds: span.duration_ns as f64 / 1e9,
         failed: span.status == SpanStatus::Error,
         messaging: known.messaging || matches!(span.kind, SpanKind::Producer | SpanKind::Consumer),
         proxy: known.proxy,
@@ -119,16 +112,22 @@ pub(super) fn side(span: &Span) -> Side {
         peer_workload,
         protocol: known.protocol(),
         outcome: known.outcome(span),
-        request_bytes: known.request_bytes.unwrap_or(0) as f64,
-        response_bytes: known.response_bytes.unwrap_or(0) as f64,
     }
 }
 
 /// Whom a span speaks for, and the service that it calls, when it is the calling side of a call.
 pub fn speaks_for(span: &Span) -> (Workload, Option<Arc<str>>) {
-    let side = side(span);
+    let who = who(span);
     let calls = matches!(span.kind, SpanKind::Client | SpanKind::Producer);
-    (side.workload, side.called.name.or(side.peer).filter(|_| calls))
+    (who.workload, who.called.name.or(who.peer).filter(|_| calls))
+}
+
+/// Whether the value of that attribute may say whom a span speaks for.
+pub(super) fn is_read(name: &str) -> bool {
+    let mut known = Known::default();
+    known.slot(name).is_some()
+        || known.number_slot(name).is_some()
+        || matches!(name, "component" | "rpc.system" | "rpc.system.name")
 }
 
 /// Istio's node id: `sidecar~10.1.2.3~reviews-v1-6f89b6c557-sg2bc.bookinfo~bookinfo.svc.cluster.local`.
@@ -242,8 +241,9 @@ impl<'a> Known<'a> {
         known
     }
 
-    fn text(&mut self, name: &str, text: &'a str) {
-        let slot = match name {
+    /// Where the text of that attribute goes.
+    fn slot(&mut self, name: &str) -> Option<&mut Option<&'a str>> {
+        Some(match name {
             "node_id" => &mut self.node_id,
             "istio.canonical_service" => &mut self.canonical_service,
             "istio.canonical_revision" => &mut self.canonical_revision,
@@ -276,10 +276,15 @@ impl<'a> Known<'a> {
             "k8s.cluster.name" => &mut self.cluster,
             "service.namespace" => &mut self.service_namespace,
             "service.version" => &mut self.service_version,
-            _ => return self.protocol_text(name, text),
-        };
-        if slot.is_none() && !text.is_empty() {
-            *slot = Some(text);
+            _ => return None,
+        })
+    }
+
+    fn text(&mut self, name: &str, text: &'a str) {
+        match self.slot(name) {
+            Some(slot) if slot.is_none() && !text.is_empty() => *slot = Some(text),
+            Some(_) => {}
+            None => self.protocol_text(name, text),
         }
     }
 
@@ -298,16 +303,20 @@ impl<'a> Known<'a> {
         }
     }
 
-    fn number(&mut self, name: &str, number: Option<u64>) {
-        let slot = match name {
+    /// Where the number of that attribute goes.
+    fn number_slot(&mut self, name: &str) -> Option<&mut Option<u64>> {
+        Some(match name {
             "http.status_code" | "http.response.status_code" => &mut self.http_status,
             "grpc.status_code" | "rpc.grpc.status_code" => &mut self.grpc_status,
-            "request_size" | "http.request.body.size" => &mut self.request_bytes,
-            "response_size" | "http.response.body.size" => &mut self.response_bytes,
             "network.peer.port" | "server.port" | "net.peer.port" => &mut self.peer_port,
-            _ => return,
-        };
-        *slot = slot.or(number);
+            _ => return None,
+        })
+    }
+
+    fn number(&mut self, name: &str, number: Option<u64>) {
+        if let Some(slot) = self.number_slot(name) {
+            *slot = slot.or(number);
+        }
     }
 
     fn workload(&self, span: &Span, node: Option<&NodeId<'a>>) -> Workload {

@@ -21,10 +21,21 @@ struct Ring {
     span_limit: usize,
     byte_limit: usize,
     bytes: usize,
-    spans: VecDeque<Arc<Span>>,
-    by_trace: HashMap<TraceId, VecDeque<Arc<Span>>, foldhash::fast::RandomState>,
+    spans: VecDeque<Held>,
+    /// Number of the first of `spans`; each that comes has the next one.
+    first: u64,
+    /// Number of the last span of each trace.
+    last_of: HashMap<TraceId, u64, foldhash::fast::RandomState>,
     /// Hashes of the trace id and [`Span::key`] of what is held.
     held: HashSet<u64, foldhash::fast::RandomState>,
+}
+
+struct Held {
+    span: Arc<Span>,
+    hash: u64,
+    bytes: usize,
+    /// Number of the span of its trace that came before it, which may have left.
+    before: Option<u64>,
 }
 
 /// Which traces are wanted. A trace is, when one of its spans satisfies all conditions on spans.
@@ -68,8 +79,8 @@ impl Filter {
 impl Live {
     /// An empty ring of at most so many spans and bytes.
     pub fn new(span_limit: usize, byte_limit: usize) -> Self {
-        let (spans, by_trace, held) = (VecDeque::new(), HashMap::default(), HashSet::default());
-        Self(Arc::new(Mutex::new(Ring { span_limit, byte_limit, bytes: 0, spans, by_trace, held })))
+        let (spans, last_of, held) = (VecDeque::new(), HashMap::default(), HashSet::default());
+        Self(Arc::new(Mutex::new(Ring { span_limit, byte_limit, bytes: 0, spans, first: 0, last_of, held })))
     }
 
     /// Adds spans; the oldest make room. Gives the places of those that are held already: their sender did not hear that
@@ -88,9 +99,10 @@ impl Live {
                 repeated.push(at);
                 continue;
             }
-            ring.bytes += span.memory_bytes();
-            ring.by_trace.entry(span.trace_id).or_default().push_back(Arc::clone(span));
-            ring.spans.push_back(Arc::clone(span));
+            let (bytes, number) = (span.memory_bytes(), ring.first + ring.spans.len() as u64);
+            ring.bytes += bytes;
+            let before = ring.last_of.insert(span.trace_id, number);
+            ring.spans.push_back(Held { span: Arc::clone(span), hash, bytes, before });
             while ring.spans.len() > ring.span_limit || ring.bytes > ring.byte_limit {
                 if !ring.drop_oldest() {
                     break;
@@ -107,16 +119,16 @@ impl Live {
 
     /// The spans of a trace that are in memory, by start.
     pub fn trace(&self, id: TraceId) -> Vec<Span> {
-        let found: Vec<Arc<Span>> =
-            self.0.lock().by_trace.get(&id).map(|spans| spans.iter().cloned().collect()).unwrap_or_default();
-        let mut spans: Vec<Span> = found.iter().map(|span| Span::clone(span)).collect();
+        let found = self.0.lock().of_trace(id);
+        // In the order they came, which those that start together keep.
+        let mut spans: Vec<Span> = found.iter().rev().map(|span| Span::clone(span)).collect();
         spans.sort_by_key(|span| span.start_ns);
         spans
     }
 
     /// The traces with a span that satisfies the filter, latest such span first; the filter's limit is not used.
     pub fn matching(&self, filter: &Filter) -> Vec<TraceId> {
-        let spans: Vec<Arc<Span>> = self.0.lock().spans.iter().cloned().collect();
+        let spans: Vec<Arc<Span>> = self.0.lock().all().cloned().collect();
         let mut latest: HashMap<TraceId, u64, foldhash::fast::RandomState> = HashMap::default();
         for span in spans.iter().filter(|span| filter.matches(span)) {
             let start_ns = latest.entry(span.trace_id).or_insert(span.start_ns);
@@ -129,13 +141,13 @@ impl Live {
 
     /// The last spans received, latest first.
     pub fn latest(&self, limit: usize) -> Vec<Arc<Span>> {
-        self.0.lock().spans.iter().rev().take(limit).cloned().collect()
+        self.0.lock().all().rev().take(limit).cloned().collect()
     }
 
     /// The traces that satisfy the filter, latest start first, in the form the store indexes them.
     pub fn recent(&self, filter: &Filter) -> Vec<TracePart> {
         // Only the references are copied under the lock: reading the spans may take a while.
-        let spans: Vec<Arc<Span>> = self.0.lock().spans.iter().cloned().collect();
+        let spans: Vec<Arc<Span>> = self.0.lock().all().cloned().collect();
         let mut matching: HashMap<TraceId, u64, foldhash::fast::RandomState> = HashMap::default();
         for span in spans.iter().filter(|span| filter.matches(span)) {
             let start_ns = matching.entry(span.trace_id).or_insert(span.start_ns);
@@ -151,14 +163,14 @@ impl Live {
 
     /// The spans that started at or after `from_ns`, the last to come first.
     pub fn since(&self, from_ns: u64) -> Vec<Arc<Span>> {
-        self.0.lock().spans.iter().rev().filter(|span| span.start_ns >= from_ns).cloned().collect()
+        self.0.lock().all().rev().filter(|span| span.start_ns >= from_ns).cloned().collect()
     }
 
     /// Names of the services with spans in memory, sorted.
     pub fn services(&self) -> Vec<Arc<str>> {
         let ring = self.0.lock();
         let mut services: BTreeSet<&Arc<str>> = BTreeSet::new();
-        for span in &ring.spans {
+        for span in ring.all() {
             services.insert(&span.service);
         }
         services.into_iter().cloned().collect()
@@ -167,7 +179,7 @@ impl Live {
     /// Names of the operations of a service with spans in memory, sorted.
     pub fn operations(&self, service: &str) -> Vec<Arc<str>> {
         let ring = self.0.lock();
-        let of_service = ring.spans.iter().filter(|span| &*span.service == service);
+        let of_service = ring.all().filter(|span| &*span.service == service);
         let operations: BTreeSet<&Arc<str>> = of_service.map(|span| &span.name).collect();
         operations.into_iter().cloned().collect()
     }
@@ -184,18 +196,32 @@ impl Ring {
         self.held.hasher().hash_one((span.trace_id, span.key()))
     }
 
-    fn drop_oldest(&mut self) -> bool {
-        let Some(span) = self.spans.pop_front() else { return false };
-        let hash = self.hash(&span);
-        self.held.remove(&hash);
-        self.bytes = self.bytes.saturating_sub(span.memory_bytes());
-        if let Some(trace) = self.by_trace.get_mut(&span.trace_id) {
-            // Spans of a trace stand in the order they came, so the oldest of all is the first of its trace.
-            trace.pop_front();
-            if trace.is_empty() {
-                self.by_trace.remove(&span.trace_id);
-            }
+    /// All, in the order they came.
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Arc<Span>> {
+        self.spans.iter().map(|held| &held.span)
+    }
+
+    /// The spans of a trace, the last to come first.
+    fn of_trace(&self, id: TraceId) -> Vec<Arc<Span>> {
+        let mut found = Vec::new();
+        let mut next = self.last_of.get(&id).copied();
+        while let Some(held) =
+            next.and_then(|number| self.spans.get(usize::try_from(number.checked_sub(self.first)?).ok()?))
+        {
+            found.push(Arc::clone(&held.span));
+            next = held.before;
         }
+        found
+    }
+
+    fn drop_oldest(&mut self) -> bool {
+        let Some(oldest) = self.spans.pop_front() else { return false };
+        self.held.remove(&oldest.hash);
+        self.bytes = self.bytes.saturating_sub(oldest.bytes);
+        if self.last_of.get(&oldest.span.trace_id) == Some(&self.first) {
+            self.last_of.remove(&oldest.span.trace_id);
+        }
+        self.first += 1;
         true
     }
 }

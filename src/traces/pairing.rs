@@ -6,64 +6,17 @@
 //! calls the host of its upstream cluster. Invariant: at most `limit` sides wait, each at most `wait`.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::identity::{self, Side};
+use super::calls::{Call, Calls};
 use super::introductions::{Introductions, Key};
+use super::sides::{Side, Sides};
 use crate::model::span::SpanKind;
-use crate::model::workload::Service;
-use crate::model::{Span, Timestamp, Workload};
-
-/// The caller of a request that has no caller in the traces, as Tempo names it.
-const USER: &str = "user";
-
-/// How two sides are connected; the `connection_type` label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Connection {
-    /// A call with a span on both sides.
-    Direct,
-    /// One side has no span and is known by name only.
-    VirtualNode,
-    /// Through a queue.
-    Messaging,
-    /// A call of a database.
-    Database,
-}
-
-impl Connection {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Direct => "",
-            Self::VirtualNode => "virtual_node",
-            Self::Messaging => "messaging_system",
-            Self::Database => "database",
-        }
-    }
-}
-
-/// A call with both sides known, by span or by name.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Call {
-    pub(super) client: Arc<str>,
-    pub(super) server: Arc<str>,
-    pub(super) connection: Connection,
-    pub(super) failed: bool,
-    /// The client's span; `None` for a virtual client.
-    pub(super) client_side: Option<Box<Side>>,
-    /// The server's span; `None` for a virtual server or a database.
-    pub(super) server_side: Option<Box<Side>>,
-    /// Who called, `Workload::default()` when unknown.
-    pub(super) source: Workload,
-    /// Who answered.
-    pub(super) destination: Workload,
-    /// What was asked for.
-    pub(super) called: Service,
-}
+use crate::model::{Span, Timestamp};
 
 enum Half {
-    Client(Box<Side>),
-    Server(Box<Side>),
+    Client(Side),
+    Server(Side),
 }
 
 struct Waiting {
@@ -80,6 +33,8 @@ pub(super) struct Pairing {
     by_age: VecDeque<(Timestamp, u64, Key)>,
     stand_ins: StandIns,
     introductions: Introductions,
+    sides: Sides,
+    made: Calls,
     /// Sides that got no answer in time.
     pub(super) expired: u64,
     /// Sides that found no place.
@@ -91,7 +46,7 @@ pub(super) struct Pairing {
 /// They live twice as long as a waiting side: their parent may come late, and is paired when it expires.
 #[derive(Default)]
 struct StandIns {
-    by_parent: HashMap<Key, Box<Side>, foldhash::fast::RandomState>,
+    by_parent: HashMap<Key, Side, foldhash::fast::RandomState>,
     by_age: VecDeque<(Timestamp, Key)>,
 }
 
@@ -105,6 +60,8 @@ impl Pairing {
             by_age: VecDeque::new(),
             stand_ins: StandIns::default(),
             introductions: Introductions::new(limit.max(1)),
+            sides: Sides::default(),
+            made: Calls::default(),
             expired: 0,
             dropped: 0,
         }
@@ -134,8 +91,8 @@ impl Pairing {
                 continue;
             };
             match self.stand_ins.take(&key, &client) {
-                Some(server) => calls.push(Call::paired(client, server)),
-                None if client.peer.is_some() => calls.push(Call::of_client(client)),
+                Some(server) => calls.push(self.made.paired(client, server)),
+                None if client.peer.is_some() => calls.push(self.made.of_client(client)),
                 None => self.expired += 1,
             }
         }
@@ -148,14 +105,14 @@ impl Pairing {
     }
 
     fn client(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
-        let side = Box::new(identity::side(span));
+        let side = self.sides.side(span);
         // A sidecar's client span is the caller's own; only a gateway's, or one behind a gateway, can be the called side.
         let may_stand_in = span.kind == SpanKind::Client && (side.gateway || !side.proxy);
         if let Some(parent) = span.parent_id.filter(|_| may_stand_in) {
             self.stand_ins.add((span.trace_id, parent), &side, now, self.limit);
         }
         if side.database.is_some() {
-            return calls.push(Call::of_client(side));
+            return calls.push(self.made.of_client(side));
         }
         let key = (span.trace_id, span.span_id);
         let stranger = match span.parent_id.filter(|_| side.nameless) {
@@ -167,9 +124,9 @@ impl Pairing {
         }
     }
 
-    fn pair_client(&mut self, key: Key, side: Box<Side>, now: Timestamp, calls: &mut Vec<Call>) {
+    fn pair_client(&mut self, key: Key, side: Side, now: Timestamp, calls: &mut Vec<Call>) {
         match self.waiting.remove(&key) {
-            Some(Waiting { half: Half::Server(server), .. }) => calls.push(Call::paired(side, server)),
+            Some(Waiting { half: Half::Server(server), .. }) => calls.push(self.made.paired(side, server)),
             // The same span sent again: the first counts.
             Some(first) => _ = self.waiting.insert(key, first),
             None => self.wait(key, Half::Client(side), now),
@@ -177,7 +134,7 @@ impl Pairing {
     }
 
     fn server(&mut self, span: &Span, now: Timestamp, calls: &mut Vec<Call>) {
-        let side = Box::new(identity::side(span));
+        let side = self.sides.side(span);
         if side.proxy && !side.nameless {
             for (key, client) in self.introductions.learn((span.trace_id, span.span_id), &side, now) {
                 self.pair_client(key, client, now, calls);
@@ -185,11 +142,11 @@ impl Pairing {
         }
         let Some(parent) = span.parent_id else {
             // Nothing above: no client span will come.
-            return calls.push(Call::of_server(side));
+            return calls.push(self.made.of_server(side));
         };
         let key = (span.trace_id, parent);
         match self.waiting.remove(&key) {
-            Some(Waiting { half: Half::Client(client), .. }) => calls.push(Call::paired(client, side)),
+            Some(Waiting { half: Half::Client(client), .. }) => calls.push(self.made.paired(client, side)),
             Some(first) => _ = self.waiting.insert(key, first),
             None => self.wait(key, Half::Server(side), now),
         }
@@ -216,12 +173,12 @@ impl StandIns {
         if self.by_parent.len() >= limit || self.by_parent.contains_key(&key) {
             return;
         }
-        self.by_parent.insert(key, Box::new(side.clone()));
+        self.by_parent.insert(key, side.clone());
         self.by_age.push_back((now, key));
     }
 
     /// The stand-in for the server of that client, when one of both is a proxy that explains the missing span.
-    fn take(&mut self, key: &Key, client: &Side) -> Option<Box<Side>> {
+    fn take(&mut self, key: &Key, client: &Side) -> Option<Side> {
         let fits = self.by_parent.get(key).is_some_and(|server| {
             (server.gateway || client.proxy) && server.service != client.service && server.workload != client.workload
         });
@@ -231,65 +188,6 @@ impl StandIns {
     fn expire(&mut self, now: Timestamp, after: Duration) {
         while let Some((_, key)) = self.by_age.pop_front_if(|(since, _)| now.since(*since) >= after) {
             self.by_parent.remove(&key);
-        }
-    }
-}
-
-impl Call {
-    fn paired(client: Box<Side>, server: Box<Side>) -> Self {
-        let connection = if client.messaging || server.messaging { Connection::Messaging } else { Connection::Direct };
-        let called = if client.called == Service::default() { &server.called } else { &client.called }.clone();
-        Self {
-            client: Arc::clone(&client.service),
-            server: Arc::clone(&server.service),
-            connection,
-            failed: client.failed || server.failed,
-            source: client.workload.clone(),
-            destination: server.workload.clone(),
-            called,
-            client_side: Some(client),
-            server_side: Some(server),
-        }
-    }
-
-    /// A call whose server is known by name only.
-    fn of_client(client: Box<Side>) -> Self {
-        let (connection, name) = match &client.database {
-            Some(name) => (Connection::Database, Some(Arc::clone(name))),
-            None => (Connection::VirtualNode, client.peer.clone()),
-        };
-        let server = name.unwrap_or_else(|| Arc::from("unknown"));
-        let called = match (&client.database, &client.called) {
-            (None, called) if called.name.is_some() => called.clone(),
-            (_, called) => Service { name: Some(Arc::clone(&server)), ..called.clone() },
-        };
-        Self {
-            client: Arc::clone(&client.service),
-            server,
-            connection,
-            failed: client.failed,
-            source: client.workload.clone(),
-            destination: Workload::default(),
-            called,
-            client_side: Some(client),
-            server_side: None,
-        }
-    }
-
-    /// A call whose client is known by name only, or not at all.
-    fn of_server(server: Box<Side>) -> Self {
-        let named = || Some(Workload { name: Some(server.peer.clone()?), ..Workload::default() });
-        let source = server.peer_workload.clone().or_else(named);
-        Self {
-            client: server.peer.clone().unwrap_or_else(|| Arc::from(USER)),
-            server: Arc::clone(&server.service),
-            connection: Connection::VirtualNode,
-            failed: server.failed,
-            source: source.unwrap_or_default(),
-            destination: server.workload.clone(),
-            called: server.called.clone(),
-            client_side: None,
-            server_side: Some(server),
         }
     }
 }

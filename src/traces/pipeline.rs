@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::{interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::calls::Call;
 use super::cumulative::Slot;
 use super::edges::{EDGES_BEFORE_FLUSH, Edges};
-use super::pairing::{Call, Pairing};
+use super::pairing::Pairing;
 use super::service_graph::ServiceGraph;
 use super::span_metrics::SpanMetrics;
 use super::{Config, Counters, Live, encode_batch};

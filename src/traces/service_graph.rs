@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::calls::{Call, Connection};
 use super::cumulative::{HistogramAt, Layout, Registry, Slot};
-use super::pairing::{Call, Connection};
 use crate::model::{Labels, Timestamp};
 use crate::series::Head;
 

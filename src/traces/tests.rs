@@ -10,8 +10,9 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::calls::{Call, Connection};
 use super::edges::Edges;
-use super::pairing::{Call, Connection, Pairing};
+use super::pairing::Pairing;
 use super::*;
 use crate::batching::{Delivery, Parcel, Receipt};
 use crate::clock::Clock;
@@ -26,7 +27,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A span of trace 1: `service`, id, parent (0: none), kind.
-fn span(service: &str, id: u8, parent: u8, kind: SpanKind) -> Span {
+pub(super) fn span(service: &str, id: u8, parent: u8, kind: SpanKind) -> Span {
     let resource = Resource { attributes: text_attributes(&[("service.name", service)]) };
     Span {
         trace_id: [1; 16],
@@ -39,7 +40,7 @@ fn span(service: &str, id: u8, parent: u8, kind: SpanKind) -> Span {
         duration_ns: SECOND_NS / 4,
         status: SpanStatus::Unset,
         status_message: "".into(),
-        attributes: Vec::new(),
+        attributes: Attributes::new(),
         resource: Arc::new(resource),
         scope: "".into(),
         events: Vec::new(),
@@ -67,7 +68,7 @@ fn any_attributes() -> impl Strategy<Value = Attributes> {
         (-1e300..1e300).prop_map(AttributeValue::Double),
         text().prop_map(AttributeValue::Json),
     ];
-    proptest::collection::vec((text(), value), 0..6)
+    proptest::collection::vec((text(), value), 0..6).prop_map(Attributes::from)
 }
 
 prop_compose! {

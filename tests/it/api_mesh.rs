@@ -33,17 +33,18 @@ fn span(id: u8, parent: Option<u8>, service: &str, start_ns: u64, duration_ms: u
             ("http.status_code".into(), AttributeValue::Int(503)),
             ("ratio".into(), AttributeValue::Double(0.5)),
             ("list".into(), AttributeValue::Json("[1,2]".into())),
-        ],
+        ]
+        .into(),
         resource: Arc::new(Resource {
-            attributes: vec![("service.name".into(), AttributeValue::String(service.into()))],
+            attributes: vec![("service.name".into(), AttributeValue::String(service.into()))].into(),
         }),
         scope: "test".into(),
         events: vec![SpanEvent {
             at_ns: start_ns + 1,
             name: "retry".into(),
-            attributes: vec![("n".into(), AttributeValue::Bool(true))],
+            attributes: vec![("n".into(), AttributeValue::Bool(true))].into(),
         }],
-        links: vec![SpanLink { trace_id: [1; 16], span_id: [2; 8], attributes: vec![] }],
+        links: vec![SpanLink { trace_id: [1; 16], span_id: [2; 8], attributes: Default::default() }],
     }
 }
 

@@ -23,13 +23,13 @@ fn span(id: u8, parent: Option<u8>, start_ms: u64, took_ms: u64, text: &str) -> 
         duration_ns: took_ms * 1_000_000,
         status: SpanStatus::Unset,
         status_message: text.into(),
-        attributes: vec![(text.into(), AttributeValue::String(text.into()))],
+        attributes: vec![(text.into(), AttributeValue::String(text.into()))].into(),
         resource: Default::default(),
         scope: "".into(),
         events: vec![SpanEvent {
             at_ns: (1_000 + start_ms) * 1_000_000 + 5_000,
             name: "exception".into(),
-            attributes: vec![("message".into(), AttributeValue::String(text.into()))],
+            attributes: vec![("message".into(), AttributeValue::String(text.into()))].into(),
         }],
         links: vec![],
     }
@@ -99,8 +99,8 @@ fn what_failed_stands_first_with_its_reason_in_words() {
     (caller.status, called.status) = (SpanStatus::Error, SpanStatus::Error);
     (caller.status_message, called.status_message) = ("".into(), "".into());
     let attribute = |name: &str, value: &str| (name.into(), AttributeValue::String(value.into()));
-    called.attributes = vec![attribute("response_flags", "UH"), attribute("http.status_code", "503")];
-    caller.attributes = vec![];
+    called.attributes = vec![attribute("response_flags", "UH"), attribute("http.status_code", "503")].into();
+    caller.attributes = Default::default();
     let page = trace_page(Frame::around("traces", 0), "01", &[caller, called], &[]);
     let told: Vec<(&str, &str)> = page.failures.iter().map(|failure| (&*failure.service, &*failure.why)).collect();
     let words = flags::words("UH").unwrap();
