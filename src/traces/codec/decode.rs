@@ -65,7 +65,7 @@ pub fn decode_traces(bytes: &[u8], wanted: impl Fn(&TraceId) -> bool) -> Result<
     Ok(spans)
 }
 
-/// The decompressed bytes of what [`Encoder::pack`] made.
+/// The decompressed bytes of what [`super::Encoder::pack`] made.
 pub(crate) fn unpack(bytes: &[u8], magic: &[u8; 4]) -> Result<Vec<u8>, BatchError> {
     let compressed = bytes.strip_prefix(magic);
     let unknown = || BatchError::Magic { found: bytes[..bytes.len().min(4)].to_vec() };
@@ -79,7 +79,7 @@ pub(crate) fn unpack(bytes: &[u8], magic: &[u8; 4]) -> Result<Vec<u8>, BatchErro
     Ok(plain)
 }
 
-/// Reads what [`Encoder`] wrote.
+/// Reads what [`super::Encoder`] wrote.
 pub(crate) struct Reader<'a> {
     plain: &'a [u8],
     at: usize,
