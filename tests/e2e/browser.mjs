@@ -424,6 +424,37 @@ async function checkZoom() {
       assert.ok(range > 300 && range < 420, `${range} s`);
     }),
   );
+  await check("a drag outlives a refresh that was under way when it began", () =>
+    withPage("/service/shop/cart?range=15m", {}, async ({ page }) => {
+      const place = page.locator("svg[data-span]").first();
+      await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
+      const box = await place.boundingBox();
+      let release;
+      const released = new Promise((resolve) => (release = resolve));
+      let asked;
+      const question = new Promise((resolve) => (asked = resolve));
+      await page.route("**/service/**", async (route) => {
+        if (route.request().resourceType() !== "fetch") return route.continue();
+        const response = await route.fetch();
+        asked();
+        await released;
+        await route.fulfill({ response });
+      });
+      await question;
+      // What stands there now would be swapped for what comes.
+      await place.evaluate((svg) => (svg.dataset.dragged = "this one"));
+      const answered = page.waitForResponse("**/service/**");
+      await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
+      await page.mouse.down();
+      release();
+      await (await answered).finished();
+      await page.waitForTimeout(300);
+      assert.equal(await page.locator("svg[data-dragged]").count(), 1, "the chart under the drag stays");
+      await page.mouse.move(box.x + box.width * 0.7, box.y + box.height / 2, { steps: 3 });
+      assert.equal(await page.locator("svg[data-span] .band").count(), 1);
+      await letGo(page, /at=/);
+    }),
+  );
   await check("a drag outlives the refresh of what it is over", () =>
     withPage("/service/shop/cart?range=15m", {}, async ({ page }) => {
       const place = page.locator("svg[data-span]").first();

@@ -8,10 +8,12 @@ const RESTS = 5;
 
 /** Counts the questions, so that an answer that was overtaken is thrown away. */
 let asked = 0;
-/** While a film plays the page must not change under it. */
+/** While a film plays, or a drag is under way, the page must not change under it. */
 let held = false;
 
+/** Keeps the page as it is, or lets it be fresh again. An answer that is on its way when it begins is thrown away. */
 export function hold(on: boolean): void {
+  if (on) asked += 1;
   held = on;
 }
 
