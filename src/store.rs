@@ -40,7 +40,7 @@ pub use diagnosis::{Diagnosis, diagnose};
 pub use edges::{EdgeSums, RollupTier};
 pub use embedded::{PrivateConfig, PrivateError, PrivateServer};
 pub use error::StoreError;
-pub use health::Health;
+pub use health::{Health, went_away};
 pub use journal::{JournalEntry, NewJournalEntry};
 pub use mesh::StoredFinding;
 pub use outbox::{NewNotification, NotificationFate, NotifyLogEntry, StoredNotification};

@@ -72,7 +72,7 @@ impl Evidence {
         let first = from.floor_to(std::time::Duration::from_secs(60));
         let options = GraphOptions { health: inputs.health.clone(), ..GraphOptions::new(from, to) };
         let graph = graph::build(&inputs.rollup.recent(first), &options);
-        let mut examples = of_spans(&inputs.live.since(nanoseconds(from)));
+        let mut examples = of_spans(&inputs.live.since(from.as_nanos()));
         examples.extend(of_exemplars(inputs, from));
         Self::new(graph, examples, (inputs.changes)(to - CHANGES_AGE), to)
     }
@@ -101,10 +101,6 @@ impl Evidence {
             Some(Hop { edge, source: self.graph.nodes.get(*source)?, target: self.graph.nodes.get(*target)? })
         })
     }
-}
-
-fn nanoseconds(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 /// The newest failing spans, and the longest span of each service.
@@ -149,7 +145,7 @@ fn of_exemplars(inputs: &Inputs, from: Timestamp) -> Vec<Example> {
             trace,
             failed: matches!(series.value("response_code").bytes().next(), Some(b'5' | b'0'))
                 || series.value("status_code") == "STATUS_CODE_ERROR",
-            start_ns: nanoseconds(exemplar.at),
+            start_ns: exemplar.at.as_nanos(),
             duration_ns: 0,
             span_service: None,
             about: About::Series(Subject::of(series)?),

@@ -17,7 +17,7 @@ use crate::model::span::{Span, SpanKey, TraceId};
 use crate::model::workload::EdgeKey;
 use crate::model::{AlertTransition, EdgeMinute, Timestamp};
 use crate::rollup::Rollup;
-use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary};
+use crate::store::{AlertQuery, Health, Store, StoreError, TraceSearch, TraceSummary, went_away};
 use crate::traces::{self, Filter, IndexConfig, Live, decode_traces};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -161,10 +161,7 @@ impl Archive {
 
     /// Why PostgreSQL does not answer; `None` when it does.
     pub fn away(&self) -> Option<String> {
-        match &*self.health.borrow() {
-            Health::Available => None,
-            Health::Away { since, reason } => Some(format!("since {since}: {reason}")),
-        }
+        self.health.borrow().why_away()
     }
 
     /// From when on edges are known by the minute; before it by the hour.
@@ -299,8 +296,8 @@ impl Archive {
             service: query.service.clone(),
             operation: query.operation.clone(),
             errors_only: query.errors_only,
-            from_ns: Some(at_ns(query.from)),
-            to_ns: Some(at_ns(query.to)),
+            from_ns: Some(query.from.as_nanos()),
+            to_ns: Some(query.to.as_nanos()),
             limit: query.limit,
             ..Filter::default()
         };
@@ -355,14 +352,6 @@ impl Archive {
 
     /// Waits until PostgreSQL is known to be away, or is found to hang.
     async fn gone(&self) -> String {
-        let mut health = self.health.clone();
-        let away = async {
-            let is_away = health.wait_for(|health| *health != Health::Available).await.is_ok();
-            // Or nobody watches.
-            if !is_away {
-                std::future::pending::<()>().await;
-            }
-        };
         let hung = async {
             tokio::time::sleep(DOUBT).await;
             while self.store.is_answering(PROOF).await {
@@ -370,10 +359,7 @@ impl Archive {
             }
         };
         tokio::select! {
-            () = away => {
-                let since = self.away().map(|away| format!(" {away}")).unwrap_or_default();
-                format!("PostgreSQL is away{since}")
-            }
+            away = went_away(self.health.clone()) => format!("PostgreSQL is away {away}"),
             () = hung => {
                 *self.silent_until.lock() = Some(Instant::now() + SILENCE);
                 format!("PostgreSQL did not answer within {:?}", DOUBT + PROOF)
@@ -456,11 +442,6 @@ fn joined(mut spans: Vec<Span>, batches: &[Vec<u8>], id: TraceId, most: usize) -
         }
     }
     (spans, warning)
-}
-
-/// The time in nanoseconds since the epoch; what lies before it is at it.
-pub(super) fn at_ns(at: Timestamp) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 #[cfg(test)]

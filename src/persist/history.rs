@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::{Labels, Matcher, Timestamp};
 use crate::series::{CHUNK_WINDOW, Member, QueryError, Queryable, Select, Selection, SeriesSamples, decode_block};
-use crate::store::{Chunk, ChunkTier, FoundSeries, Health, Store, StoreError};
+use crate::store::{Chunk, ChunkTier, FoundSeries, Health, Store, StoreError, went_away};
 
 /// Name in error messages and warnings.
 const NAME: &str = "PostgreSQL history";
@@ -91,31 +91,17 @@ impl Queryable for History {
     }
 }
 
-/// Fails at once while PostgreSQL is known to be away: a page must not wait for a connection that will not come.
-fn check_available(health: &Health) -> Result<(), QueryError> {
-    match health {
-        Health::Available => Ok(()),
-        Health::Away { since, reason } => {
-            Err(QueryError::Unavailable { store: NAME, reason: format!("since {since}: {reason}") })
-        }
-    }
-}
-
-/// Waits for `work`, but not for a server that has gone away meanwhile: memory answers alone then.
+/// Waits for `work`, but not for a server that is away, or has gone away meanwhile: memory answers alone then.
 async fn unless_away<T>(
-    mut health: watch::Receiver<Health>,
+    health: watch::Receiver<Health>,
     work: impl Future<Output = Result<T, QueryError>>,
 ) -> Result<T, QueryError> {
-    check_available(&health.borrow())?;
-    let gone = async {
-        // What is watched is locked while it is looked at: whoever looks a second time meanwhile may wait for a writer that
-        // waits for him. So the wait ends with the error, not with the look.
-        let health = health.wait_for(|health| *health != Health::Available).await;
-        health.ok().and_then(|health| check_available(&health).err())
-    };
+    let gone = went_away(health);
     tokio::select! {
+        // Looked at first: while it is away, no connection will come.
+        biased;
+        reason = gone => Err(QueryError::Unavailable { store: NAME, reason }),
         done = work => done,
-        Some(error) = gone => Err(error),
     }
 }
 

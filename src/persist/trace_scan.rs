@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::SemaphorePermit;
 
-use super::archive::{Archive, at_ns};
+use super::archive::Archive;
 use crate::model::span::{Span, SpanKey, SpanStatus, TraceId};
 use crate::model::{Timestamp, span_key};
 use crate::store::{BatchKey, PartScan, PartSearch, StoredPart, TracePlace};
@@ -44,6 +44,8 @@ pub struct TraceScan<'a> {
     parts: PartScan,
     /// Of the batches that were opened for the attributes sought: the traces with a span that has them.
     opened: HashMap<BatchKey, HashSet<TraceId>>,
+    /// Some of these batches, until the traces in them are opened.
+    kept: HashMap<BatchKey, Vec<u8>>,
     live: VecDeque<TraceId>,
     waiting: VecDeque<TraceId>,
     seen: HashSet<TraceId>,
@@ -80,8 +82,8 @@ impl Archive {
             operation: needs.operation.clone(),
             errors_only: needs.error,
             min_duration_ns: needs.duration_ns_min,
-            from_ns: Some(at_ns(*from)),
-            to_ns: Some(at_ns(*to)),
+            from_ns: Some(from.as_nanos()),
+            to_ns: Some(to.as_nanos()),
             ..Filter::default()
         };
         TraceScan {
@@ -89,6 +91,7 @@ impl Archive {
             needs: Arc::new(needs.clone()),
             parts: PartScan::new(search),
             opened: HashMap::new(),
+            kept: HashMap::new(),
             live: self.live.matching(&filter).into(),
             waiting: VecDeque::new(),
             seen: HashSet::new(),
@@ -104,7 +107,7 @@ impl Archive {
     /// Spans of the last batches, up to about `spans`: what lists of names are made from; and why some may be missing.
     pub async fn recent_spans(&self, wanted: &Wanted, spans: usize) -> (Vec<Arc<Span>>, Option<String>) {
         let mut found = self.live.latest(spans);
-        let range = at_ns(wanted.from)..=at_ns(wanted.to);
+        let range = wanted.from.as_nanos()..=wanted.to.as_nanos();
         found.retain(|span| range.contains(&span.start_ns));
         let mut scan = self.scan(wanted).await;
         scan.live.clear();
@@ -174,24 +177,36 @@ impl TraceScan<'_> {
         }
         if !self.opened.contains_key(&part.batch) {
             if self.is_spent() {
+                // What was found before is still read: its batches are kept.
+                self.end();
                 return false;
             }
             let Some(bytes) = self.read_batch(part.batch).await else { return false };
             let needs = Arc::clone(&self.needs);
             let ids = move || {
                 let spans = decode_batch(&bytes).unwrap_or_default();
-                spans.iter().filter(|span| meets(span, &needs)).map(|span| span.trace_id).collect()
+                let ids = spans.iter().filter(|span| meets(span, &needs)).map(|span| span.trace_id);
+                (ids.collect::<HashSet<_>>(), bytes)
             };
-            self.opened.insert(part.batch, tokio::task::spawn_blocking(ids).await.unwrap_or_default());
+            let (ids, bytes) = tokio::task::spawn_blocking(ids).await.unwrap_or_default();
+            if !ids.is_empty() && self.kept.len() < PAGE_BATCHES {
+                self.kept.insert(part.batch, bytes);
+            }
+            self.opened.insert(part.batch, ids);
         }
         self.opened[&part.batch].contains(&part.part.trace_id)
     }
 
     fn stop(&mut self, note: String) {
         self.note = Some(note);
+        self.end();
+        self.waiting.clear();
+    }
+
+    /// Nothing more is sought.
+    fn end(&mut self) {
         self.all_read = true;
         self.live.clear();
-        self.waiting.clear();
     }
 
     /// Opens the first of those that wait.
@@ -214,12 +229,17 @@ impl TraceScan<'_> {
             self.waiting.push_front(id);
         }
         for batch in batches {
-            if self.is_spent() {
+            if !self.kept.contains_key(&batch) && self.is_spent() {
+                self.end();
+                self.waiting.clear();
                 break;
             }
             traces = self.open_batch(batch, traces).await;
         }
         let most = self.archive.reading.trace_spans;
+        if self.waiting.is_empty() {
+            self.kept.clear();
+        }
         let mut found = Vec::with_capacity(ids.len());
         for id in ids {
             let mut spans = traces.remove(&id).unwrap_or_default();
@@ -235,17 +255,22 @@ impl TraceScan<'_> {
         found
     }
 
-    /// Whether as much was opened as may be; then the search ends.
+    /// Whether as much was opened as may be, which is noted: the search must end then.
     fn is_spent(&mut self) -> bool {
         if self.bytes_left == 0 {
             let bytes = self.archive.reading.search_bytes;
-            self.stop(format!("The search ended after opening {bytes} bytes of spans (traces.search_bytes); narrow it or shorten its range."));
+            self.note = Some(format!(
+                "The search ended after opening {bytes} bytes of spans (traces.search_bytes); narrow it or shorten its range."
+            ));
         }
         self.bytes_left == 0
     }
 
     /// The batch, if it is still there: its retention may have ended meanwhile.
     async fn read_batch(&mut self, batch: BatchKey) -> Option<Vec<u8>> {
+        if let Some(bytes) = self.kept.remove(&batch) {
+            return Some(bytes);
+        }
         let bytes = match self.archive.read(self.archive.store.span_batches(&[batch])).await {
             Ok(found) => found.into_iter().next()?,
             Err(reason) => {

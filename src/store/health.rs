@@ -26,6 +26,28 @@ pub enum Health {
     },
 }
 
+impl Health {
+    /// Since when it is away, and what was seen last; `None` while it answers.
+    pub fn why_away(&self) -> Option<String> {
+        match self {
+            Self::Available => None,
+            Self::Away { since, reason } => Some(format!("since {since}: {reason}")),
+        }
+    }
+}
+
+/// Waits until PostgreSQL is found to be away and says why; for ever when nobody looks any more.
+///
+/// What is watched is locked while it is looked at: whoever looks a second time meanwhile may wait for a writer that waits for
+/// him. So what comes out is the reason, not the look.
+pub async fn went_away(mut health: watch::Receiver<Health>) -> String {
+    let away = health.wait_for(|health| *health != Health::Available).await;
+    match away.ok().and_then(|health| health.why_away()) {
+        Some(reason) => reason,
+        None => std::future::pending().await,
+    }
+}
+
 impl Store {
     /// The latest finding of [`Store::watch_health`]; available until that runs.
     pub fn health(&self) -> watch::Receiver<Health> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 pub use search::{BatchKey, PartScan, PartSearch, StoredPart, TracePlace};
+use sqlx::Row;
 
 use self::index::BatchIndex;
 use super::bulk::{COPY_ROWS_MIN, COPY_ROWS_MIN_LOCAL};
@@ -114,11 +115,8 @@ impl Store {
     /// When the server is away.
     pub async fn trace(&self, trace_id: TraceId) -> Result<Vec<Vec<u8>>, StoreError> {
         let query = "SELECT bytes FROM span_batch WHERE keys @> ARRAY[$1::bigint] ORDER BY last_at, batch_id LIMIT $2";
-        let batches = sqlx::query_scalar(query).bind(span_key::of_trace(&trace_id)).bind(TRACE_BATCHES_MAX);
-        let mut transaction = self.begin_by_key("read a trace").await?;
-        let found = batches.fetch_all(&mut *transaction).await.map_err(StoreError::doing("read a trace"))?;
-        transaction.commit().await.map_err(StoreError::doing("read a trace"))?;
-        Ok(found)
+        let query = sqlx::query(query).bind(span_key::of_trace(&trace_id)).bind(TRACE_BATCHES_MAX);
+        self.fetch_by_key("read a trace", query, |row| row.try_get(0)).await
     }
 
     /// The newest traces that satisfy the search, newest first.

@@ -337,6 +337,12 @@ async fn what_is_too_much_is_cut_and_said() {
     let (_, answer) = ask(&app, "/tempo/api/search", &[("q", "{ kind = producer }")]).await;
     assert_eq!((&answer["status"], &answer["traces"]), (&json!("PARTIAL"), &json!([])), "{answer}");
     assert!(answer["message"].as_str().is_some_and(|text| text.contains("traces.search_bytes")), "{answer}");
+    // What was opened to see which of its traces have the attribute is not opened again to read these.
+    let (_, answer) = ask(&app, "/tempo/api/search", &[("q", "{ span.http.status_code = 500 }")]).await;
+    assert_eq!(answer["traces"].as_array().map(Vec::len), Some(1), "{answer}");
+    let newest = sqlx::query_scalar("SELECT length(bytes)::text FROM span_batch ORDER BY last_at DESC LIMIT 1");
+    let newest: String = newest.fetch_one(&mut connection).await.expect("a batch");
+    assert_eq!(answer["metrics"]["inspectedBytes"], newest.as_str(), "{answer}");
     app.stop().await;
 }
 

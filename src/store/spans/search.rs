@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgRow, Postgres};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
+use sqlx::query::Query;
 use sqlx::{QueryBuilder, Row, Transaction};
 
 use super::at;
@@ -236,19 +237,29 @@ impl Store {
         Ok(transaction)
     }
 
+    /// What `read` makes of the rows of a question to the index of keys.
+    pub(super) async fn fetch_by_key<T: Send + Unpin>(
+        &self,
+        doing: &'static str,
+        query: Query<'_, Postgres, PgArguments>,
+        read: impl FnMut(PgRow) -> Result<T, sqlx::Error> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut transaction = self.begin_by_key(doing).await?;
+        let found = query.try_map(read).fetch_all(&mut *transaction).await.map_err(StoreError::doing(doing))?;
+        transaction.commit().await.map_err(StoreError::doing(doing))?;
+        Ok(found)
+    }
+
     async fn batches_of(&self, scan: &PartScan) -> Result<Vec<PgRow>, StoreError> {
         // Not kept: a kept statement may be planned for any values, and so for no index.
-        let doing = || StoreError::doing("search traces");
         let mut query = QueryBuilder::new("");
         if !scan.rare {
             scan.push_walk(&mut query);
-            return query.build().persistent(false).fetch_all(self.pool()).await.map_err(doing());
+            let rows = query.build().persistent(false).fetch_all(self.pool()).await;
+            return rows.map_err(StoreError::doing("search traces"));
         }
-        let mut transaction = self.begin_by_key("search traces").await?;
         scan.push_by_key(&mut query);
-        let rows = query.build().persistent(false).fetch_all(&mut *transaction).await.map_err(doing())?;
-        transaction.commit().await.map_err(doing())?;
-        Ok(rows)
+        self.fetch_by_key("search traces", query.build().persistent(false), Ok).await
     }
 
     /// How the server would run the statements of that search, one line for each step (`EXPLAIN`).
@@ -292,10 +303,7 @@ impl Store {
                 span_count: row.get::<i32, _>("span_count").unsigned_abs(),
             })
         };
-        let mut transaction = self.begin_by_key("find traces").await?;
-        let rows = query.fetch_all(&mut *transaction).await.map_err(StoreError::doing("find traces"))?;
-        transaction.commit().await.map_err(StoreError::doing("find traces"))?;
-        rows.iter().map(place).collect()
+        self.fetch_by_key("find traces", query, Ok).await?.iter().map(place).collect()
     }
 
     /// These batches, as `traces` encoded them.
