@@ -13,7 +13,7 @@ use crate::model::{EdgeMinute, Timestamp};
 use super::build::{Draft, Layer, RANKED, called_name, first_minute, or_unjudged, pairs};
 use super::health::{self, Status, Tally, Thresholds};
 use super::resolve::World;
-use super::sum::{Traffic, edge_of, reports_and_places};
+use super::sum::{Traffic, edge_of, is_idle, reports_and_places};
 use super::types::{GraphOptions, Node, NodeKind};
 
 /// The graph from step to step.
@@ -235,12 +235,6 @@ impl Stage<'_> {
         };
         Some((cell, tally))
     }
-}
-
-fn is_idle(minute: &EdgeMinute) -> bool {
-    minute.requests.iter().all(|(_, count)| *count <= 0.0)
-        && minute.request_bytes + minute.response_bytes <= 0.0
-        && minute.connections_closed <= 0.0
 }
 
 /// The film with edges and nodes in the order of their ids, those only that are in some frame.

@@ -86,24 +86,45 @@ fn compare(a: &EdgeKey, b: &EdgeKey) -> Ordering {
         (Some(a), Some(b)) if Arc::ptr_eq(a, b) => Ordering::Equal,
         _ => a.cmp(b),
     };
+    // All fields are named, so that one that is added is not forgotten here.
     let workload = |a: &Workload, b: &Workload| {
-        text(&a.cluster, &b.cluster)
-            .then_with(|| text(&a.namespace, &b.namespace))
-            .then_with(|| text(&a.name, &b.name))
-            .then_with(|| text(&a.app, &b.app))
-            .then_with(|| text(&a.version, &b.version))
+        let Workload { cluster, namespace, name, app, version } = a;
+        text(cluster, &b.cluster)
+            .then_with(|| text(namespace, &b.namespace))
+            .then_with(|| text(name, &b.name))
+            .then_with(|| text(app, &b.app))
+            .then_with(|| text(version, &b.version))
     };
-    let service = |a: &Service, b: &Service| {
-        text(&a.name, &b.name).then_with(|| text(&a.namespace, &b.namespace)).then_with(|| text(&a.host, &b.host))
+    let by_service = |a: &Service, b: &Service| {
+        let Service { name, namespace, host } = a;
+        text(name, &b.name).then_with(|| text(namespace, &b.namespace)).then_with(|| text(host, &b.host))
     };
-    (a.mesh, a.reporter, a.protocol)
-        .cmp(&(b.mesh, b.reporter, b.protocol))
-        .then_with(|| workload(&a.source, &b.source))
-        .then_with(|| workload(&a.destination, &b.destination))
-        .then_with(|| service(&a.service, &b.service))
-        .then_with(|| text(&a.source_principal, &b.source_principal))
-        .then_with(|| text(&a.destination_principal, &b.destination_principal))
-        .then_with(|| a.security.cmp(&b.security))
+    let EdgeKey {
+        mesh,
+        reporter,
+        protocol,
+        source,
+        destination,
+        service,
+        source_principal,
+        destination_principal,
+        security,
+    } = a;
+    (mesh, reporter, protocol)
+        .cmp(&(&b.mesh, &b.reporter, &b.protocol))
+        .then_with(|| workload(source, &b.source))
+        .then_with(|| workload(destination, &b.destination))
+        .then_with(|| by_service(service, &b.service))
+        .then_with(|| text(source_principal, &b.source_principal))
+        .then_with(|| text(destination_principal, &b.destination_principal))
+        .then_with(|| security.cmp(&b.security))
+}
+
+/// Whether nothing went over the edge in that minute; of sums, [`Traffic::is_idle`].
+pub(super) fn is_idle(minute: &EdgeMinute) -> bool {
+    minute.requests.iter().all(|(_, count)| *count <= 0.0)
+        && minute.request_bytes + minute.response_bytes <= 0.0
+        && minute.connections_closed <= 0.0
 }
 
 impl<'a> Traffic<'a> {

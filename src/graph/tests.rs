@@ -53,6 +53,46 @@ fn key(reporter: Reporter, protocol: Protocol, source: &str, destination: &str, 
     }
 }
 
+#[test]
+fn reports_come_in_the_order_of_their_keys_wherever_their_texts_lie() {
+    let plain = key(Reporter::Source, Protocol::Http, "shop/a-v1", "shop/b-v1", "b.shop");
+    let changes: [fn(&mut EdgeKey); 18] = [
+        |_| {},
+        |key| key.mesh = MeshKind::Linkerd,
+        |key| key.reporter = Reporter::Destination,
+        |key| key.protocol = Protocol::Tcp,
+        |key| key.source.cluster = text("z"),
+        |key| key.source.namespace = text("z"),
+        |key| key.source.name = None,
+        |key| key.source.app = text("z"),
+        |key| key.source.version = text("z"),
+        |key| key.destination.cluster = text("z"),
+        |key| key.destination.name = text("z"),
+        |key| key.destination.version = None,
+        |key| key.service.name = text("z"),
+        |key| key.service.namespace = None,
+        |key| key.service.host = text("z"),
+        |key| key.source_principal = text("z"),
+        |key| key.destination_principal = text("z"),
+        |key| key.security = Security::Plaintext,
+    ];
+    let mut keys = Vec::new();
+    for change in changes {
+        for base in [&plain, &key(Reporter::Source, Protocol::Http, "shop/a-v1", "shop/b-v1", "b.shop")] {
+            let mut other = base.clone();
+            change(&mut other);
+            keys.push(other);
+        }
+    }
+    let minutes: Vec<EdgeMinute> = keys.iter().map(|key| minute(FROM, key.clone(), &[("200", "", 1.0)])).collect();
+    let at = Timestamp::from_millis;
+    let reports = sum::reports(&minutes, at(FROM), at(FROM + 60_000));
+    keys.sort();
+    keys.dedup();
+    assert_eq!(keys.len(), changes.len());
+    assert_eq!(reports.iter().map(|report| report.key).collect::<Vec<_>>(), keys.iter().collect::<Vec<_>>());
+}
+
 fn outcome(code: &str, grpc_status: &str, flags: &str) -> Outcome {
     Outcome { code: code.into(), grpc_status: grpc_status.into(), flags: flags.into() }
 }
