@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Formatter, Write};
 use std::time::Duration;
 
-use super::ast::{Aggregate, At, Binary, Group, Kind, Matching, Node, Subquery, VectorSelector, Written};
+use super::ast::{Aggregate, At, Binary, BinaryOp, Group, Kind, Matching, Node, Subquery, VectorSelector, Written};
 use super::lex::{is_plain_label, quote};
 use crate::model::{METRIC_NAME, MatchOp, Matcher};
 use crate::units::PromDuration;
@@ -29,7 +29,15 @@ impl Display for Node {
             Kind::Unary { negative, inner } => write!(f, "{}{inner}", sign(*negative)),
             Kind::Binary(_) => {
                 let (first, links) = self.chain();
-                first.fmt(f)?;
+                match (&first.kind, links.first()) {
+                    // A sign would stand before the power, which binds closer (Prometheus prints it there).
+                    (Kind::Number { value, is_duration: false }, Some((_, link)))
+                        if *value == f64::INFINITY && link.op == BinaryOp::Pow =>
+                    {
+                        f.write_str("Inf")?;
+                    }
+                    _ => first.fmt(f)?,
+                }
                 links.iter().try_for_each(|(_, binary)| write!(f, " {} {}", operator(binary), binary.right))
             }
             Kind::Aggregate(aggregate) => {
