@@ -39,6 +39,11 @@ pub struct ListRange {
 }
 
 impl AttributeTable {
+    /// An empty one, with room.
+    pub fn with_capacity(attributes: usize, places: usize) -> Self {
+        Self { attributes: Vec::with_capacity(attributes), places: Vec::with_capacity(places) }
+    }
+
     /// Adds an attribute and says where it stands.
     pub fn add(&mut self, attribute: Attribute) -> u32 {
         self.attributes.push(attribute);
@@ -60,6 +65,11 @@ impl AttributeTable {
         self.attributes.is_empty()
     }
 
+    /// How many attributes all lists have.
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
     /// Begins a list: what is [put](Self::put) from here on is in it.
     pub fn begin_list(&self) -> ListRange {
         let first = u32::try_from(self.places.len()).expect("invariant: a request has fewer than 2³² bytes");
@@ -78,8 +88,16 @@ impl AttributeTable {
         self.places.truncate(list.first as usize);
     }
 
+    /// The lists, now that the table is whole; each holds its part of what the table takes.
+    pub fn into_lists(self, lists: Vec<ListRange>) -> impl Iterator<Item = Attributes> {
+        let memory_bytes = self.memory_bytes();
+        let all = lists.iter().map(|list| list.len()).sum::<usize>().max(1);
+        let table = Arc::new(self);
+        lists.into_iter().map(move |list| list.of(&table, (memory_bytes * list.len()).div_ceil(all)))
+    }
+
     /// About how much memory it holds.
-    pub fn memory_bytes(&self) -> usize {
+    fn memory_bytes(&self) -> usize {
         let texts = self.attributes.iter().map(wire_bytes).sum::<usize>();
         texts + self.attributes.capacity() * size_of::<Attribute>() + self.places.capacity() * size_of::<u32>()
     }
@@ -97,7 +115,7 @@ impl ListRange {
     }
 
     /// The attributes, once the table is whole; `memory_bytes` is the list's part of the table.
-    pub fn of(self, table: &Arc<AttributeTable>, memory_bytes: usize) -> Attributes {
+    fn of(self, table: &Arc<AttributeTable>, memory_bytes: usize) -> Attributes {
         let memory_bytes = u32::try_from(memory_bytes).unwrap_or(u32::MAX);
         match self.count {
             0 => Attributes::new(),

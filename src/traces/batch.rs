@@ -9,7 +9,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::codec;
-use crate::model::span::{AttributeValue, Attributes, Resource, SpanBatch, SpanStatus, TraceId, TracePart};
+use crate::model::attributes::Attribute;
+use crate::model::span::{AttributeValue, SpanBatch, SpanStatus, TraceId, TracePart};
 use crate::model::{Span, span_key};
 
 /// Which attributes can be searched in stored traces.
@@ -90,9 +91,10 @@ pub fn encode_batch<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Optio
     let from_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).min()?;
     let to_ns = spans.iter().map(|span| Borrow::<Span>::borrow(span).start_ns).max()?;
     let parts = parts(spans);
-    let keys = span_key::of_batch(&parts, attribute_keys(spans, config));
+    let codec::Encoded { bytes, attributes } = codec::encode(spans);
+    let keys = span_key::of_batch(&parts, attribute_keys(&attributes, config));
     let span_count = u32::try_from(spans.len()).unwrap_or(u32::MAX);
-    Some(SpanBatch { bytes: codec::encode(spans), from_ns, to_ns, span_count, parts, keys })
+    Some(SpanBatch { bytes, from_ns, to_ns, span_count, parts, keys })
 }
 
 /// What each trace has in these spans, in order of first appearance.
@@ -140,55 +142,21 @@ fn each_text(value: &AttributeValue, longest: usize, mut give: impl FnMut(&str))
     }
 }
 
-/// The keys of all attributes of these spans and of what produced them, each once.
-fn attribute_keys<S: Borrow<Span>>(spans: &[S], config: &IndexConfig) -> Vec<i64> {
-    let mut indexer = Indexer { config, keys: HashSet::default(), taken: HashMap::default(), seen: HashSet::default() };
-    let mut resources: HashSet<*const Resource> = HashSet::new();
-    for span in spans.iter().map(Borrow::<Span>::borrow) {
-        indexer.attributes(&span.attributes);
-        if resources.insert(Arc::as_ptr(&span.resource)) {
-            indexer.attributes(&span.resource.attributes);
+/// The keys of these attributes, each once.
+fn attribute_keys(attributes: &[&Attribute], config: &IndexConfig) -> Vec<i64> {
+    let mut keys: HashSet<i64, foldhash::fast::RandomState> = HashSet::default();
+    let mut taken: HashMap<&str, bool, foldhash::fast::RandomState> = HashMap::default();
+    for (name, value) in attributes {
+        if *taken.entry(name).or_insert_with(|| config.takes(name)) {
+            each_text(value, config.value_bytes, |text| _ = keys.insert(span_key::of_attribute(name, text)));
         }
     }
-    let mut keys: Vec<i64> = indexer.keys.into_iter().collect();
+    let mut keys: Vec<i64> = keys.into_iter().collect();
     if keys.len() > config.keys_per_batch {
         keys.truncate(config.keys_per_batch);
         keys.push(span_key::of_more_attributes());
     }
     keys
-}
-
-/// Remembers the decision for each attribute name, and which values it has seen. Spans of one request share equal texts, so
-/// where a text lies tells which it is; the spans outlive the indexer.
-struct Indexer<'a> {
-    config: &'a IndexConfig,
-    keys: HashSet<i64, foldhash::fast::RandomState>,
-    taken: HashMap<*const u8, bool, foldhash::fast::RandomState>,
-    /// Where a name lies; the kind of its value, with where its text lies or its number.
-    seen: HashSet<(*const u8, (u8, u64)), foldhash::fast::RandomState>,
-}
-
-impl<'a> Indexer<'a> {
-    fn attributes(&mut self, attributes: &'a Attributes) {
-        let Self { config, keys, taken, seen } = self;
-        for (name, value) in attributes {
-            if !*taken.entry(name.as_ptr()).or_insert_with(|| config.takes(name)) {
-                continue;
-            }
-            let place = match value {
-                AttributeValue::String(text) => (0, text.as_ptr() as u64),
-                AttributeValue::Json(text) => (1, text.as_ptr() as u64),
-                AttributeValue::Bool(value) => (2, u64::from(*value)),
-                AttributeValue::Int(value) => (3, *value as u64),
-                AttributeValue::Double(value) => (4, value.to_bits()),
-            };
-            if seen.insert((name.as_ptr(), place)) {
-                each_text(value, config.value_bytes, |text| {
-                    keys.insert(span_key::of_attribute(name, text));
-                });
-            }
-        }
-    }
 }
 
 struct PartBuilder {

@@ -366,8 +366,7 @@ mod tests {
             }
             ranges.push(range);
         }
-        let table = Arc::new(table);
-        ranges.into_iter().map(|range| range.of(&table, 0)).collect()
+        table.into_lists(ranges).collect()
     }
 
     /// What the attributes of sizes say, read one by one.

@@ -121,13 +121,13 @@ proptest! {
     fn damaged_batches_are_errors_and_never_panic(
         spans in proptest::collection::vec(any_span(), 1..4), at in any::<usize>(), byte in any::<u8>(),
     ) {
-        let bytes = codec::encode(&spans);
+        let bytes = codec::encode(&spans).bytes;
         prop_assert!(decode_batch(&bytes[..at % bytes.len()]).is_err());
         // Damage below the compression, where only our own checks stand.
         let mut plain = zstd::bulk::decompress(&bytes[4..], 1 << 20).unwrap();
         let at = at % plain.len();
         plain[at] = byte;
-        let mut damaged = b"MSB1".to_vec();
+        let mut damaged = b"MSB2".to_vec();
         damaged.extend(zstd::bulk::compress(&plain, 1).unwrap());
         let _ = decode_batch(&damaged);
     }
@@ -158,9 +158,63 @@ fn a_text_that_ends_behind_the_batch_is_damage() {
 }
 
 #[test]
+fn batches_of_the_first_layout_are_read() {
+    let texts = ["cart", "op", "", "k", "v"];
+    let mut plain = vec![texts.len() as u8];
+    texts.iter().for_each(|text| plain.extend([&[text.len() as u8], text.as_bytes()].concat()));
+    plain.extend([1, 1, 3, 0, 4]); // one resource: k=v
+    plain.push(1); // one span: its resource, flags, ids
+    plain.extend([&[0, 2 | 1 << 5][..], &[7; 16], &[8; 8], &[9; 8]].concat());
+    plain.extend([0, 1, 2, 2, 20, 5]); // texts, start, duration
+    plain.extend([4, 3, 0, 4, 3, 3, 6, 3, 2, 3, 5, 2]); // k="v", k=3, k=true, k= as JSON
+    plain.extend([1, 2, 1, 1, 3, 1]); // one event: its time, name, k=false
+    plain.extend([&[1][..], &[1; 16], &[2; 8], &[1, 3, 4], &1.5_f64.to_bits().to_le_bytes()].concat()); // one link: k=1.5
+    let bytes = [b"MSB1".to_vec(), zstd::bulk::compress(&plain, 1).unwrap()].concat();
+    let own = |value| Attributes::from(vec![("k".into(), value)]);
+    let mut attributes = own(AttributeValue::String("v".into()));
+    attributes.extend(
+        [AttributeValue::Int(3), AttributeValue::Bool(true), AttributeValue::Json("".into())]
+            .map(|value| ("k".into(), value)),
+    );
+    let span = Span {
+        trace_id: [7; 16],
+        span_id: [8; 8],
+        parent_id: Some([9; 8]),
+        kind: SpanKind::Server,
+        service: "cart".into(),
+        name: "op".into(),
+        start_ns: 10,
+        duration_ns: 5,
+        status: SpanStatus::Unset,
+        status_message: "".into(),
+        attributes,
+        resource: Arc::new(Resource { attributes: own(AttributeValue::String("v".into())) }),
+        scope: "".into(),
+        events: vec![SpanEvent { at_ns: 11, name: "op".into(), attributes: own(AttributeValue::Bool(false)) }],
+        links: vec![SpanLink { trace_id: [1; 16], span_id: [2; 8], attributes: own(AttributeValue::Double(1.5)) }],
+    };
+    assert_eq!(decode_batch(&bytes).unwrap(), [span]);
+    assert_eq!(decode_traces(&bytes, |id| *id == [1; 16]).unwrap(), []);
+}
+
+#[test]
+fn attributes_of_events_and_links_are_stored_and_not_indexed() {
+    let own = |text: &str| Attributes::from(vec![("k".into(), AttributeValue::String(text.into()))]);
+    let mut spans = [span("front", 1, 0, SpanKind::Client), span("back", 2, 1, SpanKind::Server)];
+    spans[0].events = vec![SpanEvent { at_ns: 1, name: "e".into(), attributes: own("of an event") }];
+    spans[0].links = vec![SpanLink { trace_id: [1; 16], span_id: [2; 8], attributes: own("of both") }];
+    spans[1].attributes.extend(own("of both").iter().cloned());
+    let batch = encode_batch(&spans, &IndexConfig::default()).unwrap();
+    assert_eq!(decode_batch(&batch.bytes).unwrap(), spans);
+    let has = |text| batch.keys.contains(&span_key::of_attribute("k", text));
+    assert_eq!(["of an event", "of both"].map(has), [false, true]);
+}
+
+#[test]
 fn other_bytes_are_no_batch() {
     assert!(matches!(decode_batch(b""), Err(BatchError::Magic { .. })));
-    assert!(matches!(decode_batch(b"MSB2xxxx"), Err(BatchError::Magic { .. })));
+    assert!(matches!(decode_batch(b"MSB3xxxx"), Err(BatchError::Magic { .. })));
+    assert!(matches!(decode_batch(b"MSB2xxxx"), Err(BatchError::Compression(_))));
     assert!(matches!(decode_batch(b"MSB1xxxx"), Err(BatchError::Compression(_))));
 }
 
