@@ -1,7 +1,9 @@
 //! Spans from the socket to the disk and back: `cargo bench --bench spans -- MILLIONS [SPREAD]`. Prints, asserts nothing.
 //!
 //! First the receivers: a bare one (tonic and prost, which only counts) and ours with span metrics, on threads of their own,
-//! whose CPU the kernel tells apart; then ours with PostgreSQL. Then MILLIONS (default 1) of spans go through the real store
+//! whose CPU the kernel tells apart, and what of ours the encoding of batches for the store is; then ours with PostgreSQL. They
+//! are fed with requests of one proxy each, as a mesh sends them, and with requests of whole traces of 60 services, in which
+//! little comes again, as a collector's may be. Then MILLIONS (default 1) of spans go through the real store
 //! path into a PostgreSQL of their own, and are sought. SPREAD (default 4) says over how many batches the eight spans of a
 //! trace are spread: a mesh's proxies send their spans at different times. `MESHSCOPE_BENCH_FOLDER` names another folder than
 //! the temporary one; it is removed at the end.
@@ -48,7 +50,9 @@ fn main() {
     let (millions, spread) = (numbers.next().unwrap_or(1.0), numbers.next().unwrap_or(4.0) as u64);
     let folder = std::env::var_os("MESHSCOPE_BENCH_FOLDER").map_or_else(std::env::temp_dir, PathBuf::from);
     let folder = folder.join(format!("meshscope-bench-spans-{}", std::process::id()));
-    receivers(&folder);
+    for senders in [Senders::Proxies, Senders::Collector] {
+        receivers(senders, &folder);
+    }
     stored((millions * 1e6) as u64, spread.clamp(1, SPANS_PER_TRACE), &folder);
     let _ = std::fs::remove_dir_all(&folder);
 }
@@ -70,6 +74,11 @@ fn mixed(number: u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
+}
+
+/// What is by chance about the call that has span `at` of a trace on one of its sides.
+fn call(trace: u64, at: u64) -> u64 {
+    mixed(trace.wrapping_mul(31).wrapping_add(at / 2))
 }
 
 fn trace_id(trace: u64) -> TraceId {
@@ -121,8 +130,12 @@ impl Mesh {
 
     /// Span `at` of a trace: caller and called side in turn.
     fn span(&self, trace: u64, at: u64, base_ns: u64) -> Span {
-        let random = mixed(trace.wrapping_mul(31).wrapping_add(at / 2));
-        let service = ((random >> 8) % 60) as usize;
+        self.span_of(((call(trace, at) >> 8) % 60) as usize, trace, at, base_ns)
+    }
+
+    /// The same, of that service.
+    fn span_of(&self, service: usize, trace: u64, at: u64, base_ns: u64) -> Span {
+        let random = call(trace, at);
         let (name, resource) = &self.services[service];
         let text = |number: u64| AttributeValue::String(Arc::clone(&self.texts[(number % 400) as usize]));
         let unique = |what: &str| AttributeValue::String(format!("{what}{:016x}", mixed(trace)).into());
@@ -169,8 +182,17 @@ impl Mesh {
     }
 }
 
-/// A request of the spans of whole traces.
-fn request(mesh: &Mesh, number: u64, base_ns: u64) -> ExportTraceServiceRequest {
+/// Whose spans stand together in a request.
+#[derive(Clone, Copy, Debug)]
+enum Senders {
+    /// Of one proxy: a span of each of its calls.
+    Proxies,
+    /// Of all services: whole traces.
+    Collector,
+}
+
+/// A request of spans.
+fn request(mesh: &Mesh, senders: Senders, number: u64, base_ns: u64) -> ExportTraceServiceRequest {
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
     use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
     use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -194,10 +216,19 @@ fn request(mesh: &Mesh, number: u64, base_ns: u64) -> ExportTraceServiceRequest 
         attributes: span.attributes.iter().map(pair).collect(),
         ..ProtoSpan::default()
     };
-    let traces = REQUEST_SPANS as u64 / SPANS_PER_TRACE;
-    let all = (number * traces..(number + 1) * traces)
-        .flat_map(|trace| (0..SPANS_PER_TRACE).map(move |at| mesh.span(trace, at, base_ns)));
-    let scope_spans = vec![ScopeSpans { spans: all.map(span).collect(), ..ScopeSpans::default() }];
+    let count = REQUEST_SPANS as u64;
+    let all: Vec<Span> = match senders {
+        Senders::Proxies => {
+            let of_proxy = |trace: u64| mesh.span_of((number % 60) as usize, trace, trace % SPANS_PER_TRACE, base_ns);
+            (number * count..(number + 1) * count).map(of_proxy).collect()
+        }
+        Senders::Collector => {
+            let traces = number * count / SPANS_PER_TRACE..(number + 1) * count / SPANS_PER_TRACE;
+            traces.flat_map(|trace| (0..SPANS_PER_TRACE).map(move |at| mesh.span(trace, at, base_ns))).collect()
+        }
+    };
+    let spans = all.into_iter().map(span).collect();
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let attributes = mesh.services[(number % 60) as usize].1.attributes.iter().map(pair).collect();
     let resource = Some(Resource { attributes, ..Resource::default() });
     ExportTraceServiceRequest {
@@ -302,7 +333,7 @@ enum Behind<'a> {
 }
 
 /// Our receiver and pipeline; without a store its batches are settled at once.
-async fn ours(behind: Behind<'_>, shutdown: CancellationToken) -> SocketAddr {
+async fn ours(behind: Behind<'_>, shutdown: CancellationToken) -> (SocketAddr, traces::Live) {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = otlp::Config { grpc_listen: any, http_listen: any, ..otlp::Config::default() };
     let (sink, spans) = mpsc::channel(64);
@@ -312,6 +343,7 @@ async fn ours(behind: Behind<'_>, shutdown: CancellationToken) -> SocketAddr {
     let outputs =
         traces::Outputs { head: Head::new(Default::default()), rollup: Rollup::default(), batches: batches_in };
     let pipeline = traces::Pipeline::new(traces::Config::default(), spans, outputs, Clock::system());
+    let live = pipeline.live();
     tokio::spawn(receiver.run(shutdown.clone()));
     tokio::spawn(pipeline.run(shutdown.clone()));
     match behind {
@@ -324,15 +356,31 @@ async fn ours(behind: Behind<'_>, shutdown: CancellationToken) -> SocketAddr {
             drop(tokio::spawn(SpanPersist::new(batches, store.clone(), Clock::system()).run(shutdown)))
         }
     }
-    address
+    (address, live)
 }
 
-fn receivers(folder: &std::path::Path) {
+/// CPU seconds that encoding takes for a span, of the last spans received; the second pass, whose memory is warm.
+fn encoding(live: &traces::Live) -> f64 {
+    let mut spans = live.latest(16 * BATCH_SPANS);
+    spans.reverse();
+    let index = traces::IndexConfig::default();
+    let pass = || {
+        let before = threads_self_us();
+        for batch in spans.chunks(BATCH_SPANS) {
+            std::hint::black_box(traces::encode_batch(batch, &index));
+        }
+        (threads_self_us() - before) as f64 / 1e6 / spans.len() as f64
+    };
+    pass();
+    pass()
+}
+
+fn receivers(senders: Senders, folder: &std::path::Path) {
     let (mesh, base_ns) = (Mesh::new(), now_ns() - 60_000_000_000);
     // More requests than memory keeps spans of, so that none is known again.
-    let requests: Arc<Vec<_>> = Arc::new((0..1000).map(|number| request(&mesh, number, base_ns)).collect());
+    let requests: Arc<Vec<_>> = Arc::new((0..1000).map(|number| request(&mesh, senders, number, base_ns)).collect());
     let clients = runtime("clients");
-    println!("receivers, {REQUEST_SPANS} spans of {} attributes a request", mesh.keys.len());
+    println!("receivers, {senders:?}: {REQUEST_SPANS} spans of {} attributes a request", mesh.keys.len());
     println!("{:<44}{:>12}{:>18}", "", "spans/s", "spans/CPU-s");
     let line = |what: &str, taken: u64, cpu: f64| {
         println!("{what:<44}{:>12.0}{:>18.0}", taken as f64 / FEED.as_secs_f64(), taken as f64 / cpu);
@@ -354,23 +402,26 @@ fn receivers(folder: &std::path::Path) {
     receiver.shutdown_background();
 
     let (receiver, shutdown) = (runtime("ours"), CancellationToken::new());
-    let address = receiver.block_on(ours(Behind::Nothing, shutdown.clone()));
+    let (address, live) = receiver.block_on(ours(Behind::Nothing, shutdown.clone()));
     let before = threads_cpu("ours");
     let taken = clients.block_on(feed(address, Arc::clone(&requests)));
-    let rolled = line("ours: span metrics, edges, batches", taken, threads_cpu("ours") - before);
+    let encoded = line("ours: span metrics, edges, batches", taken, threads_cpu("ours") - before);
+    let rolled = 1.0 / (1.0 / encoded - encoding(&live));
+    println!("{:<44}{:>12}{rolled:>18.0}", "without the encoding of batches", "");
     shutdown.cancel();
     receiver.shutdown_timeout(Duration::from_secs(5));
 
     let (receiver, shutdown) = (runtime("stored"), CancellationToken::new());
-    let store = receiver.block_on(Store::connect(&config(&folder.join("receivers")))).unwrap();
-    let address = receiver.block_on(ours(Behind::Store(&store), shutdown.clone()));
+    let store = receiver.block_on(Store::connect(&config(&folder.join(format!("{senders:?}"))))).unwrap();
+    let (address, _) = receiver.block_on(ours(Behind::Store(&store), shutdown.clone()));
     let before = threads_cpu("stored") + server_cpu(&store);
     let taken = clients.block_on(feed(address, requests));
     let cpu = threads_cpu("stored") + server_cpu(&store) - before;
     let kept = line("the same, acknowledged by PostgreSQL, counted", taken, cpu);
     shutdown.cancel();
     receiver.block_on(store.close());
-    println!("{:.2} × the bare receiver; {:.2} × with PostgreSQL\n", rolled / bare, kept / bare);
+    let [rolled, encoded, kept] = [rolled, encoded, kept].map(|own| own / bare);
+    println!("{rolled:.2} × the bare receiver; {encoded:.2} × with encoding; {kept:.2} × with PostgreSQL\n");
 }
 
 // === the store ===

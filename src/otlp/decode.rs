@@ -13,8 +13,9 @@ use opentelemetry_proto::tonic::trace::v1 as proto;
 
 use super::counters::{Rejection, Trim};
 use super::json;
+use super::known::Fingerprint;
 use super::limits::{Limits, Tally};
-use super::pairs::{Kept, KeptByAll, Pairs, Texts};
+use super::pairs::{Contents, Kept, KeptByAll, Pairs};
 use crate::model::attributes::{AttributeTable, ListRange};
 use crate::model::span::{AttributeValue, Attributes, Resource, SpanEvent, SpanId, SpanKind, SpanLink, SpanStatus};
 use crate::model::{Span, Timestamp};
@@ -50,31 +51,23 @@ pub enum DecodeError {
 /// # Errors
 /// When the body is not an `ExportTraceServiceRequest`.
 pub fn decode_protobuf(body: &[u8], limits: &Limits, now: Timestamp) -> Result<Decoded, DecodeError> {
-    decode_protobuf_after(&KeptByAll::default(), body, limits, now)
+    decode_protobuf_after(&KeptByAll::default(), body, limits, now).map(|(decoded, _)| decoded)
 }
 
-/// The same, after other requests, whose texts are shared.
+/// The same, after other requests, whose texts are shared; and what tells the request from others.
 pub(super) fn decode_protobuf_after(
     kept: &KeptByAll,
     body: &[u8],
     limits: &Limits,
     now: Timestamp,
-) -> Result<Decoded, DecodeError> {
-    let mut decoder = Decoder::after(kept.take(), limits, now);
+) -> Result<(Decoded, Fingerprint), DecodeError> {
+    let mut decoder = Decoder::after(kept.take(), body.len(), limits, now);
     for group in wire::messages(body, 1) {
-        let group = group?;
-        let origin = decoder.wire_origin(group)?;
-        for group in wire::messages(group, 2) {
-            let group = group?;
-            let origin = decoder.wire_scoped(&origin, group)?;
-            for span in wire::messages(group, 2) {
-                let span = span?;
-                decoder.push(span.len(), |decoder| decoder.wire_span(span, &origin))?;
-            }
-        }
+        decoder.wire_group(group?)?;
     }
-    kept.give(std::mem::take(&mut decoder.texts), std::mem::take(&mut decoder.pairs));
-    Ok(decoder.finish(None))
+    kept.give(decoder.keep(body.len()));
+    let fingerprint = decoder.fingerprint;
+    Ok((decoder.finish(None), fingerprint))
 }
 
 /// Decodes an OTLP/JSON body.
@@ -99,7 +92,7 @@ pub(super) struct Origin {
 pub(super) struct Decoder<'a> {
     limits: &'a Limits,
     latest_start_ns: u64,
-    texts: Texts,
+    kept: Kept,
     empty: Arc<str>,
     spans: Vec<Span>,
     tally: Tally,
@@ -108,28 +101,41 @@ pub(super) struct Decoder<'a> {
     /// Where those of each span stand in it.
     lists: Vec<ListRange>,
     pairs: Pairs<'a>,
+    /// Of what was read from bytes.
+    fingerprint: Fingerprint,
     /// Attributes of the span that is read.
     found: Vec<&'a [u8]>,
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(limits: &'a Limits, now: Timestamp) -> Self {
-        Self::after(Kept::default(), limits, now)
+        Self::after(Kept::default(), 0, limits, now)
     }
 
-    fn after(mut kept: Kept, limits: &'a Limits, now: Timestamp) -> Self {
+    /// A decoder of a body of so many bytes, with what others have kept.
+    fn after(mut kept: Kept, bytes: usize, limits: &'a Limits, now: Timestamp) -> Self {
+        let (pairs, expected) = kept.begin(bytes);
         Self {
             limits,
             latest_start_ns: (now + limits.max_future.get()).as_nanos(),
-            pairs: kept.pairs(),
-            texts: kept.texts,
+            kept,
             empty: Arc::from(""),
-            spans: Vec::new(),
+            spans: Vec::with_capacity(expected.spans),
             tally: Tally::default(),
-            table: AttributeTable::default(),
-            lists: Vec::new(),
+            table: AttributeTable::with_capacity(expected.attributes, expected.places),
+            lists: Vec::with_capacity(expected.spans),
+            pairs,
+            fingerprint: Fingerprint::default(),
             found: Vec::new(),
         }
+    }
+
+    /// What the next request is decoded with, after a body of so many bytes.
+    fn keep(&mut self, bytes: usize) -> Kept {
+        let mut kept = std::mem::take(&mut self.kept);
+        let (spans, attributes, places) = (self.spans.len(), self.table.len(), self.table.places());
+        kept.end(std::mem::take(&mut self.pairs), Contents { bytes, spans, attributes, places });
+        kept
     }
 
     /// Whether a resource or scope of that size is read at all; when not, it counts as cut attributes.
@@ -147,6 +153,19 @@ impl<'a> Decoder<'a> {
         Origin { resource, service, scope: self.share("") }
     }
 
+    /// `ResourceSpans { 1: Resource, 2: repeated ScopeSpans }`.
+    fn wire_group(&mut self, group: &'a [u8]) -> Result<(), DecodeError> {
+        let origin = self.wire_origin(group)?;
+        self.fingerprint.bound();
+        for field in wire::fields(group) {
+            match field? {
+                (2, scope) => self.wire_scope(&origin, scope.bytes()?)?,
+                other => self.fingerprint.add(other),
+            }
+        }
+        Ok(())
+    }
+
     /// The origin of the spans of `ResourceSpans { 1: Resource { 1: repeated attributes } }`.
     fn wire_origin(&mut self, group: &[u8]) -> Result<Origin, DecodeError> {
         let (mut budget, mut attributes) = (self.limits.attribute_bytes_per_span, Attributes::new());
@@ -162,19 +181,35 @@ impl<'a> Decoder<'a> {
         Ok(Origin { resource, service, scope: self.share("") })
     }
 
-    /// The same, for the spans of `ScopeSpans { 1: InstrumentationScope { 1: name } }`.
-    fn wire_scoped(&mut self, origin: &Origin, group: &[u8]) -> Result<Origin, DecodeError> {
-        let mut name = &[][..];
-        for part in wire::messages(group, 1) {
-            let part = part?;
-            if self.fits(part.len())
-                && let Some(text) = wire::messages(part, 1).last()
-            {
-                name = text?;
+    /// The spans of `ScopeSpans { 1: InstrumentationScope { 1: name }, 2: repeated spans }`.
+    fn wire_scope(&mut self, origin: &Origin, group: &'a [u8]) -> Result<(), DecodeError> {
+        let (first, mut origin) = (self.spans.len(), origin.clone());
+        self.fingerprint.bound();
+        for field in wire::fields(group) {
+            let field = field?;
+            // What is hashed now need not be fetched again to be read.
+            self.fingerprint.add(field);
+            match field {
+                (1, scope) => {
+                    let scope = scope.bytes()?;
+                    if self.fits(scope.len())
+                        && let Some(name) = wire::messages(scope, 1).last()
+                    {
+                        let name = self.text(name?);
+                        origin.scope = self.name(&name);
+                        // It comes first, unless somebody writes fields in another order.
+                        self.spans[first..].iter_mut().for_each(|span| span.scope = Arc::clone(&origin.scope));
+                    }
+                }
+                (2, span) => {
+                    let span = span.bytes()?;
+                    self.push(span.len(), |decoder| decoder.wire_span(span, &origin))?;
+                }
+                _ => {}
             }
         }
-        let name = self.text(name);
-        Ok(Origin { scope: self.name(&name), ..origin.clone() })
+        self.fingerprint.bound();
+        Ok(())
     }
 
     /// The same, for the spans of a scope.
@@ -203,12 +238,9 @@ impl<'a> Decoder<'a> {
     /// The decoded request.
     pub(super) fn finish(self, warning: Option<String>) -> Decoded {
         let Self { mut spans, lists, table, tally, .. } = self;
-        let memory_bytes = table.memory_bytes();
-        let all = lists.iter().map(|list| list.len()).sum::<usize>().max(1);
-        let table = Arc::new(table);
         // Spans of JSON have theirs already, and no lists.
-        for (span, list) in spans.iter_mut().zip(lists) {
-            span.attributes = list.of(&table, (memory_bytes * list.len()).div_ceil(all));
+        for (span, attributes) in spans.iter_mut().zip(table.into_lists(lists)) {
+            span.attributes = attributes;
         }
         Decoded { spans, tally, warning }
     }
@@ -442,27 +474,31 @@ impl<'a> Decoder<'a> {
     }
 
     fn cut(&mut self, text: &str, limit: usize) -> Arc<str> {
-        if text.len() <= limit {
-            return self.share(text);
+        if text.len() <= limit { self.share(text) } else { self.cut_long(text, limit) }
+    }
+
+    /// The text of a value, of which many are their request's own.
+    fn value_text(&mut self, text: &str) -> Arc<str> {
+        match text.len() {
+            0 => Arc::clone(&self.empty),
+            length if length > self.limits.attribute_value_bytes => {
+                self.cut_long(text, self.limits.attribute_value_bytes)
+            }
+            length if length > SHARED_TEXT_BYTES => Arc::from(text),
+            _ => self.kept.texts.share_repeated(text),
         }
+    }
+
+    fn cut_long(&mut self, text: &str, limit: usize) -> Arc<str> {
         self.tally.trim(Trim::Text, 1);
         Arc::from(&text[..text.floor_char_boundary(limit)])
     }
 
     fn share(&mut self, text: &str) -> Arc<str> {
-        if text.is_empty() {
-            return Arc::clone(&self.empty);
-        }
-        if text.len() > SHARED_TEXT_BYTES {
-            return Arc::from(text);
-        }
-        match self.texts.get(text) {
-            Some(known) => Arc::clone(known),
-            None => {
-                let new: Arc<str> = Arc::from(text);
-                self.texts.insert(Arc::clone(&new));
-                new
-            }
+        match text.len() {
+            0 => Arc::clone(&self.empty),
+            length if length > SHARED_TEXT_BYTES => Arc::from(text),
+            _ => self.kept.texts.share(text),
         }
     }
 }

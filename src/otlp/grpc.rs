@@ -209,10 +209,7 @@ impl<const SIGNAL: usize> tonic::server::UnaryService<Bytes> for Export<SIGNAL> 
 
 async fn export_traces(intake: Intake, body: Bytes, turn: Turn) -> Result<Vec<u8>, tonic::Status> {
     let (limits, kept) = (Arc::clone(&intake.limits), Arc::clone(&intake.kept));
-    let decode = move |body: &[u8]| {
-        let decoded = decode::decode_protobuf_after(&kept, body, &limits, intake::now());
-        decoded.map(|decoded| (decoded, Fingerprint::of(body)))
-    };
+    let decode = move |body: &[u8]| decode::decode_protobuf_after(&kept, body, &limits, intake::now());
     let decoded = decoded(&intake, body, decode).await?;
     let taken = intake.take(decoded, turn).await;
     taken.map(|answer| answer.encode_to_vec()).map_err(|refused| unstored("span", refused))

@@ -121,7 +121,10 @@ async fn otlp_traces(State(face): State<Face>, request: Request) -> Response {
                 let Intake { kept, limits, .. } = &face.intake;
                 decode::decode_protobuf_after(kept, body, limits, intake::now())
             }
-            Encoding::Json => decode::decode_json(body, &face.intake.limits, intake::now()),
+            Encoding::Json => {
+                let decoded = decode::decode_json(body, &face.intake.limits, intake::now());
+                decoded.map(|decoded| (decoded, Fingerprint::of(body)))
+            }
         }
         .map_err(|error| error.to_string())
     };
@@ -148,6 +151,7 @@ async fn otlp_logs(State(face): State<Face>, request: Request) -> Response {
             Encoding::Protobuf => logs::decode_logs_protobuf(body, &reader, &face.intake.limits, intake::now()),
             Encoding::Json => logs::decode_logs_json(body, &reader, &face.intake.limits, intake::now()),
         }
+        .map(|decoded| (decoded, Fingerprint::of(body)))
         .map_err(|error| error.to_string())
     };
     let answered = async {
@@ -208,7 +212,8 @@ async fn zipkin_spans(State(face): State<Face>, request: Request) -> Response {
         return face.refuse(Refusal::Unsupported(message), Encoding::Json);
     }
     let decode = |body: &[u8], face: &Face| {
-        zipkin::decode(body, &face.intake.limits, intake::now()).map_err(|error| error.to_string())
+        let decoded = zipkin::decode(body, &face.intake.limits, intake::now());
+        decoded.map(|decoded| (decoded, Fingerprint::of(body))).map_err(|error| error.to_string())
     };
     match face.spans(request, decode).await {
         Err(refusal) => face.refuse(refusal, Encoding::Json),
@@ -290,7 +295,7 @@ impl Face {
     async fn spans(
         &self,
         request: Request,
-        decode: impl FnOnce(&[u8], &Self) -> Result<Decoded, String> + Send + 'static,
+        decode: impl FnOnce(&[u8], &Self) -> Result<(Decoded, Fingerprint), String> + Send + 'static,
     ) -> Result<ExportTraceServiceResponse, Refusal> {
         let (decoded, turn) = self.receive(request, decode).await?;
         self.intake.take(decoded, turn).await.map_err(|refused| Refusal::unstored(refused, "span"))
@@ -302,7 +307,7 @@ impl Face {
         &self,
         request: Request,
         decode: impl FnOnce(&[u8], &Self) -> Result<T, String> + Send + 'static,
-    ) -> Result<((T, Fingerprint), Option<OwnedSemaphorePermit>), Refusal> {
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), Refusal> {
         // The semaphore is never closed, so the permit is always there.
         let turn = Arc::clone(&self.requests).acquire_owned().await.ok();
         let compression = Compression::of(request.headers())?;
@@ -312,8 +317,7 @@ impl Face {
         let work_bytes = if compression == Compression::None { body.len() } else { usize::MAX };
         let work = move || {
             let plain = compression.expand(body, face.max_request_bytes)?;
-            let decoded = decode(&plain, &face).map_err(Refusal::Malformed)?;
-            Ok::<_, Refusal>((decoded, Fingerprint::of(&plain)))
+            decode(&plain, &face).map_err(Refusal::Malformed)
         };
         let decoded = intake::run_decode(work_bytes, work).await.unwrap_or(Err(Refusal::Internal))?;
         Ok((decoded, turn))

@@ -4,17 +4,17 @@
 //! stored, or on its way to the store, is neither counted nor stored a second time; a bounded number is remembered.
 
 use std::collections::{HashMap, VecDeque};
-
-use xxhash_rust::xxh64::xxh64;
+use std::hash::BuildHasher as _;
 
 use crate::batching::{Verdict, Waiting};
+use crate::wire::Value;
 
 /// Requests remembered, the last ones: about 6 MB. At 100,000 spans a second in requests of 512 that is five minutes, longer
 /// than an exporter tries again.
 const REMEMBERED: usize = 1 << 16;
 
 /// What tells a request from others: the hash of its decompressed body, and its length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Fingerprint {
     hash: u64,
     length: usize,
@@ -23,7 +23,28 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     /// Of that body. What is sent again by another protocol is another request.
     pub(super) fn of(body: &[u8]) -> Self {
-        Self { hash: xxh64(body, 0), length: body.len() }
+        let mut fingerprint = Self::default();
+        fingerprint.join(0, body);
+        fingerprint
+    }
+
+    /// A message begins or ends: what belongs together tells requests apart too.
+    pub(super) fn bound(&mut self) {
+        self.join(0, &[]);
+    }
+
+    /// Takes in a field, as it is read, in the order of the body.
+    pub(super) fn add(&mut self, (number, value): (u32, Value<'_>)) {
+        match value {
+            Value::Bytes(bytes) => self.join(number, bytes),
+            Value::Varint(bits) | Value::Fixed64(bits) => self.join(number, &bits.to_le_bytes()),
+            Value::Other => self.join(number, &[]),
+        }
+    }
+
+    fn join(&mut self, number: u32, bytes: &[u8]) {
+        self.hash = foldhash::quality::FixedState::default().hash_one((self.hash, number, bytes));
+        self.length += bytes.len();
     }
 }
 

@@ -4,7 +4,6 @@
 //! bytes, not by their hash alone; holds one entry for each different pair of one request. Between requests a bounded number of
 //! texts is kept, and room.
 
-use std::collections::HashSet;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -32,28 +31,47 @@ pub(super) struct Pairs<'a> {
     hasher: foldhash::fast::RandomState,
     places: Places,
     known: Vec<(&'a [u8], Pair)>,
+    /// Of the span before, by its place in its list: the next span mostly says the same there.
+    before: Vec<(&'a [u8], Pair)>,
 }
 
 /// Hash and place of each pair.
 type Places = HashTable<(u64, u32)>;
 
 impl<'a> Pairs<'a> {
-    fn new(places: Places) -> Self {
-        Self { places, ..Self::default() }
+    fn new(hasher: foldhash::fast::RandomState, places: Places, expected: usize) -> Self {
+        Self { hasher, places, known: Vec::with_capacity(expected), before: Vec::new() }
     }
 
-    /// What these bytes are known as, or else the hash to [insert](Self::insert) them by.
-    pub(super) fn get(&self, bytes: &[u8]) -> Result<Pair, u64> {
+    /// What these bytes, which stand at that place of their list, are known as; or else the hash to [insert](Self::insert) them
+    /// by.
+    pub(super) fn get(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, u64> {
+        if let Some((before, pair)) = self.before.get(at)
+            && *before == bytes
+        {
+            return Ok(*pair);
+        }
         let hash = self.hasher.hash_one(bytes);
         let known = self.places.find(hash, |(other, place)| *other == hash && self.known[*place as usize].0 == bytes);
-        known.map(|(_, place)| self.known[*place as usize].1).ok_or(hash)
+        let pair = known.map(|(_, place)| self.known[*place as usize].1).ok_or(hash)?;
+        self.stands(at, bytes, pair);
+        Ok(pair)
     }
 
     /// Remembers what these bytes are.
-    pub(super) fn insert(&mut self, hash: u64, bytes: &'a [u8], pair: Pair) {
+    pub(super) fn insert(&mut self, hash: u64, (at, bytes): (usize, &'a [u8]), pair: Pair) {
         let place = u32::try_from(self.known.len()).expect("invariant: a request has fewer than 2³² bytes");
         self.known.push((bytes, pair));
         self.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
+        self.stands(at, bytes, pair);
+    }
+
+    fn stands(&mut self, at: usize, bytes: &'a [u8], pair: Pair) {
+        match self.before.get_mut(at) {
+            Some(before) => *before = (bytes, pair),
+            // Lists are read from their beginning.
+            None => self.before.push((bytes, pair)),
+        }
     }
 }
 
@@ -64,20 +82,102 @@ const TEXTS_KEPT: usize = 1 << 13;
 /// Most pairs whose room is kept.
 const PAIRS_KEPT: usize = 1 << 14;
 
-/// Texts that are shared.
-pub(super) type Texts = HashSet<Arc<str>, foldhash::fast::RandomState>;
+/// Texts remembered by a part of their hash alone, to know which come again.
+const SEEN_TEXTS: usize = 1 << 13;
 
-/// What a decoder keeps from one request to the next: most texts come again, and the room for pairs need not grow again.
+/// Texts that are shared.
+#[derive(Debug, Default)]
+pub(super) struct Texts {
+    hasher: foldhash::fast::RandomState,
+    known: HashTable<(u64, Arc<str>)>,
+    /// The upper half of the hash that came last to each place.
+    seen: Vec<u32>,
+}
+
+impl Texts {
+    /// The text, shared with all that are equal.
+    pub(super) fn share(&mut self, text: &str) -> Arc<str> {
+        let hash = self.hasher.hash_one(text);
+        self.get(hash, text).unwrap_or_else(|| self.keep(hash, text))
+    }
+
+    /// The same of a text that may be one request's alone: only when it comes a second time it is kept, so that those which
+    /// never come again push out none.
+    pub(super) fn share_repeated(&mut self, text: &str) -> Arc<str> {
+        let hash = self.hasher.hash_one(text);
+        self.get(hash, text).unwrap_or_else(|| {
+            self.seen.resize(SEEN_TEXTS, 0);
+            let upper = (hash >> 32) as u32;
+            match std::mem::replace(&mut self.seen[hash as usize % SEEN_TEXTS], upper) == upper {
+                true => self.keep(hash, text),
+                false => Arc::from(text),
+            }
+        })
+    }
+
+    fn get(&self, hash: u64, text: &str) -> Option<Arc<str>> {
+        self.known.find(hash, |(other, known)| *other == hash && **known == *text).map(|(_, known)| Arc::clone(known))
+    }
+
+    fn keep(&mut self, hash: u64, text: &str) -> Arc<str> {
+        let new: Arc<str> = Arc::from(text);
+        self.known.insert_unique(hash, (hash, Arc::clone(&new)), |(hash, _)| *hash);
+        new
+    }
+}
+
+/// How much a request has in it, so that room for the next one is made at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Contents {
+    pub(super) bytes: usize,
+    pub(super) spans: usize,
+    pub(super) attributes: usize,
+    pub(super) places: usize,
+}
+
+impl Contents {
+    /// What a body of that size has in it, if it is like this one; never more than is worth making room for at once.
+    fn scaled_to(self, bytes: usize) -> Self {
+        let scaled = |own: usize, most: usize| {
+            let share = own as u128 * bytes as u128 / self.bytes.max(1) as u128;
+            usize::try_from(share).unwrap_or(most).min(most)
+        };
+        Self {
+            bytes,
+            spans: scaled(self.spans, 1 << 12),
+            attributes: scaled(self.attributes, PAIRS_KEPT),
+            places: scaled(self.places, 1 << 17),
+        }
+    }
+}
+
+/// What a decoder keeps from one request to the next: most texts come again, and room need not grow again.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     pub(super) texts: Texts,
+    last: Contents,
+    hasher: foldhash::fast::RandomState,
     places: Places,
 }
 
 impl Kept {
-    /// An empty table of pairs, in the room that is kept.
-    pub(super) fn pairs<'a>(&mut self) -> Pairs<'a> {
-        Pairs::new(std::mem::take(&mut self.places))
+    /// An empty table of pairs for a body of that size, in the room that is kept; and what to expect in the body.
+    pub(super) fn begin<'a>(&mut self, bytes: usize) -> (Pairs<'a>, Contents) {
+        let expected = self.last.scaled_to(bytes);
+        (Pairs::new(self.hasher.clone(), std::mem::take(&mut self.places), expected.attributes), expected)
+    }
+
+    /// Takes back what a request was decoded with; `contents` is what it had.
+    pub(super) fn end(&mut self, pairs: Pairs<'_>, contents: Contents) {
+        let mut places = pairs.places;
+        places.clear();
+        if places.capacity() <= 2 * PAIRS_KEPT {
+            self.places = places;
+        }
+        if self.texts.known.len() > TEXTS_KEPT {
+            self.texts.known.clear();
+        }
+        self.last = contents;
     }
 }
 
@@ -90,15 +190,7 @@ impl KeptByAll {
         self.0.lock().pop().unwrap_or_default()
     }
 
-    pub(super) fn give(&self, mut texts: Texts, pairs: Pairs<'_>) {
-        let mut places = pairs.places;
-        places.clear();
-        if texts.len() > TEXTS_KEPT {
-            texts = Texts::default();
-        }
-        if places.capacity() > 2 * PAIRS_KEPT {
-            places = Places::default();
-        }
-        self.0.lock().push(Kept { texts, places });
+    pub(super) fn give(&self, kept: Kept) {
+        self.0.lock().push(kept);
     }
 }

@@ -17,10 +17,12 @@ use prost::Message;
 use tokio::sync::mpsc;
 
 use super::intake::now;
+use super::pairs::KeptByAll;
 use super::testing::{PROTO_TYPE, Running, gzip};
 use super::*;
 use crate::batching::Verdict;
 use crate::model::span::{AttributeValue, SpanKind, SpanStatus, hex};
+use crate::wire;
 
 // === decoding ===
 
@@ -306,6 +308,40 @@ fn texts_that_are_not_utf8_are_mended_wherever_they_stand_and_lose_no_span() {
 }
 
 #[test]
+fn requests_are_told_apart_by_all_that_is_in_them() {
+    let of = |request: &ExportTraceServiceRequest| {
+        let body = request.encode_to_vec();
+        decode::decode_protobuf_after(&KeptByAll::default(), &body, &Limits::default(), now()).unwrap().1
+    };
+    let first = request(vec![proto_span(1), proto_span(2)]);
+    assert_eq!(of(&first), of(&first.clone()));
+    let changes: [fn(&mut proto::ResourceSpans); 6] = [
+        |group| group.schema_url = "s".into(),
+        |group| group.scope_spans[0].schema_url = "s".into(),
+        |group| group.resource = Some(Default::default()),
+        |group| group.scope_spans[0].scope = Some(Default::default()),
+        |group| group.scope_spans[0].spans.swap(0, 1),
+        |group| group.scope_spans[0].spans[1].dropped_links_count = 1,
+    ];
+    let mut all = vec![of(&first)];
+    for change in changes {
+        let mut other = first.clone();
+        change(&mut other.resource_spans[0]);
+        all.push(of(&other));
+    }
+    let mut apart = first;
+    let scope = proto::ScopeSpans { spans: vec![proto_span(2)], ..Default::default() };
+    apart.resource_spans[0].scope_spans[0].spans.pop();
+    let group = proto::ResourceSpans { scope_spans: vec![scope.clone()], ..Default::default() };
+    all.push(of(&ExportTraceServiceRequest { resource_spans: vec![apart.resource_spans[0].clone(), group] }));
+    apart.resource_spans[0].scope_spans.push(scope);
+    all.push(of(&apart));
+    for (at, one) in all.iter().enumerate() {
+        assert!(!all[..at].contains(one), "{at}");
+    }
+}
+
+#[test]
 fn a_resource_after_its_spans_is_theirs_too() {
     let body = format!(
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{}}}],"scope":{{"name":"lib"}}}}],
@@ -314,6 +350,21 @@ fn a_resource_after_its_spans_is_theirs_too() {
     );
     let span = &json(&body).spans[0];
     assert_eq!((&*span.service, &*span.scope), ("late", "lib"));
+
+    let message = |fields: &[(u32, &[u8])]| {
+        let mut message = Vec::new();
+        fields.iter().for_each(|(number, body)| wire::put_bytes(*number, body, &mut message));
+        message
+    };
+    let pair = message(&[(1, b"service.name"), (2, &message(&[(1, b"late")]))]);
+    let span = proto_span(1).encode_to_vec();
+    let scope = message(&[(2, &span), (1, &message(&[(1, b"lib")])), (2, &span)]);
+    let body = message(&[(1, &message(&[(2, &scope), (1, &message(&[(1, &pair)]))]))]);
+    let decoded = decode_protobuf(&body, &Limits::default(), now()).unwrap();
+    assert_eq!(decoded.spans.len(), 2);
+    for span in &decoded.spans {
+        assert_eq!((&*span.service, &*span.scope), ("late", "lib"));
+    }
 }
 
 fn fixtures(folder: &str) -> Vec<PathBuf> {
@@ -416,7 +467,13 @@ proptest::proptest! {
         for span in spans.clone() {
             decoder.push(0, |decoder| Ok::<_, ()>(decoder.span(span, &origin))).unwrap();
         }
-        prop_assert_eq!(proto_decoded(spans, &limits), decoder.finish(None));
+        let expected = decoder.finish(None);
+        // What is kept from earlier requests changes nothing.
+        let (kept, body) = (KeptByAll::default(), request(spans).encode_to_vec());
+        for _ in 0..4 {
+            let (decoded, _) = decode::decode_protobuf_after(&kept, &body, &limits, now()).unwrap();
+            prop_assert_eq!(&decoded, &expected);
+        }
     }
 
     #[test]

@@ -23,8 +23,8 @@ impl Decoder<'_> {
     pub(super) fn wire_list(&mut self, budget: &mut usize) -> Result<ListRange, DecodeError> {
         let found = std::mem::take(&mut self.found);
         let mut list = self.table.begin_list();
-        for bytes in found.iter().take(self.limits.attributes_per_span) {
-            let pair = match self.pairs.get(bytes) {
+        for (at, bytes) in found.iter().copied().enumerate().take(self.limits.attributes_per_span) {
+            let pair = match self.pairs.get(at, bytes) {
                 Ok(pair) => {
                     self.tally.trim(Trim::Utf8, usize::from(pair.mended));
                     self.tally.trim(Trim::Text, usize::from(pair.cut));
@@ -32,7 +32,7 @@ impl Decoder<'_> {
                 }
                 Err(hash) => {
                     let pair = self.pair(bytes)?;
-                    self.pairs.insert(hash, bytes, pair);
+                    self.pairs.insert(hash, (at, bytes), pair);
                     pair
                 }
             };
@@ -46,7 +46,7 @@ impl Decoder<'_> {
         Ok(list)
     }
 
-    /// An attribute that comes for the first time.
+    /// A pair that comes for the first time in this request.
     fn pair(&mut self, bytes: &[u8]) -> Result<Pair, DecodeError> {
         let before = [Trim::Utf8, Trim::Text].map(|what| self.tally.trimmed(what));
         let (key, value) = self.wire_pair(bytes)?;
@@ -103,8 +103,8 @@ impl Decoder<'_> {
         for field in wire::fields(message) {
             value = match field? {
                 (1, text) => {
-                    let (limit, text) = (self.limits.attribute_value_bytes, self.text(text.bytes()?));
-                    Some(AttributeValue::String(self.cut(&text, limit)))
+                    let text = self.text(text.bytes()?);
+                    Some(AttributeValue::String(self.value_text(&text)))
                 }
                 (2, number) => Some(AttributeValue::Bool(number.varint()? != 0)),
                 (3, number) => Some(AttributeValue::Int(number.varint()? as i64)),
