@@ -27,10 +27,11 @@ pub use checks::{Check, all as checks};
 pub use comparisons::{About, CallerShare, Comparison, Verdict, comparisons};
 pub use explain::explain;
 pub use found::{Found, Note};
-pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_with};
+pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_past, gather_with};
 pub(crate) use mask::{looks_secret, mask};
 pub use observed::{
     Backend, Calls, Denied, End, LabelCost, Latency, Observed, Proxy, RouteCalls, Side, Spell, Teller, Upstream, Whole,
+    words,
 };
 pub use past::{Past, PastEdges, PastSource};
 pub use rehearsal::{as_cluster, as_files, rehearse};
