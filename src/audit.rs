@@ -17,6 +17,7 @@ mod mask;
 mod observed;
 mod past;
 mod rehearsal;
+mod remedies;
 mod report;
 mod scorecard;
 mod suppress;
@@ -137,6 +138,7 @@ pub fn audit_beside(mesh: &Snapshot, beside: Beside<'_>, options: &Options) -> R
     for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));
     }
+    remedies::apply(&mut findings);
     suppress::apply(&scene, &mut findings);
     findings.sort_by(|a, b| {
         (&a.file, a.line, a.code, &a.subject, &a.field, &a.message)
