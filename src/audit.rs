@@ -17,6 +17,7 @@ mod mask;
 mod observed;
 mod past;
 mod rehearsal;
+mod remedies;
 mod report;
 mod scorecard;
 mod suppress;
@@ -27,10 +28,11 @@ pub use checks::{Check, all as checks};
 pub use comparisons::{About, CallerShare, Comparison, Verdict, comparisons};
 pub use explain::explain;
 pub use found::{Found, Note};
-pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_with};
+pub use gather::{GatherError, Source, WINDOW_MIN, gather, gather_past, gather_with};
 pub(crate) use mask::{looks_secret, mask};
 pub use observed::{
     Backend, Calls, Denied, End, LabelCost, Latency, Observed, Proxy, RouteCalls, Side, Spell, Teller, Upstream, Whole,
+    words,
 };
 pub use past::{Past, PastEdges, PastSource};
 pub use rehearsal::{as_cluster, as_files, rehearse};
@@ -136,6 +138,7 @@ pub fn audit_beside(mesh: &Snapshot, beside: Beside<'_>, options: &Options) -> R
     for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));
     }
+    remedies::apply(&mut findings);
     suppress::apply(&scene, &mut findings);
     findings.sort_by(|a, b| {
         (&a.file, a.line, a.code, &a.subject, &a.field, &a.message)

@@ -25,6 +25,7 @@ mod rule_objects;
 mod schema;
 mod selection;
 mod services;
+mod taken_with_warning;
 mod telemetry;
 mod webhooks;
 mod workloads;
@@ -79,6 +80,7 @@ const CHECKS: &[&[Check]] = &[
     selection::CHECKS,
     telemetry::CHECKS,
     filters::CHECKS,
+    taken_with_warning::CHECKS,
     services::CHECKS,
     injection::CHECKS,
     webhooks::CHECKS,

@@ -5,6 +5,7 @@
 //! loses no other; only a source that answers nothing at all is an error. Answers are bounded in rows and bytes.
 
 mod fold;
+mod long;
 mod questions;
 
 use std::collections::BTreeSet;
@@ -18,6 +19,7 @@ use crate::model::Timestamp;
 use crate::promql::{Engine, QueryOptions, Value};
 use crate::series::Queryable;
 use fold::Row;
+pub use long::gather_past;
 use questions::Question;
 
 /// Rows that one answer may have: some ten times what a mesh of 5,000 edges has.
@@ -137,10 +139,9 @@ pub async fn gather_with(
         (0, Some(reason)) => Err(GatherError::Nothing { url: source.name().to_owned(), reason }),
         _ => {
             let mut observed = all.done();
-            observed.at = match source {
-                Source::Own { at, .. } => Some(*at),
-                Source::Server { .. } => None,
-            };
+            if let Source::Own { at, .. } = source {
+                observed.at = Some(*at);
+            }
             Ok(observed)
         }
     }

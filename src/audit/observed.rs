@@ -294,7 +294,7 @@ pub struct Whole {
 /// What a window of time saw of a mesh.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// When the window ends; none: it is not known, a server was asked about its own now.
+    /// When the window ends; none: the server that was asked did not say what time it is there.
     pub at: Option<Timestamp>,
     /// How long the window is.
     pub window: Duration,
@@ -396,7 +396,7 @@ impl Observed {
 }
 
 /// A duration in its largest whole unit.
-pub(super) fn words(time: Duration) -> String {
+pub fn words(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
         s if s >= 86_400 && s.is_multiple_of(86_400) => format!("{}d", s / 86_400),

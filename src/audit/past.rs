@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use super::observed::{Calls, Side};
 use crate::model::workload::{EdgeKey, MeshKind};
 use crate::model::{EdgeMinute, Timestamp};
 
@@ -56,8 +57,26 @@ impl Past {
     }
 
     /// A long time of which nothing is known.
-    pub(super) fn unknown(span: Duration) -> Self {
+    pub fn unknown(span: Duration) -> Self {
         Self { span, ..Self::default() }
+    }
+
+    /// A long time whose calls are added one by one.
+    pub(super) fn told(span: Duration, covered: bool) -> Self {
+        Self { span, covered, ..Self::default() }
+    }
+
+    /// Adds calls that a store of metrics told of.
+    pub(super) fn add_calls(&mut self, one: &Calls) {
+        if !one.host.is_empty() {
+            *self.hosts.entry(one.host.clone()).or_default().entry(one.to.version.clone()).or_default() += one.count;
+        }
+        // A caller's own proxy does not say that it has no identity.
+        let tells_identity = one.side == Side::Server || !one.from.principal.is_empty();
+        if tells_identity && !one.to.workload.is_empty() {
+            let called = (one.to.namespace.clone(), one.to.workload.clone());
+            self.callers.entry(called).or_default().insert(one.from.principal.clone());
+        }
     }
 
     fn add(&mut self, edge: &EdgeKey, calls: f64, domain: &str) {

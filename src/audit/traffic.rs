@@ -69,7 +69,7 @@ pub(super) fn count(value: f64) -> String {
 }
 
 /// The first names, and how many more.
-pub(super) fn names(all: impl IntoIterator<Item = String>) -> String {
+pub(in crate::audit) fn names(all: impl IntoIterator<Item = String>) -> String {
     let all: Vec<String> = all.into_iter().collect();
     let shown = all.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
     if all.len() > NAMED_MAX { format!("{shown} and {} more", all.len() - NAMED_MAX) } else { shown }

@@ -53,12 +53,18 @@ pub(super) struct Audit {
     /// Namespace of the control plane, whose objects hold for the whole mesh.
     #[arg(long, value_name = "NAMESPACE", default_value = "istio-system")]
     root_namespace: String,
+    /// Domain of the cluster's services.
+    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local")]
+    cluster_domain: String,
     /// Compare with the traffic that this server saw: a running meshscope, or any with Prometheus' API.
     #[arg(long, value_name = "URL")]
     live: Option<String>,
     /// How much traffic to look at, up to now.
     #[arg(long, value_name = "DURATION", default_value = "1h", requires = "live")]
     window: PromDuration,
+    /// How long nobody must have used a rule, a subset or a grant before it is called unused; not longer than --window: that.
+    #[arg(long, value_name = "DURATION", default_value = "7d", requires = "live")]
+    dead_after: PromDuration,
     /// Instead of findings: scores of the guide's checklist and pitfalls, for the mesh and each namespace.
     #[arg(long)]
     scorecard: bool,
@@ -156,17 +162,19 @@ fn wrong(message: &str) -> ExitCode {
 }
 
 async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyhow::Result<ExitCode> {
-    let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, output, live, window, .. } = arguments;
+    let Audit { paths, cluster, kubeconfig, context, namespace, root_namespace, cluster_domain, output, live, .. } =
+        arguments;
+    let times = (arguments.window, arguments.dead_after);
     let of_files = (!paths.is_empty()).then(|| mesh::read_paths(&paths, &namespace));
     let (snapshot, files) = match (cluster, of_files) {
         (true, None) => (declared(kubeconfig, context).await?.snapshot, None),
         (true, Some(of_files)) => beside(of_files, declared(kubeconfig, context).await?),
         (false, of_files) => (of_files.unwrap_or_default(), None),
     };
-    let options = Options { root_namespace, suppressions, ..Options::default() };
+    let options = Options { root_namespace, cluster_domain, suppressions };
     let observed = match live {
         None => None,
-        Some(url) => match seen(&url, window, &arguments.login, &audit::overridden(&snapshot)).await {
+        Some(url) => match seen(&url, times, &arguments.login, &audit::overridden(&snapshot)).await {
             Ok(observed) => Some(observed),
             Err(error) => return Ok(wrong(&format!("--live: {error:#}"))),
         },
@@ -192,15 +200,25 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
     })
 }
 
-/// What a server saw; what it could not be asked is told beside the findings.
+/// What a server saw in the window and in the longer time; what it could not be asked is told beside the findings.
 async fn seen(
     url: &str,
-    window: PromDuration,
+    (window, dead_after): (PromDuration, PromDuration),
     login: &Login,
     labels: &BTreeSet<String>,
 ) -> anyhow::Result<audit::Observed> {
     let client = login.client().with_context(|| format!("make a client for {url}"))?;
-    let observed = audit::gather_with(&audit::Source::server(client, url), window.get(), labels).await?;
+    let source = audit::Source::server(client, url);
+    let mut observed = audit::gather_with(&source, window.get(), labels).await?;
+    if dead_after.get() > window.get() {
+        let span = dead_after.get();
+        let past = audit::gather_past(&source, span).await;
+        if let Err(reason) = &past {
+            observed.gaps.push(format!("who was called in the last {}: {reason}", audit::words(span)));
+        }
+        // What could not be read is unknown, not silent.
+        observed.past = Some(past.unwrap_or_else(|_| audit::Past::unknown(span)));
+    }
     observed.gaps.iter().for_each(|gap| eprintln!("warning: not asked: {gap}"));
     if observed.calls.is_empty() {
         let span = observed.span();

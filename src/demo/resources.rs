@@ -36,6 +36,14 @@ pub(super) fn kubernetes() -> String {
         }
     }
     for workload in WORKLOADS {
+        if workload.is_gateway() {
+            let Workload { app, namespace, .. } = workload;
+            let _ = write!(
+                text,
+                "apiVersion: v1\nkind: Service\nmetadata:\n  name: {app}\n  namespace: {namespace}\nspec:\n  type: LoadBalancer\n  \
+                 selector:\n    app: {app}\n  ports:\n  - name: http2\n    port: 80\n    targetPort: 8080\n---\n"
+            );
+        }
         push_deployment(&mut text, workload);
     }
     text

@@ -16,6 +16,9 @@ use crate::yaml::{self, Node, Value};
 const TOPOLOGY: [&str; 3] =
     ["topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"];
 
+/// Names the waypoint of a namespace or service.
+const USE_WAYPOINT: &str = "istio.io/use-waypoint";
+
 /// A snapshot with what is asked of it often.
 #[derive(Debug)]
 pub struct Index<'a> {
@@ -144,6 +147,15 @@ impl<'a> Index<'a> {
         label("istio-injection") != "enabled"
             && label("istio.io/rev").is_empty()
             && label("istio.io/dataplane-mode") == "ambient"
+    }
+
+    /// Namespace and name of the waypoint that calls from ambient workloads to a Service or ServiceEntry go through.
+    pub fn waypoint(&self, target: &'a Resource) -> Option<(&'a str, &'a str)> {
+        let around = || Some(&self.mesh.get(Kind::Namespace, "", &target.id.namespace)?.labels);
+        let labels = if target.labels.contains_key(USE_WAYPOINT) { &target.labels } else { around()? };
+        let name = labels.get(USE_WAYPOINT).filter(|name| !name.is_empty() && *name != "none")?;
+        let namespace = labels.get("istio.io/use-waypoint-namespace").unwrap_or(&target.id.namespace);
+        Some((namespace, name))
     }
 
     /// A label of a namespace; none when either is not there.

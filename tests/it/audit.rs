@@ -9,13 +9,26 @@ use std::path::{Path, PathBuf};
 
 use meshscope::audit::{self, Options, checks};
 use meshscope::mesh;
+use meshscope::model::Finding;
 
 fn grid() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/audit")
 }
 
+/// Checks without a mend to write down: what is wrong is the text itself, or the sentence names the value that is meant,
+/// or what is to be mended is no object of the mesh (an application, a controller).
+const WITHOUT_FIX: &[&str] = &[
+    "MS0001", "MS0710", "MS0721", "MS1002", "MS1003", "MS1004", "MS1005", "MS2060", "MS3001", "MS3013", "MS3014",
+    "MS3015", "MS3019",
+];
+
 /// Findings of a check in a file, `line: message`.
 async fn found(code: &str, file: &Path) -> Vec<String> {
+    findings(code, file).await.iter().map(|one| format!("{}: {}", one.line, one.message)).collect()
+}
+
+/// Findings of a check in a file.
+async fn findings(code: &str, file: &Path) -> Vec<Finding> {
     let snapshot = mesh::read_paths(&[file.to_owned()], "default");
     let cluster = fs::read_to_string(file.with_extension("cluster.yaml")).ok();
     let script = file.with_extension("prom");
@@ -32,8 +45,7 @@ async fn found(code: &str, file: &Path) -> Vec<String> {
     };
     let beside = audit::Beside { observed: observed.as_ref(), files: files.as_ref() };
     let report = audit::audit_beside(&mesh, beside, &Options::default());
-    let of_code = report.findings.iter().filter(|one| one.code == code && one.suppressed.is_none());
-    of_code.map(|one| format!("{}: {}", one.line, one.message)).collect()
+    report.findings.into_iter().filter(|one| one.code == code && one.suppressed.is_none()).collect()
 }
 
 #[tokio::test]
@@ -54,6 +66,32 @@ async fn every_check_finds_its_bad_case_and_spares_its_good_one() {
             if seen.is_empty() == finds {
                 let said = if finds { "nothing was found in".to_owned() } else { format!("found {seen:?} in") };
                 wrong.push(format!("{} ({}): {said} {name}", check.code, check.title));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn every_finding_says_what_happens_and_how_to_mend_it_in_yaml() {
+    let mut wrong = Vec::new();
+    for check in checks() {
+        for one in findings(check.code, &grid().join(check.code).join("bad.yaml")).await {
+            let place = format!("{} {}: {}", one.code, one.subject, one.message);
+            match &one.fix {
+                None if WITHOUT_FIX.contains(&check.code) => {}
+                None => wrong.push(format!("{place}: no fix")),
+                Some(fix) => {
+                    if let Err(problem) = meshscope::yaml::documents(fix) {
+                        wrong.push(format!("{place}: the fix is not YAML: {problem}\n{fix}"));
+                    }
+                    if ["$NS", "$NAME"].iter().any(|part| fix.contains(part)) {
+                        wrong.push(format!("{place}: something was not filled in:\n{fix}"));
+                    }
+                }
+            }
+            if one.message.contains("{}") || one.message.contains("[]") {
+                wrong.push(format!("{place}: an empty list is shown"));
             }
         }
     }

@@ -326,6 +326,76 @@ async fn the_command_compares_files_with_a_running_server() {
     }
 }
 
+/// A day of calls is known of the server, of which the window sees an hour: by night somebody else calls something else.
+#[tokio::test]
+async fn the_command_looks_back_as_far_as_the_service() {
+    let now = Clock::system().now();
+    let head = Head::new(series::Config { memory_window: (HOUR * 48).into(), ..series::Config::default() });
+    let call = |host: &str, version: &str, caller: &str| {
+        let host = format!("{host}.shop.svc.example");
+        Labels::from_pairs([
+            ("__name__", "istio_requests_total"),
+            ("reporter", "destination"),
+            ("source_workload", caller),
+            ("source_workload_namespace", "shop"),
+            ("source_principal", &format!("spiffe://cluster.local/ns/shop/sa/{caller}")),
+            ("destination_workload", "cart-v1"),
+            ("destination_workload_namespace", "shop"),
+            ("destination_service", &host),
+            ("destination_version", version),
+            ("response_code", "200"),
+        ])
+    };
+    let write = |labels: Labels, hours: std::ops::Range<u32>| {
+        let series = head.intern(&labels).expect("room");
+        let row = |i: u32| Row { series, at: now - HOUR * 25 + Duration::from_secs(60) * i, value: f64::from(i) };
+        head.append(&(hours.start * 60..hours.end * 60).map(row).collect::<Vec<_>>());
+    };
+    write(call("nightly", "v9", "night"), 8..10);
+    write(call("cart", "v1", "web"), 0..25);
+    let server = Server::start(Parts { head: Some(head), ..Parts::default() }).await;
+    let route = |name: &str, rest: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: shop}}\n\
+             spec: {{host: {name}{rest}}}\n"
+        )
+    };
+    let folder = Folder::new();
+    let text = format!(
+        "{DECLARED}{}{}{}---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: cart, namespace: shop}}\n\
+         spec: {{selector: {{matchLabels: {{app: cart}}}}, rules: [{{from: [{{source: {{principals: [{}, {}]}}}}]}}]}}\n",
+        route("nightly", ", subsets: [{name: v9, labels: {version: v9}}]"),
+        route("gone", ""),
+        route("cart", ", subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]"),
+        "cluster.local/ns/shop/sa/night",
+        "cluster.local/ns/shop/sa/nobody"
+    );
+    std::fs::write(folder.path().join("mesh.yaml"), text).expect("written");
+    let url = format!("http://{}", server.address);
+    let live = ["mesh.yaml", "--cluster-domain", "example", "--live", &url, "--only", "MS2020,MS2095,MS2096"];
+    let day = [
+        "Policy shop/cart: spec.rules[0].from[0].source.principals[1]: cluster.local/ns/shop/sa/nobody may call and did not in 1d",
+        "Rule shop/gone: spec.host: nobody called its hosts in 1d",
+        "Rule shop/cart: spec.subsets[1]: no call to cart.shop.svc.example reached the subset v2 in 1d",
+    ];
+    let hour = [
+        "cluster.local/ns/shop/sa/night may call and did not in 1h",
+        "Rule shop/nightly: spec.host: nobody called its hosts in 1h",
+    ];
+    for (more, wanted, unwanted) in [
+        (&["--dead-after", "1d"][..], &day[..], &["night may call", "shop/nightly"][..]),
+        (&["--dead-after", "1h"], &hour, &[]),
+        // Of most of a week nothing is known.
+        (&[], &[], &["MS20"]),
+    ] {
+        let arguments: Vec<&str> = live.iter().chain(more).copied().collect();
+        let (code, said, complaint) = command(folder.path(), &arguments).await;
+        assert_eq!((code, complaint.as_str()), (0, ""), "{more:?}: {said}");
+        wanted.iter().for_each(|part| assert!(said.contains(part), "{more:?}: {part} is not in {said}"));
+        unwanted.iter().for_each(|part| assert!(!said.contains(part), "{more:?}: {part} is in {said}"));
+    }
+}
+
 #[tokio::test]
 async fn the_alert_on_plain_text_where_strict_is_declared_finds_what_the_service_writes() {
     let clock = Clock::system();

@@ -46,6 +46,7 @@ mod audit_kiali;
 mod audit_output;
 mod audit_rubbish;
 mod audit_schema;
+mod audit_small;
 mod audit_traffic;
 mod audit_upstream;
 mod changes;

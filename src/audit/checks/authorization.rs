@@ -299,11 +299,22 @@ fn uncovered(scene: &Scene<'_>, found: &mut Found<'_>) {
             policy.id.namespace == workload.resource.id.namespace && !policy.list("spec.targetRefs").is_empty()
         };
         if !policies(scene).any(|policy| holds_for(scene, policy, workload) || targeted(policy)) {
-            found.at(
-                workload.resource,
-                "",
-                "no AuthorizationPolicy covers this workload: no caller is refused for who it is",
-            );
+            let id = &workload.resource.id;
+            let labels: Vec<String> = match workload.labels.get_key_value("app") {
+                Some((key, value)) => vec![format!("      {key}: {value}")],
+                None if workload.labels.is_empty() => vec!["      app: NAME # the pods need a label first".to_owned()],
+                None => workload.labels.iter().map(|(key, value)| format!("      {key}: {value:?}")).collect(),
+            };
+            let message = "no AuthorizationPolicy covers this workload: no caller is refused for who it is";
+            found.at(workload.resource, "", message).fix(format!(
+                "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: {}\n  namespace: {}\n\
+                 spec:\n  selector:\n    matchLabels:\n{}\n  rules:\n  - from:\n    - source:\n        principals:\n        \
+                 - cluster.local/ns/{}/sa/CALLER # all who call, for others are then refused: MS2022 lists those seen",
+                id.name,
+                id.namespace,
+                labels.join("\n"),
+                id.namespace
+            ));
         }
     }
 }

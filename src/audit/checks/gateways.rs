@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Check;
+use crate::audit::traffic::names;
 use crate::audit::{Found, Scene};
 use crate::mesh::hosts::HostMap;
 use crate::mesh::select::{Labels, selects, written};
@@ -47,6 +48,13 @@ pub(super) const CHECKS: &[Check] = &[
         title: "two gateways share a certificate",
         also: &["IST0138"],
         run: certificates,
+    },
+    Check {
+        code: "MS0215",
+        severity: Severity::Error,
+        title: "a gateway's secret lacks what its TLS needs",
+        also: &["IST0161"],
+        run: secrets,
     },
 ];
 
@@ -113,13 +121,39 @@ fn ports(scene: &Scene<'_>, found: &mut Found<'_>) {
             let field = format!("spec.servers[{at}].port.number");
             let Some(port) = gateway.text(&field).and_then(|text| text.parse::<u32>().ok()) else { continue };
             if !pods.is_empty() && !open.contains(&port) {
-                let message = format!(
-                    "no Service of the gateway's pods opens port {port}, but {open:?}: nobody outside reaches it"
-                );
-                found.at(gateway, &field, message);
+                let message = match open.is_empty() {
+                    true => format!("no Service leads to the gateway's pods: nobody outside reaches port {port}"),
+                    false => format!("no Service of the gateway's pods opens port {port}: nobody outside reaches it"),
+                };
+                let protocol = gateway.text(&format!("spec.servers[{at}].port.protocol")).unwrap_or("http");
+                let opened = format!("ports:\n- name: {}-{port}\n  port: {port}", protocol.to_ascii_lowercase());
+                let named = names(pods.iter().map(|one| one.name.clone()));
+                let note = found.at(gateway, &field, message).seen(format!("pods: {named}"));
+                if open.is_empty() {
+                    note.fix(whole_service(
+                        &gateway.id.name,
+                        &pods[0].namespace,
+                        &gateway.map("spec.selector"),
+                        &opened,
+                    ));
+                } else {
+                    let open = names(open.iter().map(u32::to_string));
+                    note.seen(format!("ports that are open: {open}"))
+                        .fix(format!("# of the Service, beside the others\n{opened}"));
+                }
             }
         }
     }
+}
+
+/// A Service with these ports for the pods of a gateway.
+fn whole_service(name: &str, namespace: &str, selector: &Labels, ports: &str) -> String {
+    let labels: String = selector.iter().map(|(key, value)| format!("    {key}: {value:?}\n")).collect();
+    let selector = if labels.is_empty() { "  selector: {}\n".to_owned() } else { format!("  selector:\n{labels}") };
+    let ports = ports.replace('\n', "\n  ");
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n{selector}  {ports}"
+    )
 }
 
 fn credentials(scene: &Scene<'_>, found: &mut Found<'_>) {
@@ -145,6 +179,50 @@ fn credentials(scene: &Scene<'_>, found: &mut Found<'_>) {
                 );
                 found.at(gateway, &field, message);
             }
+        }
+    }
+}
+
+/// The name of the first key that a server of that TLS mode needs and a secret does not have; its values are not known.
+fn missing(scene: &Scene<'_>, secret: &Resource, mode: &str) -> Option<&'static str> {
+    let has = |secret: &Resource, key: &str| {
+        let held = ["data", "stringData"].into_iter().filter_map(|part| secret.root.get(part));
+        held.flat_map(Node::entries).any(|(name, _)| name.as_str() == Some(key))
+    };
+    let pair = |certificate: &str, key: &str| has(secret, certificate) && has(secret, key);
+    if !pair("tls.crt", "tls.key") && !pair("cert", "key") {
+        return Some(if has(secret, "tls.crt") { "tls.key" } else { "tls.crt" });
+    }
+    let authority = |one: &Resource| has(one, "ca.crt") || has(one, "cacert");
+    let beside = scene.mesh.get(Kind::Secret, &secret.id.namespace, &format!("{}-cacert", secret.id.name));
+    let asks_clients = ["MUTUAL", "OPTIONAL_MUTUAL"].contains(&mode);
+    (asks_clients && !authority(secret) && !beside.is_some_and(authority)).then_some("ca.crt")
+}
+
+/// Of secrets the names of their keys are known and no values: whether a certificate is valid is not judged.
+fn secrets(scene: &Scene<'_>, found: &mut Found<'_>) {
+    for gateway in scene.mesh.of_kind(Kind::Gateway) {
+        let namespaces: BTreeSet<String> = pods(scene, gateway).into_iter().map(|one| one.namespace).collect();
+        for at in 0..gateway.list("spec.servers").len() {
+            let field = format!("spec.servers[{at}].tls.credentialName");
+            let Some(name) = gateway.text(&field).filter(|name| !name.is_empty()) else { continue };
+            let name = name.strip_prefix("kubernetes://").unwrap_or(name);
+            let mode = gateway.text(&format!("spec.servers[{at}].tls.mode")).unwrap_or("SIMPLE");
+            let there = |namespace: &String| match name.split_once('/') {
+                Some((namespace, name)) => scene.mesh.get(Kind::Secret, namespace, name),
+                None => scene.mesh.get(Kind::Secret, namespace, name),
+            };
+            let Some(secret) = namespaces.iter().find_map(there) else { continue };
+            let Some(key) = missing(scene, secret, mode) else { continue };
+            let then = match key {
+                "ca.crt" => "no certificate of a client can be verified, so every handshake fails",
+                _ => "the server has no certificate to show, so every handshake fails",
+            };
+            let message = format!("{} has no key {key}, which {mode} needs: {then}", secret.id);
+            found.at(gateway, &field, message).fix(format!(
+                "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {}\n  namespace: {}\nstringData:\n  {key}: # in PEM",
+                secret.id.name, secret.id.namespace
+            ));
         }
     }
 }

@@ -3,6 +3,8 @@
 use super::Check;
 use super::kiali_context::{Workload, items, selector, service, workloads};
 use crate::audit::{Found, Scene};
+use crate::mesh::hosts::overlap;
+use crate::mesh::select::written;
 use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
@@ -56,6 +58,13 @@ pub(super) const CHECKS: &[Check] = &[
         title: "rules for an ambient service stand in another namespace",
         also: &["KIA0212", "KIA1114"],
         run: elsewhere,
+    },
+    Check {
+        code: "MS0856",
+        severity: Severity::Warning,
+        title: "a DestinationRule selects callers of a service behind a waypoint",
+        also: &[],
+        run: selects_callers,
     },
 ];
 
@@ -241,5 +250,37 @@ fn elsewhere(scene: &Scene<'_>, found: &mut Found<'_>) {
                 );
             }
         }
+    }
+}
+
+/// The waypoint asks for its own labels, not for those of who calls through it (istio's
+/// `destinationrule.WaypointWorkloadSelectorAnalyzer`). Callers with sidecars read the rule themselves.
+fn selects_callers(scene: &Scene<'_>, found: &mut Found<'_>) {
+    for rule in scene.mesh.of_kind(Kind::DestinationRule) {
+        let chosen = crate::mesh::effective::selector(rule);
+        if chosen.is_empty() {
+            continue;
+        }
+        let callers = scene.index.selected(&chosen, &rule.id.namespace);
+        if !callers.is_empty() && callers.iter().all(|one| scene.index.in_mesh(one)) {
+            continue;
+        }
+        let host = scene.host(rule, rule.text("spec.host").unwrap_or_default());
+        let named = || scene.index.hosts.find(&host, &rule.id.namespace, rule.list("spec.exportTo"));
+        let covered = || {
+            let services = scene.mesh.of_kind(Kind::Service);
+            services
+                .filter(|one| overlap(&host, &scene.host(one, &one.id.name)))
+                .find(|one| scene.index.waypoint(one).is_some())
+        };
+        let target = if host.starts_with('*') { covered() } else { named().map(|one| one.resource) };
+        let Some((namespace, waypoint)) = target.and_then(|one| scene.index.waypoint(one)) else { continue };
+        let message = format!(
+            "calls to {host} from ambient workloads are made by the waypoint {namespace}/{waypoint}, which has not the \
+             labels {}: for them the rule has no effect",
+            written(&chosen)
+        );
+        let fix = "# one rule for all callers, in the namespace of the service: take workloadSelector out";
+        found.at(rule, "spec.workloadSelector", message).fix(fix);
     }
 }

@@ -159,35 +159,68 @@ fn port_needed(scene: &Scene<'_>, found: &mut Found<'_>) {
 /// A subset must be declared by some DestinationRule of the host that the route's namespace can see.
 fn subsets(scene: &Scene<'_>, found: &mut Found<'_>) {
     let mut declared: HashMap<(String, &str), Vec<String>> = HashMap::new();
+    let mut rules: HashMap<String, &Resource> = HashMap::new();
     for rule in scene.mesh.of_kind(Kind::DestinationRule) {
         let host = full_name(rule.text("spec.host").unwrap_or_default(), &rule.id.namespace, &scene.index.domain);
         let scopes = export_scopes(rule.list("spec.exportTo"), &rule.id.namespace);
         for subset in rule.list("spec.subsets").iter().filter_map(|one| one.get("name")).filter_map(Node::as_str) {
             declared.entry((host.clone(), subset)).or_default().extend(scopes.iter().cloned());
         }
+        rules.entry(host).or_insert(rule);
     }
+    let mut missing: Vec<(&Resource, String, String, &str)> = Vec::new();
     for route in scene.mesh.of_kind(Kind::VirtualService) {
         for one in sent(route) {
-            let (host, subset) = (one.text("host"), one.text("subset"));
-            if subset.is_empty() {
+            let Some(subset) =
+                one.destination.and_then(|node| node.get("subset")?.as_str()).filter(|name| !name.is_empty())
+            else {
                 continue;
-            }
-            let full = full_name(host, &route.id.namespace, &scene.index.domain);
+            };
+            let full = full_name(one.text("host"), &route.id.namespace, &scene.index.domain);
             let seen = declared
                 .get(&(full.clone(), subset))
                 .is_some_and(|scopes| scopes.iter().any(|scope| scope == "*" || *scope == route.id.namespace));
             if !seen {
-                let message = format!(
-                    "no DestinationRule declares the subset {subset} of {full}: what is sent there gets 503 (NC, no cluster)"
-                );
-                let fix = format!(
-                    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: {host}\nspec:\n  \
-                     host: {host}\n  subsets:\n  - name: {subset}\n    labels:\n      version: {subset}"
-                );
-                found.at(route, &format!("{}.subset", one.field), message).fix(fix);
+                missing.push((route, one.field, full, subset));
             }
         }
     }
+    let mut of_host: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+    for (_, _, host, subset) in &missing {
+        of_host.entry(host).or_default().insert(subset);
+    }
+    for (route, field, host, subset) in &missing {
+        let message = format!(
+            "no DestinationRule declares the subset {subset} of {host}: what is sent there gets 503 (NC, no cluster)"
+        );
+        let fix = missing_subsets(scene, (route, host), &of_host[host.as_str()], rules.get(host).copied());
+        found.at(route, &format!("{field}.subset"), message).fix(fix);
+    }
+}
+
+/// The rule with all subsets that routes ask for, so that one mend does not undo another; where there is a rule for the host
+/// already, what is to be added to it.
+fn missing_subsets(
+    scene: &Scene<'_>,
+    (route, host): (&Resource, &str),
+    names: &BTreeSet<&str>,
+    rule: Option<&Resource>,
+) -> String {
+    let subset = |name: &&str| format!("- name: {name}\n  labels:\n    version: {name} # labels that its pods have");
+    let subsets = names.iter().map(subset).collect::<Vec<_>>().join("\n");
+    if let Some(rule) = rule {
+        return format!(
+            "# of {}, beside its others; exported to namespace {}\nsubsets:\n{subsets}",
+            rule.id, route.id.namespace
+        );
+    }
+    let home = crate::mesh::hosts::service_of(host, &scene.index.domain);
+    let (name, namespace) = home.unwrap_or((host.trim_start_matches("*."), &route.id.namespace));
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: {name}\n  namespace: {namespace}\nspec:\n  \
+         host: {host:?}\n  subsets:\n  {}",
+        subsets.replace('\n', "\n  ")
+    )
 }
 
 /// VirtualServices of the mesh by the scope that they are exported to and the full host.

@@ -97,11 +97,13 @@ fn external(service: &Resource) -> bool {
 fn port_names(scene: &Scene<'_>, found: &mut Found<'_>) {
     for (service, at, port) in ports(scene).filter(|(service, ..)| !external(service)) {
         if !protocol_known(port) {
-            let message = format!(
-                "the name {:?} of port {} begins with no protocol: Istio guesses it from the first bytes, and TCP has neither routes nor HTTP metrics",
-                text(port, "name"),
-                text(port, "port")
-            );
+            let number = text(port, "port");
+            let what = match text(port, "name") {
+                "" => format!("port {number} has no name that begins with a protocol"),
+                name => format!("the name {name:?} of port {number} begins with no protocol"),
+            };
+            let message =
+                format!("{what}: Istio guesses it from the first bytes, and TCP has neither routes nor HTTP metrics");
             found.at(service, &format!("spec.ports[{at}]"), message).fix("appProtocol: http");
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::questions::{Question, Statistic, Trait};
 use crate::audit::observed::{Calls, Denied, End, Latency, Observed, Proxy, RouteCalls, Side, Spell, Teller, Upstream};
+use crate::model::Timestamp;
 use crate::model::workload::MeshKind;
 use linkerd::RouteKey;
 
@@ -84,6 +85,8 @@ impl Fold {
                 let spell = self.spells.entry(key).or_insert((0.0, 0.0));
                 if *question == Question::FirstSeen { spell.0 = row.value } else { spell.1 = row.value }
             }
+            // Milliseconds of a time are exact in a double.
+            Question::Now => self.observed.at = Some(Timestamp::from_millis((row.value * 1e3).round() as i64)),
             Question::Covered => self.observed.covered |= row.value > 0.0,
             Question::Upstream(statistic) => self.upstream(statistic, row),
             Question::Proxy(what) => self.proxy(what, row),

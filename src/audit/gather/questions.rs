@@ -29,6 +29,8 @@ pub(super) enum Question {
     /// When versions were first and last called.
     FirstSeen,
     LastSeen,
+    /// What time it is there.
+    Now,
     /// Whether there was traffic when the window began.
     Covered,
     /// A statistic of upstream clusters.
@@ -116,6 +118,10 @@ const ENDS: &str = "reporter, source_workload, source_workload_namespace, source
     destination_workload, destination_workload_namespace, destination_principal, destination_version, \
     destination_canonical_revision, destination_service, request_protocol, response_flags, connection_security_policy";
 
+/// Labels by which the past tells calls apart.
+const PAST_ENDS: &str = "reporter, source_principal, destination_workload, destination_workload_namespace, \
+    destination_version, destination_canonical_revision, destination_service";
+
 /// Labels without which edges, errors or mTLS cannot be told.
 pub(super) const STANDARD_LABELS: [&str; 7] = [
     "reporter",
@@ -187,11 +193,27 @@ fn calls(w: u64, r: u64, step: u64) -> Vec<(Question, String)> {
         (Question::FirstSeen, seen("min")),
         (Question::LastSeen, seen("max")),
         (Question::Covered, covered(w - w / 10)),
+        (Question::Now, "vector(time())".to_owned()),
     ]
 }
 
+/// Who called whom in `length` seconds that ended `ago` seconds ago, by no more labels than that needs.
+pub(super) fn slice(length: u64, ago: u64) -> [(Question, String); 3] {
+    let asked = |metric: &str| format!("sum by ({PAST_ENDS}) (increase({metric}{})) > 0", range(length, ago));
+    [
+        (Question::Requests, asked("istio_requests_total")),
+        (Question::Connections, asked("istio_tcp_connections_opened_total")),
+        (Question::Linkerd, linkerd::responses(length, ago)),
+    ]
+}
+
+/// `[300s]`, or `[300s] offset 60s`.
+fn range(length: u64, ago: u64) -> String {
+    if ago == 0 { format!("[{length}s]") } else { format!("[{length}s] offset {ago}s") }
+}
+
 /// Whether either mesh had counted something so many seconds ago.
-fn covered(ago: u64) -> String {
+pub(super) fn covered(ago: u64) -> String {
     let linkerd = "response_total{direction=~\"inbound|outbound\"}";
     format!("count(istio_requests_total offset {ago}s) or count({linkerd} offset {ago}s)")
 }
@@ -272,7 +294,7 @@ mod tests {
         let labels = BTreeSet::from(["request_path".to_owned()]);
         let asked = all(Duration::from_secs(3_600), Duration::from_secs(300), &labels);
         assert!(asked.len() > 40);
-        for (question, query) in asked {
+        for (question, query) in asked.into_iter().chain(slice(86_400, 0)).chain(slice(86_400, 86_400)) {
             let parsed = crate::promql::parse(&query);
             assert!(parsed.is_ok(), "{question:?}: {query}: {parsed:?}");
         }

@@ -43,8 +43,13 @@ fn amplification(scene: &Scene<'_>, found: &mut Found<'_>) {
             let edge = edges.entry((&one.from.namespace, &one.from.workload)).or_default();
             if one.side == Side::Client { edge.0 += one.count } else { edge.1 += one.count }
         }
+        let failed = sum(all.iter().copied().filter(|one| one.side == Side::Server && one.failed()));
         for ((namespace, workload), (client, server)) in edges {
             if client < CALLS_MIN || server < client * AMPLIFIED {
+                continue;
+            }
+            // In a window that traffic fills only in part the two sides' counts are stretched differently.
+            if !observed.covered && failed < 1.0 {
                 continue;
             }
             let exhausted = sum(all
@@ -66,7 +71,6 @@ fn amplification(scene: &Scene<'_>, found: &mut Found<'_>) {
             if !retries.is_empty() {
                 note = note.seen(format!("{} retries counted by the proxies that tell", count(retries.iter().sum())));
             }
-            let failed = sum(all.iter().copied().filter(|one| one.side == Side::Server && one.failed()));
             note.seen(format!("{} of the calls that arrived failed, in {}", count(failed), observed.span())).fix(
                 "http:\n- retries:\n    attempts: 1\n    perTryTimeout: 1s\n    retryOn: connect-failure,refused-stream\n\
                  # 2 attempts are Istio's default; a callee in trouble then gets up to three times its load",

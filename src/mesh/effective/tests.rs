@@ -169,3 +169,25 @@ fn what_holds_is_told_as_rows_with_the_object_it_comes_from() {
         ]
     );
 }
+
+#[test]
+fn a_waypoint_asks_for_nobodys_labels_and_only_beside_itself() {
+    let namespace = |name: &str, rest: &str| {
+        format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{rest}}}}}\n---\n")
+    };
+    let rule = |meta: &str, spec: &str| object("DestinationRule", meta, spec);
+    let rest = rule("name: all", "{host: cart, trafficPolicy: {}}")
+        + &rule("name: web", "{host: cart, workloadSelector: {matchLabels: {app: web}}, trafficPolicy: {}}")
+        + "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {ports: [{port: 80}]}\n";
+    let web = labels(&[("app", "web")]);
+    for (mode, rules) in [
+        ("istio-injection: enabled", ["web"]),
+        ("istio.io/dataplane-mode: ambient", ["web"]),
+        ("istio.io/dataplane-mode: ambient, istio.io/use-waypoint: none", ["web"]),
+        ("istio.io/dataplane-mode: ambient, istio.io/use-waypoint: waypoint", ["all"]),
+    ] {
+        let mesh = snapshot(&(namespace("shop", mode) + &rest));
+        let index = Index::new(&mesh, "istio-system", "cluster.local");
+        assert_eq!(names(&of_edge(&index, "shop", &web, "cart").destination), rules, "{mode}");
+    }
+}

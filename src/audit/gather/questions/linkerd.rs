@@ -4,20 +4,12 @@
 //! `deployment` …): reference/mesh.md §3.10. `response_total` is a common name, so a label that only Linkerd has must be
 //! there too.
 
-use super::{Question, RouteCount};
+use super::{Question, RouteCount, range};
 use crate::model::workload::{LINKERD_DESTINATION_OWNERS, LINKERD_OWNERS};
 
 /// All questions about the last `w` seconds, and the last `r` of them.
 pub(super) fn all(w: u64, r: u64) -> Vec<(Question, String)> {
     let own = LINKERD_OWNERS.join(", ");
-    let other = LINKERD_DESTINATION_OWNERS.join(", ");
-    let responses = |range: u64| {
-        format!(
-            "sum by (direction, namespace, {own}, {other}, dst_namespace, dst_service, authority, client_id, server_id, \
-             tls, status_code, grpc_status) (increase(response_total{{direction=~\"inbound|outbound\", \
-             route_name!=\"probe\", authz_name!=\"probe\", target_port!=\"4191\"}}[{range}s])) > 0"
-        )
-    };
     let backends = |range: u64| {
         let of = |protocol: &str| {
             format!(
@@ -32,8 +24,8 @@ pub(super) fn all(w: u64, r: u64) -> Vec<(Question, String)> {
          (increase(inbound_http_authz_deny_total[{w}s])) > 0"
     );
     let mut asked = vec![
-        (Question::Linkerd, responses(w)),
-        (Question::RecentLinkerd, responses(r)),
+        (Question::Linkerd, responses(w, 0)),
+        (Question::RecentLinkerd, responses(r, 0)),
         (Question::LinkerdDenied, denied),
     ];
     asked.extend(backends(w).map(|query| (Question::Backends, query)));
@@ -45,6 +37,17 @@ pub(super) fn all(w: u64, r: u64) -> Vec<(Question, String)> {
     asked.push((Question::LinkerdPorts, ports));
     asked.extend(routes(w, &own).into_iter().map(|(count, query)| (Question::LinkerdRoutes(count), query)));
     asked
+}
+
+/// Responses in `length` seconds that ended `ago` seconds ago.
+pub(super) fn responses(length: u64, ago: u64) -> String {
+    let (own, other) = (LINKERD_OWNERS.join(", "), LINKERD_DESTINATION_OWNERS.join(", "));
+    format!(
+        "sum by (direction, namespace, {own}, {other}, dst_namespace, dst_service, authority, client_id, server_id, \
+         tls, status_code, grpc_status) (increase(response_total{{direction=~\"inbound|outbound\", \
+         route_name!=\"probe\", authz_name!=\"probe\", target_port!=\"4191\"}}{})) > 0",
+        range(length, ago)
+    )
 }
 
 /// What routes and ServiceProfiles did: linkerd.io/2/reference/retries, …/timeouts, and the proxy's `route_*` metrics.
