@@ -264,6 +264,22 @@ async function checkGraph() {
       assert.ok((await dim()) >= before - 1, `${await dim()} of ${before} are still dim`);
     }),
   );
+  await check("on a phone the drawing opens on what fails, or where calls begin", () =>
+    withPage("/graph", { width: 390 }, async ({ page }) => {
+      const frame = await page.locator(".canvas .scroll").boundingBox();
+      const seen = await page.locator("a.node").evaluateAll(
+        (nodes, { x, y, width, height }) =>
+          nodes.filter((node) => {
+            const { left, top, right, bottom } = node.getBoundingClientRect();
+            return left < x + width && right > x && top < y + height && bottom > y;
+          }).map((node) => node.classList.value),
+        frame,
+      );
+      const kinds = await page.locator("a.node").evaluateAll((nodes) => nodes.map((node) => node.classList.value));
+      const worst = ["failure", "degraded", "node"].find((kind) => kinds.some((one) => one.includes(kind)));
+      assert.ok(seen.some((one) => one.includes(worst)), `none of ${worst} is seen`);
+    }),
+  );
   await check("without scripts a node's link shows its numbers", () =>
     withPage("/graph", { scripts: false }, async ({ page }) => {
       const href = await page.locator("a.node").first().getAttribute("href");
@@ -788,7 +804,8 @@ async function settled(address, least) {
   return { ...opened, took: performance.now() - began };
 }
 
-async function checkLarge(least) {
+/** `whole`: whether all edges are drawn; else which ones are may change with each answer. */
+async function checkLarge(least, whole) {
   await check(`a graph of more than ${least} edges is settled soon, can be moved, and has no fault`, async () => {
     const { page, took, complaints, close } = await settled("/graph?range=1h", least);
     try {
@@ -838,6 +855,7 @@ async function checkLarge(least) {
       await close();
     }
   });
+  if (!whole) return;
   await check("a large drawing that was changed in place is the one that is served", async () => {
     const { page, close } = await settled(`/graph?range=1h&at=${new Date(Date.now() - 1000).toISOString()}`, least);
     try {
@@ -979,8 +997,8 @@ try {
     screenshots: () => takeScreenshots(folder),
     empty: checkEmpty,
     small: checkEmpty,
-    large: () => checkLarge(4500),
-    larger: () => checkLarge(5500),
+    large: () => checkLarge(4500, true),
+    larger: () => checkLarge(5500, false),
     meshes: checkMeshes,
     live: () => watchRestart(words.slice(1)),
     all: checkAll,

@@ -101,12 +101,14 @@ export function startGraph(): void {
   document.addEventListener("refreshed", () => view.redrawn());
 }
 
-/** Where the drawing is larger than its frame, as on a phone, the frame opens on what is selected, or on what fails. */
+/** Where the drawing is larger than its frame, as on a phone, the frame opens on what is selected, what fails, or where calls begin. */
 function showWorst(svg: SVGSVGElement): void {
   const frame = svg.parentElement;
   if (!frame || !matchMedia("(max-width: 700px)").matches) return;
-  const kinds = ["a.selected", "a.node.failure", "a.node.degraded", "a.node"];
-  const part = kinds.map((kind) => svg.querySelector(kind)).find((found) => found !== null);
+  const left = (node: Element): number => node.getBoundingClientRect().left;
+  const first = (): Element | undefined => [...svg.querySelectorAll("a.node")].sort((a, b) => left(a) - left(b))[0];
+  const kinds = ["a.selected", "a.node.failure", "a.node.degraded"];
+  const part = kinds.map((kind) => svg.querySelector(kind)).find((found) => found !== null) ?? first();
   if (!part) return;
   const [seen, own] = [frame.getBoundingClientRect(), part.getBoundingClientRect()];
   frame.scrollLeft += own.left + own.width / 2 - seen.left - seen.width / 2;
