@@ -69,8 +69,11 @@ function drawNode(link: SVGElement, [id, kind, title, name, place, numbers, box]
     link.append(
       shape("rect", { rx: "9" }),
       shape("rect", { class: "mark", width: "5", x: "8", y: "8", rx: "2.5" }),
+      // Words of a name are read out with spaces between them.
       shape("text", { x: "21", y: "20" }),
+      " ",
       shape("text", { class: "sub", x: "21", y: "34" }),
+      " ",
       shape("text", { class: "sub numbers", x: "21", y: "48" }),
     );
     set(link, "data-id", id);
