@@ -3,18 +3,21 @@
 //! In: a graph and what is selected. Out: a [`Drawing`]. Names of any length or script are cut to what a box holds; the
 //! whole name is in its title and on the page's table.
 
+mod curve;
 mod labels;
+pub(super) mod update;
 
 use std::collections::HashSet;
 
 use crate::graph::find::Found;
 use crate::graph::layout::boxes::{BoxKind, Frame};
 use crate::graph::layout::keep::Kept;
-use crate::graph::layout::{EdgePath, Layout, NodeBox, Options};
+use crate::graph::layout::{Layout, NodeBox, Options};
 use crate::graph::{Edge, Evidence, Node, NodeKind, ServiceGraph};
 use crate::model::workload::MeshKind;
 
 use super::format;
+use curve::Grain;
 use labels::{Area, Spot};
 
 /// Space around the drawing.
@@ -117,14 +120,20 @@ pub(super) fn draw(graph: &ServiceGraph, look: Look<'_>) -> (Drawing, Kept) {
     let (width, height) = (placed.width + 2.0 * MARGIN, placed.height + 2.0 * MARGIN);
     let Layout { nodes, edges, .. } = placed;
     let nodes = graph.nodes.iter().zip(&nodes).map(|(node, place)| drawn_node(node, place, near.class(&node.id)));
-    let edges = (graph.edges.iter().zip(&edges).zip(edge_labels))
-        .map(|((edge, path), label)| drawn_edge(edge, path, label, (graph, near.class(&edge.id))));
+    let large = graph.edges.len() > LARGE_FROM;
+    let grain = if large { Grain::Whole } else { Grain::Tenth };
+    let mut parts: Vec<_> = graph.edges.iter().zip(&edges).zip(edge_labels).collect();
+    // What is drawn last lies on top: what fails, and what is selected, is not lost among what does well.
+    parts.sort_by_key(|((edge, _), _)| (near.selected == Some(&*edge.id), edge.health.status));
+    let edges = parts
+        .into_iter()
+        .map(|((edge, path), label)| drawn_edge(edge, curve::data(path, grain), label, (graph, near.class(&edge.id))));
     let boxes = frames.iter().map(drawn_box);
     let drawing = Drawing {
         width,
         height,
         view_box: format!("{} {} {width:.1} {height:.1}", -MARGIN, -MARGIN),
-        large: graph.edges.len() > LARGE_FROM,
+        large,
         boxes: boxes.collect(),
         nodes: nodes.collect(),
         edges: edges.collect(),
@@ -254,6 +263,11 @@ impl Near<'_> {
     }
 }
 
+/// No screen shows more of it.
+fn tenth(number: f64) -> f64 {
+    (number * 10.0).round() / 10.0
+}
+
 fn drawn_node(node: &Node, place: &NodeBox, near: &str) -> DrawnNode {
     let outside = matches!(
         node.kind,
@@ -266,17 +280,19 @@ fn drawn_node(node: &Node, place: &NodeBox, near: &str) -> DrawnNode {
         kind => kind.as_str(),
     };
     let within = match &node.namespace {
-        Some(namespace) if matches!(node.kind, NodeKind::Workload | NodeKind::App) => namespace.to_string(),
-        Some(namespace) => format!("{namespace} · {kind}"),
+        Some(namespace) if matches!(node.kind, NodeKind::Workload | NodeKind::App) => {
+            format::visible(namespace, LABEL_CHARS)
+        }
+        Some(namespace) => format!("{} · {kind}", format::visible(namespace, LABEL_CHARS)),
         None => kind.to_owned(),
     };
     let (name, numbers, health) = (label(node), node_numbers(node), node.health.status.as_str());
     DrawnNode {
         id: node.id.to_string(),
-        x: place.x,
-        y: place.y,
-        width: place.width,
-        height: place.height,
+        x: tenth(place.x),
+        y: tenth(place.y),
+        width: tenth(place.width),
+        height: tenth(place.height),
         // It begins with the words that are drawn, so that what is seen and what is read out agree.
         title: format!("{name}\n{within}\n{numbers}\n{health}: {}", node.health.reason),
         numbers,
@@ -304,25 +320,20 @@ fn node_numbers(node: &Node) -> String {
 pub(super) fn label(node: &Node) -> String {
     match node.kind {
         NodeKind::Unknown => "outside the mesh".to_owned(),
-        _ => format::shortened(&node.name, LABEL_CHARS),
+        _ => format::visible(&node.name, LABEL_CHARS),
     }
 }
 
 type Label = (String, Spot);
 
-fn drawn_edge(edge: &Edge, path: &EdgePath, label: Option<Label>, near: (&ServiceGraph, &str)) -> DrawnEdge {
-    let first = path.points.first().copied().unwrap_or_default();
-    let mut curve = format!("M{:.1} {:.1}", first.x, first.y);
-    for [a, b, end] in path.curves() {
-        curve.push_str(&format!("C{:.1} {:.1} {:.1} {:.1} {:.1} {:.1}", a.x, a.y, b.x, b.y, end.x, end.y));
-    }
+fn drawn_edge(edge: &Edge, path: String, label: Option<Label>, near: (&ServiceGraph, &str)) -> DrawnEdge {
     let (graph, near) = near;
     let name = |id: &str| graph.node(id).map(self::label).unwrap_or_default();
     let (protocol, health) = (edge.protocol.as_str(), edge.health.status.as_str());
     let numbers = edge_numbers(edge);
     DrawnEdge {
         id: edge.id.to_string(),
-        path: curve,
+        path,
         label,
         title: format!(
             "{} → {} ({protocol}, {})\n{numbers}\n{health}: {}",

@@ -52,6 +52,11 @@ pub(super) fn visible(text: &str, most: usize) -> String {
     shown
 }
 
+/// A sentence with names of others in it, which may be of any length and script.
+pub(super) fn sentence(text: &str) -> String {
+    visible(text, 400)
+}
+
 /// Until when, `in 12 s`; `now` when that has passed.
 pub(super) fn ahead(at: Timestamp, now: Timestamp) -> String {
     if at <= now { "now".to_owned() } else { format!("in {}", span(at.since(now))) }

@@ -37,8 +37,8 @@ const REPLAY_STEPS_A_RANGE: u32 = 5;
 const DRAWN_MAX: usize = 6_000;
 /// Causes that are named.
 const CAUSES_SHOWN: usize = 4;
-/// Most rows of the table of edges.
-const ROWS_MAX: usize = 500;
+/// Most rows of the table of edges, the worst first. Each costs a browser more than an edge of the drawing does.
+const ROWS_MAX: usize = 200;
 /// What frames stand around: value in the address, name, kinds.
 const BOXES: [(&str, &str, &[BoxKind]); 3] = [
     ("namespace", "Boxes", &[BoxKind::Namespace]),
@@ -73,8 +73,10 @@ pub(super) struct Address {
 struct Page {
     frame: Frame,
     drawing: Drawing,
-    /// Name of the drawing, which the page says when it asks for the next one.
+    /// Name of the drawing and of its edges, which the page says when it asks for the next one.
     drawn: String,
+    /// A large drawing as data, where an open page asks that has one already.
+    update: Option<String>,
     totals: Vec<(&'static str, String)>,
     views: Vec<Choice>,
     ranges: Vec<Choice>,
@@ -172,19 +174,20 @@ pub(super) async fn page(Shared(state): Shared<State>, headers: HeaderMap, Asked
     let (panel, changes) = tokio::join!(panel, compared);
     // A large graph is many boxes to place.
     let (former, drawings) = (state.drawings.shown(&headers), state.drawings.clone());
+    let open = drawings::asked(&headers).map(str::to_owned);
     let made = tokio::task::spawn_blocking(move || {
         let (page, kept) = page_of(frame, asked, graph, (view, kinds, former.as_deref()), &range);
-        Page { drawn: drawings.remember(kept), ..page }
+        let drawn = format!("{}.{}", drawings.remember(kept), page.drawn);
+        let update = (open.filter(|_| page.drawing.large))
+            .map(|open| drawing::update::json(&page.drawing, &page.close, open == drawn));
+        let page = Page { drawn, update, panel, changes, ..page };
+        match page.narrowed.is_wrong() {
+            false => render(&page),
+            true => (StatusCode::BAD_REQUEST, render(&page)).into_response(),
+        }
     });
     let made = made.await;
-    let page = match made {
-        Ok(page) => Page { panel, changes, ..page },
-        Err(reason) => return error::internal(&format!("the graph could not be drawn: {reason}")),
-    };
-    match page.narrowed.is_wrong() {
-        false => render(&page),
-        true => (StatusCode::BAD_REQUEST, render(&page)).into_response(),
-    }
+    made.unwrap_or_else(|reason| error::internal(&format!("the graph could not be drawn: {reason}")))
 }
 
 fn page_of(
@@ -203,7 +206,8 @@ fn page_of(
     let page = Page {
         frame,
         drawing,
-        drawn: String::new(),
+        drawn: drawings::edges_name(&graph),
+        update: None,
         totals: totals(&graph),
         views: VIEWS.map(|(one, name)| asked.choice(name, "view", one.as_str(), one == view)).into(),
         ranges: RANGES.map(|text| asked.choice(text, "range", text, text == range.text)).into(),
@@ -364,7 +368,7 @@ impl Address {
     fn causes(&self, graph: &ServiceGraph) -> Vec<(String, String)> {
         let causes = cause::causes(graph);
         let own = causes.iter().filter(|one| one.own_share > 0.0).take(CAUSES_SHOWN);
-        own.map(|one| (one.sentence.clone(), self.href("select", &one.edge))).collect()
+        own.map(|one| (format::sentence(&one.sentence), self.href("select", &one.edge))).collect()
     }
 
     /// Whether edges without traffic are asked for.

@@ -283,5 +283,5 @@ fn causes(story: &Story, asked: &Address) -> Vec<(String, String)> {
     let found = cause::causes(&story.graph);
     let concerns = |one: &&cause::Cause| own(&one.edge) || one.explains.iter().any(|(id, _)| own(id));
     let shown = found.iter().filter(|one| one.own_share > 0.0).filter(concerns).take(5);
-    shown.map(|one| (one.sentence.clone(), rows::edge_address(&one.edge, asked))).collect()
+    shown.map(|one| (format::sentence(&one.sentence), rows::edge_address(&one.edge, asked))).collect()
 }

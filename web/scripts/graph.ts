@@ -10,6 +10,8 @@ interface Box {
 
 /** Below this many screen pixels for one of the drawing, the numbers on edges are noise. */
 const LEGIBLE_SCALE = 0.5;
+/** Below this many no word and no arrow head of the drawing is more than a smear. */
+const WORDS_SCALE = 0.2;
 /** A pointer that moves less than this is a click that trembles. */
 const CLICK_PIXELS = 4;
 
@@ -19,12 +21,18 @@ class View {
   private box: Box;
   /** Whether the user has moved; a view that was never moved shows all of a drawing that grows. */
   private moved = false;
+  /** Pixels of the screen it has. Nothing is asked of the browser that would make it lay out the page at once. */
+  private room = { width: 0, height: 0 };
 
   constructor(readonly svg: SVGSVGElement) {
     const { x, y, width, height } = svg.viewBox.baseVal;
     this.whole = { x, y, width, height };
     this.box = { ...this.whole };
-    this.show(this.box);
+    new ResizeObserver(([entry]) => {
+      if (!entry) return;
+      this.room = entry.contentRect;
+      this.rescaled();
+    }).observe(svg);
   }
 
   zoom(factor: number, at = { x: this.box.x + this.box.width / 2, y: this.box.y + this.box.height / 2 }): void {
@@ -50,16 +58,20 @@ class View {
     const drawn = this.svg.querySelector<SVGGElement>("[data-box]")?.dataset.box?.split(" ").map(Number);
     const [x, y, width, height] = drawn ?? [];
     if (x === undefined || y === undefined || !width || !height) return;
+    const same = this.whole.x === x && this.whole.y === y && this.whole.width === width && this.whole.height === height;
+    if (same) return;
     this.whole = { x, y, width, height };
     this.svg.setAttribute("width", String(width));
     this.svg.setAttribute("height", String(height));
     if (!this.moved) this.fit();
   }
 
-  /** Hides the numbers on edges when they are too small to read. */
-  rescaled(): void {
-    const scale = this.svg.getScreenCTM()?.a ?? 1;
+  /** Hides the numbers on edges, and then all words, when they are too small to read. */
+  private rescaled(): void {
+    if (this.room.width === 0 || this.room.height === 0) return;
+    const scale = Math.min(this.room.width / this.box.width, this.room.height / this.box.height);
     this.svg.classList.toggle("distant", scale < LEGIBLE_SCALE);
+    this.svg.classList.toggle("tiny", scale < WORDS_SCALE);
   }
 
   pointIn(event: MouseEvent): DOMPoint {
@@ -85,8 +97,22 @@ export function startGraph(): void {
   startFinding(svg);
   startSelecting(svg);
   startTitles(svg);
+  showWorst(svg);
   document.addEventListener("refreshed", () => view.redrawn());
-  new ResizeObserver(() => view.rescaled()).observe(svg);
+}
+
+/** Where the drawing is larger than its frame, as on a phone, the frame opens on what is selected, what fails, or where calls begin. */
+function showWorst(svg: SVGSVGElement): void {
+  const frame = svg.parentElement;
+  if (!frame || !matchMedia("(max-width: 700px)").matches) return;
+  const left = (node: Element): number => node.getBoundingClientRect().left;
+  const first = (): Element | undefined => [...svg.querySelectorAll("a.node")].sort((a, b) => left(a) - left(b))[0];
+  const kinds = ["a.selected", "a.node.failure", "a.node.degraded"];
+  const part = kinds.map((kind) => svg.querySelector(kind)).find((found) => found !== null) ?? first();
+  if (!part) return;
+  const [seen, own] = [frame.getBoundingClientRect(), part.getBoundingClientRect()];
+  frame.scrollLeft += own.left + own.width / 2 - seen.left - seen.width / 2;
+  frame.scrollTop += own.top + own.height / 2 - seen.top - seen.height / 2;
 }
 
 function startZooming(view: View, canvas: HTMLElement): void {
@@ -148,10 +174,10 @@ function startFinding(svg: SVGSVGElement): void {
     const near = new Set(found);
     for (const edge of svg.querySelectorAll<SVGElement>(".edge")) {
       const touches = found.has(edge.dataset.source) || found.has(edge.dataset.target);
-      edge.classList.toggle("dimmed", wanted !== "" && !touches);
+      edge.classList.toggle("unfound", wanted !== "" && !touches);
       if (touches) near.add(edge.dataset.source).add(edge.dataset.target);
     }
-    for (const node of nodes) node.classList.toggle("dimmed", wanted !== "" && !near.has(node.dataset.id));
+    for (const node of nodes) node.classList.toggle("unfound", wanted !== "" && !near.has(node.dataset.id));
   };
   input.addEventListener("input", apply);
   document.addEventListener("refreshed", apply);

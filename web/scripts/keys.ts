@@ -20,7 +20,7 @@ class Walk {
 
   /** One stop: what is focused, selected, or the first node. */
   private prepare(): void {
-    const parts = this.svg.querySelectorAll<Part>("a.node, a.edge");
+    const parts = this.svg.querySelectorAll<Part>("a.node:not([tabindex='-1']), a.edge:not([tabindex='-1'])");
     parts.forEach((part) => part.setAttribute("tabindex", "-1"));
     const active = document.activeElement?.closest<Part>("a.node, a.edge");
     const stop = active ?? this.svg.querySelector<Part>("a.selected") ?? this.svg.querySelector<Part>("a.node");

@@ -1,4 +1,6 @@
 // Keeps a page fresh: the server says when to look, the page is fetched again, and the parts marked data-live are swapped in.
+import { patchDrawing } from "./patch";
+
 const EVERY_MS = 5000;
 /** Without a word from the server for so long, the page asks by itself. */
 const SILENCE_MS = 12_000;
@@ -35,6 +37,10 @@ export async function refresh(href: string): Promise<boolean> {
   for (const part of document.querySelectorAll<HTMLElement>("[data-live]")) {
     const next = fresh.querySelector(`[data-live="${part.dataset.live}"]`);
     if (!next || isBusy(part)) continue;
+    if (patchDrawing(part, next)) {
+      served.delete(part);
+      continue;
+    }
     const text = next.outerHTML;
     // What scripts add to a part (times in the reader's zone, say) makes it differ from what was served.
     if (served.get(part) === text) continue;
@@ -159,7 +165,8 @@ class Beats {
 
 export function startLive(): void {
   if (!document.querySelector("[data-live]")) return;
-  for (const part of document.querySelectorAll("[data-live]")) served.set(part, part.outerHTML);
+  // A large drawing comes as data the next time, which is compared piece by piece.
+  for (const part of document.querySelectorAll("[data-live]:not([data-large])")) served.set(part, part.outerHTML);
   let asking = false;
   let notBefore = 0;
   new Beats(() => {

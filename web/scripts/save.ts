@@ -7,6 +7,9 @@ const SHARPNESS = 2;
 const SIDE_MAX = 8000;
 
 function styled(svg: SVGSVGElement): { text: string; width: number; height: number } {
+  // The picture has the drawing's own size, whatever it has on the screen.
+  const tiny = svg.classList.contains("tiny");
+  svg.classList.remove("tiny");
   const copy = svg.cloneNode(true) as SVGSVGElement;
   const from = [svg, ...svg.querySelectorAll<SVGElement>("*")];
   const to = [copy, ...copy.querySelectorAll<SVGElement>("*")];
@@ -15,6 +18,7 @@ function styled(svg: SVGSVGElement): { text: string; width: number; height: numb
     for (const name of LOOK) to[at]?.setAttribute(name, style.getPropertyValue(name));
     to[at]?.removeAttribute("href");
   });
+  svg.classList.toggle("tiny", tiny);
   const { width, height } = svg.viewBox.baseVal;
   copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
   copy.setAttribute("width", String(Math.round(width)));

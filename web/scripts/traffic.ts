@@ -20,7 +20,7 @@ export function startTraffic(): void {
   let on = chosen() === null ? !still.matches : chosen() === "on";
   const draw = (): void => {
     svg.querySelectorAll(".flow").forEach((dots) => dots.remove());
-    const edges = [...svg.querySelectorAll<SVGElement>("a.edge:not(.speed-0):not(.dimmed)")];
+    const edges = [...svg.querySelectorAll<SVGElement>("a.edge:not(.speed-0):not(.dimmed):not(.unfound)")];
     const tooMany = edges.length > EDGES_MAX;
     button.title = tooMany ? `Off: more than ${EDGES_MAX} edges` : "Dots that move along the calls";
     button.setAttribute("aria-pressed", String(on && !tooMany));

@@ -85,7 +85,7 @@ fn rows(before: &ServiceGraph, after: &ServiceGraph, asked: &Address) -> Changes
             },
             call: format!("{} → {}", name(&edge.source), name(&edge.target)),
             href: edge_page(&one.id, asked.range.as_deref(), asked.at.as_deref()),
-            sentence: one.sentence.clone(),
+            sentence: format::sentence(&one.sentence),
             before: rate(one.before),
             after: rate(one.after),
         })

@@ -5,11 +5,13 @@
 //! another replica, or before a restart) is arranged anew.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use parking_lot::Mutex;
 
+use crate::graph::ServiceGraph;
 use crate::graph::layout::keep::Kept;
 
 /// The header by which a page names the drawing it shows.
@@ -27,7 +29,8 @@ type Named = (u64, Arc<Kept>);
 impl Drawings {
     /// The drawing that a page shows.
     pub(super) fn shown(&self, headers: &HeaderMap) -> Option<Arc<Kept>> {
-        let name = u64::from_str_radix(headers.get(HEADER)?.to_str().ok()?, 16).ok()?;
+        let (name, _) = asked(headers)?.split_once('.')?;
+        let name = u64::from_str_radix(name, 16).ok()?;
         let held = self.0.lock();
         held.iter().find(|(own, _)| *own == name).map(|(_, kept)| Arc::clone(kept))
     }
@@ -53,6 +56,19 @@ impl Drawings {
     }
 }
 
+/// What an open page says of the drawing it shows: a name that the server gave it. A page that is new says nothing.
+pub(super) fn asked(headers: &HeaderMap) -> Option<&str> {
+    headers.get(HEADER)?.to_str().ok()
+}
+
+/// A name for which edges of a drawing are seen: a drawing remembers edges that come and go. A page says the name of its
+/// drawing, a point, and this; where both are the same, every path is there already.
+pub(super) fn edges_name(graph: &ServiceGraph) -> String {
+    let mut hasher = DefaultHasher::new();
+    graph.edges.iter().for_each(|edge| edge.id.hash(&mut hasher));
+    format!("{:016x}", hasher.finish())
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -62,7 +78,7 @@ mod tests {
     use crate::web::graph::tests::graph;
 
     fn headers(name: &str) -> HeaderMap {
-        HeaderMap::from_iter([(HEADER.parse().unwrap(), name.parse().unwrap())])
+        HeaderMap::from_iter([(HEADER.parse().unwrap(), format!("{name}.0").parse().unwrap())])
     }
 
     #[test]
@@ -87,8 +103,20 @@ mod tests {
         let (again, last) = (remember(3), remember(5));
         assert_eq!(drawings.shown(&headers(&other)), None, "unused for longest");
         assert!(drawings.shown(&headers(&again)).is_some() && drawings.shown(&headers(&last)).is_some());
+        let bare = HeaderMap::from_iter([(HEADER.parse().unwrap(), last.parse().unwrap())]);
+        assert_eq!(drawings.shown(&bare), None, "half a name is none");
         let huge = remember(100);
         assert!(drawings.shown(&headers(&huge)).is_some(), "the newest is always there");
         assert_eq!(drawings.shown(&headers(&last)), None);
+    }
+
+    #[test]
+    fn a_page_is_told_apart_by_which_edges_it_shows() {
+        let one = graph(&[("shop/a", "shop/b", &[("200", 1.0)])]);
+        let other = graph(&[("shop/a", "shop/c", &[("200", 1.0)])]);
+        let busier = graph(&[("shop/a", "shop/b", &[("200", 9.0)])]);
+        assert_ne!(edges_name(&one), edges_name(&other));
+        assert_eq!(edges_name(&one), edges_name(&busier), "numbers do not matter");
+        assert_eq!(asked(&headers("1")), Some("1.0"));
     }
 }

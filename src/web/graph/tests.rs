@@ -139,7 +139,8 @@ fn a_selection_dims_what_is_far_from_it() {
     assert_eq!(far.collect::<Vec<_>>(), ["ledger", "payment"]);
     assert_eq!(drawing.edges.iter().filter(|edge| edge.class.ends_with(" selected")).count(), 1);
     assert!(drawing.edges.iter().all(|edge| edge.label.is_some()));
-    let failing = drawing.edges.iter().find(|one| one.id == edge).unwrap();
+    let failing = drawing.edges.last().unwrap();
+    assert_eq!(failing.id, edge, "what is selected lies on top");
     assert_eq!(failing.label.as_ref().unwrap().0, "3.33/s · 10.0% err");
 }
 
@@ -237,4 +238,52 @@ fn a_page_that_says_what_it_shows_keeps_it_in_place() {
         let same = after.nodes.iter().find(|other| other.id == node.id).unwrap();
         assert!((same.x - node.x).abs() < 1.0 && (same.y - node.y).abs() < 120.0, "{}", node.name);
     }
+}
+
+#[test]
+fn an_open_page_gets_a_large_drawing_as_data_that_is_no_markup() {
+    for text in hostile::texts() {
+        let name = text.replace('/', "_");
+        let graph = graph(&[("shop/frontend", &format!("shop/{name}"), &[("200", 10.0)])]);
+        let (page, kept) = page_of(
+            Frame::around("graph", 2),
+            Address { namespace: Some("shop".into()), ..Address::default() },
+            graph.clone(),
+            (View::default(), &[], None),
+            &range(),
+        );
+        let data = drawing::update::json(&page.drawing, &page.close, false);
+        assert!(!data.contains(['<', '>', '&']), "{data}");
+        let read: serde_json::Value = serde_json::from_str(&data).unwrap();
+        assert_eq!(read["base"], "/graph?namespace=shop");
+        let ids = |list: &serde_json::Value| -> Vec<String> {
+            list.as_array().unwrap().iter().map(|one| one[0].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(ids(&read["edges"]), graph.edges.iter().map(|edge| edge.id.to_string()).collect::<Vec<_>>());
+        assert_eq!(ids(&read["nodes"]), graph.nodes.iter().map(|node| node.id.to_string()).collect::<Vec<_>>());
+        assert_eq!(read["edges"][0][5], page.drawing.edges[0].path);
+        let same = drawing::update::json(&page.drawing, &page.close, true);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&same).unwrap()["edges"][0][5], "", "the page has it");
+
+        let page = Page { update: Some(data), drawn: format!("{:x}", kept.name()), ..page }.render().unwrap();
+        hostile::assert_harmless(&page);
+        assert!(!page.contains("class=\"line\"") && page.contains("data-group=\"frames\""), "nothing is told twice");
+    }
+}
+
+#[test]
+fn what_fails_is_drawn_over_what_does_well() {
+    let drawing = draw(&shop(), drawing::Look::default()).0;
+    assert_eq!(drawing.edges.iter().map(|edge| edge.health).collect::<Vec<_>>(), ["healthy", "healthy", "degraded"]);
+    let ids: HashSet<&str> = drawing.edges.iter().map(|edge| &*edge.id).collect();
+    assert_eq!(ids.len(), 3);
+}
+
+#[test]
+fn a_name_does_not_turn_round_the_sentence_it_stands_in() {
+    let graph = graph(&[("shop/web", "shop/\u{202e}cart", &[("200", 900.0), ("500", 100.0)])]);
+    let (sentence, _) = &Address::default().causes(&graph)[0];
+    assert!(sentence.contains("⟨U+202E⟩cart") && !sentence.contains('\u{202e}'), "{sentence}");
+    let drawing = draw(&graph, drawing::Look::default()).0;
+    assert!(!drawing.edges[0].title.contains('\u{202e}') && !drawing.nodes[0].title.contains('\u{202e}'));
 }
