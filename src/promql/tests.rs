@@ -141,7 +141,7 @@ fn prints_as_prometheus_does() {
     check("foo @ 100 + foo @ end() offset -1h", "foo @ 100.000 + foo @ end() offset -1h");
     check(r#"{"foo.bar", "a.b"="x"}"#, r#"{"a.b"="x",__name__="foo.bar"}"#);
     check("info(foo)", "info(foo)");
-    check("Inf * 2 > Inf", "+Inf * 2 > +Inf");
+    check("Inf * 2 > bool Inf", "+Inf * 2 > bool +Inf");
     check("Inf ^ a ^ Inf ^ 2 + 1", "Inf ^ a ^ Inf ^ 2 + 1"); // with signs it would be another expression
     let long =
         "topk(3, sum(rate(istio_requests_total{reporter=~\"source|destination\"}[5m])) by (destination_workload, x))";
