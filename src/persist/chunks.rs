@@ -32,8 +32,10 @@ const CUT_STEPS: [Duration; 6] = [
     Duration::from_secs(300),
     Duration::from_secs(60),
 ];
-/// Label sets merged at once; a few of these are in memory.
+/// Label sets merged at once.
 pub(super) const BATCH: usize = 256;
+/// Samples cut at once, about: a few batches are in memory, decoded.
+const BATCH_SAMPLES: usize = 500_000;
 /// How long a whole window may take.
 const WINDOW_LIMIT: Duration = Duration::from_secs(600);
 /// How long thinning a day may take.
@@ -169,10 +171,12 @@ impl ChunkPersist {
         let (sender, mut batches) = mpsc::channel::<Vec<ClosedBlock>>(1);
         let head = self.head.clone();
         let cut = tokio::task::spawn_blocking(move || {
-            let mut batch = Vec::with_capacity(BATCH);
-            let mut collect = |block| {
+            let (mut batch, mut samples) = (Vec::with_capacity(BATCH), 0);
+            let mut collect = |block: ClosedBlock| {
+                samples += block.block.values().map(|member| member.values.len()).sum::<usize>();
                 batch.push(block);
-                if batch.len() == BATCH {
+                if batch.len() == BATCH || samples >= BATCH_SAMPLES {
+                    samples = 0;
                     // A closed channel: the writer has failed, and the rest is cut in vain but briefly.
                     let _ = sender.blocking_send(std::mem::replace(&mut batch, Vec::with_capacity(BATCH)));
                 }

@@ -4,7 +4,7 @@
 //!
 //! Invariant: what is there stays, so merging again changes nothing; bytes that cannot be read are kept beside. A window
 //! that was thinned already is thinned again from all its raw samples; one whose raw samples are past their retention gets
-//! its new samples thinned. No row has more than [`ROW_SERIES`] series.
+//! its new samples thinned. No row has more than [`ROW_SERIES`] series; of what is stored one label set is decoded at a time.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,6 +19,17 @@ pub(super) struct Horizons {
     pub(super) raw_from: Timestamp,
     /// Windows that end at or before it are thinned.
     pub(super) thinned_until: Timestamp,
+}
+
+impl Horizons {
+    /// The samples of that window are past the retention of raw ones.
+    fn is_past_raw(self, window: Timestamp) -> bool {
+        window + CHUNK_WINDOW <= self.raw_from
+    }
+
+    fn is_thinned(self, window: Timestamp) -> bool {
+        window + CHUNK_WINDOW <= self.thinned_until
+    }
 }
 
 /// Most series of one row, and about how many samples: a label set may have very many (one page without labels), and
@@ -45,7 +56,7 @@ pub(super) async fn merge(
         let last = block.values().filter_map(|member| member.times.last()).max();
         let series = block.keys().cloned().collect();
         names.push(SeriesNames { labels, label_set: id, series, last: last.copied().unwrap_or(window) });
-        if window + CHUNK_WINDOW <= horizons.raw_from {
+        if horizons.is_past_raw(window) {
             let day = window.floor_to(ChunkTier::FiveMinutes.window());
             merge_blocks(thinned.entry((id, day)).or_default(), block);
         } else {
@@ -54,72 +65,78 @@ pub(super) async fn merge(
     }
     writer.name(&names).await?;
     let written = raw.len() + thinned.len();
-    for (key, all) in merge_rows(writer, ChunkTier::Raw, raw, |_| false).await? {
-        let (id, window) = key;
-        if window + CHUNK_WINDOW <= horizons.thinned_until {
-            let day = window.floor_to(ChunkTier::FiveMinutes.window());
-            merge_blocks(thinned.entry((id, day)).or_default(), thin_block(all));
-        }
+    for ((id, window), thin) in merge_rows(writer, (ChunkTier::Raw, horizons), raw).await? {
+        let day = window.floor_to(ChunkTier::FiveMinutes.window());
+        merge_blocks(thinned.entry((id, day)).or_default(), thin);
     }
-    // New samples among kept ones of a day without raw samples: all are thinned together.
-    let is_alone = |day: Timestamp| day + CHUNK_WINDOW <= horizons.raw_from;
-    merge_rows(writer, ChunkTier::FiveMinutes, thinned, is_alone).await?;
+    merge_rows(writer, (ChunkTier::FiveMinutes, horizons), thinned).await?;
     Ok(written)
 }
 
-/// Adds blocks to the rows of their keys and writes them; returns the rows' samples. Rows of windows that `is_thinned` says
-/// are thinned before they are written.
+/// Adds blocks to the rows of their keys and writes them; returns what raw rows of windows that are thinned already have, thinned
+/// again.
 async fn merge_rows(
     writer: &mut ChunkWriter,
-    tier: ChunkTier,
+    (tier, horizons): (ChunkTier, Horizons),
     blocks: BTreeMap<Key, Block>,
-    is_thinned: impl Fn(Timestamp) -> bool,
 ) -> Result<BTreeMap<Key, Block>, StoreError> {
     if blocks.is_empty() {
         return Ok(blocks);
     }
     let keys: Vec<Key> = blocks.keys().copied().collect();
     let stored = writer.read(tier, &keys).await?;
-    let thinned: Vec<Timestamp> = keys.iter().map(|(_, window)| *window).filter(|window| is_thinned(*window)).collect();
     let in_parts: Vec<Key> = (stored.iter())
         .map(|chunk| ((chunk.label_set, chunk.window(tier)), chunk.from))
         .filter(|((_, window), from)| window != from)
         .map(|(key, _)| key)
         .collect();
-    let merged = tokio::task::spawn_blocking(move || merge_decoded(blocks, (tier, stored), &thinned));
-    let (blocks, rows, damaged) =
-        merged.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
+    let merging = tokio::task::spawn_blocking(move || merge_decoded(blocks, stored, (tier, horizons)));
+    let Merged { rows, thinned, damaged } =
+        merging.await.map_err(|error| StoreError::Damaged { what: "chunk", reason: error.to_string() })?;
     writer.set_aside(tier, &damaged).await?;
     if !in_parts.is_empty() {
         writer.drop_parts(tier, &in_parts).await?;
     }
     writer.write(tier, rows).await?;
-    Ok(blocks)
+    Ok(thinned)
 }
 
-fn merge_decoded(
-    mut blocks: BTreeMap<Key, Block>,
-    (tier, stored): (ChunkTier, Vec<Chunk>),
-    thinned: &[Timestamp],
-) -> (BTreeMap<Key, Block>, Vec<Chunk>, Vec<Damaged>) {
-    let mut damaged = Vec::new();
+/// What became of blocks and the rows that were there.
+#[derive(Default)]
+struct Merged {
+    rows: Vec<Chunk>,
+    /// Of raw rows of windows that are thinned already.
+    thinned: BTreeMap<Key, Block>,
+    damaged: Vec<Damaged>,
+}
+
+fn merge_decoded(blocks: BTreeMap<Key, Block>, stored: Vec<Chunk>, (tier, horizons): (ChunkTier, Horizons)) -> Merged {
+    let mut by_key: HashMap<Key, Vec<Chunk>> = HashMap::new();
     for chunk in stored {
-        let Some(new) = blocks.get_mut(&(chunk.label_set, chunk.window(tier))) else { continue };
-        match decoded(&chunk, |_, _| true) {
-            Ok(mut there) => {
-                merge_blocks(&mut there, std::mem::take(new));
-                *new = there;
+        by_key.entry((chunk.label_set, chunk.window(tier))).or_default().push(chunk);
+    }
+    let mut merged = Merged::default();
+    for (key, mut block) in blocks {
+        for chunk in by_key.remove(&key).unwrap_or_default() {
+            match decoded(&chunk, |_, _| true) {
+                Ok(mut there) => {
+                    merge_blocks(&mut there, block);
+                    block = there;
+                }
+                Err(reason) => merged.damaged.push((chunk, reason)),
             }
-            Err(reason) => damaged.push((chunk, reason)),
+        }
+        let (id, window) = key;
+        if tier == ChunkTier::FiveMinutes && horizons.is_past_raw(window) {
+            // New samples among kept ones of a day without raw samples: all are thinned together.
+            block = thin_block(block);
+        }
+        merged.rows.extend(rows(id, window, &block));
+        if tier == ChunkTier::Raw && horizons.is_thinned(window) {
+            merged.thinned.insert(key, thin_block(block));
         }
     }
-    for ((_, window), block) in &mut blocks {
-        if thinned.contains(window) {
-            *block = thin_block(std::mem::take(block));
-        }
-    }
-    let rows = blocks.iter().flat_map(|((id, window), block)| rows(*id, *window, block)).collect();
-    (blocks, rows, damaged)
+    merged
 }
 
 /// What a chunk holds of the series that are `wanted`. One that cannot be read must not keep all others from being written: the caller sets it aside.
