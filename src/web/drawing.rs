@@ -286,18 +286,23 @@ fn drawn_node(node: &Node, place: &NodeBox, near: &str) -> DrawnNode {
         Some(namespace) => format!("{} · {kind}", format::visible(namespace, LABEL_CHARS)),
         None => kind.to_owned(),
     };
-    let (name, numbers, health) = (label(node), node_numbers(node), node.health.status.as_str());
+    let (whole, numbers, health) = (label(node), node_numbers(node), node.health.status.as_str());
+    let (name, place_name) = (format::shortened(&whole, NAME_CHARS), format::shortened(&within, NAME_CHARS));
+    // It begins with the words that are drawn, so that what is seen and what is read out agree (WCAG 2.5.3).
+    let mut title = format!("{name}\n{place_name}\n{numbers}\n{health}: {}", node.health.reason);
+    if name != whole || place_name != within {
+        title.push_str(&format!("\n{whole}, {within}"));
+    }
     DrawnNode {
         id: node.id.to_string(),
         x: tenth(place.x),
         y: tenth(place.y),
         width: tenth(place.width),
         height: tenth(place.height),
-        // It begins with the words that are drawn, so that what is seen and what is read out agree.
-        title: format!("{name}\n{within}\n{numbers}\n{health}: {}", node.health.reason),
+        title,
         numbers,
-        name: format::shortened(&name, NAME_CHARS),
-        place: format::shortened(&within, NAME_CHARS),
+        name,
+        place: place_name,
         class: format!("node {health}{}{near}", if outside { " outside" } else { "" }),
     }
 }

@@ -287,3 +287,17 @@ fn a_name_does_not_turn_round_the_sentence_it_stands_in() {
     let drawing = draw(&graph, drawing::Look::default()).0;
     assert!(!drawing.edges[0].title.contains('\u{202e}') && !drawing.nodes[0].title.contains('\u{202e}'));
 }
+
+#[test]
+fn what_is_read_out_begins_with_what_is_drawn_and_has_the_whole_name() {
+    let (long, namespace) = (format!("payment-{}", "very-long-".repeat(4)), "n".repeat(40));
+    let graph = graph(&[("shop/web", &format!("{namespace}/{long}"), &[("200", 90.0)])]);
+    let drawing = draw(&graph, drawing::Look::default()).0;
+    for node in &drawing.nodes {
+        let drawn = format!("{}\n{}\n{}\n", node.name, node.place, node.numbers);
+        assert!(node.title.starts_with(&drawn), "{:?} begins with {drawn:?}", node.title);
+    }
+    let titles: Vec<&str> = drawing.nodes.iter().map(|node| &*node.title).collect();
+    assert!(titles.iter().any(|title| title.ends_with(&format!("\n{long}, {namespace}"))), "{titles:?}");
+    assert!(titles.iter().all(|title| title.matches("shop").count() < 2), "a short name is told once: {titles:?}");
+}
