@@ -59,6 +59,31 @@ fn what_istiod_takes_with_a_warning_is_told_with_what_it_does() {
         ),
         (server("cipherSuites: [ROT13]"), &["Envoy's own are offered"]),
         (server("cipherSuites: [ECDHE-RSA-AES128-GCM-SHA256]"), &[]),
+        (server("cipherSuites: [ALL, \"-AES128-SHA\"]"), &[]),
+        (server("cipherSuites: [PSK-AES128-CBC-SHA]"), &["PSK-AES128-CBC-SHA is no cipher suite that istiod knows"]),
+        (server("minProtocolVersion: TLSV1_1"), &["TLSV1_1 is let in, but the suites that are offered by default"]),
+        (server("minProtocolVersion: TLSV1_1, cipherSuites: [AES128-SHA]"), &[]),
+        (
+            network(
+                "ServiceEntry",
+                "{hosts: [a.example], workloadSelector: {labels: {}}, ports: [{number: 80, name: http, protocol: HTTP}]}",
+            ),
+            &["its selector has no labels", "the workloads that are selected get none"],
+        ),
+        (
+            network(
+                "ServiceEntry",
+                "{hosts: [a.example, b.example], addresses: [10.0.0.1], resolution: DNS, ports: [{number: 3306, name: tcp, protocol: TCP}]}",
+            ),
+            &["2 hosts share its addresses, and TCP at port 3306"],
+        ),
+        (
+            network(
+                "ServiceEntry",
+                "{hosts: [a.example, b.example], addresses: [10.0.0.1], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}",
+            ),
+            &[],
+        ),
         (
             network("Sidecar", "{workloadSelector: {labels: {}}, egress: [{hosts: [\"./*\"]}]}"),
             &["all workloads of namespace shop"],
@@ -86,6 +111,30 @@ fn what_istiod_takes_with_a_warning_is_told_with_what_it_does() {
         ),
         (
             object("security", "AuthorizationPolicy", "{action: ALLOW, rules: [{to: [{operation: {paths: [/x]}}]}]}"),
+            &[],
+        ),
+        (
+            object(
+                "security",
+                "AuthorizationPolicy",
+                "{action: DENY, rules: [{from: [{source: {principals: [a/b]}}], to: [{operation: {methods: [POST]}}]}]}",
+            ),
+            &["every connection of the callers that it names to it is refused"],
+        ),
+        (
+            object(
+                "security",
+                "AuthorizationPolicy",
+                "{action: DENY, rules: [{from: [{source: {notRequestPrincipals: [\"*\"]}}]}]}",
+            ),
+            &["TCP connections have not"],
+        ),
+        (
+            object(
+                "security",
+                "AuthorizationPolicy",
+                "{action: DENY, rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]}",
+            ),
             &[],
         ),
     ];

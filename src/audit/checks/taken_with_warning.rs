@@ -14,28 +14,30 @@ use crate::yaml::Node;
 pub(super) const CHECKS: &[Check] =
     &[Check::new("MS0616", Severity::Warning, "istiod takes it with a warning", &["IST0133"], warned)];
 
-/// Suites of TLS 1.2 that istiod hands to Envoy; others it leaves out.
-const CIPHER_SUITES: [&str; 19] = [
-    "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "ECDHE-RSA-AES256-GCM-SHA384",
+/// Suites of TLS 1.2 that istiod hands to Envoy; others it leaves out (`pkg/config/security`, `ValidCipherSuites`).
+const CIPHER_SUITES: [&str; 15] = [
     "ECDHE-ECDSA-AES128-GCM-SHA256",
     "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
-    "ECDHE-PSK-CHACHA20-POLY1305",
-    "AES256-GCM-SHA384",
-    "AES128-GCM-SHA256",
     "ECDHE-ECDSA-AES128-SHA",
     "ECDHE-RSA-AES128-SHA",
-    "ECDHE-PSK-AES128-CBC-SHA",
-    "AES128-SHA",
     "ECDHE-ECDSA-AES256-SHA",
     "ECDHE-RSA-AES256-SHA",
-    "ECDHE-PSK-AES256-CBC-SHA",
+    "AES128-GCM-SHA256",
+    "AES256-GCM-SHA384",
+    "AES128-SHA",
     "AES256-SHA",
-    "PSK-AES128-CBC-SHA",
     "DES-CBC3-SHA",
 ];
+
+/// Whether istiod hands it on: all is, and what begins with an operator of a cipher string is not looked into.
+fn is_suite(name: &str) -> bool {
+    let operator = name.starts_with(|first: char| !first.is_alphanumeric());
+    matches!(name, "" | "ALL") || operator || CIPHER_SUITES.contains(&name)
+}
 
 fn warned(scene: &Scene<'_>, found: &mut Found<'_>) {
     for rule in scene.mesh.of_kind(Kind::DestinationRule) {
@@ -50,7 +52,34 @@ fn warned(scene: &Scene<'_>, found: &mut Found<'_>) {
     for policy in scene.mesh.of_kind(Kind::AuthorizationPolicy) {
         denies_tcp(scene, policy, found);
     }
+    for entry in scene.mesh.of_kind(Kind::ServiceEntry) {
+        service_entry(entry, found);
+    }
     selectors(scene, found);
+}
+
+fn service_entry(entry: &Resource, found: &mut Found<'_>) {
+    let resolution = entry.text("spec.resolution").unwrap_or("NONE");
+    if resolution == "NONE" && entry.at("spec.workloadSelector").is_some() {
+        let message = "resolution is NONE, so calls go to the address that the caller has: the workloads that are selected get none";
+        found.at(entry, "spec.workloadSelector", message).fix("resolution: STATIC");
+    }
+    let hosts = entry.list("spec.hosts").len();
+    let is_tcp = |port: &&Node| {
+        let protocol = port.get("protocol").and_then(Node::as_str).unwrap_or_default();
+        ["TCP", "MONGO", "REDIS", "MYSQL"].contains(&protocol.to_ascii_uppercase().as_str())
+    };
+    let tcp = entry.list("spec.ports").iter().find(is_tcp).and_then(|port| port.get("number")?.as_str());
+    if let Some(port) = tcp
+        && resolution.starts_with("DNS")
+        && hosts > 1
+        && !entry.list("spec.addresses").is_empty()
+    {
+        let message = format!(
+            "{hosts} hosts share its addresses, and TCP at port {port} does not say which of them is meant: calls reach any of them"
+        );
+        found.at(entry, "spec.hosts", message);
+    }
 }
 
 /// The paths of all traffic policies of a rule.
@@ -83,12 +112,22 @@ fn old_settings(rule: &Resource, found: &mut Found<'_>) {
 fn suites(gateway: &Resource, found: &mut Found<'_>) {
     for at in 0..gateway.list("spec.servers").len() {
         let path = format!("spec.servers[{at}].tls.cipherSuites");
+        let oldest = format!("spec.servers[{at}].tls.minProtocolVersion");
+        if let Some(version @ ("TLSV1_0" | "TLSV1_1")) = gateway.text(&oldest)
+            && gateway.list(&path).is_empty()
+        {
+            let message = format!(
+                "{version} is let in, but the suites that are offered by default are none of TLS below 1.2: its clients fail"
+            );
+            let fix = "tls:\n  cipherSuites: [ECDHE-RSA-AES128-SHA, ECDHE-RSA-AES256-SHA] # beside those of TLS 1.2";
+            found.at(gateway, &oldest, message).fix(fix);
+        }
         let listed: Vec<&str> = gateway.list(&path).iter().filter_map(Node::as_str).collect();
         let mut seen = BTreeSet::new();
         for (place, suite) in listed.iter().enumerate() {
             let field = format!("{path}[{place}]");
-            if !CIPHER_SUITES.contains(suite) {
-                let rest = match listed.iter().any(|one| CIPHER_SUITES.contains(one)) {
+            if !is_suite(suite) {
+                let rest = match listed.iter().any(|one| is_suite(one)) {
                     true => "it is left out of those that are offered",
                     false => "no suite of the list is left, so Envoy's own are offered",
                 };
@@ -125,9 +164,11 @@ fn several(telemetry: &Resource, found: &mut Found<'_>) {
 
 /// A selector without labels is one that chooses everything, and hardly meant.
 fn selectors(scene: &Scene<'_>, found: &mut Found<'_>) {
-    const KINDS: [(Kind, &str, &str); 7] = [
+    const KINDS: [(Kind, &str, &str); 9] = [
         (Kind::EnvoyFilter, "spec.workloadSelector", "labels"),
         (Kind::Sidecar, "spec.workloadSelector", "labels"),
+        (Kind::ServiceEntry, "spec.workloadSelector", "labels"),
+        (Kind::ProxyConfig, "spec.selector", "matchLabels"),
         (Kind::AuthorizationPolicy, "spec.selector", "matchLabels"),
         (Kind::RequestAuthentication, "spec.selector", "matchLabels"),
         (Kind::PeerAuthentication, "spec.selector", "matchLabels"),
@@ -147,32 +188,40 @@ fn selectors(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
 }
 
-/// The names of the keys of each of `from`, `to` and `when`.
-fn attributes(rule: &Node) -> Vec<&str> {
-    let inside = |list: &'static str, key: &'static str| {
-        let all = rule.get(list).map(Node::items).unwrap_or_default().iter();
-        all.filter_map(move |one| one.get(key)).flat_map(Node::entries).filter_map(|(name, _)| name.as_str())
-    };
-    let conditions = rule.get("when").map(Node::items).unwrap_or_default().iter();
-    let conditions = conditions.filter_map(|one| one.get("key")?.as_str());
-    inside("from", "source").chain(inside("to", "operation")).chain(conditions).collect()
+/// What a rule of a DENY leaves of itself on a TCP port, where HTTP's attributes are left out (istiod's own condition).
+enum OnTcp {
+    /// Nothing but all connections.
+    All,
+    /// The callers that it names, whatever they ask for.
+    Callers,
 }
 
-/// Whether an attribute is known of requests only: on a TCP port it is left out of the rule.
-fn of_requests(name: &str) -> bool {
-    const NAMES: [&str; 10] = [
-        "methods",
-        "notMethods",
-        "paths",
-        "notPaths",
-        "hosts",
-        "notHosts",
-        "requestPrincipals",
-        "notRequestPrincipals",
+fn on_tcp(rule: &Node) -> Option<OnTcp> {
+    let inside = |list: &'static str, key: &'static str| -> Vec<&Node> {
+        let all = rule.get(list).map(Node::items).unwrap_or_default().iter();
+        all.filter_map(|one| one.get(key)).collect()
+    };
+    let has =
+        |nodes: &[&Node], names: &[&str]| nodes.iter().any(|node| names.iter().any(|name| node.get(name).is_some()));
+    let (from, to) = (inside("from", "source"), inside("to", "operation"));
+    let callers = [
+        "principals",
+        "notPrincipals",
+        "namespaces",
+        "notNamespaces",
+        "serviceAccounts",
+        "notServiceAccounts",
+        "ipBlocks",
+        "notIpBlocks",
         "remoteIpBlocks",
         "notRemoteIpBlocks",
     ];
-    NAMES.contains(&name) || name.starts_with("request.")
+    let (names_callers, names_ports) = (has(&from, &callers), has(&to, &["ports", "notPorts"]));
+    match (from.is_empty(), to.is_empty()) {
+        (false, true) if !names_callers => Some(OnTcp::All),
+        (_, false) if !names_ports => Some(if names_callers { OnTcp::Callers } else { OnTcp::All }),
+        _ => None,
+    }
 }
 
 /// A port of a service that does not speak HTTP.
@@ -188,11 +237,8 @@ fn denies_tcp(scene: &Scene<'_>, policy: &Resource, found: &mut Found<'_>) {
     if policy.text("spec.action") != Some("DENY") || crate::mesh::effective::targeted(policy) {
         return;
     }
-    let only_requests = |rule: &Node| {
-        let names = attributes(rule);
-        !names.is_empty() && names.into_iter().all(of_requests)
-    };
-    let Some(at) = policy.list("spec.rules").iter().position(only_requests) else { return };
+    let rules = policy.list("spec.rules").iter().map(on_tcp).enumerate();
+    let Some((at, left)) = rules.filter_map(|(at, left)| Some((at, left?))).next() else { return };
     let chosen = policy.map("spec.selector.matchLabels");
     let wide = policy.id.namespace == scene.index.root_namespace;
     let chosen = match wide {
@@ -210,12 +256,20 @@ fn denies_tcp(scene: &Scene<'_>, policy: &Resource, found: &mut Found<'_>) {
     let field = format!("spec.rules[{at}]");
     let fix =
         "rules:\n- to:\n  - operation:\n      ports: [\"8080\"] # those that speak HTTP, beside what the rule has";
-    let why = "this rule of a DENY asks only for what requests have, which TCP connections have not";
+    let (why, connections) = match left {
+        OnTcp::All => {
+            ("this rule of a DENY asks only for what requests have, which TCP connections have not", "every connection")
+        }
+        OnTcp::Callers => (
+            "this rule of a DENY asks for what requests have, which is left out where a connection is TCP",
+            "every connection of the callers that it names",
+        ),
+    };
     if ports.is_empty() {
-        let message = format!("{why}: should a port of these workloads speak TCP, every connection to it is refused");
+        let message = format!("{why}: should a port of these workloads speak TCP, {connections} to it is refused");
         found.at(policy, &field, message).severity(Severity::Info).fix(fix);
     } else {
-        let message = format!("{why}: every connection to their TCP ports is refused");
+        let message = format!("{why}: {connections} to their TCP ports is refused");
         found.at(policy, &field, message).seen(format!("TCP ports: {}", crate::audit::traffic::names(ports))).fix(fix);
     }
 }
