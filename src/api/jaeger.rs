@@ -117,8 +117,10 @@ async fn trace(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<R
         trace_id_from_hex(&id).ok_or_else(|| Fault::bad(format!("malformed trace ID {id:?}: not hexadecimal")))?;
     let (spans, note) = state.archive.trace(known).await;
     if spans.is_empty() {
-        let reason = note.map(|note| format!(". {note}")).unwrap_or_default();
-        return Err(Fault(StatusCode::NOT_FOUND, format!("trace not found{reason}")));
+        return Err(match note {
+            Some(note) => Fault(StatusCode::SERVICE_UNAVAILABLE, note),
+            None => Fault(StatusCode::NOT_FOUND, "trace not found".to_owned()),
+        });
     }
     let trace = tokio::task::spawn_blocking(move || model::trace(&spans)).await?;
     Ok(answer(json!([trace]), 1, note))

@@ -121,8 +121,15 @@ pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>,
     let ((spans, warning), (records, of_records)) =
         tokio::join!(state.archive.trace(trace_id), state.archive.access_logs_of(trace_id));
     if spans.is_empty() && records.is_empty() {
-        let why = warning.unwrap_or_else(|| "it was never received, or is older than traces are kept".to_owned());
-        return error::missing(&state, "traces", format!("There is no trace {id}: {why}."));
+        return match warning.or(of_records) {
+            Some(warning) => {
+                error::unavailable(&state, "traces", format!("Whether there is a trace {id} is not known. {warning}"))
+            }
+            None => {
+                let why = "it was never received, or is older than traces are kept";
+                error::missing(&state, "traces", format!("There is no trace {id}: {why}."))
+            }
+        };
     }
     let frame = Frame::new(&state, "traces").warn(warning).warn(of_records);
     render(&trace_page(frame, &id, &spans, &records))

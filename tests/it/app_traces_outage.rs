@@ -70,6 +70,16 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
         assert_eq!(post(&app, path, &body).await, (503, true), "{path}");
         assert!(began.elapsed() >= Duration::from_millis(700), "it waited: {:?}", began.elapsed());
     }
+    // Nobody knows whether there is a trace that memory does not have.
+    let unknown = "e".repeat(32);
+    let of_trace =
+        ["/tempo/api/traces", "/tempo/api/v2/traces", "/jaeger/api/traces", "/api/mesh/v1/traces", "/traces"]
+            .map(|path| format!("{path}/{unknown}"));
+    for path in &of_trace {
+        let (status, body) = app.get(path).await;
+        assert_eq!(status, 503, "{path}: {body}");
+        assert!(body.contains("PostgreSQL"), "{path}: {body}");
+    }
     // Clients come again, with the same spans and records; some in a request of other bytes.
     assert_eq!(post(&app, "traces", &spans(2, start_ns)).await, (503, true));
     assert_eq!(post(&app, "logs", &record(2, start_ns)).await, (503, true));
@@ -114,6 +124,9 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
         (is_empty("spans") && is_empty("access_logs")).then_some(())
     })
     .await;
+    for (path, status) in of_trace.iter().zip([404, 200, 404, 404, 404]) {
+        assert_eq!(app.get(path).await.0, status, "{path}");
+    }
     app.stop().await;
     // What came again in the same bytes is stored once, so that lists which do not open batches count it once.
     let mut connection = postgres::connection(&direct).await;

@@ -222,8 +222,10 @@ pub(super) async fn trace(state: State, One { id }: One) -> Outcome<Trace> {
         .ok_or_else(|| ApiError::BadData(format!("{id:?} is not a trace id: it needs 1 to 32 hexadecimal digits")))?;
     let (spans, warning) = state.archive.trace(known).await;
     if spans.is_empty() {
-        let reason = warning.map(|warning| format!(". {warning}")).unwrap_or_default();
-        return Err(ApiError::NotFound(format!("there is no trace {id} (it may be older than what is kept){reason}")));
+        return Err(match warning {
+            Some(warning) => ApiError::Unavailable(format!("whether there is a trace {id} is not known. {warning}")),
+            None => ApiError::NotFound(format!("there is no trace {id} (it may be older than what is kept)")),
+        });
     }
     let laid_out = tokio::task::spawn_blocking(move || {
         let tree = waterfall(&spans);

@@ -22,10 +22,9 @@ pub(super) async fn version_1(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let (spans, note) = state.archive.trace(parsed(&id)?).await;
+    let (spans, _) = found(&state, &id).await?;
     if spans.is_empty() {
-        let reason = note.map(|note| format!(" {note}")).unwrap_or_default();
-        return Err(Fault(StatusCode::NOT_FOUND, format!("trace not found{reason}")));
+        return Err(Fault(StatusCode::NOT_FOUND, "trace not found".to_owned()));
     }
     let protobuf = asks_protobuf(&headers);
     let body = tokio::task::spawn_blocking(move || match protobuf {
@@ -41,7 +40,7 @@ pub(super) async fn version_2(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Fault> {
-    let (spans, note) = state.archive.trace(parsed(&id)?).await;
+    let (spans, note) = found(&state, &id).await?;
     let protobuf = asks_protobuf(&headers);
     let body = tokio::task::spawn_blocking(move || {
         if protobuf {
@@ -63,6 +62,17 @@ pub(super) async fn version_2(
         body.to_string().into_bytes()
     });
     Ok(answer(protobuf, body.await?))
+}
+
+/// What there is of a trace, and what may be missing of it.
+///
+/// # Errors
+/// When nothing of it is in memory and the rest could not be read: whether there is one is not known.
+async fn found(state: &State, id: &str) -> Result<(Vec<Span>, Option<String>), Fault> {
+    match state.archive.trace(parsed(id)?).await {
+        (spans, Some(note)) if spans.is_empty() => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, note)),
+        found => Ok(found),
+    }
 }
 
 fn parsed(id: &str) -> Result<TraceId, Fault> {
