@@ -75,15 +75,21 @@ fn wrong_kind(expected: WireType, found: Value<'_>) -> DecodeError {
 /// Number and value of each field of the message `rest`; ends at the first error.
 pub fn fields(mut rest: &[u8]) -> impl Iterator<Item = Result<(u32, Value<'_>), DecodeError>> {
     std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let field = next_field(&mut rest);
+        let field = take_field(&mut rest).transpose()?;
         if field.is_err() {
             rest = &[];
         }
         Some(field)
     })
+}
+
+/// Takes the first field off the message `rest`; `None` at its end.
+///
+/// # Errors
+/// When there is no field at its beginning.
+#[inline]
+pub fn take_field<'a>(rest: &mut &'a [u8]) -> Result<Option<(u32, Value<'a>)>, DecodeError> {
+    if rest.is_empty() { Ok(None) } else { next_field(rest).map(Some) }
 }
 
 /// The bytes of each submessage in field `wanted` of the message; ends at the first error.

@@ -69,7 +69,7 @@ impl Counted {
             policy: record.policy.clone(),
             rule: record.rule,
         };
-        match self.registry.group(key, now, labels) {
+        match self.registry.group(&key, now, || (key.clone(), labels(&key))) {
             Some(group) => group.add(self.requests, 1.0),
             None => self.dropped += 1,
         }
@@ -78,7 +78,7 @@ impl Counted {
         let of_edge = |(reporter, source, destination, service): &Edge| {
             Labels::from_pairs(edge_labels(*reporter, [source, destination, service]))
         };
-        if let Some(group) = self.durations.group(edge, now, of_edge) {
+        if let Some(group) = self.durations.group(&edge, now, || (edge.clone(), of_edge(&edge))) {
             group.observe(self.duration, milliseconds as f64);
         }
     }

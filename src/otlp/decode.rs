@@ -105,6 +105,8 @@ pub(super) struct Decoder<'a> {
     fingerprint: Fingerprint,
     /// Attributes of the span that is read.
     found: Vec<&'a [u8]>,
+    /// The operation of a span before, and its bytes.
+    operation: Option<(&'a [u8], Arc<str>)>,
 }
 
 impl<'a> Decoder<'a> {
@@ -127,6 +129,7 @@ impl<'a> Decoder<'a> {
             pairs,
             fingerprint: Fingerprint::default(),
             found: Vec::new(),
+            operation: None,
         }
     }
 
@@ -187,10 +190,9 @@ impl<'a> Decoder<'a> {
         self.fingerprint.bound();
         for field in wire::fields(group) {
             let field = field?;
-            // What is hashed now need not be fetched again to be read.
-            self.fingerprint.add(field);
             match field {
                 (1, scope) => {
+                    self.fingerprint.add(field);
                     let scope = scope.bytes()?;
                     if self.fits(scope.len())
                         && let Some(name) = wire::messages(scope, 1).last()
@@ -203,9 +205,18 @@ impl<'a> Decoder<'a> {
                 }
                 (2, span) => {
                     let span = span.bytes()?;
-                    self.push(span.len(), |decoder| decoder.wire_span(span, &origin))?;
+                    match self.takes(span.len()) {
+                        Ok(()) => {
+                            let read = self.wire_span(span, &origin)?;
+                            self.count(read);
+                        }
+                        Err(reason) => {
+                            self.fingerprint.add_bytes(span);
+                            self.count(Err(reason));
+                        }
+                    }
                 }
-                _ => {}
+                _ => self.fingerprint.add(field),
             }
         }
         self.fingerprint.bound();
@@ -223,16 +234,28 @@ impl<'a> Decoder<'a> {
         size_bytes: usize,
         read: impl FnOnce(&mut Self) -> Result<Result<Span, Rejection>, E>,
     ) -> Result<(), E> {
-        let taken = match () {
+        let read = match self.takes(size_bytes) {
+            Ok(()) => read(self)?,
+            Err(reason) => Err(reason),
+        };
+        self.count(read);
+        Ok(())
+    }
+
+    /// Whether a span of that size is read.
+    fn takes(&self, size_bytes: usize) -> Result<(), Rejection> {
+        match () {
             () if self.spans.len() >= self.limits.spans_per_request => Err(Rejection::SpanLimit),
             () if size_bytes > self.limits.span_bytes => Err(Rejection::TooLarge),
-            () => read(self)?,
-        };
-        match taken {
+            () => Ok(()),
+        }
+    }
+
+    fn count(&mut self, read: Result<Span, Rejection>) {
+        match read {
             Ok(span) => self.spans.push(span),
             Err(reason) => self.tally.reject(reason),
         }
-        Ok(())
     }
 
     /// The decoded request.
@@ -268,8 +291,14 @@ impl<'a> Decoder<'a> {
         let (mut ids, mut times, mut kind_number) = ([&[][..]; 3], [0; 2], 0);
         let (mut name, mut status_bytes, mut counts) = (&[][..], &[][..], [0_usize; 2]);
         self.found.clear();
-        for field in wire::fields(bytes) {
-            match field? {
+        // What stands before the attributes, and what after them, tells the request from others as it is; attributes do by what
+        // they are known as.
+        let (mut rest, mut after, mut head) = (bytes, bytes, None);
+        while let Some(field) = wire::take_field(&mut rest)? {
+            if head.is_some() && field.0 != 9 {
+                self.fingerprint.add(field);
+            }
+            match field {
                 (1, id) => ids[0] = id.bytes()?,
                 (2, id) => ids[1] = id.bytes()?,
                 (4, id) => ids[2] = id.bytes()?,
@@ -277,27 +306,34 @@ impl<'a> Decoder<'a> {
                 (6, number) => kind_number = number.varint()? as i32,
                 (7, time) => times[0] = time.fixed64()?,
                 (8, time) => times[1] = time.fixed64()?,
-                (9, pair) => self.found.push(pair.bytes()?),
+                (9, pair) => {
+                    head = head.or(Some(bytes.len() - after.len()));
+                    self.found.push(pair.bytes()?);
+                }
                 (11, _) => counts[0] += 1,
                 (13, _) => counts[1] += 1,
                 (15, message) => status_bytes = message.bytes()?,
                 _ => {}
             }
+            after = rest;
         }
+        self.fingerprint.add_bytes(&bytes[..head.unwrap_or(bytes.len())]);
         let decoded = match self.bare(ids, times, origin) {
             Ok(decoded) => decoded,
-            Err(reason) => return Ok(Err(reason)),
+            Err(reason) => {
+                self.found.iter().for_each(|pair| self.fingerprint.add_bytes(pair));
+                return Ok(Err(reason));
+            }
         };
         let mut budget = self.limits.attribute_bytes_per_span;
         let (status, status_message) = self.wire_status(status_bytes)?;
         let list = self.wire_list(&mut budget)?;
         let events = self.wire_events(bytes, counts[0], &mut budget)?;
         let links = if counts[1] == 0 { Vec::new() } else { self.wire_links(bytes, counts[1], &mut budget)? };
-        let name = self.text(name);
         self.lists.push(list);
         Ok(Ok(Span {
             kind: self.kind(kind_number),
-            name: self.name(&name),
+            name: self.operation(name),
             status,
             status_message,
             events,
@@ -471,6 +507,22 @@ impl<'a> Decoder<'a> {
 
     fn name(&mut self, text: &str) -> Arc<str> {
         self.cut(text, self.limits.name_bytes)
+    }
+
+    /// The name of a span, which is mostly that of the one before.
+    fn operation(&mut self, bytes: &'a [u8]) -> Arc<str> {
+        if let Some((before, name)) = &self.operation
+            && *before == bytes
+        {
+            return Arc::clone(name);
+        }
+        let text = self.text(bytes);
+        let name = self.name(&text);
+        // What was mended or cut is counted each time.
+        if name.len() == bytes.len() && matches!(text, Cow::Borrowed(_)) {
+            self.operation = Some((bytes, Arc::clone(&name)));
+        }
+        name
     }
 
     fn cut(&mut self, text: &str, limit: usize) -> Arc<str> {

@@ -33,6 +33,17 @@ impl Fingerprint {
         self.join(0, &[]);
     }
 
+    /// Takes in a part of a message as it stands.
+    pub(super) fn add_bytes(&mut self, bytes: &[u8]) {
+        self.join(0, bytes);
+    }
+
+    /// Takes in attributes of so many bytes by what tells their list from others.
+    pub(super) fn add_list(&mut self, list: ListHash, bytes: usize) {
+        self.join(0, &list.0.to_le_bytes());
+        self.length += bytes;
+    }
+
     /// Takes in a field, as it is read, in the order of the body.
     pub(super) fn add(&mut self, (number, value): (u32, Value<'_>)) {
         match value {
@@ -45,6 +56,20 @@ impl Fingerprint {
     fn join(&mut self, number: u32, bytes: &[u8]) {
         self.hash = foldhash::quality::FixedState::default().hash_one((self.hash, number, bytes));
         self.length += bytes.len();
+    }
+}
+
+/// What tells a list of attributes from others of the same request, made of a number for each: the hash of its bytes where it
+/// comes first, and later where it stands among those that came.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ListHash(u64);
+
+impl ListHash {
+    /// Takes in the next attribute.
+    pub(super) fn add(&mut self, number: u64) {
+        /// As rustc hashes its own integers: for a fixed state each number gives another state, and the other way round.
+        const ODD: u64 = 0xf135_7aea_2e62_a9c5;
+        self.0 = (self.0.rotate_left(26) ^ number).wrapping_mul(ODD);
     }
 }
 

@@ -13,6 +13,8 @@ use parking_lot::Mutex;
 /// What was made of a pair.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pair {
+    /// How many others came first in this request.
+    pub(super) number: u32,
     /// Where it stands in the table of attributes; `None`: it has no usable name or value.
     pub(super) place: Option<u32>,
     /// What it takes of the bytes that the attributes of a span may have.
@@ -31,8 +33,17 @@ pub(super) struct Pairs<'a> {
     hasher: foldhash::fast::RandomState,
     places: Places,
     known: Vec<(&'a [u8], Pair)>,
-    /// Of the span before, by its place in its list: the next span mostly says the same there.
-    before: Vec<(&'a [u8], Pair)>,
+    /// By the place in the list of a span.
+    columns: Vec<Column<'a>>,
+}
+
+/// What the last span had at a place of its list: the next one mostly has the same key there, and often the same value.
+#[derive(Debug, Default)]
+struct Column<'a> {
+    bytes: &'a [u8],
+    pair: Pair,
+    /// A key that was read here, and its bytes.
+    key: Option<(&'a [u8], Arc<str>)>,
 }
 
 /// Hash and place of each pair.
@@ -40,38 +51,54 @@ type Places = HashTable<(u64, u32)>;
 
 impl<'a> Pairs<'a> {
     fn new(hasher: foldhash::fast::RandomState, places: Places, expected: usize) -> Self {
-        Self { hasher, places, known: Vec::with_capacity(expected), before: Vec::new() }
+        Self { hasher, places, known: Vec::with_capacity(expected), columns: Vec::new() }
     }
 
     /// What these bytes, which stand at that place of their list, are known as; or else the hash to [insert](Self::insert) them
     /// by.
+    #[inline]
     pub(super) fn get(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, u64> {
-        if let Some((before, pair)) = self.before.get(at)
-            && *before == bytes
-        {
-            return Ok(*pair);
+        match self.columns.get(at) {
+            Some(column) if column.bytes == bytes => Ok(column.pair),
+            _ => self.look_up(at, bytes),
         }
+    }
+
+    fn look_up(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, u64> {
         let hash = self.hasher.hash_one(bytes);
         let known = self.places.find(hash, |(other, place)| *other == hash && self.known[*place as usize].0 == bytes);
         let pair = known.map(|(_, place)| self.known[*place as usize].1).ok_or(hash)?;
-        self.stands(at, bytes, pair);
+        let column = self.column(at);
+        (column.bytes, column.pair) = (bytes, pair);
         Ok(pair)
     }
 
     /// Remembers what these bytes are.
-    pub(super) fn insert(&mut self, hash: u64, (at, bytes): (usize, &'a [u8]), pair: Pair) {
-        let place = u32::try_from(self.known.len()).expect("invariant: a request has fewer than 2³² bytes");
+    pub(super) fn insert(&mut self, hash: u64, (at, bytes): (usize, &'a [u8]), mut pair: Pair) {
+        pair.number = u32::try_from(self.known.len()).expect("invariant: a request has fewer than 2³² bytes");
         self.known.push((bytes, pair));
-        self.places.insert_unique(hash, (hash, place), |(hash, _)| *hash);
-        self.stands(at, bytes, pair);
+        self.places.insert_unique(hash, (hash, pair.number), |(hash, _)| *hash);
+        let column = self.column(at);
+        (column.bytes, column.pair) = (bytes, pair);
     }
 
-    fn stands(&mut self, at: usize, bytes: &'a [u8], pair: Pair) {
-        match self.before.get_mut(at) {
-            Some(before) => *before = (bytes, pair),
-            // Lists are read from their beginning.
-            None => self.before.push((bytes, pair)),
+    /// The key of these bytes, if it was read at that place.
+    pub(super) fn key(&self, at: usize, bytes: &[u8]) -> Option<&Arc<str>> {
+        let (known, key) = self.columns.get(at)?.key.as_ref()?;
+        (*known == bytes).then_some(key)
+    }
+
+    /// Remembers the key of these bytes.
+    pub(super) fn keep_key(&mut self, at: usize, bytes: &'a [u8], key: &Arc<str>) {
+        self.column(at).key = Some((bytes, Arc::clone(key)));
+    }
+
+    /// Lists are read from their beginning, so there is at most one column to add.
+    fn column(&mut self, at: usize) -> &mut Column<'a> {
+        if at >= self.columns.len() {
+            self.columns.resize_with(at + 1, Column::default);
         }
+        &mut self.columns[at]
     }
 }
 
@@ -181,16 +208,21 @@ impl Kept {
     }
 }
 
-/// What is kept by decoders that do not work now: at most as many as worked at once.
+/// What is kept by decoders that do not work now: at most as many as worked at once. They hash alike, so that each of them knows a
+/// request again that another has read.
 #[derive(Debug, Default)]
-pub(super) struct KeptByAll(Mutex<Vec<Kept>>);
+pub(super) struct KeptByAll {
+    hasher: foldhash::fast::RandomState,
+    free: Mutex<Vec<Kept>>,
+}
 
 impl KeptByAll {
     pub(super) fn take(&self) -> Kept {
-        self.0.lock().pop().unwrap_or_default()
+        let free = self.free.lock().pop();
+        free.unwrap_or_else(|| Kept { hasher: self.hasher.clone(), ..Kept::default() })
     }
 
     pub(super) fn give(&self, kept: Kept) {
-        self.0.lock().push(kept);
+        self.free.lock().push(kept);
     }
 }

@@ -56,6 +56,11 @@ fn proto_span(id: u8) -> proto::Span {
     }
 }
 
+fn attribute(key: &str, value: &str) -> KeyValue {
+    let value = Some(AnyValue { value: Some(Value::StringValue(value.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
+}
+
 fn request(spans: Vec<proto::Span>) -> ExportTraceServiceRequest {
     let scope_spans = vec![proto::ScopeSpans { spans, ..proto::ScopeSpans::default() }];
     ExportTraceServiceRequest {
@@ -309,13 +314,33 @@ fn texts_that_are_not_utf8_are_mended_wherever_they_stand_and_lose_no_span() {
 
 #[test]
 fn requests_are_told_apart_by_all_that_is_in_them() {
+    let (kept, limits) = (KeptByAll::default(), Limits { attributes_per_span: 3, ..Limits::default() });
     let of = |request: &ExportTraceServiceRequest| {
-        let body = request.encode_to_vec();
-        decode::decode_protobuf_after(&KeptByAll::default(), &body, &Limits::default(), now()).unwrap().1
+        decode::decode_protobuf_after(&kept, &request.encode_to_vec(), &limits, now()).unwrap().1
     };
-    let first = request(vec![proto_span(1), proto_span(2)]);
+    let with = |id: u8, values: [&str; 4]| {
+        let attributes = values.into_iter().map(|value| attribute("key", value)).collect();
+        proto::Span { attributes, ..proto_span(id) }
+    };
+    // Of the third span no attribute is read, of the others those past the limit are not.
+    let first =
+        request(vec![with(1, ["a", "b", "a", "x"]), with(2, ["b", "a", "b", "x"]), with(0, ["a", "b", "c", "x"])]);
+    let at_once = kept.take();
     assert_eq!(of(&first), of(&first.clone()));
-    let changes: [fn(&mut proto::ResourceSpans); 6] = [
+    kept.give(at_once);
+    assert_eq!(of(&first), of(&first.clone()), "by another decoder");
+    let changes: [fn(&mut proto::ResourceSpans); 14] = [
+        |group| group.scope_spans[0].spans[1].attributes[0] = attribute("key", "a"),
+        |group| group.scope_spans[0].spans[1].attributes[0] = attribute("key", "c"),
+        |group| group.scope_spans[0].spans[0].attributes.swap(0, 1),
+        |group| group.scope_spans[0].spans[0].attributes[3] = attribute("key", "y"),
+        |group| group.scope_spans[0].spans[2].attributes[0] = attribute("key", "b"),
+        |group| drop(group.scope_spans[0].spans[0].attributes.pop()),
+        |group| group.scope_spans[0].spans[1].status = Some(proto::Status { code: 2, ..Default::default() }),
+        |group| {
+            let moved = group.scope_spans[0].spans[0].attributes.remove(2);
+            group.scope_spans[0].spans[1].attributes.insert(0, moved);
+        },
         |group| group.schema_url = "s".into(),
         |group| group.scope_spans[0].schema_url = "s".into(),
         |group| group.resource = Some(Default::default()),
@@ -330,8 +355,8 @@ fn requests_are_told_apart_by_all_that_is_in_them() {
         all.push(of(&other));
     }
     let mut apart = first;
-    let scope = proto::ScopeSpans { spans: vec![proto_span(2)], ..Default::default() };
-    apart.resource_spans[0].scope_spans[0].spans.pop();
+    let last = apart.resource_spans[0].scope_spans[0].spans.pop();
+    let scope = proto::ScopeSpans { spans: last.into_iter().collect(), ..Default::default() };
     let group = proto::ResourceSpans { scope_spans: vec![scope.clone()], ..Default::default() };
     all.push(of(&ExportTraceServiceRequest { resource_spans: vec![apart.resource_spans[0].clone(), group] }));
     apart.resource_spans[0].scope_spans.push(scope);
@@ -470,10 +495,14 @@ proptest::proptest! {
         let expected = decoder.finish(None);
         // What is kept from earlier requests changes nothing.
         let (kept, body) = (KeptByAll::default(), request(spans).encode_to_vec());
+        let mut fingerprints = Vec::new();
         for _ in 0..4 {
-            let (decoded, _) = decode::decode_protobuf_after(&kept, &body, &limits, now()).unwrap();
+            let (decoded, fingerprint) = decode::decode_protobuf_after(&kept, &body, &limits, now()).unwrap();
             prop_assert_eq!(&decoded, &expected);
+            fingerprints.push(fingerprint);
         }
+        fingerprints.dedup();
+        prop_assert_eq!(fingerprints.len(), 1);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! at the slot before its first value, so `increase()` sees its first increments; a series that no longer moves ends
 //! with a stale marker.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash};
 use std::time::Duration;
+
+use hashbrown::hash_table::Entry;
+use hashbrown::{Equivalent, HashTable};
 
 use crate::model::{Labels, METRIC_NAME, Timestamp, stale_marker};
 use crate::series::{Head, Row, SeriesRef};
@@ -99,25 +101,34 @@ impl Group {
 #[derive(Debug)]
 pub(crate) struct Registry<K> {
     layout: Layout,
-    groups: HashMap<K, Group, foldhash::fast::RandomState>,
+    hasher: foldhash::fast::RandomState,
+    groups: HashTable<(K, Group)>,
     series_limit: usize,
 }
 
 impl<K: Hash + Eq> Registry<K> {
     pub(crate) fn new(layout: Layout, series_limit: usize) -> Self {
-        Self { layout, groups: HashMap::default(), series_limit }
+        Self { layout, hasher: Default::default(), groups: HashTable::new(), series_limit }
     }
 
-    /// The group of that key, made when there is room; `None` when the series limit is reached.
-    pub(crate) fn group(&mut self, key: K, now: Timestamp, labels: impl FnOnce(&K) -> Labels) -> Option<&mut Group> {
+    /// The group of that key, made of `own` when there is room; `None` when the series limit is reached.
+    pub(crate) fn group<Q: Hash + Equivalent<K>>(
+        &mut self,
+        key: &Q,
+        now: Timestamp,
+        own: impl FnOnce() -> (K, Labels),
+    ) -> Option<&mut Group> {
         let width = self.layout.0.len();
         let full = (self.groups.len() + 1) * width > self.series_limit;
-        let group = match self.groups.entry(key) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(_) if full => return None,
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let (labels, values, series) = (labels(entry.key()), vec![0.0; width], vec![None; width]);
-                entry.insert(Group { labels, values, series, touched: now, written: false, ended: false })
+        let Self { hasher, groups, .. } = self;
+        let is = |(known, _): &(K, Group)| key.equivalent(known);
+        let (_, group) = match groups.entry(hasher.hash_one(key), is, |(known, _)| hasher.hash_one(known)) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(_) if full => return None,
+            Entry::Vacant(entry) => {
+                let ((key, labels), values, series) = (own(), vec![0.0; width], vec![None; width]);
+                let group = Group { labels, values, series, touched: now, written: false, ended: false };
+                entry.insert((key, group)).into_mut()
             }
         };
         group.touched = now;
@@ -134,7 +145,7 @@ impl<K: Hash + Eq> Registry<K> {
                 tokio::task::yield_now().await;
             }
         }
-        self.groups.retain(|_, group| !group.ended);
+        self.groups.retain(|(_, group)| !group.ended);
         refused
     }
 

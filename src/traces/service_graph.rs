@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::calls::{Call, Connection};
+use hashbrown::Equivalent;
+
+use super::calls::{Between, Call, Connection};
 use super::cumulative::{HistogramAt, Layout, Registry, Slot};
 use crate::model::{Labels, Timestamp};
 use crate::series::Head;
@@ -11,11 +13,23 @@ use crate::series::Head;
 /// Tempo's default buckets, seconds.
 const BOUNDS: &[f64] = &[0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8];
 
-type Key = (Arc<str>, Arc<str>, Connection);
+/// What tells the series of a call from others: names held, or those of a call that is looked at.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key<Text> {
+    client: Text,
+    server: Text,
+    connection: Connection,
+}
+
+impl Equivalent<Key<Arc<str>>> for Key<&str> {
+    fn equivalent(&self, known: &Key<Arc<str>>) -> bool {
+        *self == Key { client: &*known.client, server: &*known.server, connection: known.connection }
+    }
+}
 
 /// Counts calls.
 pub(super) struct ServiceGraph {
-    registry: Registry<Key>,
+    registry: Registry<Key<Arc<str>>>,
     total: usize,
     failed: usize,
     server_seconds: HistogramAt,
@@ -45,12 +59,14 @@ impl ServiceGraph {
     }
 
     pub(super) fn observe(&mut self, call: &Call, now: Timestamp) {
-        let key = (Arc::clone(&call.client), Arc::clone(&call.server), call.connection);
-        let labels = |(client, server, connection): &Key| {
-            let connection = connection.as_str();
-            Labels::from_pairs([("client", &**client), ("server", server), ("connection_type", connection)])
+        let Between { client, server, connection, .. } = &*call.between;
+        let key = Key { client: &**client, server: &**server, connection: *connection };
+        let own = || {
+            let names = [("client", key.client), ("server", key.server), ("connection_type", connection.as_str())];
+            let key = Key { client: Arc::clone(client), server: Arc::clone(server), connection: *connection };
+            (key, Labels::from_pairs(names))
         };
-        let Some(group) = self.registry.group(key, now, labels) else {
+        let Some(group) = self.registry.group(&key, now, own) else {
             self.dropped += 1;
             return;
         };

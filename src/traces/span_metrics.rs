@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use hashbrown::Equivalent;
+
 use super::cumulative::{HistogramAt, Layout, Registry, Slot};
 use crate::model::span::{AttributeValue, Resource, SpanKind, SpanStatus};
 use crate::model::{Labels, Span, Timestamp};
@@ -16,11 +18,24 @@ const TARGET_LABELS: usize = 32;
 /// Bytes of a label value made from a resource attribute; longer ones are left out.
 const TARGET_VALUE_BYTES: usize = 128;
 
-type Key = (Arc<str>, Arc<str>, SpanKind, SpanStatus);
+/// What tells the series of a span from others: names held, or those of a span that is looked at.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key<Text> {
+    service: Text,
+    name: Text,
+    kind: SpanKind,
+    status: SpanStatus,
+}
+
+impl Equivalent<Key<Arc<str>>> for Key<&str> {
+    fn equivalent(&self, known: &Key<Arc<str>>) -> bool {
+        *self == Key { service: &*known.service, name: &*known.name, kind: known.kind, status: known.status }
+    }
+}
 
 /// Counts spans.
 pub(super) struct SpanMetrics {
-    registry: Registry<Key>,
+    registry: Registry<Key<Arc<str>>>,
     targets: Registry<Labels>,
     roots: Registry<(Arc<str>, SpanKind)>,
     calls: usize,
@@ -55,16 +70,18 @@ impl SpanMetrics {
         if span.parent_id.is_none() {
             self.root(span, now);
         }
-        let key = (Arc::clone(&span.service), Arc::clone(&span.name), span.kind, span.status);
-        let labels = |(service, name, kind, status): &Key| {
-            Labels::from_pairs([
-                ("service", &**service),
-                ("span_name", name),
+        let Span { service, name, kind, status, .. } = span;
+        let key = Key { service: &**service, name: &**name, kind: *kind, status: *status };
+        let own = || {
+            let labels = Labels::from_pairs([
+                ("service", key.service),
+                ("span_name", key.name),
                 ("span_kind", kind.as_str()),
                 ("status_code", status.as_str()),
-            ])
+            ]);
+            (Key { service: Arc::clone(service), name: Arc::clone(name), kind: *kind, status: *status }, labels)
         };
-        let Some(group) = self.registry.group(key, now, labels) else {
+        let Some(group) = self.registry.group(&key, now, own) else {
             self.dropped += 1;
             return;
         };
@@ -75,11 +92,10 @@ impl SpanMetrics {
 
     /// Who begins traces: a workload that is called and begins one for what it calls in turn does not hand on its context.
     fn root(&mut self, span: &Span, now: Timestamp) {
-        let labels = |(service, kind): &(Arc<str>, SpanKind)| {
-            Labels::from_pairs([("service", &**service), ("span_kind", kind.as_str())])
-        };
+        let key = (Arc::clone(&span.service), span.kind);
+        let labels = || Labels::from_pairs([("service", &*span.service), ("span_kind", span.kind.as_str())]);
         // Past its limit it is only left out here: the span itself still counts.
-        if let Some(group) = self.roots.group((Arc::clone(&span.service), span.kind), now, labels) {
+        if let Some(group) = self.roots.group(&key, now, || (key.clone(), labels())) {
             group.add(self.root, 1.0);
         }
     }
@@ -93,7 +109,7 @@ impl SpanMetrics {
         let labels = target_labels(span);
         self.last_resource = Some((Arc::clone(&span.resource), labels.clone()));
         // Past its limit a target is only left out of an info metric: the span itself still counts.
-        if let Some(group) = self.targets.group(labels, now, Labels::clone) {
+        if let Some(group) = self.targets.group(&labels, now, || (labels.clone(), labels.clone())) {
             group.set(self.target_info, 1.0);
         }
     }

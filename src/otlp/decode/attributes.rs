@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use prost::Message;
 
 use super::super::counters::Trim;
+use super::super::known::ListHash;
 use super::super::pairs::Pair;
 use super::super::{json, json_scalars};
 use super::{DecodeError, Decoder};
@@ -18,20 +19,29 @@ use crate::model::attributes::{self, ListRange};
 use crate::model::span::{AttributeValue, Attributes};
 use crate::wire;
 
-impl Decoder<'_> {
+impl<'a> Decoder<'a> {
     /// The attributes of the span that is read. One that came before in this request is only looked up.
     pub(super) fn wire_list(&mut self, budget: &mut usize) -> Result<ListRange, DecodeError> {
         let found = std::mem::take(&mut self.found);
-        let mut list = self.table.begin_list();
-        for (at, bytes) in found.iter().copied().enumerate().take(self.limits.attributes_per_span) {
+        let (mut list, mut hash_of_list, mut length) = (self.table.begin_list(), ListHash::default(), 0);
+        for (at, bytes) in found.iter().copied().enumerate() {
+            length += bytes.len();
+            if at >= self.limits.attributes_per_span {
+                self.fingerprint.add_bytes(bytes);
+                continue;
+            }
             let pair = match self.pairs.get(at, bytes) {
                 Ok(pair) => {
-                    self.tally.trim(Trim::Utf8, usize::from(pair.mended));
-                    self.tally.trim(Trim::Text, usize::from(pair.cut));
+                    hash_of_list.add(u64::from(pair.number));
+                    if pair.mended | pair.cut != 0 {
+                        self.tally.trim(Trim::Utf8, usize::from(pair.mended));
+                        self.tally.trim(Trim::Text, usize::from(pair.cut));
+                    }
                     pair
                 }
                 Err(hash) => {
-                    let pair = self.pair(bytes)?;
+                    hash_of_list.add(hash);
+                    let pair = self.pair(at, bytes)?;
                     self.pairs.insert(hash, (at, bytes), pair);
                     pair
                 }
@@ -41,38 +51,48 @@ impl Decoder<'_> {
                 self.table.put(&mut list, place, pair.wire_bytes);
             }
         }
+        self.fingerprint.add_list(hash_of_list, length);
         self.tally.trim(Trim::Attributes, found.len() - list.len());
         self.found = found; // keeps its memory for the next span
         Ok(list)
     }
 
-    /// A pair that comes for the first time in this request.
-    fn pair(&mut self, bytes: &[u8]) -> Result<Pair, DecodeError> {
+    /// A pair that comes for the first time in this request, at that place of its list.
+    fn pair(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, DecodeError> {
         let before = [Trim::Utf8, Trim::Text].map(|what| self.tally.trimmed(what));
-        let (key, value) = self.wire_pair(bytes)?;
+        let (key_bytes, value) = key_and_value(bytes)?;
+        let value = self.wire_value(value)?;
+        let key = match self.pairs.key(at, key_bytes) {
+            Some(key) => Some(Arc::clone(key)),
+            None => self.key(at, key_bytes),
+        };
         let [mended, cut] = [Trim::Utf8, Trim::Text].map(|what| self.tally.trimmed(what));
         let count = |after: u64, before: u64| u16::try_from(after - before).unwrap_or(u16::MAX);
         let mut pair = Pair { mended: count(mended, before[0]), cut: count(cut, before[1]), ..Pair::default() };
-        if let Some(value) = value.filter(|_| !key.is_empty() && key.len() <= self.limits.name_bytes) {
-            let attribute = (self.share(&key), value);
-            pair.budget_bytes = u32::try_from(key.len() + value_bytes(&attribute.1)).unwrap_or(u32::MAX);
+        if let (Some(key), Some(value)) = (key, value) {
+            let attribute = (key, value);
+            pair.budget_bytes = u32::try_from(attribute.0.len() + value_bytes(&attribute.1)).unwrap_or(u32::MAX);
             pair.wire_bytes = u32::try_from(attributes::wire_bytes(&attribute)).unwrap_or(u32::MAX);
             pair.place = Some(self.table.add(attribute));
         }
         Ok(pair)
     }
 
-    /// `KeyValue { 1: key, 2: value }`.
-    fn wire_pair<'b>(&mut self, bytes: &'b [u8]) -> Result<(Cow<'b, str>, Option<AttributeValue>), DecodeError> {
-        let (mut key, mut value) = (&[][..], None);
-        for field in wire::fields(bytes) {
-            match field? {
-                (1, text) => key = text.bytes()?,
-                (2, message) => value = Some(message.bytes()?),
-                _ => {}
-            }
+    /// The key of these bytes, when it is a usable one.
+    fn key(&mut self, at: usize, bytes: &'a [u8]) -> Option<Arc<str>> {
+        let text = self.text(bytes);
+        let key = Some(&text).filter(|text| !text.is_empty() && text.len() <= self.limits.name_bytes)?;
+        let key = self.share(key);
+        // What was mended is counted each time.
+        if matches!(text, Cow::Borrowed(_)) {
+            self.pairs.keep_key(at, bytes, &key);
         }
-        let value = self.wire_value(value.unwrap_or_default())?;
+        Some(key)
+    }
+
+    fn wire_pair<'b>(&mut self, bytes: &'b [u8]) -> Result<(Cow<'b, str>, Option<AttributeValue>), DecodeError> {
+        let (key, value) = key_and_value(bytes)?;
+        let value = self.wire_value(value)?;
         Ok((self.text(key), value))
     }
 
@@ -164,6 +184,19 @@ impl Decoder<'_> {
             }
         })
     }
+}
+
+/// The bytes of both: `KeyValue { 1: key, 2: value }`.
+fn key_and_value(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
+    let (mut key, mut value) = (&[][..], &[][..]);
+    for field in wire::fields(bytes) {
+        match field? {
+            (1, text) => key = text.bytes()?,
+            (2, message) => value = message.bytes()?,
+            _ => {}
+        }
+    }
+    Ok((key, value))
 }
 
 fn value_bytes(value: &AttributeValue) -> usize {
