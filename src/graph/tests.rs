@@ -589,7 +589,12 @@ fn five_hundred_services_and_five_thousand_edges_build_and_lay_out() {
     println!("in frames {:.0} × {:.0}", framed.width, framed.height);
     for whole in [&drawn, &framed] {
         let shape = whole.width / whole.height;
-        assert!((0.5..3.0).contains(&shape), "a deep mesh is {:.0} × {:.0}, no screen's shape", whole.width, whole.height);
+        assert!(
+            (0.5..3.0).contains(&shape),
+            "a deep mesh is {:.0} × {:.0}, no screen's shape",
+            whole.width,
+            whole.height
+        );
     }
     let capped = build(&minutes, &GraphOptions { edge_limit: 100, ..options(View::Workload) });
     assert_eq!((capped.edges.len(), capped.edges_left_out), (100, 4900));

@@ -202,10 +202,8 @@ fn scorecard(board: &audit::Board, now: Timestamp) -> Scorecard {
     let mut scores: Vec<&Score> = latest.scorecard.scores.iter().filter(|one| one.namespace.is_none()).collect();
     scores.sort_by_key(|one| (one.score.is_none(), one.score));
     let measured: Vec<u64> = scores.iter().filter_map(|one| one.score).map(u64::from).collect();
-    let counts = [
-        (Severity::Error, ["error", "errors"], "failure"),
-        (Severity::Warning, ["warning", "warnings"], "degraded"),
-    ];
+    let counts =
+        [(Severity::Error, ["error", "errors"], "failure"), (Severity::Warning, ["warning", "warnings"], "degraded")];
     let count = |severity| {
         latest.report.findings.iter().filter(|one| one.severity == severity && one.suppressed.is_none()).count()
     };
