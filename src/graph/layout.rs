@@ -7,7 +7,8 @@
 //! [`keep`] draws a graph that has changed a little without moving what stays.
 //!
 //! The layered method: break cycles, rank by longest path, give long edges a dummy in each rank they pass, order the
-//! ranks by barycentres, then pull each rank straight by isotonic regression.
+//! ranks by barycentres, then pull each rank straight by isotonic regression. A part that would be much wider than a screen is
+//! folded: some ranks share a column.
 
 pub mod boxes;
 pub mod keep;
@@ -145,6 +146,11 @@ struct Placed {
     paths: Vec<(usize, Vec<Point>)>,
 }
 
+/// A part that is narrower is never folded: a chain of a dozen calls is read best in one line.
+const WIDE_FROM: f64 = 4_000.0;
+/// How many times as wide as high a wide part may be: somewhat more than the frame that it is seen in.
+const SHAPE_MAX: f64 = 2.6;
+
 /// Lays the graph out.
 pub fn layout(graph: &ServiceGraph, options: &Options) -> Layout {
     let mut by_id: Vec<usize> = (0..graph.nodes.len()).collect();
@@ -237,9 +243,19 @@ fn components(vertices: usize, edges: &[(usize, usize, usize)]) -> Vec<Component
 }
 
 fn place_component(part: &Component, vertices: &[Vertex], options: &Options) -> Placed {
-    let mut ranked = rank::Ranked::new(part, vertices);
-    order::order(&mut ranked);
-    place::place(&ranked, part, vertices, options)
+    let mut ranks_a_column = 1;
+    loop {
+        let mut ranked = rank::Ranked::new(part, vertices, ranks_a_column);
+        order::order(&mut ranked);
+        let placed = place::place(&ranked, part, vertices, options);
+        let shape = placed.width / placed.height.max(1.0);
+        if placed.width <= WIDE_FROM || shape <= SHAPE_MAX || ranked.ranks.len() < 2 {
+            return placed;
+        }
+        // Twice as many ranks to a column: half as wide, and twice as high.
+        let wanted = (ranks_a_column as f64 * (shape / SHAPE_MAX).sqrt()).ceil() as usize;
+        ranks_a_column = wanted.max(ranks_a_column + 1);
+    }
 }
 
 /// Puts the parts on shelves about as wide as the widest of them. Returns width and height of all.

@@ -584,6 +584,18 @@ fn five_hundred_services_and_five_thousand_edges_build_and_lay_out() {
     let start = std::time::Instant::now();
     let drawn = check_layout(&graph);
     println!("built in {built:?}, laid out in {:?}, {:.0} × {:.0}", start.elapsed(), drawn.width, drawn.height);
+    let kinds = [layout::boxes::BoxKind::Namespace];
+    let (framed, _) = layout::boxes::boxed(&graph, &layout::Options::default(), &kinds);
+    println!("in frames {:.0} × {:.0}", framed.width, framed.height);
+    for whole in [&drawn, &framed] {
+        let shape = whole.width / whole.height;
+        assert!(
+            (0.5..3.0).contains(&shape),
+            "a deep mesh is {:.0} × {:.0}, no screen's shape",
+            whole.width,
+            whole.height
+        );
+    }
     let capped = build(&minutes, &GraphOptions { edge_limit: 100, ..options(View::Workload) });
     assert_eq!((capped.edges.len(), capped.edges_left_out), (100, 4900));
 }

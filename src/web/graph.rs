@@ -41,7 +41,7 @@ const CAUSES_SHOWN: usize = 4;
 const ROWS_MAX: usize = 200;
 /// What frames stand around: value in the address, name, kinds.
 const BOXES: [(&str, &str, &[BoxKind]); 3] = [
-    ("namespace", "Boxes", &[BoxKind::Namespace]),
+    ("namespace", "Namespaces", &[BoxKind::Namespace]),
     ("cluster", "Clusters", &[BoxKind::Cluster, BoxKind::Namespace]),
     ("none", "No boxes", &[]),
 ];

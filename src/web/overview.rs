@@ -202,7 +202,8 @@ fn scorecard(board: &audit::Board, now: Timestamp) -> Scorecard {
     let mut scores: Vec<&Score> = latest.scorecard.scores.iter().filter(|one| one.namespace.is_none()).collect();
     scores.sort_by_key(|one| (one.score.is_none(), one.score));
     let measured: Vec<u64> = scores.iter().filter_map(|one| one.score).map(u64::from).collect();
-    let counts = [(Severity::Error, "errors", "failure"), (Severity::Warning, "warnings", "degraded")];
+    let counts =
+        [(Severity::Error, ["error", "errors"], "failure"), (Severity::Warning, ["warning", "warnings"], "degraded")];
     let count = |severity| {
         latest.report.findings.iter().filter(|one| one.severity == severity && one.suppressed.is_none()).count()
     };
@@ -212,7 +213,12 @@ fn scorecard(board: &audit::Board, now: Timestamp) -> Scorecard {
             n => format!("{} of 100", measured.iter().sum::<u64>() / n),
         },
         said: format!("audited {}, {} objects", format::ago(Some(latest.at), now), latest.report.objects),
-        findings: counts.map(|(severity, name, class)| (name, class, count(severity))).into(),
+        findings: counts
+            .map(|(severity, [one, many], class)| {
+                let found = count(severity);
+                (if found == 1 { one } else { many }, class, found)
+            })
+            .into(),
         rows: scores.into_iter().map(score_row).collect(),
     }
 }

@@ -290,7 +290,7 @@ fn drops(state: &State) -> Vec<(&'static str, String)> {
 
 fn costs(shares: &[Share], report: &CardinalityReport) -> Vec<Cost> {
     let cost = |share: &Share| Cost {
-        name: share.name.clone(),
+        name: if share.name.is_empty() { "names none".to_owned() } else { share.name.clone() },
         series: format::count(share.series as f64),
         share: format::percent(share.series as f64 / report.series.max(1) as f64),
         bytes: bytes(share.bytes),

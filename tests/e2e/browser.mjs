@@ -264,6 +264,15 @@ async function checkGraph() {
       assert.ok((await dim()) >= before - 1, `${await dim()} of ${before} are still dim`);
     }),
   );
+  for (const [width, most] of [[1440, 0.5], [390, 0.7]]) {
+    await check(`the drawing is on the first screen at ${width} px`, () =>
+      withPage("/graph", { width }, async ({ page }) => {
+        const { height } = page.viewportSize();
+        const { top } = await page.locator(".canvas .scroll").evaluate((one) => one.getBoundingClientRect());
+        assert.ok(top < height * most, `it begins at ${Math.round(top)} of ${height} px`);
+      }),
+    );
+  }
   await check("on a phone the drawing opens on what fails, or where calls begin", () =>
     withPage("/graph", { width: 390 }, async ({ page }) => {
       const frame = await page.locator(".canvas .scroll").boundingBox();
@@ -363,6 +372,28 @@ async function checkReplay() {
       });
       await page.waitForURL((url) => !url.searchParams.has("at"));
       assert.ok(await page.locator("a.node").count());
+    }),
+  );
+}
+
+/** What a film wrote into the tiles goes with it, even where the page is as it was. */
+async function checkFilmEnds() {
+  await check("after a film the numbers are those of the page again", () =>
+    withPage(`/graph?at=${new Date(Date.now() - 20_000).toISOString()}`, {}, async ({ page }) => {
+      const values = () => page.locator("[data-live=totals] .value").allTextContents();
+      const before = await values();
+      await page.evaluate(() => {
+        const slider = document.querySelector("[data-replay] input");
+        slider.value = slider.max;
+      });
+      await page.locator("[data-play]").click();
+      await page.locator("[data-film] rect").first().waitFor({ timeout: 15_000 });
+      await page.locator("[data-live=totals] .value").evaluateAll((all) => all.forEach((one) => (one.textContent = "of the film")));
+      await page.locator("[data-play]").click();
+      await page.waitForURL(/at=/);
+      await page.waitForFunction(() => !document.querySelector("[data-live=totals]").textContent.includes("of the film"), undefined, { timeout: 10_000 });
+      const after = await values();
+      assert.equal(after.length, before.length);
     }),
   );
 }
@@ -745,6 +776,30 @@ async function checkBadAddresses() {
   }
 }
 
+/** A page that is not there was answered all the same. */
+async function checkErrorsAreAnswers() {
+  for (const address of ["/nowhere", "/graph?find=eror%20%3E%201"]) {
+    await check(`${address} never says that the server does not answer`, async () => {
+      const { page, close } = await open(address);
+      try {
+        await page.waitForTimeout(8000);
+        assert.equal(await page.locator(".away").isVisible(), false);
+      } finally {
+        await close();
+      }
+    });
+  }
+  await check("a dot of the plot of traces opens its trace", () =>
+    withPage("/traces", {}, async ({ page }) => {
+      const dot = page.locator(".scatter a").last();
+      const href = await dot.getAttribute("href");
+      await dot.locator("circle, rect").click({ force: true });
+      await page.waitForURL(/\/traces\/[0-9a-f]+$/);
+      assert.ok(href);
+    }),
+  );
+}
+
 /** The ids that pages of one thing need, as a running mesh has them. */
 async function things() {
   const { edges } = await graph();
@@ -1011,6 +1066,7 @@ async function checkAll() {
   await checkGraphKeys();
   await checkPanel();
   await checkReplay();
+  await checkFilmEnds();
   await checkSaving();
   await checkTrafficSwitch();
   await checkTime();
@@ -1020,6 +1076,7 @@ async function checkAll() {
   await checkExplore();
   await checkSilences();
   await checkBadAddresses();
+  await checkErrorsAreAnswers();
 }
 
 try {

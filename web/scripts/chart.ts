@@ -173,7 +173,13 @@ class Chart {
       grid: { stroke: style.getPropertyValue("--line").trim(), width: 1 },
       ticks: { show: false },
     };
-    const value = (_: uPlot, raw: number | null): string => (raw === null ? "–" : short(raw) + unit);
+    // Without a cursor the legend tells the newest values.
+    const newest = (plot: uPlot, raw: number | null, series: number, at: number | null | undefined): number | null | undefined =>
+      at === null || at === undefined ? plot.data[series]?.at(-1) : raw;
+    const value = (plot: uPlot, raw: number | null, series: number, at: number | null): string => {
+      const told = newest(plot, raw, series, at);
+      return told === null || told === undefined ? "–" : short(told) + unit;
+    };
     return {
       width: this.place.clientWidth || 400,
       height: this.place.classList.contains("tall") ? 340 : 220,
@@ -193,7 +199,12 @@ class Chart {
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), zone),
       hooks: { setSelect: [(plot) => this.zoomed(plot)] },
       series: [
-        { value: (_, at) => (at === null ? "–" : `${written(at * 1000)} ${zoneName}`) },
+        {
+          value: (plot, raw, series, index) => {
+            const at = newest(plot, raw, series, index);
+            return at === null || at === undefined ? "–" : `${written(at * 1000)} ${zoneName}`;
+          },
+        },
         ...names.map((label) => ({ label, ...lookOf(label), width: 1.7, value, points: { show: false } })),
       ],
     };

@@ -26,7 +26,8 @@ export async function refresh(href: string): Promise<boolean> {
   const drawing = document.querySelector<HTMLElement>("[data-drawing]")?.dataset.drawing;
   const headers = { accept: "text/html", ...(drawing ? { "meshscope-drawing": drawing } : {}) };
   const answer = await fetch(href, { headers });
-  if (!answer.ok) return false;
+  // What the server cannot do now, it may soon; what it says of the address is a page like any other.
+  if (answer.status >= 500) return false;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   if (turn !== asked) return true;
   if (makeOf(fresh) !== makeOf(document)) {
@@ -59,6 +60,11 @@ export async function refresh(href: string): Promise<boolean> {
 
 /** Each part as the server last gave it. */
 const served = new WeakMap<Element, string>();
+
+/** A script has written into a part: it is not what the server gave any more, so the next answer is put in its place. */
+export function written(part: Element | null): void {
+  if (part) served.delete(part);
+}
 
 /** The parts of a page and the scripts it was made for. */
 function makeOf(page: Document): string {
@@ -164,7 +170,8 @@ class Beats {
 }
 
 export function startLive(): void {
-  if (!document.querySelector("[data-live]")) return;
+  // A page that only says what is wrong with its address says the same tomorrow.
+  if (!document.querySelector("[data-live]") || document.querySelector("[data-still]")) return;
   // A large drawing comes as data the next time, which is compared piece by piece.
   for (const part of document.querySelectorAll("[data-live]:not([data-large])")) served.set(part, part.outerHTML);
   let asking = false;

@@ -1,6 +1,6 @@
 // Plays the service graph through the past. One question gives all frames of the film; the drawing of the whole time stays
 // where it is, and each frame colours and numbers it. Where the slider stops, the server draws that moment with all facts.
-import { hold, refresh } from "./live";
+import { hold, refresh, written as overwritten } from "./live";
 import { written, zoneName } from "./times";
 
 const FRAME_MS = 900;
@@ -81,6 +81,8 @@ function paint(svg: SVGSVGElement, film: Film, frame: Frame): void {
     const arrives = inbound.get(id);
     if (text) text.textContent = arrives ? rate(arrives) : rank === undefined ? "idle" : "";
   }
+  // The film's numbers are not the page's: what comes next replaces them even where it is what came last.
+  for (const part of ["totals", "drawing"]) overwritten(document.querySelector(`[data-live="${part}"]`));
   const tiles = document.querySelectorAll('[data-live="totals"] .value');
   const totals = [rate(frame.requestsPerSecond), frame.errorRatio === undefined ? "–" : percent(frame.errorRatio), undefined, String(frame.failedEdges)];
   totals.forEach((text, at) => {

@@ -82,7 +82,7 @@ function preparePicker(): void {
   const picker = document.querySelector<HTMLElement>("[data-picker]");
   const zones = picker?.querySelector<HTMLSelectElement>("[data-zones]");
   if (!picker || !zones) return;
-  const names = [...new Set(["UTC", own, zone])];
+  const names = [...new Set(["UTC", own, zone, ...Intl.supportedValuesOf("timeZone")])];
   zones.replaceChildren(...names.map((name) => new Option(name === own ? `${name} (this browser)` : name, name, name === zone, name === zone)));
   zones.addEventListener("change", () => {
     try {

@@ -43,7 +43,9 @@ pub(super) fn place(ranked: &Ranked, part: &Component, vertices: &[Vertex], opti
             let (left, column_width) = columns[rank_of[*slot]];
             points.extend([left, left + column_width].map(|x| Point { x, y: y[*slot] }));
         }
-        points.push(Point { x: centre[last].x - half(last), y: centre[last].y + end });
+        // Within a column it ends on the side where it began.
+        let side = if rank_of[first] == rank_of[last] { half(last) } else { -half(last) };
+        points.push(Point { x: centre[last].x + side, y: centre[last].y + end });
         if walk.reversed {
             points.reverse();
         }

@@ -1,6 +1,7 @@
 //! Ranks: cycles broken, longest path, a dummy in each rank a long edge passes.
 //!
-//! In: one connected part. Out: [`Ranked`], whose links all join neighbouring ranks.
+//! In: one connected part. Out: [`Ranked`], whose links all join neighbouring ranks. Where a part is folded, several ranks
+//! become one, and an edge within that has no link.
 
 use std::collections::BTreeSet;
 
@@ -8,6 +9,10 @@ use super::{Component, Vertex};
 
 /// Dummies in one part; past it the longest edges run straight, under the nodes.
 const DUMMY_LIMIT: usize = 20_000;
+/// Edges of a part in which nobody can follow one by its bends: those would only drive the nodes apart.
+const CROWDED_FROM: usize = 1_000;
+/// Dummies in each rank of a part that is folded or crowded, in the mean.
+const FEW_DUMMIES: usize = 40;
 /// Group of dummies: none.
 pub(super) const NO_GROUP: u32 = u32::MAX;
 
@@ -42,8 +47,8 @@ pub(super) struct Ranked {
 }
 
 impl Ranked {
-    /// Ranks a part.
-    pub(super) fn new(part: &Component, vertices: &[Vertex]) -> Self {
+    /// Ranks a part; so many ranks become one.
+    pub(super) fn new(part: &Component, vertices: &[Vertex], ranks_a_column: usize) -> Self {
         let n = part.vertices.len();
         let local = |v: usize| part.vertices.binary_search(&v).unwrap_or(0);
         let (mut loops, mut edges) = (Vec::new(), Vec::new());
@@ -56,7 +61,8 @@ impl Ranked {
             .into_iter()
             .map(|(edge, a, b)| if position[a] < position[b] { (edge, a, b, false) } else { (edge, b, a, true) })
             .collect();
-        let rank = ranks(&position, &forward, entrance);
+        let mut rank = ranks(&position, &forward, entrance);
+        rank.iter_mut().for_each(|rank| *rank /= ranks_a_column.max(1));
 
         let mut slots: Vec<Slot> = (0..n)
             .map(|v| Slot {
@@ -71,7 +77,9 @@ impl Ranked {
         let mut first_order: Vec<usize> = (0..n).collect();
         first_order.sort_by_key(|v| (slots[*v].group, *v));
         first_order.iter().for_each(|v| ranked[rank[*v]].push(*v));
-        let walks = walks(&forward, &rank, &mut slots, &mut ranked);
+        let few = ranks_a_column > 1 || forward.len() > CROWDED_FROM;
+        let dummies = if few { depth * FEW_DUMMIES } else { DUMMY_LIMIT };
+        let walks = walks(&forward, (&rank, dummies), &mut slots, &mut ranked);
         Self { slots, ranks: ranked, walks, loops }
     }
 }
@@ -145,17 +153,18 @@ fn ranks(position: &[usize], edges: &[(usize, usize, usize, bool)], entrance: im
 
 fn walks(
     edges: &[(usize, usize, usize, bool)],
-    rank: &[usize],
+    (rank, dummies): (&[usize], usize),
     slots: &mut Vec<Slot>,
     ranked: &mut [Vec<usize>],
 ) -> Vec<Walk> {
     // Short edges get their bends first.
     let mut by_span: Vec<usize> = (0..edges.len()).collect();
     by_span.sort_by_key(|e| (rank[edges[*e].2] - rank[edges[*e].1], *e));
-    let (mut left, mut bends) = (DUMMY_LIMIT, vec![false; edges.len()]);
+    let (mut left, mut bends) = (dummies.min(DUMMY_LIMIT), vec![false; edges.len()]);
     for e in by_span {
-        let needed = (rank[edges[e].2] - rank[edges[e].1]).saturating_sub(1);
-        if needed <= left {
+        let span = rank[edges[e].2] - rank[edges[e].1];
+        let needed = span.saturating_sub(1);
+        if span > 0 && needed <= left {
             left -= needed;
             bends[e] = true;
         }

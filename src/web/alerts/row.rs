@@ -56,6 +56,7 @@ pub(in crate::web) struct Row {
     /// The value when it entered its state, when that is another.
     pub(in crate::web) value_then: Option<String>,
     pub(in crate::web) since: String,
+    pub(in crate::web) since_shown: String,
     pub(in crate::web) since_exact: String,
     /// How long it must still wait before it fires.
     pub(in crate::web) fires: Option<String>,
@@ -187,6 +188,7 @@ impl Stories {
             value: rule.map(|_| format::count(alert.value)),
             value_then: value_then.map(format::count).filter(|then| *then != format::count(alert.value)),
             since: format::ago(Some(one.since()), self.now),
+            since_shown: format::moment(one.since()),
             since_exact: one.since().to_string(),
             fires: fires.map(|alerting| format::ahead(alert.active_at + alerting.hold, self.now)),
             rule: match rule {

@@ -73,7 +73,7 @@ fn rows(before: &ServiceGraph, after: &ServiceGraph, asked: &Address) -> Changes
     let found = compare(before, after);
     let count = |change: Change| found.edges.iter().filter(|one| one.change == change).count();
     let name = |id: &str| after.node(id).or(before.node(id)).map(label).unwrap_or_default();
-    let rate = |edge: Option<&Edge>| edge.map_or_else(|| "–".to_owned(), |edge| format::rate(edge.rate()));
+    let rate = |edge: Option<&Edge>| edge.map_or_else(|| "–".to_owned(), super::detail::busy);
     let rows = found.edges.iter().filter(|one| one.change != Change::Same).take(ROWS_MAX).filter_map(|one| {
         let edge = one.after.or(one.before)?;
         Some(Row {

@@ -15,6 +15,15 @@ use crate::web::subject::rows::{edge_page, node_address};
 /// Nodes to which ways are offered.
 const WAYS_SHOWN: usize = 200;
 
+/// How busy an edge is: its requests, or the bytes of its connections.
+pub(super) fn busy(edge: &Edge) -> String {
+    match (&edge.requests, &edge.connections) {
+        (Some(requests), _) => format::rate(requests.rate),
+        (None, Some(c)) => format::bytes_rate(c.sent_bytes_per_second + c.received_bytes_per_second),
+        (None, None) => "idle".to_owned(),
+    }
+}
+
 /// One edge as a row of the table.
 pub(super) struct EdgeRow {
     pub(super) id: String,
@@ -68,11 +77,6 @@ impl Address {
     pub(super) fn edge_row(&self, edge: &Edge, graph: &ServiceGraph) -> EdgeRow {
         let name = |id: &str| graph.node(id).map(label).unwrap_or_default();
         let latency = edge.requests.as_ref().map(|requests| requests.latency).unwrap_or_default();
-        let rate = match (&edge.requests, &edge.connections) {
-            (Some(requests), _) => format::rate(requests.rate),
-            (None, Some(c)) => format::bytes_rate(c.sent_bytes_per_second + c.received_bytes_per_second),
-            (None, None) => "idle".to_owned(),
-        };
         EdgeRow {
             id: edge.id.to_string(),
             source: name(&edge.source),
@@ -80,7 +84,7 @@ impl Address {
             protocol: edge.protocol.as_str(),
             health: edge.health.status.as_str(),
             reason: edge.health.reason.clone(),
-            rate,
+            rate: busy(edge),
             errors: edge.requests.as_ref().map_or_else(|| "–".to_owned(), |r| format::percent(r.error_ratio)),
             p50: format::latency(latency.p50_ms),
             p95: format::latency(latency.p95_ms),

@@ -98,7 +98,8 @@ impl Address {
         }
         let found = find.map(|find| find.find(graph));
         if let Some(found) = &found {
-            said.push(format!("Found: {} nodes and {} edges.", found.nodes.len(), found.edges.len()));
+            let count = |n: usize, one: &str| format!("{n} {one}{}", if n == 1 { "" } else { "s" });
+            said.push(format!("Found: {} and {}.", count(found.nodes.len(), "node"), count(found.edges.len(), "edge")));
         }
         let cleared = ["find", "hide", "select"];
         let is_narrowed = focus.is_some()
