@@ -530,13 +530,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// The text of a value, of which many are their request's own.
-    fn value_text(&mut self, text: &str) -> Arc<str> {
+    fn value_text(&mut self, text: &str, may_repeat: bool) -> Arc<str> {
         match text.len() {
             0 => Arc::clone(&self.empty),
             length if length > self.limits.attribute_value_bytes => {
                 self.cut_long(text, self.limits.attribute_value_bytes)
             }
-            length if length > SHARED_TEXT_BYTES => Arc::from(text),
+            length if length > SHARED_TEXT_BYTES || !may_repeat => Arc::from(text),
             _ => self.kept.texts.share_repeated(text),
         }
     }

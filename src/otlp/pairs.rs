@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 /// What was made of a pair.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Pair {
-    /// How many others came first in this request.
+    /// How many came before it in this request.
     pub(super) number: u32,
     /// Where it stands in the table of attributes; `None`: it has no usable name or value.
     pub(super) place: Option<u32>,
@@ -33,6 +33,8 @@ pub(super) struct Pairs<'a> {
     hasher: foldhash::fast::RandomState,
     places: Places,
     known: Vec<(&'a [u8], Pair)>,
+    /// How many different ones came, those that are not looked up among them.
+    numbers: u32,
     /// By the place in the list of a span.
     columns: Vec<Column<'a>>,
 }
@@ -44,42 +46,66 @@ struct Column<'a> {
     pair: Pair,
     /// A key that was read here, and its bytes.
     key: Option<(&'a [u8], Arc<str>)>,
+    /// How many pairs came here since one was known that was not the last.
+    new_ones: u32,
 }
+
+/// What is to be done with a pair that is not known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct New {
+    /// Of its bytes.
+    pub(super) hash: u64,
+    /// Whether it may come again in another place than right behind: else neither it nor its text is worth looking up.
+    pub(super) may_repeat: bool,
+}
+
+/// So many new pairs in a row at one place of the lists say that each span has its own there, as of ids and URLs.
+const OWN_AFTER: u32 = 24;
+/// One of so many is looked up there all the same, lest that was by chance.
+const LOOKED_UP: u32 = 8;
 
 /// Hash and place of each pair.
 type Places = HashTable<(u64, u32)>;
 
 impl<'a> Pairs<'a> {
     fn new(hasher: foldhash::fast::RandomState, places: Places, expected: usize) -> Self {
-        Self { hasher, places, known: Vec::with_capacity(expected), columns: Vec::new() }
+        Self { hasher, places, known: Vec::with_capacity(expected), numbers: 0, columns: Vec::new() }
     }
 
-    /// What these bytes, which stand at that place of their list, are known as; or else the hash to [insert](Self::insert) them
-    /// by.
+    /// What these bytes, which stand at that place of their list, are known as; or else how to [insert](Self::insert) them.
     #[inline]
-    pub(super) fn get(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, u64> {
+    pub(super) fn get(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, New> {
         match self.columns.get(at) {
             Some(column) if column.bytes == bytes => Ok(column.pair),
             _ => self.look_up(at, bytes),
         }
     }
 
-    fn look_up(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, u64> {
+    fn look_up(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, New> {
         let hash = self.hasher.hash_one(bytes);
+        let new_ones = self.columns.get(at).map_or(0, |column| column.new_ones);
+        if new_ones >= OWN_AFTER && new_ones % LOOKED_UP != 0 {
+            return Err(New { hash, may_repeat: false });
+        }
         let known = self.places.find(hash, |(other, place)| *other == hash && self.known[*place as usize].0 == bytes);
-        let pair = known.map(|(_, place)| self.known[*place as usize].1).ok_or(hash)?;
+        let pair = known.map(|(_, place)| self.known[*place as usize].1).ok_or(New { hash, may_repeat: true })?;
         let column = self.column(at);
-        (column.bytes, column.pair) = (bytes, pair);
+        (column.bytes, column.pair, column.new_ones) = (bytes, pair, 0);
         Ok(pair)
     }
 
     /// Remembers what these bytes are.
-    pub(super) fn insert(&mut self, hash: u64, (at, bytes): (usize, &'a [u8]), mut pair: Pair) {
-        pair.number = u32::try_from(self.known.len()).expect("invariant: a request has fewer than 2³² bytes");
-        self.known.push((bytes, pair));
-        self.places.insert_unique(hash, (hash, pair.number), |(hash, _)| *hash);
+    pub(super) fn insert(&mut self, new: New, (at, bytes): (usize, &'a [u8]), mut pair: Pair) {
+        pair.number = self.numbers;
+        self.numbers = self.numbers.checked_add(1).expect("invariant: a request has fewer than 2³² bytes");
+        if new.may_repeat {
+            let place = u32::try_from(self.known.len()).expect("invariant: they are fewer than numbers");
+            self.known.push((bytes, pair));
+            self.places.insert_unique(new.hash, (new.hash, place), |(hash, _)| *hash);
+        }
         let column = self.column(at);
         (column.bytes, column.pair) = (bytes, pair);
+        column.new_ones = column.new_ones.saturating_add(1);
     }
 
     /// The key of these bytes, if it was read at that place.

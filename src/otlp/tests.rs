@@ -313,6 +313,27 @@ fn texts_that_are_not_utf8_are_mended_wherever_they_stand_and_lose_no_span() {
 }
 
 #[test]
+fn attributes_that_each_span_has_for_itself_are_read_as_they_are_and_those_that_come_again_are_shared() {
+    let value = |at: usize| match at {
+        0..400 => format!("own-{at}"),
+        _ => format!("one of four: {}", at % 4),
+    };
+    let span = |at: usize| {
+        let attributes = vec![attribute("id", &value(at)), attribute("zone", &format!("z{}", at % 3))];
+        proto::Span { attributes, span_id: (at as u64 + 1).to_be_bytes().to_vec(), ..proto_span(1) }
+    };
+    let body = request((0..1000).map(span).collect()).encode_to_vec();
+    let spans = decode_protobuf(&body, &Limits::default(), now()).unwrap().spans;
+    for (at, span) in spans.iter().enumerate() {
+        assert_eq!(span.text("id"), Some(&*value(at)));
+        assert_eq!(span.text("zone"), Some(&*format!("z{}", at % 3)));
+    }
+    let (table, _) = spans[0].attributes.shared().expect("a table");
+    let different = 400 + 4 + 3;
+    assert!((different..different + 40).contains(&table.len()), "{} attributes", table.len());
+}
+
+#[test]
 fn requests_are_told_apart_by_all_that_is_in_them() {
     let (kept, limits) = (KeptByAll::default(), Limits { attributes_per_span: 3, ..Limits::default() });
     let of = |request: &ExportTraceServiceRequest| {

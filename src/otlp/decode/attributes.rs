@@ -39,10 +39,10 @@ impl<'a> Decoder<'a> {
                     }
                     pair
                 }
-                Err(hash) => {
-                    hash_of_list.add(hash);
-                    let pair = self.pair(at, bytes)?;
-                    self.pairs.insert(hash, (at, bytes), pair);
+                Err(new) => {
+                    hash_of_list.add(new.hash);
+                    let pair = self.pair(at, bytes, new.may_repeat)?;
+                    self.pairs.insert(new, (at, bytes), pair);
                     pair
                 }
             };
@@ -58,10 +58,10 @@ impl<'a> Decoder<'a> {
     }
 
     /// A pair that comes for the first time in this request, at that place of its list.
-    fn pair(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, DecodeError> {
+    fn pair(&mut self, at: usize, bytes: &'a [u8], may_repeat: bool) -> Result<Pair, DecodeError> {
         let before = [Trim::Utf8, Trim::Text].map(|what| self.tally.trimmed(what));
         let (key_bytes, value) = key_and_value(bytes)?;
-        let value = self.wire_value(value)?;
+        let value = self.wire_value(value, may_repeat)?;
         let key = match self.pairs.key(at, key_bytes) {
             Some(key) => Some(Arc::clone(key)),
             None => self.key(at, key_bytes),
@@ -92,7 +92,7 @@ impl<'a> Decoder<'a> {
 
     fn wire_pair<'b>(&mut self, bytes: &'b [u8]) -> Result<(Cow<'b, str>, Option<AttributeValue>), DecodeError> {
         let (key, value) = key_and_value(bytes)?;
-        let value = self.wire_value(value)?;
+        let value = self.wire_value(value, true)?;
         Ok((self.text(key), value))
     }
 
@@ -118,13 +118,14 @@ impl<'a> Decoder<'a> {
         Ok(attributes)
     }
 
-    fn wire_value(&mut self, message: &[u8]) -> Result<Option<AttributeValue>, DecodeError> {
+    /// The value; only a text that may repeat is looked up.
+    fn wire_value(&mut self, message: &[u8], may_repeat: bool) -> Result<Option<AttributeValue>, DecodeError> {
         let mut value = Some(AttributeValue::String(Arc::clone(&self.empty)));
         for field in wire::fields(message) {
             value = match field? {
                 (1, text) => {
                     let text = self.text(text.bytes()?);
-                    Some(AttributeValue::String(self.value_text(&text)))
+                    Some(AttributeValue::String(self.value_text(&text, may_repeat)))
                 }
                 (2, number) => Some(AttributeValue::Bool(number.varint()? != 0)),
                 (3, number) => Some(AttributeValue::Int(number.varint()? as i64)),
