@@ -330,6 +330,16 @@ pub struct Observed {
     by_server: HashMap<(String, String), Vec<usize>>,
 }
 
+/// The domain that hosts of Linkerd are given first.
+const DEFAULT_DOMAIN: &str = "cluster.local";
+
+fn in_domain(host: &str, domain: &str) -> String {
+    match host.strip_suffix(DEFAULT_DOMAIN).filter(|rest| rest.ends_with(".svc.")) {
+        Some(rest) => format!("{rest}{domain}"),
+        None => host.to_owned(),
+    }
+}
+
 impl Observed {
     /// Nothing yet, of a window and its last part.
     pub(super) fn of(window: Duration, recent: Duration) -> Self {
@@ -344,6 +354,19 @@ impl Observed {
             self.by_host.entry(one.host.clone()).or_default().push(at);
             self.by_server.entry((one.to.namespace.clone(), one.to.workload.clone())).or_default().push(at);
         }
+    }
+
+    /// Calls the hosts of Linkerd by the domain of the cluster: its proxies tell a service and a namespace, and no domain.
+    pub fn in_domain(&mut self, domain: &str) {
+        if domain == DEFAULT_DOMAIN {
+            return;
+        }
+        let calls = self.calls.iter_mut().chain(self.backends.iter_mut().map(|one| &mut one.calls));
+        calls.for_each(|one| one.host = in_domain(&one.host, domain));
+        if let Some(past) = &mut self.past {
+            past.rename_hosts(|host| in_domain(host, domain));
+        }
+        self.index();
     }
 
     /// Calls to a host.

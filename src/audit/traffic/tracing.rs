@@ -96,8 +96,9 @@ fn silent(scene: &Scene<'_>, found: &mut Found<'_>) {
     found
         .at(object, &field, message)
         .seen(format!("some {} spans were to be expected of {} requests in {}", count(expected), count(requests), observed.span()))
-        .fix(
+        .fix(format!(
             "# a provider is needed: in meshConfig\nextensionProviders:\n- name: meshscope\n  opentelemetry:\n    service: \
-             meshscope.meshscope.svc.cluster.local\n    port: 4317\ndefaultProviders:\n  tracing: [meshscope]",
-        );
+             meshscope.meshscope.svc.{}\n    port: 4317\ndefaultProviders:\n  tracing: [meshscope]",
+            scene.index.domain
+        ));
 }
