@@ -324,6 +324,8 @@ pub struct Observed {
     pub proxies: BTreeMap<(String, String), Proxy>,
     /// The rest.
     pub whole: Whole,
+    /// Whether who was asked takes no spans: then that none is known says nothing.
+    pub takes_no_spans: bool,
     /// What could not be asked, and why.
     pub gaps: Vec<String>,
     by_host: HashMap<String, Vec<usize>>,

@@ -412,3 +412,18 @@ fn load_balancing_by_zone_and_tcp_routes_of_today_are_known() {
     let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: a}\nspec: {rules: [{backendRefs: [{name: cart, port: 80}]}]}\n";
     told("MS0003", route, &[]);
 }
+
+#[test]
+fn a_gateway_for_some_of_the_pods_of_another_meets_it() {
+    let gateway = |name: &str, selector: &str, protocol: &str| {
+        object(
+            "networking",
+            "Gateway",
+            &format!("{{selector: {{{selector}}}, servers: [{{port: {{number: 80, name: a, protocol: {protocol}}}, hosts: [a.example]}}]}}"),
+        )
+        .replace("{name: a}", &format!("{{name: {name}}}"))
+    };
+    let wide = gateway("wide", "istio: edge", "HTTP");
+    assert_eq!(found("MS0209", &(wide.clone() + &gateway("narrow", "istio: edge, zone: b", "TCP"))).len(), 2);
+    told("MS0209", &(wide + &gateway("other", "istio: inner", "TCP")), &[]);
+}

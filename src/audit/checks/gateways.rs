@@ -250,30 +250,33 @@ fn scoped<'a>(written: &'a str, gateway: &'a Resource) -> (&'a str, &'a str) {
     }
 }
 
+/// Whether two gateways choose the same pods, as their selectors say: what has all labels of one has those of the other.
+fn of_same_pods(one: &Resource, other: &Resource) -> bool {
+    let (one, other) = (one.map("spec.selector"), other.map("spec.selector"));
+    selects(&one, &other) || selects(&other, &one)
+}
+
 fn conflicts(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let mut servers: HashMap<(String, &str), HostMap<(&str, &Resource)>> = HashMap::new();
-    let listening = |gateway: &Resource| written(&gateway.map("spec.selector"));
+    let mut servers: HashMap<&str, HostMap<(&str, &Resource)>> = HashMap::new();
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
-        let selector = listening(gateway);
         for server in gateway.list("spec.servers") {
             let Some(port) = port(server) else { continue };
             for host in server.get("hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str) {
                 let (namespace, host) = scoped(host, gateway);
-                servers.entry((selector.clone(), port)).or_default().insert(host, (namespace, gateway));
+                servers.entry(port).or_default().insert(host, (namespace, gateway));
             }
         }
     }
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
-        let selector = listening(gateway);
         for (at, server) in gateway.list("spec.servers").iter().enumerate() {
             let Some(port) = port(server) else { continue };
-            let Some(all) = servers.get(&(selector.clone(), port)) else { continue };
+            let Some(all) = servers.get(port) else { continue };
             let mut others: BTreeMap<String, &str> = BTreeMap::new();
             for written in server.get("hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str) {
                 let (own, host) = scoped(written, gateway);
                 for (namespace, other) in all.meeting(host) {
                     let together = own == "*" || *namespace == "*" || own == *namespace;
-                    if other.id != gateway.id && together {
+                    if other.id != gateway.id && together && of_same_pods(gateway, other) {
                         others.insert(other.id.to_string(), host);
                     }
                 }
