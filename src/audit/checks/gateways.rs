@@ -9,7 +9,7 @@ use crate::audit::traffic::names;
 use crate::audit::{Found, Scene};
 use crate::mesh::hosts::HostMap;
 use crate::mesh::select::{Labels, Workload, selects, written};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::{Kind, Resource, ResourceId};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -250,12 +250,6 @@ fn scoped<'a>(written: &'a str, gateway: &'a Resource) -> (&'a str, &'a str) {
     }
 }
 
-/// Whether two gateways choose the same pods, as their selectors say: what has all labels of one has those of the other.
-fn of_same_pods(one: &Resource, other: &Resource) -> bool {
-    let (one, other) = (one.map("spec.selector"), other.map("spec.selector"));
-    selects(&one, &other) || selects(&other, &one)
-}
-
 fn conflicts(scene: &Scene<'_>, found: &mut Found<'_>) {
     let mut servers: HashMap<&str, HostMap<(&str, &Resource)>> = HashMap::new();
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
@@ -267,6 +261,13 @@ fn conflicts(scene: &Scene<'_>, found: &mut Found<'_>) {
             }
         }
     }
+    let selectors: HashMap<&ResourceId, Labels> =
+        scene.mesh.of_kind(Kind::Gateway).map(|one| (&one.id, one.map("spec.selector"))).collect();
+    // What has all labels of one has those of the other.
+    let same_pods = |one: &Resource, other: &Resource| {
+        let (one, other) = (&selectors[&one.id], &selectors[&other.id]);
+        selects(one, other) || selects(other, one)
+    };
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
         for (at, server) in gateway.list("spec.servers").iter().enumerate() {
             let Some(port) = port(server) else { continue };
@@ -276,7 +277,7 @@ fn conflicts(scene: &Scene<'_>, found: &mut Found<'_>) {
                 let (own, host) = scoped(written, gateway);
                 for (namespace, other) in all.meeting(host) {
                     let together = own == "*" || *namespace == "*" || own == *namespace;
-                    if other.id != gateway.id && together && of_same_pods(gateway, other) {
+                    if other.id != gateway.id && together && same_pods(gateway, other) {
                         others.insert(other.id.to_string(), host);
                     }
                 }
