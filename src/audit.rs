@@ -13,6 +13,7 @@ mod demanded;
 mod explain;
 mod found;
 mod gather;
+pub mod guide;
 mod mask;
 mod observed;
 mod past;
@@ -138,7 +139,7 @@ pub fn audit_beside(mesh: &Snapshot, beside: Beside<'_>, options: &Options) -> R
     for check in checks() {
         (check.run)(&scene, &mut Found::new(check, &mut findings));
     }
-    remedies::apply(&mut findings);
+    remedies::apply(&scene, &mut findings);
     suppress::apply(&scene, &mut findings);
     findings.sort_by(|a, b| {
         (&a.file, a.line, a.code, &a.subject, &a.field, &a.message)

@@ -10,16 +10,19 @@ pub mod select;
 
 mod cluster;
 mod files;
+mod generated;
 mod index;
 mod kind;
 mod resource;
 pub mod schema;
 mod slim;
 mod snapshot;
+mod unknown;
 
 pub use cluster::{FromCluster, read_cluster, resource_of};
 pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
+pub use generated::{Generated, ISTIO_CLASSES, generated};
 pub use index::Index;
 pub use kind::{KINDS, Kind, KindInfo, Scope};
 pub use resource::{LAST_APPLIED, Place, Resource, ResourceId, WRITTEN_BY_PROGRAMS};

@@ -139,8 +139,14 @@ pub async fn gather_with(
         (0, Some(reason)) => Err(GatherError::Nothing { url: source.name().to_owned(), reason }),
         _ => {
             let mut observed = all.done();
-            if let Source::Own { at, .. } = source {
-                observed.at = Some(*at);
+            match source {
+                Source::Own { at, .. } => observed.at = Some(*at),
+                // meshscope takes spans; another server knows of them only what it scrapes of meshscope or Tempo.
+                Source::Server { .. } if observed.whole.spans.is_empty() => {
+                    let answer = source.ask(questions::TAKES_SPANS).await;
+                    observed.takes_no_spans = answer.is_ok_and(|rows| rows.is_empty());
+                }
+                Source::Server { .. } => {}
             }
             Ok(observed)
         }

@@ -324,10 +324,22 @@ pub struct Observed {
     pub proxies: BTreeMap<(String, String), Proxy>,
     /// The rest.
     pub whole: Whole,
+    /// Whether who was asked takes no spans: then that none is known says nothing.
+    pub takes_no_spans: bool,
     /// What could not be asked, and why.
     pub gaps: Vec<String>,
     by_host: HashMap<String, Vec<usize>>,
     by_server: HashMap<(String, String), Vec<usize>>,
+}
+
+/// The domain that hosts of Linkerd are given first.
+const DEFAULT_DOMAIN: &str = "cluster.local";
+
+fn in_domain(host: &str, domain: &str) -> String {
+    match host.strip_suffix(DEFAULT_DOMAIN).filter(|rest| rest.ends_with(".svc.")) {
+        Some(rest) => format!("{rest}{domain}"),
+        None => host.to_owned(),
+    }
 }
 
 impl Observed {
@@ -344,6 +356,19 @@ impl Observed {
             self.by_host.entry(one.host.clone()).or_default().push(at);
             self.by_server.entry((one.to.namespace.clone(), one.to.workload.clone())).or_default().push(at);
         }
+    }
+
+    /// Calls the hosts of Linkerd by the domain of the cluster: its proxies tell a service and a namespace, and no domain.
+    pub fn in_domain(&mut self, domain: &str) {
+        if domain == DEFAULT_DOMAIN {
+            return;
+        }
+        let calls = self.calls.iter_mut().chain(self.backends.iter_mut().map(|one| &mut one.calls));
+        calls.for_each(|one| one.host = in_domain(&one.host, domain));
+        if let Some(past) = &mut self.past {
+            past.rename_hosts(|host| in_domain(host, domain));
+        }
+        self.index();
     }
 
     /// Calls to a host.

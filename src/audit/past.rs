@@ -104,6 +104,11 @@ impl Past {
         self.hosts.keys().map(String::as_str)
     }
 
+    /// Gives hosts other names.
+    pub(super) fn rename_hosts(&mut self, named: impl Fn(&str) -> String) {
+        self.hosts = std::mem::take(&mut self.hosts).into_iter().map(|(host, calls)| (named(&host), calls)).collect();
+    }
+
     /// Calls to a host by the version that answered.
     pub fn versions(&self, host: &str) -> impl Iterator<Item = (&str, f64)> {
         self.hosts.get(host).into_iter().flatten().map(|(version, calls)| (version.as_str(), *calls))

@@ -4,13 +4,16 @@
 //! it); a mend that a check gives itself is never replaced. `tests/it/audit.rs` holds that every check has one or is
 //! among those that cannot.
 
+use super::Scene;
 use crate::model::Finding;
+use crate::yaml::Node;
 
-/// The usual mend of a code. `$NS` and `$NAME` stand for those of the object.
+/// The usual mend of a code. `$NS` and `$NAME` stand for those of the object, `$DOMAIN` for the domain of the cluster's services
+/// and `$TRUST` for the mesh's trust domain.
 const REMEDIES: &[(&str, &str)] = &[
     ("MS0002", "# keep one of the two documents, or give the other a name of its own:\nmetadata:\n  name: $NAME-2"),
     ("MS0101", "gateways:\n- NAMESPACE/NAME # a Gateway that is declared; mesh stands for the sidecars"),
-    ("MS0102", "destination:\n  host: NAME.NAMESPACE.svc.cluster.local # the full name of a Service that is declared"),
+    ("MS0102", "destination:\n  host: NAME.NAMESPACE.svc.$DOMAIN # the full name of a Service that is declared"),
     ("MS0103", "destination:\n  port:\n    number: 80 # one that the Service has"),
     ("MS0104", "source:\n  namespaces: [$NS] # those that are there; * stands at one end only"),
     ("MS0105", "selector:\n  istio: ingressgateway # the labels of the gateway's pods"),
@@ -49,7 +52,7 @@ const REMEDIES: &[(&str, &str)] = &[
     ("MS0253", "# one ServiceEntry for the host; then\n# kubectl delete serviceentry $NAME -n $NS"),
     ("MS0255", "hosts:\n- \"$NS/*.example.com\" # whose routes may come here, and which hosts"),
     ("MS0303", "subsets:\n- name: NAME\n  labels:\n    version: v1 # labels that pods of the service have"),
-    ("MS0304", "host: NAME.NAMESPACE.svc.cluster.local # the full name of a Service or ServiceEntry that is declared"),
+    ("MS0304", "host: NAME.NAMESPACE.svc.$DOMAIN # the full name of a Service or ServiceEntry that is declared"),
     ("MS0350", "subsets:\n- name: NAME\n  labels:\n    version: v1"),
     ("MS0409", "# one policy for these workloads; then\n# kubectl delete peerauthentication $NAME -n $NS"),
     ("MS0410", SELECTOR),
@@ -62,11 +65,11 @@ const REMEDIES: &[(&str, &str)] = &[
         "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: NAME # that of the sentence; or correct the rule\n  namespace: NAMESPACE",
     ),
     ("MS0504", "# in the ConfigMap istio of the root namespace\ntrustDomainAliases:\n- OTHER.DOMAIN"),
-    ("MS0506", "operation:\n  hosts: [NAME.$NS.svc.cluster.local] # hosts that are served"),
-    ("MS0508", "rules:\n- from:\n  - source:\n      principals: [cluster.local/ns/$NS/sa/CALLER]"),
+    ("MS0506", "operation:\n  hosts: [NAME.$NS.svc.$DOMAIN] # hosts that are served"),
+    ("MS0508", "rules:\n- from:\n  - source:\n      principals: [$TRUST/ns/$NS/sa/CALLER]"),
     (
         "MS0602",
-        "# in extensionProviders of the mesh's configuration\n- name: otel\n  opentelemetry:\n    service: otel-collector.observability.svc.cluster.local\n    port: 4317",
+        "# in extensionProviders of the mesh's configuration\n- name: otel\n  opentelemetry:\n    service: otel-collector.observability.svc.$DOMAIN\n    port: 4317",
     ),
     ("MS0603", ONE_TELEMETRY),
     ("MS0604", ONE_TELEMETRY),
@@ -137,9 +140,9 @@ const REMEDIES: &[(&str, &str)] = &[
     ),
     (
         "MS0832",
-        "apiVersion: policy.linkerd.io/v1alpha1\nkind: MeshTLSAuthentication\nmetadata:\n  name: NAME # the one that is named\n  namespace: $NS\nspec:\n  identities: [\"CALLER.$NS.serviceaccount.identity.linkerd.cluster.local\"]",
+        "apiVersion: policy.linkerd.io/v1alpha1\nkind: MeshTLSAuthentication\nmetadata:\n  name: NAME # the one that is named\n  namespace: $NS\nspec:\n  identities: [\"CALLER.$NS.serviceaccount.identity.linkerd.$DOMAIN\"]",
     ),
-    ("MS0833", "metadata:\n  name: SERVICE.$NS.svc.cluster.local"),
+    ("MS0833", "metadata:\n  name: SERVICE.$NS.svc.$DOMAIN"),
     ("MS0834", "# one Server for the port; the other goes, with what names it"),
     ("MS0853", "metadata:\n  labels:\n    istio.io/dataplane-mode: ambient"),
     (
@@ -163,13 +166,16 @@ const ONE_TELEMETRY: &str = "# one Telemetry with the settings of both; the othe
 const ONE_SIDECAR: &str = "# one Sidecar with the settings of both; the other goes";
 
 /// Gives findings that have no fix the usual one of their check.
-pub(super) fn apply(findings: &mut [Finding]) {
+pub(super) fn apply(scene: &Scene<'_>, findings: &mut [Finding]) {
+    let domain = &scene.index.domain;
+    let trust = scene.index.mesh_setting(&["trustDomain"]).and_then(Node::as_str).unwrap_or("cluster.local");
     for one in findings.iter_mut().filter(|one| one.fix.is_none()) {
         let Some((_, text)) = REMEDIES.iter().find(|(code, _)| *code == one.code) else { continue };
         let place = one.subject.split_once(' ').map_or(one.subject.as_str(), |(_, place)| place);
         let (namespace, name) = place.split_once('/').unwrap_or(("NAMESPACE", place));
         // Longer names first: `$NS` is no part of `$NAME`.
-        let fix = text.replace("$NAME", name).replace("$NS", namespace);
+        let fix =
+            text.replace("$NAME", name).replace("$NS", namespace).replace("$DOMAIN", domain).replace("$TRUST", trust);
         one.fix = Some(fix);
     }
 }

@@ -60,15 +60,15 @@ impl Report {
         for finding in self.findings.iter().filter(|one| one.suppressed.is_none()) {
             let Finding { code, severity, subject, file, line, field, message, evidence, fix, .. } = finding;
             let (severity, fix) = (coloured(*severity, colour), fix.as_deref());
-            let [subject, field, message] = [subject, field, message].map(|text| printable(text));
+            let [subject, field, message] = [subject, field, message].map(|text| one_line(text));
             if let Some(file) = file {
                 // What concerns a whole file has no line.
                 let line = if *line == 0 { String::new() } else { format!("{line}:") };
-                text.push_str(&format!("{}:{line} ", printable(file)));
+                text.push_str(&format!("{}:{line} ", one_line(file)));
             }
             let dot = if field.is_empty() { "" } else { ": " };
             text.push_str(&format!("{severity} [{code}] {subject}{dot}{field}: {message}\n"));
-            evidence.iter().for_each(|line| text.push_str(&format!("  seen: {}\n", printable(line))));
+            evidence.iter().for_each(|line| text.push_str(&format!("  seen: {}\n", one_line(line))));
             if let Some(fix) = fix {
                 text.push_str(&format!("  instead: {}\n", printable(fix.trim_end()).replace('\n', "\n           ")));
             }
@@ -85,7 +85,7 @@ impl Report {
     pub fn json(&self) -> serde_json::Value {
         let finding = |one: &Finding| {
             serde_json::json!({
-                "code": one.code, "severity": one.severity.as_str(), "subject": one.subject, "file": one.file,
+                "code": one.code, "guide": super::guide::item(one.code), "severity": one.severity.as_str(), "subject": one.subject, "file": one.file,
                 "line": one.line, "field": one.field, "message": one.message, "evidence": one.evidence, "fix": one.fix,
                 "suppressed": one.suppressed,
             })
@@ -102,6 +102,11 @@ fn printable(text: &str) -> Cow<'_, str> {
         true => text.replace(moves, "\u{FFFD}").into(),
         false => text.into(),
     }
+}
+
+/// The same of what stands in one line: a name with a line feed must not look like a finding of its own.
+fn one_line(text: &str) -> String {
+    printable(text).replace('\n', "\u{FFFD}")
 }
 
 fn coloured(severity: Severity, colour: Colour) -> String {

@@ -195,7 +195,11 @@ impl Watch {
         let Sources { snapshot, files } = declared();
         let labels = overridden(&snapshot);
         let (observed, no_traffic) = match gather_with(&source, self.config.window.get(), &labels).await {
-            Ok(observed) => (Some(self.with_past(observed).await), None),
+            Ok(observed) => {
+                let mut observed = self.with_past(observed).await;
+                observed.in_domain(&self.options.cluster_domain);
+                (Some(observed), None)
+            }
             Err(error) => (None, Some(error.to_string())),
         };
         let options = self.options.clone();

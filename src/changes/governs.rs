@@ -212,7 +212,7 @@ impl Found<'_, '_> {
                 self.namespace(namespace);
             }
             Kind::Namespace => self.namespace(&id.name),
-            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::CronJob => {
+            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::Rollout | Kind::CronJob => {
                 self.governs.workloads.insert((id.name.clone(), namespace.to_owned()));
             }
             Kind::ConfigMap => self.config_map(),

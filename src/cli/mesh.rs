@@ -175,7 +175,10 @@ async fn audit(arguments: Audit, suppressions: Vec<audit::Suppression>) -> anyho
     let observed = match live {
         None => None,
         Some(url) => match seen(&url, times, &arguments.login, &audit::overridden(&snapshot)).await {
-            Ok(observed) => Some(observed),
+            Ok(mut observed) => {
+                observed.in_domain(&options.cluster_domain);
+                Some(observed)
+            }
             Err(error) => return Ok(wrong(&format!("--live: {error:#}"))),
         },
     };

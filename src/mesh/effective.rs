@@ -191,16 +191,6 @@ fn named(resource: &Resource, host: &str, domain: &str) -> String {
     full_name(host, &resource.id.namespace, domain)
 }
 
-/// Whether workloads of a namespace are in ambient mode: ztunnel makes their calls.
-fn ambient(index: &Index<'_>, namespace: &str, labels: &Labels) -> bool {
-    match labels.get("istio.io/dataplane-mode").map(String::as_str) {
-        Some(mode) => mode == "ambient",
-        None => {
-            index.ambient_namespace(namespace) && labels.get("sidecar.istio.io/inject").is_none_or(|on| on != "true")
-        }
-    }
-}
-
 /// What holds when workloads with `labels` of a namespace call `host`.
 ///
 /// The calls of an ambient workload to a service behind a waypoint are made by the waypoint: what its namespace declares
@@ -208,7 +198,7 @@ fn ambient(index: &Index<'_>, namespace: &str, labels: &Labels) -> bool {
 pub fn of_edge<'a>(index: &Index<'a>, namespace: &str, labels: &Labels, host: &str) -> EdgePolicy<'a> {
     let host = full_name(host, namespace, &index.domain);
     let target = index.hosts.find(&host, namespace, &[]).map(|one| one.resource);
-    let waypoint = target.filter(|_| ambient(index, namespace, labels)).and_then(|one| index.waypoint(one));
+    let waypoint = target.filter(|_| index.in_ambient(namespace, labels)).and_then(|one| index.waypoint(one));
     let nobody = Labels::new();
     let (namespace, labels) = waypoint.map_or((namespace, labels), |(own, _)| (own, &nobody));
     let exact = |route: &&Resource| {

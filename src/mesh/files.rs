@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::kind::{KINDS, Kind, Scope};
 use super::resource::{LAST_APPLIED, Place, Resource, ResourceId, texts};
 use super::snapshot::{Snapshot, Unread};
+use super::unknown;
 use crate::model::Timestamp;
 use crate::yaml::{self, Node, Value};
 
@@ -223,6 +224,9 @@ impl<'a> Reader<'a> {
         let Some(kind) = Kind::of(group, &kind_name) else {
             if let Some(mend) = slip(group, &kind_name) {
                 return self.fault(file, line, format!("there is no kind {kind_name} in {api_version}: {mend}"));
+            }
+            if let Some(refusal) = unknown::refusal(&api_version, group, &kind_name) {
+                return self.fault(file, line, refusal);
             }
             let place = Place { file: Some(file.clone()), line };
             let message = format!("{api_version} {kind_name} is not looked at");

@@ -170,6 +170,12 @@ impl<'a> Registry<'a> {
         };
         scoped("*").or_else(own).or_else(wild)
     }
+
+    /// Whether a wildcard covers a host that somebody answers to. Walks over all hosts.
+    pub fn any_under(&self, wildcard: &str) -> bool {
+        let Some(end) = wildcard.strip_prefix('*') else { return false };
+        self.exact.keys().any(|(_, host)| host.ends_with(end))
+    }
 }
 
 #[cfg(test)]

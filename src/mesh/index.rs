@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::generated::generated;
 use super::hosts::Registry;
 use super::kind::Kind;
 use super::resource::Resource;
@@ -130,15 +131,59 @@ impl<'a> Index<'a> {
         self.by_namespace.get_key_value(namespace).map(|(name, list)| (*name, list))
     }
 
+    /// Whether a selector chooses what is not among the workloads: a machine beside the cluster, pods that istiod makes for a
+    /// Gateway of the Gateway API, or Istio's own ingress gateway where that is not declared. Without a namespace: in any.
+    pub fn beyond(&self, selector: &Labels, namespace: Option<&str>) -> bool {
+        let here = |resource: &Resource| namespace.is_none_or(|name| resource.id.namespace == name);
+        let machine = |kind: Kind, labels: &str| {
+            self.mesh.of_kind(kind).any(|one| here(one) && selects(selector, &one.map(labels)))
+        };
+        let own = [("app", "istio-ingressgateway"), ("istio", "ingressgateway")];
+        let own: Labels = own.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let installed = !selector.is_empty()
+            && namespace.is_none_or(|name| name == self.root_namespace)
+            && selects(selector, &own)
+            && self.selected(&own, &self.root_namespace).is_empty();
+        installed
+            || machine(Kind::WorkloadEntry, "spec.labels")
+            || machine(Kind::WorkloadGroup, "spec.metadata.labels")
+            || generated(self.mesh).any(|one| here(one.gateway) && selects(selector, &one.labels))
+    }
+
     /// Whether a workload has a sidecar, or will: its own container, label and annotation decide before its namespace.
     pub fn in_mesh(&self, workload: &Workload<'_>) -> bool {
         let own = |labels: &Labels| labels.get("sidecar.istio.io/inject").map(|value| value == "true");
         if workload.proxy_image().is_some() {
             return true;
         }
+        let namespace = &workload.resource.id.namespace;
+        let revision = |label: Option<&str>| label.is_some_and(|name| !name.is_empty());
         own(&workload.labels).or_else(|| own(&workload.annotations)).unwrap_or_else(|| {
-            self.namespace_label(&workload.resource.id.namespace, "istio-injection") == Some("enabled")
+            match self.namespace_label(namespace, "istio-injection") {
+                Some(injection) => injection == "enabled",
+                None => {
+                    revision(self.namespace_label(namespace, "istio.io/rev"))
+                        || revision(workload.labels.get("istio.io/rev").map(String::as_str))
+                }
+            }
         })
+    }
+
+    /// Whether ztunnel carries, or will carry, the traffic of pods with these labels: their own mode decides before that of
+    /// their namespace.
+    pub fn in_ambient(&self, namespace: &str, labels: &Labels) -> bool {
+        match labels.get("istio.io/dataplane-mode").map(String::as_str) {
+            Some(mode) => mode == "ambient",
+            None => {
+                self.ambient_namespace(namespace) && labels.get("sidecar.istio.io/inject").is_none_or(|on| on != "true")
+            }
+        }
+    }
+
+    /// Whether a proxy, a sidecar or ztunnel, carries the traffic of a workload.
+    pub fn meshed(&self, workload: &Workload<'_>) -> bool {
+        let namespace = &workload.resource.id.namespace;
+        self.in_mesh(workload) || workload.ambient() || self.in_ambient(namespace, &workload.labels)
     }
 
     /// Whether a namespace is in ambient mode: it has the label, and none for sidecars.

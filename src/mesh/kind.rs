@@ -1,6 +1,6 @@
 //! The kinds of objects that are read, with the API group and versions that a cluster serves.
 //!
-//! Versions are those of istio/api 1.29, gateway-api 1.4, Linkerd 2.18, the Grafana operator 5 and Kubernetes 1.34; older ones that clusters no
+//! Versions are those of istio/api 1.29, gateway-api 1.6, Linkerd 2.18, Argo Rollouts 1.8, the Grafana operator 5 and Kubernetes 1.34; older ones that clusters no
 //! longer serve are named so that an object of theirs can be told from one that never existed.
 
 /// Whether objects of a kind live in a namespace.
@@ -71,7 +71,7 @@ kinds! {
     KubernetesGateway "Gateway" "gateway.networking.k8s.io" ["v1" "v1beta1"] ["v1alpha2" "v1alpha1"] Namespaced "gateways";
     HttpRoute "HTTPRoute" "gateway.networking.k8s.io" ["v1" "v1beta1"] ["v1alpha2" "v1alpha1"] Namespaced "httproutes";
     GrpcRoute "GRPCRoute" "gateway.networking.k8s.io" ["v1"] ["v1alpha2"] Namespaced "grpcroutes";
-    TcpRoute "TCPRoute" "gateway.networking.k8s.io" ["v1alpha2"] ["v1alpha1"] Namespaced "tcproutes";
+    TcpRoute "TCPRoute" "gateway.networking.k8s.io" ["v1" "v1alpha2"] ["v1alpha1"] Namespaced "tcproutes";
     TlsRoute "TLSRoute" "gateway.networking.k8s.io" ["v1" "v1alpha3" "v1alpha2"] ["v1alpha1"] Namespaced "tlsroutes";
     ReferenceGrant "ReferenceGrant" "gateway.networking.k8s.io" ["v1" "v1beta1"] ["v1alpha2"] Namespaced "referencegrants";
     LinkerdServer "Server" "policy.linkerd.io" ["v1beta3" "v1beta2" "v1beta1"] ["v1alpha1"] Namespaced "servers";
@@ -94,6 +94,7 @@ kinds! {
     ReplicaSet "ReplicaSet" "apps" ["v1"] ["v1beta2"] Namespaced "replicasets";
     Job "Job" "batch" ["v1"] [] Namespaced "jobs";
     CronJob "CronJob" "batch" ["v1"] ["v1beta1" "v2alpha1"] Namespaced "cronjobs";
+    Rollout "Rollout" "argoproj.io" ["v1alpha1"] [] Namespaced "rollouts";
     Ingress "Ingress" "networking.k8s.io" ["v1"] ["v1beta1"] Namespaced "ingresses";
     IngressClass "IngressClass" "networking.k8s.io" ["v1"] ["v1beta1"] Cluster "ingressclasses";
     EndpointSlice "EndpointSlice" "discovery.k8s.io" ["v1"] ["v1beta1"] Namespaced "endpointslices";

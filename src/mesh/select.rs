@@ -53,7 +53,7 @@ pub fn written(selector: &Labels) -> String {
 /// Something that runs, or will: a pod, or what makes pods.
 #[derive(Clone, Debug)]
 pub struct Workload<'a> {
-    /// The pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob.
+    /// The pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Rollout (of Argo), Job or CronJob.
     pub resource: &'a Resource,
     /// Labels of its pods, with the topology labels of the node that a pod runs on.
     pub labels: Labels,
@@ -65,15 +65,25 @@ pub struct Workload<'a> {
 pub fn template(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Pod => Some(""),
-        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Job => Some("spec.template."),
+        Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Rollout | Kind::Job => {
+            Some("spec.template.")
+        }
         Kind::CronJob => Some("spec.jobTemplate.spec.template."),
         _ => None,
     }
 }
 
 /// All kinds that are, or make, pods.
-pub const WORKLOAD_KINDS: [Kind; 7] =
-    [Kind::Pod, Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet, Kind::ReplicaSet, Kind::Job, Kind::CronJob];
+pub const WORKLOAD_KINDS: [Kind; 8] = [
+    Kind::Pod,
+    Kind::Deployment,
+    Kind::StatefulSet,
+    Kind::DaemonSet,
+    Kind::ReplicaSet,
+    Kind::Rollout,
+    Kind::Job,
+    Kind::CronJob,
+];
 
 impl<'a> Workload<'a> {
     /// What an object runs; none for kinds that run nothing.

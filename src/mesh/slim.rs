@@ -51,6 +51,7 @@ impl Shape {
             | Kind::StatefulSet
             | Kind::DaemonSet
             | Kind::ReplicaSet
+            | Kind::Rollout
             | Kind::Job
             | Kind::CronJob => Self::WithoutStatus,
             _ => Self::Declared,

@@ -116,7 +116,8 @@ fn the_table_of_checks_is_that_of_the_code() {
     let row = |check: &audit::Check| {
         let also = check.also.join(", ");
         let also = if also.is_empty() { also } else { format!("{also} ") };
-        format!("| {} | {} | {} | {also}|", check.code, check.severity, check.title)
+        let item = audit::guide::item(check.code);
+        format!("| {} | {} | {} | {item} | {also}|", check.code, check.severity, check.title)
     };
     let mut rows: Vec<String> = checks().map(row).collect();
     rows.sort();

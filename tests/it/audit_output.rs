@@ -35,9 +35,9 @@ fn exit_codes_follow_the_gravest_finding_and_the_options() {
     let folder = folder();
     for (arguments, code) in [
         (&["."][..], 1),
-        (&[".", "--only", "MS0350"], 3),
-        (&[".", "--only", "MS0350", "--fail-on", "error"], 0),
-        (&[".", "--only", "MS0350,MS10*"], 1),
+        (&[".", "--only", "MS0304"], 3),
+        (&[".", "--only", "MS0304", "--fail-on", "error"], 0),
+        (&[".", "--only", "MS0304,MS10*"], 1),
         (&[".", "--only", "MS20*"], 0),
         (&[".", "--only", "MS1001,MS9999"], 2),
         (&[".", "--min-severity", "error"], 1),
@@ -101,7 +101,7 @@ fn sarif_is_what_code_scanning_reads() {
 #[test]
 fn junit_names_file_line_and_failure_and_escapes_what_it_quotes() {
     let folder = folder();
-    let text = told(&audit(folder.path(), &["-o", "junit", "--only", "MS1001,MS0350", "."]));
+    let text = told(&audit(folder.path(), &["-o", "junit", "--only", "MS1001,MS0304", "."]));
     let head = text.lines().nth(1).unwrap_or_default();
     assert!(text.starts_with("<?xml version=\"1.0\""), "{text}");
     assert!(head.contains("failures=\"2\"") && head.contains("skipped=\"0\""), "{head}");
@@ -123,12 +123,12 @@ fn suppressed_findings_are_counted_with_their_reasons() {
     let folder = folder();
     let file = folder.path().join("known.yml");
     for whole in [
-        "- {code: MS1001, subject: '* shop/*', reason: known}\n- {code: MS0350, reason: 'one subset'}\n",
+        "- {code: MS1001, subject: '* shop/*', reason: known}\n- {code: MS0304, reason: 'one subset'}\n",
         "suppress:\n- {code: 'MS*', reason: all known}\n",
         "mesh:\n  discover: istio\n  suppress:\n  - {code: 'MS*', reason: all known}\nglobal: {}\n",
     ] {
         fs::write(&file, whole).expect("written");
-        let output = audit(folder.path(), &["a b", "--suppress", "known.yml", "--only", "MS1001,MS0350"]);
+        let output = audit(folder.path(), &["a b", "--suppress", "known.yml", "--only", "MS1001,MS0304"]);
         assert_eq!(output.status.code(), Some(0), "{}", told(&output));
         assert!(told(&output).contains("2 suppressed"), "{}", told(&output));
         let log = told(&audit(folder.path(), &["a b", "--suppress", "known.yml", "-o", "sarif"]));
@@ -146,4 +146,19 @@ fn suppressed_findings_are_counted_with_their_reasons() {
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && error.contains(expected), "{wrong:?}: {error}");
     }
+}
+
+#[test]
+fn findings_name_the_item_of_the_scorecard_and_no_name_looks_like_a_line_of_its_own() {
+    let folder = folder();
+    let json: Value =
+        serde_json::from_str(&told(&audit(folder.path(), &["-o", "json", "--only", "MS1001", "."]))).expect("JSON");
+    assert_eq!(json["findings"][0]["guide"], "configuration_drift");
+    let junit = told(&audit(folder.path(), &["-o", "junit", "--only", "MS1001", "."]));
+    assert!(junit.contains("<property name=\"guide\" value=\"configuration_drift\"/>"), "{junit}");
+    let forged =
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: \"a\\n0 objects: 0 errors\"}\nspec: {}\n";
+    fs::write(folder.path().join("forged.yaml"), forged).expect("written");
+    let table = told(&audit(folder.path(), &["forged.yaml"]));
+    assert!(!table.lines().any(|line| line.starts_with("0 objects")), "{table}");
 }

@@ -65,6 +65,8 @@ pub(super) struct Audit<'a> {
 struct FindingJson<'a> {
     /// The check, MSnnnn; docs/audit.md lists them.
     code: &'static str,
+    /// The item of the scorecard that it belongs to: mtls, tracing.
+    guide: &'static str,
     /// How grave.
     #[schemars(extend("enum" = names(&SEVERITIES, Severity::as_str)))]
     severity: &'static str,
@@ -360,6 +362,7 @@ fn finding(one: &Finding) -> FindingJson<'_> {
     let Finding { code, severity, subject, file, line, field, message, evidence, fix, suppressed } = one;
     FindingJson {
         code,
+        guide: crate::audit::guide::item(code),
         severity: severity.as_str(),
         subject,
         file: file.as_deref(),

@@ -250,7 +250,9 @@ fn loosened(scene: &Scene<'_>, found: &mut Found<'_>) {
                 let message = format!(
                     "the mesh demands mutual TLS (STRICT); {how} lets callers in without an identity on port {port}"
                 );
-                found.at(policy, &format!("spec.portLevelMtls.{port}.mode"), message);
+                found
+                    .at(policy, &format!("spec.portLevelMtls.{port}.mode"), message)
+                    .fix(format!("portLevelMtls:\n  {port}:\n    mode: STRICT"));
             }
         }
     }
@@ -268,13 +270,21 @@ fn token_optional(scene: &Scene<'_>, found: &mut Found<'_>) {
                 || keys.into_iter().any(|key| key.starts_with("request.auth."))
         })
     };
+    // Where routes ask for a claim, calls without a token find none.
+    let routed_by_claim = scene.mesh.of_kind(Kind::VirtualService).any(|route| {
+        let rules =
+            route.list("spec.http").iter().flat_map(|rule| rule.get("match").map(Node::items).unwrap_or_default());
+        let headers = rules.flat_map(|one| one.get("headers").map(Node::entries).unwrap_or_default());
+        headers.filter_map(|(key, _)| key.as_str()).any(|key| key.starts_with("@request.auth."))
+    });
     for request in scene.mesh.of_kind(Kind::RequestAuthentication).filter(|one| !one.list("spec.jwtRules").is_empty()) {
         let near = |policy: &&Resource| {
             policy.id.namespace == request.id.namespace || policy.id.namespace == scene.options.root_namespace
         };
         if !scene.mesh.of_kind(Kind::AuthorizationPolicy).filter(near).any(demands) {
             let message = "bad tokens are refused, and calls without a token pass: no AuthorizationPolicy here asks for requestPrincipals";
-            found.at(request, "spec.jwtRules", message).fix(
+            let severity = if routed_by_claim { Severity::Info } else { Severity::Warning };
+            found.at(request, "spec.jwtRules", message).severity(severity).fix(
                 "kind: AuthorizationPolicy\nspec:\n  action: DENY\n  rules:\n  - from:\n    - source:\n        notRequestPrincipals: [\"*\"]",
             );
         }
@@ -302,7 +312,10 @@ fn selects_nothing(scene: &Scene<'_>, found: &mut Found<'_>) {
             let Some(labels) = selector(policy) else { continue };
             let near: Vec<_> =
                 workloads.iter().filter(|one| one.resource.id.namespace == policy.id.namespace).collect();
-            if !near.is_empty() && !near.iter().any(|one| selects(&labels, &one.labels)) {
+            let chosen = near.iter().any(|one| selects(&labels, &one.labels))
+                || !scene.index.selected(&labels, &policy.id.namespace).is_empty()
+                || scene.index.beyond(&labels, Some(&policy.id.namespace));
+            if !near.is_empty() && !chosen {
                 let message = format!(
                     "no workload of namespace {} has these labels: the policy does nothing",
                     policy.id.namespace

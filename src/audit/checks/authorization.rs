@@ -7,7 +7,7 @@ use super::kiali_context::{
 };
 use crate::audit::{Found, Scene};
 use crate::mesh::select::selects;
-use crate::mesh::{Kind, Resource};
+use crate::mesh::{Kind, Resource, generated};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -188,7 +188,8 @@ fn principals(scene: &Scene<'_>, found: &mut Found<'_>) {
             let Some((domain, namespace, account)) = parts(principal) else { return };
             let there = account == "default"
                 || scene.mesh.get(Kind::ServiceAccount, namespace, account).is_some()
-                || used.iter().any(|(place, name)| place == namespace && name == account);
+                || used.iter().any(|(place, name)| place == namespace && name == account)
+                || generated(scene.mesh).any(|one| one.gateway.id.namespace == namespace && one.account == account);
             if domains.iter().any(|own| own == domain) && !there {
                 found.at(
                     policy,
@@ -290,6 +291,7 @@ fn hosts(scene: &Scene<'_>, found: &mut Found<'_>) {
 }
 
 fn uncovered(scene: &Scene<'_>, found: &mut Found<'_>) {
+    let domains = trust_domains(scene);
     // A mesh that does not use authorization at all is the scorecard's matter.
     if policies(scene).next().is_none() {
         return;
@@ -309,10 +311,11 @@ fn uncovered(scene: &Scene<'_>, found: &mut Found<'_>) {
             found.at(workload.resource, "", message).fix(format!(
                 "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: {}\n  namespace: {}\n\
                  spec:\n  selector:\n    matchLabels:\n{}\n  rules:\n  - from:\n    - source:\n        principals:\n        \
-                 - cluster.local/ns/{}/sa/CALLER # all who call, for others are then refused: MS2022 lists those seen",
+                 - {}/ns/{}/sa/CALLER # all who call, for others are then refused: MS2022 lists those seen",
                 id.name,
                 id.namespace,
                 labels.join("\n"),
+                domains[0],
                 id.namespace
             ));
         }

@@ -15,15 +15,15 @@ use crate::yaml::Node;
 pub(super) const CHECKS: &[Check] = &[
     Check {
         code: "MS0301",
-        severity: Severity::Warning,
-        title: "TLS to a host without verifying it",
+        severity: Severity::Info,
+        title: "TLS to a host without saying who may sign for it",
         also: &["IST0128"],
         run: unverified,
     },
     Check {
         code: "MS0302",
-        severity: Severity::Warning,
-        title: "TLS to a port without verifying the server",
+        severity: Severity::Info,
+        title: "TLS to a port without saying who may sign for it",
         also: &["IST0129"],
         run: unverified_ports,
     },
@@ -53,13 +53,16 @@ fn takes_any<'a>(rule: &Resource, tls: Option<&'a Node>) -> Option<&'a str> {
     (text("caCertificates").is_none() && !secret && !wanted).then_some(mode)
 }
 
+/// Since Istio 1.21 `VERIFY_CERTIFICATE_AT_CLIENT` is on unless it is turned off.
+const BELIEVED: &str = "any public authority may have signed for the server, and before Istio 1.21 (or with \
+     VERIFY_CERTIFICATE_AT_CLIENT=false) whoever answers is believed";
 const FIX: &str = "tls:\n  mode: SIMPLE\n  caCertificates: /etc/ssl/certs/ca-certificates.crt # or \"system\"";
 
 fn unverified(scene: &Scene<'_>, found: &mut Found<'_>) {
     for rule in scene.mesh.of_kind(Kind::DestinationRule) {
         if let Some(mode) = takes_any(rule, rule.at("spec.trafficPolicy.tls")) {
             let host = rule.text("spec.host").unwrap_or_default();
-            let message = format!("TLS {mode} to {host} has no caCertificates: whoever answers is believed");
+            let message = format!("TLS {mode} to {host} has no caCertificates: {BELIEVED}");
             found.at(rule, "spec.trafficPolicy.tls", message).fix(FIX);
         }
     }
@@ -71,7 +74,7 @@ fn unverified_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
             let Some(mode) = takes_any(rule, port.get("tls")) else { continue };
             let host = rule.text("spec.host").unwrap_or_default();
             let number = port.get("port").and_then(|port| port.get("number")).and_then(Node::as_str).unwrap_or("?");
-            let message = format!("TLS {mode} to {host}:{number} has no caCertificates: whoever answers is believed");
+            let message = format!("TLS {mode} to {host}:{number} has no caCertificates: {BELIEVED}");
             found.at(rule, &format!("spec.trafficPolicy.portLevelSettings[{at}].tls"), message).fix(FIX);
         }
     }
@@ -80,7 +83,8 @@ fn unverified_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
 fn hosts(scene: &Scene<'_>, found: &mut Found<'_>) {
     for rule in scene.mesh.of_kind(Kind::DestinationRule) {
         let host = rule.text("spec.host").unwrap_or_default();
-        if scene.index.hosts.find(host, &rule.id.namespace, rule.list("spec.exportTo")).is_none() {
+        let hosts = &scene.index.hosts;
+        if hosts.find(host, &rule.id.namespace, rule.list("spec.exportTo")).is_none() && !hosts.any_under(host) {
             let message = format!("no Service or ServiceEntry answers to {host}: the rule changes nothing");
             found.at(rule, "spec.host", message);
         }

@@ -6,7 +6,7 @@ use super::Check;
 use super::kiali_context::{items, namespaces, word};
 use crate::audit::{Found, Scene};
 use crate::mesh::select::selects;
-use crate::mesh::{Kind, Resource};
+use crate::mesh::{ISTIO_CLASSES, Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -76,8 +76,6 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-/// Classes that Istio and its siblings make by themselves.
-const OWN_CLASSES: [&str; 4] = ["istio", "istio-remote", "istio-waypoint", "istio-east-west"];
 const ROUTES: [Kind; 5] = [Kind::HttpRoute, Kind::GrpcRoute, Kind::TcpRoute, Kind::TlsRoute, Kind::LinkerdHttpRoute];
 
 fn routes<'a>(scene: &Scene<'a>) -> impl Iterator<Item = &'a Resource> {
@@ -111,10 +109,17 @@ fn services_of(route: &Resource) -> Vec<(String, &str, &str, bool)> {
     all
 }
 
+/// Whether it can be said that an object of a kind is not there: a cluster told all, files tell it when they hold one.
+fn told(scene: &Scene<'_>, route: &Resource, kind: Kind) -> bool {
+    route.place.file.is_none() || scene.mesh.of_kind(kind).next().is_some()
+}
+
 fn parents(scene: &Scene<'_>, found: &mut Found<'_>) {
     for route in routes(scene) {
         for (at, namespace, name, _) in gateways_of(route) {
-            if scene.mesh.get(Kind::KubernetesGateway, namespace, name).is_none() {
+            if told(scene, route, Kind::KubernetesGateway)
+                && scene.mesh.get(Kind::KubernetesGateway, namespace, name).is_none()
+            {
                 let message = format!(
                     "there is no Gateway {namespace}/{name} (gateway.networking.k8s.io): the route takes no traffic from it"
                 );
@@ -128,9 +133,12 @@ fn backends(scene: &Scene<'_>, found: &mut Found<'_>) {
     for route in routes(scene) {
         for (path, namespace, name, _) in services_of(route) {
             let Some(service) = scene.mesh.get(Kind::Service, namespace, name) else {
-                let message =
-                    format!("there is no Service {namespace}/{name}: its share of calls is answered with status 500");
-                found.at(route, &path, message);
+                if told(scene, route, Kind::Service) {
+                    let message = format!(
+                        "there is no Service {namespace}/{name}: its share of calls is answered with status 500"
+                    );
+                    found.at(route, &path, message);
+                }
                 continue;
             };
             let Some(port) = route.text(&format!("{path}.port")) else { continue };
@@ -210,7 +218,7 @@ fn classes(scene: &Scene<'_>, found: &mut Found<'_>) {
     }
     for gateway in scene.mesh.of_kind(Kind::KubernetesGateway) {
         let Some(class) = gateway.text("spec.gatewayClassName") else { continue };
-        if !OWN_CLASSES.contains(&class) && scene.mesh.get(Kind::GatewayClass, "", class).is_none() {
+        if !ISTIO_CLASSES.contains(&class) && scene.mesh.get(Kind::GatewayClass, "", class).is_none() {
             found.at(
                 gateway,
                 "spec.gatewayClassName",
@@ -238,6 +246,11 @@ fn grants(scene: &Scene<'_>, found: &mut Found<'_>) {
 fn ungranted(scene: &Scene<'_>, found: &mut Found<'_>) {
     for route in routes(scene).filter(|route| route.id.kind != Kind::LinkerdHttpRoute) {
         for (path, namespace, name, _) in services_of(route).into_iter().filter(|one| one.3) {
+            // Files that hold nothing of that namespace say nothing of its grants either.
+            let near = scene.mesh.get(Kind::Service, namespace, name).is_some();
+            if !near && !told(scene, route, Kind::ReferenceGrant) {
+                continue;
+            }
             let info = route.id.kind.info();
             let from = |one: &Node| {
                 word(one, "kind") == Some(info.name)

@@ -8,8 +8,8 @@ use super::Check;
 use crate::audit::traffic::names;
 use crate::audit::{Found, Scene};
 use crate::mesh::hosts::HostMap;
-use crate::mesh::select::{Labels, selects, written};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::select::{Labels, Workload, selects, written};
+use crate::mesh::{Kind, Resource, ResourceId};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -81,8 +81,8 @@ pub(super) fn pods(scene: &Scene<'_>, gateway: &Resource) -> Vec<Pods> {
             let id = &workload.resource.id;
             let services = scene.index.services_of(&id.namespace, &workload.labels);
             let tcp = |port: &&Node| port.get("protocol").and_then(Node::as_str).unwrap_or("TCP") == "TCP";
-            let number = |port: &Node| port.get("port")?.as_str()?.parse().ok();
-            let ports = services.iter().flat_map(|one| one.list("spec.ports")).filter(tcp).filter_map(number).collect();
+            let open = |port: &Node| opened(port, workload);
+            let ports = services.iter().flat_map(|one| one.list("spec.ports")).filter(tcp).flat_map(open).collect();
             Pods { namespace: id.namespace.clone(), name: id.to_string(), labels: workload.labels.clone(), ports }
         })
         .collect();
@@ -100,10 +100,24 @@ pub(super) fn pods(scene: &Scene<'_>, gateway: &Resource) -> Vec<Pods> {
     all
 }
 
+/// The numbers under which a gateway may name a port of a Service of its pods: istiod turns the Service's own into that of
+/// the pods, and takes any other for one that the pods listen on.
+fn opened(port: &Node, pods: &Workload<'_>) -> Vec<u32> {
+    let text = |key: &str| port.get(key).and_then(Node::as_str);
+    let declared = || pods.containers().flat_map(|one| one.get("ports").map(Node::items).unwrap_or_default());
+    let of_name = |name: &str| {
+        let named = declared().find(|one| one.get("name").and_then(Node::as_str) == Some(name))?;
+        named.get("containerPort")?.as_str()?.parse().ok()
+    };
+    let target = text("targetPort").and_then(|target| target.parse().ok().or_else(|| of_name(target)));
+    text("port").and_then(|port| port.parse().ok()).into_iter().chain(target).collect()
+}
+
 fn no_pods(scene: &Scene<'_>, found: &mut Found<'_>) {
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
-        if pods(scene, gateway).is_empty() {
-            let selector = written(&gateway.map("spec.selector"));
+        let selector = gateway.map("spec.selector");
+        if pods(scene, gateway).is_empty() && !scene.index.beyond(&selector, None) {
+            let selector = written(&selector);
             found.at(
                 gateway,
                 "spec.selector",
@@ -237,29 +251,33 @@ fn scoped<'a>(written: &'a str, gateway: &'a Resource) -> (&'a str, &'a str) {
 }
 
 fn conflicts(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let mut servers: HashMap<(String, &str), HostMap<(&str, &Resource)>> = HashMap::new();
-    let listening = |gateway: &Resource| written(&gateway.map("spec.selector"));
+    let mut servers: HashMap<&str, HostMap<(&str, &Resource)>> = HashMap::new();
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
-        let selector = listening(gateway);
         for server in gateway.list("spec.servers") {
             let Some(port) = port(server) else { continue };
             for host in server.get("hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str) {
                 let (namespace, host) = scoped(host, gateway);
-                servers.entry((selector.clone(), port)).or_default().insert(host, (namespace, gateway));
+                servers.entry(port).or_default().insert(host, (namespace, gateway));
             }
         }
     }
+    let selectors: HashMap<&ResourceId, Labels> =
+        scene.mesh.of_kind(Kind::Gateway).map(|one| (&one.id, one.map("spec.selector"))).collect();
+    // What has all labels of one has those of the other.
+    let same_pods = |one: &Resource, other: &Resource| {
+        let (one, other) = (&selectors[&one.id], &selectors[&other.id]);
+        selects(one, other) || selects(other, one)
+    };
     for gateway in scene.mesh.of_kind(Kind::Gateway) {
-        let selector = listening(gateway);
         for (at, server) in gateway.list("spec.servers").iter().enumerate() {
             let Some(port) = port(server) else { continue };
-            let Some(all) = servers.get(&(selector.clone(), port)) else { continue };
+            let Some(all) = servers.get(port) else { continue };
             let mut others: BTreeMap<String, &str> = BTreeMap::new();
             for written in server.get("hosts").map(Node::items).unwrap_or_default().iter().filter_map(Node::as_str) {
                 let (own, host) = scoped(written, gateway);
                 for (namespace, other) in all.meeting(host) {
                     let together = own == "*" || *namespace == "*" || own == *namespace;
-                    if other.id != gateway.id && together {
+                    if other.id != gateway.id && together && same_pods(gateway, other) {
                         others.insert(other.id.to_string(), host);
                     }
                 }

@@ -8,10 +8,11 @@ use crate::mesh::{Kind, Resource};
 use crate::yaml::Node;
 
 /// Kinds that run workloads, and where the labels of their pods stand.
-const RUNNERS: [(Kind, &str); 4] = [
+const RUNNERS: [(Kind, &str); 5] = [
     (Kind::Deployment, "spec.template"),
     (Kind::StatefulSet, "spec.template"),
     (Kind::DaemonSet, "spec.template"),
+    (Kind::Rollout, "spec.template"),
     (Kind::Pod, ""),
 ];
 

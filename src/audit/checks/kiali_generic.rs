@@ -1,6 +1,6 @@
 //! Things of several kinds that go wrong without a word: exports, weights, entries, sidecars, ports, open doors, secrets.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::Check;
 use super::kiali_context::{items, namespaces, registered, texts, word, workloads};
@@ -63,7 +63,7 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         code: "MS0350",
-        severity: Severity::Warning,
+        severity: Severity::Info,
         title: "a subset without labels is the whole service",
         also: &["KIA0209"],
         run: subset_labels,
@@ -358,7 +358,7 @@ fn target_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
         for (at, port) in service.list("spec.ports").iter().enumerate().filter(|_| !declared.is_empty()) {
             let Some(target) = word(port, "targetPort").or(word(port, "port")) else { continue };
             let there = |one: &&Node| word(one, "containerPort") == Some(target) || word(one, "name") == Some(target);
-            if !declared.iter().any(there) {
+            if !declared.iter().any(there) && !opened_by_gateway(scene, &selected[0].labels, target) {
                 let message = format!(
                     "no container of {} declares port {target}: calls may find nobody listening",
                     selected[0].resource.id
@@ -367,6 +367,14 @@ fn target_ports(scene: &Scene<'_>, found: &mut Found<'_>) {
             }
         }
     }
+}
+
+/// Whether an Istio Gateway makes pods with these labels listen on a port: none of their containers need declare it.
+fn opened_by_gateway(scene: &Scene<'_>, labels: &BTreeMap<String, String>, port: &str) -> bool {
+    scene.mesh.of_kind(Kind::Gateway).any(|gateway| {
+        let mut servers = gateway.list("spec.servers").iter().filter_map(|one| one.get("port"));
+        selects(&gateway.map("spec.selector"), labels) && servers.any(|one| word(one, "number") == Some(port))
+    })
 }
 
 fn groups(scene: &Scene<'_>, found: &mut Found<'_>) {

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Check;
 use crate::audit::{Found, Scene};
 use crate::mesh::effective::{selector, targeted};
-use crate::mesh::select::{selects, written};
-use crate::mesh::{Kind, Resource};
+use crate::mesh::select::{Labels, selects, written};
+use crate::mesh::{Kind, Resource, generated};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -107,15 +107,14 @@ fn idle_policies(scene: &Scene<'_>, found: &mut Found<'_>) {
         } else {
             scene.index.selected(&labels, &policy.id.namespace)
         };
-        if chosen.iter().any(|one| scene.index.in_mesh(one) || one.ambient()) {
+        let place = (!wide).then_some(policy.id.namespace.as_str());
+        if chosen.iter().any(|one| scene.index.meshed(one)) || scene.index.beyond(&labels, place) {
             continue;
         }
-        let place = if wide { "the mesh".to_owned() } else { format!("namespace {}", policy.id.namespace) };
+        let place = if wide { String::new() } else { format!(" in namespace {}", policy.id.namespace) };
         let message = match written(&labels).as_str() {
-            "" => format!("no workload of the mesh runs in {place}: the policy protects nothing"),
-            labels => {
-                format!("no workload of the mesh in {place} has the labels {labels}: the policy protects nothing")
-            }
+            "" => format!("no workload of the mesh runs{place}: the policy protects nothing"),
+            labels => format!("no workload of the mesh{place} has the labels {labels}: the policy protects nothing"),
         };
         found.at(policy, selector_path(Kind::AuthorizationPolicy), message);
     }
@@ -132,7 +131,8 @@ fn idle_sidecars(scene: &Scene<'_>, found: &mut Found<'_>) {
 fn idle(scene: &Scene<'_>, found: &mut Found<'_>, kind: Kind) {
     for resource in scene.mesh.of_kind(kind).filter(|one| !targeted(one)) {
         let labels = selector(resource);
-        if !labels.is_empty() && scene.index.selected(&labels, &resource.id.namespace).is_empty() {
+        let nobody = scene.index.selected(&labels, &resource.id.namespace).is_empty();
+        if !labels.is_empty() && nobody && !scene.index.beyond(&labels, Some(&resource.id.namespace)) {
             let (namespace, labels) = (&resource.id.namespace, written(&labels));
             let message =
                 format!("no workload of namespace {namespace} has the labels {labels}: this holds for nothing");
@@ -229,25 +229,41 @@ fn ambient_sidecars(scene: &Scene<'_>, found: &mut Found<'_>) {
 
 const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 
+/// Gateways of the Gateway API whose pods a policy's selector chooses: those that run, and those that istiod will make.
+fn gateways_chosen(scene: &Scene<'_>, labels: &Labels, namespace: &str) -> BTreeSet<String> {
+    let running = scene.index.selected(labels, namespace);
+    let running = running.iter().filter_map(|one| one.labels.get(GATEWAY_NAME).cloned());
+    let made = generated(scene.mesh).filter(|one| one.gateway.id.namespace == namespace);
+    let made = made.filter(|one| selects(labels, &one.labels)).map(|one| one.gateway.id.name.clone());
+    running.chain(made).collect()
+}
+
 fn gateway_selectors(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let gateways: Vec<_> = scene.index.workloads.iter().filter(|one| one.labels.contains_key(GATEWAY_NAME)).collect();
-    if gateways.is_empty() {
-        return;
-    }
     for kind in [Kind::AuthorizationPolicy, Kind::RequestAuthentication, Kind::Telemetry, Kind::WasmPlugin] {
-        for policy in scene.mesh.of_kind(kind).filter(|one| !targeted(one) && one.at("spec.selector").is_some()) {
+        for policy in scene.mesh.of_kind(kind).filter(|one| !targeted(one)) {
             let labels = selector(policy);
-            let chosen = gateways.iter().filter(|one| one.resource.id.namespace == policy.id.namespace);
-            let names: BTreeSet<&String> = chosen
-                .filter(|one| selects(&labels, &one.labels))
-                .filter_map(|one| one.labels.get(GATEWAY_NAME))
-                .collect();
-            for name in names {
-                let message = format!(
-                    "the selector chooses pods of the Kubernetes Gateway {name}, for which selectors do nothing"
-                );
+            if labels.is_empty() {
+                continue;
+            }
+            for name in gateways_chosen(scene, &labels, &policy.id.namespace) {
+                let gateway = scene.mesh.get(Kind::KubernetesGateway, &policy.id.namespace, &name);
+                let waypoint = gateway.and_then(|one| one.text("spec.gatewayClassName")) == Some("istio-waypoint");
+                let (message, severity) = match waypoint {
+                    true => (
+                        format!(
+                            "the selector chooses pods of the waypoint {name}, which reads only policies that name it or a service: this one does nothing there"
+                        ),
+                        Severity::Warning,
+                    ),
+                    false => (
+                        format!(
+                            "the selector chooses pods of the Kubernetes Gateway {name}: they take it only as long as istiod runs with ENABLE_SELECTOR_BASED_K8S_GATEWAY_POLICY, which is on today"
+                        ),
+                        Severity::Info,
+                    ),
+                };
                 let fix = format!("targetRefs:\n- group: gateway.networking.k8s.io\n  kind: Gateway\n  name: {name}");
-                found.at(policy, "spec.selector", message).fix(fix);
+                found.at(policy, "spec.selector", message).fix(fix).severity(severity);
             }
         }
     }

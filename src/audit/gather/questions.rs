@@ -9,6 +9,9 @@ mod linkerd;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// Whether a server has series that stand for taking spans, be there any or not.
+pub(super) const TAKES_SPANS: &str = "count({__name__=~\"traces_spanmetrics_calls_total|meshscope_.+\"})";
+
 /// Labels whose cost is asked at most: each is three questions over all series of requests.
 const LABELS_MAX: usize = 8;
 /// Ends of requests, as access logs call them, that a policy made.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::audit::Report;
+use crate::audit::{Report, guide};
 use crate::model::{Finding, Severity};
 
 /// The document. Notes pass; warnings and errors fail; what is suppressed is skipped with its reason.
@@ -51,11 +51,13 @@ fn case(file: &str, finding: &Finding) -> String {
     if let Some(fix) = fix {
         body.push_str(&format!("\ninstead:\n{fix}"));
     }
+    let guide = guide::item(code);
+    text.push_str(&format!(">\n      <properties><property name=\"guide\" value=\"{guide}\"/></properties>\n"));
     text.push_str(&match (suppressed, severity) {
-        (Some(reason), _) => format!(">\n      <skipped message=\"{}\"/>\n    </testcase>\n", escaped(reason)),
-        (None, Severity::Info) => format!(">\n      <system-out>{}</system-out>\n    </testcase>\n", escaped(&body)),
+        (Some(reason), _) => format!("      <skipped message=\"{}\"/>\n    </testcase>\n", escaped(reason)),
+        (None, Severity::Info) => format!("      <system-out>{}</system-out>\n    </testcase>\n", escaped(&body)),
         (None, _) => format!(
-            ">\n      <failure type=\"{severity}\" message=\"{}\">{}</failure>\n    </testcase>\n",
+            "      <failure type=\"{severity}\" message=\"{}\">{}</failure>\n    </testcase>\n",
             escaped(message),
             escaped(&body)
         ),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use crate::audit::{Report, checks};
+use crate::audit::{Report, checks, guide};
 use crate::model::{Finding, Severity, fnv1a};
 
 const SCHEMA: &str = "https://json.schemastore.org/sarif-2.1.0.json";
@@ -56,7 +56,7 @@ fn rule(check: &crate::audit::Check) -> Value {
         "fullDescription": { "text": check.title },
         "help": { "text": text, "markdown": text },
         "defaultConfiguration": { "level": level(check.severity) },
-        "properties": { "tags": ["service-mesh"], "precision": "high" },
+        "properties": { "tags": ["service-mesh", guide::item(check.code)], "precision": "high" },
     })
 }
 

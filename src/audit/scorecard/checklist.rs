@@ -123,15 +123,24 @@ fn told(ground: &Ground<'_>) -> Option<(usize, usize, usize, Vec<String>)> {
     Some((declared.len(), with_series, with_spans, silent))
 }
 
+const NO_SPANS: &str = "the server takes no spans";
+
+/// Whether nothing can be said of spans.
+fn takes_no_spans(ground: &Ground<'_>) -> bool {
+    ground.scene.observed.is_some_and(|one| one.takes_no_spans)
+}
+
 pub(super) fn observability(ground: &Ground<'_>) -> Measured {
     let Some((declared, series, spans, silent)) = told(ground) else { return unknown(NO_TRAFFIC, "") };
     if declared == 0 {
         return unknown("no workload of the mesh is declared here", "");
     }
-    let mut shares = vec![ratio(series, declared), ratio(spans, declared)];
+    let is_blind = takes_no_spans(ground);
+    let mut shares = vec![ratio(series, declared)];
+    shares.extend((!is_blind).then(|| ratio(spans, declared)));
     let mut evidence = vec![
         format!("{series} of {declared} workloads were seen in metrics"),
-        format!("{spans} of {declared} workloads sent spans"),
+        if is_blind { NO_SPANS.to_owned() } else { format!("{spans} of {declared} workloads sent spans") },
         "access logs are not counted: meshscope does not take them from metrics".to_owned(),
     ];
     if ground.namespace.is_none()
@@ -142,7 +151,7 @@ pub(super) fn observability(ground: &Ground<'_>) -> Measured {
     }
     let next = match silent.is_empty() {
         false => format!("look why nothing is known of {}", crate::audit::traffic::names(silent)),
-        true if spans < declared => "let all workloads send spans (Telemetry tracing)".to_owned(),
+        true if spans < declared && !is_blind => "let all workloads send spans (Telemetry tracing)".to_owned(),
         true => String::new(),
     };
     Measured { score: Some(shares.iter().sum::<f64>() / shares.len() as f64), evidence, next }
@@ -243,6 +252,9 @@ pub(super) fn tracing(ground: &Ground<'_>) -> Measured {
     let Some((declared, _, spans, _)) = told(ground) else { return unknown(NO_TRAFFIC, "") };
     if declared == 0 {
         return unknown("no workload of the mesh is declared here", "");
+    }
+    if takes_no_spans(ground) {
+        return unknown(NO_SPANS, "ask meshscope, and let the workloads send it their spans");
     }
     const WRONG: [&str; 2] = ["MS2070", "MS2071"];
     let wrong = ground.found(&WRONG);

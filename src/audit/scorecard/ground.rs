@@ -86,7 +86,7 @@ impl<'a> Ground<'a> {
     pub(super) fn workloads(&self) -> Vec<&'a Workload<'a>> {
         let kinds = [Kind::Deployment, Kind::StatefulSet, Kind::DaemonSet];
         let all = self.scene.index.workloads.iter().filter(|one| self.holds(&one.resource.id.namespace));
-        all.filter(|one| kinds.contains(&one.resource.id.kind) && self.scene.index.in_mesh(one)).collect()
+        all.filter(|one| kinds.contains(&one.resource.id.kind) && self.scene.index.meshed(one)).collect()
     }
 
     /// Services of this namespace that were called; those that are declared when there was no traffic to see.

@@ -85,7 +85,7 @@ fn sampling(scene: &Scene<'_>, found: &mut Found<'_>) {
 }
 
 fn silent(scene: &Scene<'_>, found: &mut Found<'_>) {
-    let Some(observed) = scene.observed.filter(|one| one.covered) else { return };
+    let Some(observed) = scene.observed.filter(|one| one.covered && !one.takes_no_spans) else { return };
     let Some((share, object, field)) = declared(scene).filter(|(share, ..)| *share > 0.0) else { return };
     let requests = sum(observed.calls.iter().filter(|one| one.side == Side::Server && one.protocol != "tcp"));
     let expected = requests * share;
@@ -96,8 +96,9 @@ fn silent(scene: &Scene<'_>, found: &mut Found<'_>) {
     found
         .at(object, &field, message)
         .seen(format!("some {} spans were to be expected of {} requests in {}", count(expected), count(requests), observed.span()))
-        .fix(
+        .fix(format!(
             "# a provider is needed: in meshConfig\nextensionProviders:\n- name: meshscope\n  opentelemetry:\n    service: \
-             meshscope.meshscope.svc.cluster.local\n    port: 4317\ndefaultProviders:\n  tracing: [meshscope]",
-        );
+             meshscope.meshscope.svc.{}\n    port: 4317\ndefaultProviders:\n  tracing: [meshscope]",
+            scene.index.domain
+        ));
 }

@@ -216,10 +216,18 @@ const LOCALITY: Shape = Shape::of(&[
 ])
 .one_of(&[&["distribute", "failover"], &["distribute", "failoverPriority"]])
 .rules(&[rules::locality]);
+/// Of Istio 1.31.
+const ZONE_AWARE: Shape = Shape::of(&[
+    field("enabled", Flag),
+    field("minClusterSize", Integer(0, u32::MAX as i64)),
+    field("failover", List(&Object(&Shape::of(&[field("from", TEXT), field("to", TEXT)])), 0)),
+    field("failoverPriority", TEXTS),
+]);
 const LOAD_BALANCER: Shape = Shape::of(&[
     field("simple", Enum(&["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"])),
     field("consistentHash", Object(&CONSISTENT_HASH)),
     field("localityLbSetting", Object(&LOCALITY)),
+    field("zoneAwareLbSetting", Object(&ZONE_AWARE)),
     field("warmupDurationSecs", SECONDS),
     field(
         "warmup",

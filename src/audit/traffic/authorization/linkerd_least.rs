@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use super::{Callers, chosen};
 use crate::audit::{Found, Scene};
-use crate::mesh::select::{Labels, label_selector};
+use crate::mesh::select::{Labels, Workload, label_selector};
 use crate::mesh::{Kind, Resource};
 use crate::model::workload::MeshKind;
 use crate::yaml::Node;
@@ -23,7 +23,7 @@ pub(super) fn least(scene: &Scene<'_>, found: &mut Found<'_>) {
             continue;
         };
         let Some(callers) = Callers::of(observed, (namespace, workload), MeshKind::Linkerd) else { continue };
-        let fix = written(&servers, (namespace, workload), (ports, selected), &callers.known);
+        let fix = written(&servers, (namespace, declared), (ports, selected), &callers.known);
         callers.tell(found, declared.resource, (namespace, workload)).fix(fix);
     }
 }
@@ -66,10 +66,17 @@ fn is_governed(scene: &Scene<'_>, namespace: &str, servers: &[&Resource]) -> boo
 /// The policy as YAML.
 fn written(
     servers: &[&Resource],
-    (namespace, workload): (&str, &str),
+    (namespace, declared): (&str, &Workload<'_>),
     (ports, (key, value)): (&BTreeSet<u16>, (&String, &String)),
     known: &BTreeSet<&str>,
 ) -> String {
+    let workload = &declared.resource.id.name;
+    // Servers name a port as the containers do; proxies tell its number.
+    let named = |name: &str| {
+        let mut all = declared.containers().flat_map(|one| one.get("ports").map(Node::items).unwrap_or_default());
+        let port = all.find(|one| one.get("name").and_then(Node::as_str) == Some(name))?;
+        port.get("containerPort")?.as_str()?.parse::<u16>().ok()
+    };
     let head = |version: &str, kind: &str, name: &str| {
         format!(
             "apiVersion: policy.linkerd.io/{version}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: {namespace}\n\
@@ -81,7 +88,8 @@ fn written(
     let mut documents = vec![format!("{callers}  identities:\n{}", identities.join("\n"))];
     for port in ports {
         let text = port.to_string();
-        let own = servers.iter().find(|one| one.text("spec.port") == Some(&text));
+        let own =
+            servers.iter().find(|one| one.text("spec.port").is_some_and(|at| at == text || named(at) == Some(*port)));
         let name = own.map_or_else(|| format!("{workload}-{port}"), |one| one.id.name.clone());
         if own.is_none() {
             let server = head("v1beta3", "Server", &name);
