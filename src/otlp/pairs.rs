@@ -84,7 +84,7 @@ impl<'a> Pairs<'a> {
     fn look_up(&mut self, at: usize, bytes: &'a [u8]) -> Result<Pair, New> {
         let hash = self.hasher.hash_one(bytes);
         let new_ones = self.columns.get(at).map_or(0, |column| column.new_ones);
-        if new_ones >= OWN_AFTER && new_ones % LOOKED_UP != 0 {
+        if new_ones >= OWN_AFTER && !new_ones.is_multiple_of(LOOKED_UP) {
             return Err(New { hash, may_repeat: false });
         }
         let known = self.places.find(hash, |(other, place)| *other == hash && self.known[*place as usize].0 == bytes);
