@@ -437,7 +437,12 @@ async function letGo(page, path) {
 /** Presses on a chart, drags and lets go; how long the range is then. */
 async function dragOver(page, place, path = /at=/) {
   await place.evaluate((one) => one.scrollIntoView({ block: "center" }));
-  const box = await place.boundingBox();
+  let box = await place.boundingBox();
+  // A refresh may have replaced the chart in between.
+  for (let tries = 0; box === null && tries < 20; tries += 1) {
+    await page.waitForTimeout(100);
+    box = await place.boundingBox();
+  }
   await page.mouse.move(box.x + box.width * 0.5, box.y + box.height / 2);
   await page.mouse.down();
   await page.mouse.move(box.x + box.width * 0.9, box.y + box.height / 2, { steps: 6 });
