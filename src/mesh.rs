@@ -22,7 +22,7 @@ mod unknown;
 pub use cluster::{FromCluster, read_cluster, resource_of};
 pub(crate) use files::SOURCE_ANNOTATION;
 pub use files::{Input, read_paths};
-pub use generated::{Generated, ISTIO_CLASSES, generated};
+pub use generated::{Generated, ISTIO_CLASSES};
 pub use index::Index;
 pub use kind::{KINDS, Kind, KindInfo, Scope};
 pub use resource::{LAST_APPLIED, Place, Resource, ResourceId, WRITTEN_BY_PROGRAMS};

@@ -6,7 +6,6 @@
 
 use super::Scene;
 use crate::model::Finding;
-use crate::yaml::Node;
 
 /// The usual mend of a code. `$NS` and `$NAME` stand for those of the object, `$DOMAIN` for the domain of the cluster's services
 /// and `$TRUST` for the mesh's trust domain.
@@ -167,8 +166,7 @@ const ONE_SIDECAR: &str = "# one Sidecar with the settings of both; the other go
 
 /// Gives findings that have no fix the usual one of their check.
 pub(super) fn apply(scene: &Scene<'_>, findings: &mut [Finding]) {
-    let domain = &scene.index.domain;
-    let trust = scene.index.mesh_setting(&["trustDomain"]).and_then(Node::as_str).unwrap_or("cluster.local");
+    let (domain, trust) = (&scene.index.domain, scene.index.trust_domain());
     for one in findings.iter_mut().filter(|one| one.fix.is_none()) {
         let Some((_, text)) = REMEDIES.iter().find(|(code, _)| *code == one.code) else { continue };
         let place = one.subject.split_once(' ').map_or(one.subject.as_str(), |(_, place)| place);

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::generated::generated;
+use super::generated::{Generated, generated};
 use super::hosts::Registry;
 use super::kind::Kind;
 use super::resource::Resource;
@@ -33,6 +33,8 @@ pub struct Index<'a> {
     pub hosts: Registry<'a>,
     /// All that runs, by kind and place.
     pub workloads: Vec<Workload<'a>>,
+    /// Pods that no object declares.
+    pub generated: Vec<Generated<'a>>,
     /// `mesh` of the ConfigMap `istio`, and the ConfigMap; none: not among the objects.
     pub mesh_config: Option<(&'a Resource, Node)>,
     /// `meshNetworks` of the ConfigMap `istio`, and the ConfigMap.
@@ -57,6 +59,7 @@ impl<'a> Index<'a> {
             hosts: Registry::new(mesh, &domain),
             domain,
             workloads: workloads(mesh),
+            generated: generated(mesh).collect(),
             mesh_networks: config(mesh, root_namespace, "meshNetworks"),
             mesh_config,
             by_label: HashMap::new(),
@@ -82,6 +85,11 @@ impl<'a> Index<'a> {
     pub fn mesh_setting(&self, path: &[&str]) -> Option<&Node> {
         let (_, node) = self.mesh_config.as_ref()?;
         path.iter().try_fold(node, |node, key| node.get(key))
+    }
+
+    /// The trust domain of the mesh.
+    pub fn trust_domain(&self) -> &str {
+        self.mesh_setting(&["trustDomain"]).and_then(Node::as_str).unwrap_or("cluster.local")
     }
 
     /// Workloads of a namespace.
@@ -147,7 +155,7 @@ impl<'a> Index<'a> {
         installed
             || machine(Kind::WorkloadEntry, "spec.labels")
             || machine(Kind::WorkloadGroup, "spec.metadata.labels")
-            || generated(self.mesh).any(|one| here(one.gateway) && selects(selector, &one.labels))
+            || self.generated.iter().any(|one| here(one.gateway) && selects(selector, &one.labels))
     }
 
     /// Whether a workload has a sidecar, or will: its own container, label and annotation decide before its namespace.

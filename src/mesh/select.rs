@@ -105,6 +105,13 @@ impl<'a> Workload<'a> {
         plain.iter().chain(init)
     }
 
+    /// The number of a port that a container names.
+    pub fn port_named(&self, name: &str) -> Option<u16> {
+        let mut ports = self.containers().flat_map(|one| one.get("ports").map(Node::items).unwrap_or_default());
+        let port = ports.find(|one| one.get("name").and_then(Node::as_str) == Some(name))?;
+        port.get("containerPort")?.as_str()?.parse().ok()
+    }
+
     /// The image of its proxy, when that is in the spec.
     pub fn proxy_image(&self) -> Option<&'a str> {
         let text = |node: &'a Node, key: &str| node.get(key).and_then(Node::as_str);

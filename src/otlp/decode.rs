@@ -205,15 +205,8 @@ impl<'a> Decoder<'a> {
                 }
                 (2, span) => {
                     let span = span.bytes()?;
-                    match self.takes(span.len()) {
-                        Ok(()) => {
-                            let read = self.wire_span(span, &origin)?;
-                            self.count(read);
-                        }
-                        Err(reason) => {
-                            self.fingerprint.add_bytes(span);
-                            self.count(Err(reason));
-                        }
+                    if !self.push(span.len(), |decoder| decoder.wire_span(span, &origin))? {
+                        self.fingerprint.add_bytes(span);
                     }
                 }
                 _ => self.fingerprint.add(field),
@@ -228,34 +221,22 @@ impl<'a> Decoder<'a> {
         Origin { scope: self.name(&scope), ..origin.clone() }
     }
 
-    /// Takes a span of that size; it is read only when it is within the limits.
+    /// Takes a span of that size; it is read only when it is within the limits. Says whether it was.
     pub(super) fn push<E>(
         &mut self,
         size_bytes: usize,
         read: impl FnOnce(&mut Self) -> Result<Result<Span, Rejection>, E>,
-    ) -> Result<(), E> {
-        let read = match self.takes(size_bytes) {
-            Ok(()) => read(self)?,
-            Err(reason) => Err(reason),
+    ) -> Result<bool, E> {
+        let beyond = match () {
+            () if self.spans.len() >= self.limits.spans_per_request => Some(Rejection::SpanLimit),
+            () if size_bytes > self.limits.span_bytes => Some(Rejection::TooLarge),
+            () => None,
         };
-        self.count(read);
-        Ok(())
-    }
-
-    /// Whether a span of that size is read.
-    fn takes(&self, size_bytes: usize) -> Result<(), Rejection> {
-        match () {
-            () if self.spans.len() >= self.limits.spans_per_request => Err(Rejection::SpanLimit),
-            () if size_bytes > self.limits.span_bytes => Err(Rejection::TooLarge),
-            () => Ok(()),
-        }
-    }
-
-    fn count(&mut self, read: Result<Span, Rejection>) {
-        match read {
+        match beyond.map_or_else(|| read(self), |reason| Ok(Err(reason)))? {
             Ok(span) => self.spans.push(span),
             Err(reason) => self.tally.reject(reason),
         }
+        Ok(beyond.is_none())
     }
 
     /// The decoded request.

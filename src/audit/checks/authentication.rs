@@ -310,12 +310,10 @@ fn selects_nothing(scene: &Scene<'_>, found: &mut Found<'_>) {
     for kind in [Kind::PeerAuthentication, Kind::RequestAuthentication] {
         for policy in scene.mesh.of_kind(kind) {
             let Some(labels) = selector(policy) else { continue };
-            let near: Vec<_> =
-                workloads.iter().filter(|one| one.resource.id.namespace == policy.id.namespace).collect();
-            let chosen = near.iter().any(|one| selects(&labels, &one.labels))
-                || !scene.index.selected(&labels, &policy.id.namespace).is_empty()
+            let has_workloads = workloads.iter().any(|one| one.resource.id.namespace == policy.id.namespace);
+            let chosen = !scene.index.selected(&labels, &policy.id.namespace).is_empty()
                 || scene.index.beyond(&labels, Some(&policy.id.namespace));
-            if !near.is_empty() && !chosen {
+            if has_workloads && !chosen {
                 let message = format!(
                     "no workload of namespace {} has these labels: the policy does nothing",
                     policy.id.namespace

@@ -7,7 +7,7 @@ use super::kiali_context::{
 };
 use crate::audit::{Found, Scene};
 use crate::mesh::select::selects;
-use crate::mesh::{Kind, Resource, generated};
+use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -189,7 +189,11 @@ fn principals(scene: &Scene<'_>, found: &mut Found<'_>) {
             let there = account == "default"
                 || scene.mesh.get(Kind::ServiceAccount, namespace, account).is_some()
                 || used.iter().any(|(place, name)| place == namespace && name == account)
-                || generated(scene.mesh).any(|one| one.gateway.id.namespace == namespace && one.account == account);
+                || scene
+                    .index
+                    .generated
+                    .iter()
+                    .any(|one| one.gateway.id.namespace == namespace && one.account == account);
             if domains.iter().any(|own| own == domain) && !there {
                 found.at(
                     policy,

@@ -104,11 +104,7 @@ pub(super) fn pods(scene: &Scene<'_>, gateway: &Resource) -> Vec<Pods> {
 /// the pods, and takes any other for one that the pods listen on.
 fn opened(port: &Node, pods: &Workload<'_>) -> Vec<u32> {
     let text = |key: &str| port.get(key).and_then(Node::as_str);
-    let declared = || pods.containers().flat_map(|one| one.get("ports").map(Node::items).unwrap_or_default());
-    let of_name = |name: &str| {
-        let named = declared().find(|one| one.get("name").and_then(Node::as_str) == Some(name))?;
-        named.get("containerPort")?.as_str()?.parse().ok()
-    };
+    let of_name = |name: &str| pods.port_named(name).map(u32::from);
     let target = text("targetPort").and_then(|target| target.parse().ok().or_else(|| of_name(target)));
     text("port").and_then(|port| port.parse().ok()).into_iter().chain(target).collect()
 }

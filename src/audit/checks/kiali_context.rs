@@ -78,7 +78,7 @@ pub(super) fn auto_mtls(scene: &Scene<'_>) -> bool {
 
 /// The trust domain and its aliases.
 pub(super) fn trust_domains(scene: &Scene<'_>) -> Vec<String> {
-    let own = scene.index.mesh_setting(&["trustDomain"]).and_then(Node::as_str).unwrap_or("cluster.local").to_owned();
+    let own = scene.index.trust_domain().to_owned();
     let aliases = scene.index.mesh_setting(&["trustDomainAliases"]).map(Node::items).unwrap_or_default();
     [own].into_iter().chain(aliases.iter().filter_map(|one| one.as_str().map(str::to_owned))).collect()
 }

@@ -9,7 +9,7 @@ use super::Check;
 use crate::audit::{Found, Scene};
 use crate::mesh::effective::{selector, targeted};
 use crate::mesh::select::{Labels, selects, written};
-use crate::mesh::{Kind, Resource, generated};
+use crate::mesh::{Kind, Resource};
 use crate::model::Severity;
 use crate::yaml::Node;
 
@@ -233,7 +233,7 @@ const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
 fn gateways_chosen(scene: &Scene<'_>, labels: &Labels, namespace: &str) -> BTreeSet<String> {
     let running = scene.index.selected(labels, namespace);
     let running = running.iter().filter_map(|one| one.labels.get(GATEWAY_NAME).cloned());
-    let made = generated(scene.mesh).filter(|one| one.gateway.id.namespace == namespace);
+    let made = scene.index.generated.iter().filter(|one| one.gateway.id.namespace == namespace);
     let made = made.filter(|one| selects(labels, &one.labels)).map(|one| one.gateway.id.name.clone());
     running.chain(made).collect()
 }

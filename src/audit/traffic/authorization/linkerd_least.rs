@@ -71,12 +71,6 @@ fn written(
     known: &BTreeSet<&str>,
 ) -> String {
     let workload = &declared.resource.id.name;
-    // Servers name a port as the containers do; proxies tell its number.
-    let named = |name: &str| {
-        let mut all = declared.containers().flat_map(|one| one.get("ports").map(Node::items).unwrap_or_default());
-        let port = all.find(|one| one.get("name").and_then(Node::as_str) == Some(name))?;
-        port.get("containerPort")?.as_str()?.parse::<u16>().ok()
-    };
     let head = |version: &str, kind: &str, name: &str| {
         format!(
             "apiVersion: policy.linkerd.io/{version}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: {namespace}\n\
@@ -88,8 +82,9 @@ fn written(
     let mut documents = vec![format!("{callers}  identities:\n{}", identities.join("\n"))];
     for port in ports {
         let text = port.to_string();
-        let own =
-            servers.iter().find(|one| one.text("spec.port").is_some_and(|at| at == text || named(at) == Some(*port)));
+        // Servers may name a port as the containers do; proxies tell its number.
+        let is_own = |at: &str| at == text || declared.port_named(at) == Some(*port);
+        let own = servers.iter().find(|one| one.text("spec.port").is_some_and(is_own));
         let name = own.map_or_else(|| format!("{workload}-{port}"), |one| one.id.name.clone());
         if own.is_none() {
             let server = head("v1beta3", "Server", &name);
