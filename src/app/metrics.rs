@@ -385,6 +385,7 @@ fn add_head(metrics: &mut Metrics, head: &Head) -> Arc<Mutex<HeadStats>> {
         metrics.add(Kind::Counter, (name, label), help, read);
     };
     counter("head_accepted_samples", None, "Samples stored in memory.", |c| &c.samples_accepted);
+    counter("head_expired_samples", None, "Samples that left the window of memory in order.", |c| &c.samples_expired);
     counter("head_created_series", None, "Series made.", |c| &c.series_created);
     counter("head_removed_series", None, "Series forgotten, without samples.", |c| &c.series_removed);
     counter("head_refused_series", None, "Series refused because of the limit.", |c| &c.series_refused);
@@ -410,12 +411,11 @@ fn add_head(metrics: &mut Metrics, head: &Head) -> Arc<Mutex<HeadStats>> {
         let read = move || field(head.counters()).load(Ordering::Relaxed) as f64;
         metrics.add(Kind::Counter, (name, label), help, read);
     };
-    let help = "Samples that memory did not take or keep, by reason.";
+    let help = "Samples that memory did not take, by reason.";
     let by = |reason| Some(("reason", reason));
     counter("head_refused_samples", by("duplicate"), help, |c| &c.samples_duplicate);
     counter("head_refused_samples", by("conflicting"), help, |c| &c.samples_conflicting);
     counter("head_refused_samples", by("out_of_order"), help, |c| &c.samples_out_of_order);
-    counter("head_refused_samples", by("expired"), help, |c| &c.samples_expired);
     sizes
 }
 
