@@ -173,8 +173,11 @@ impl Store {
             return Ok(false);
         }
         let (from, to) = (from.to_rfc3339(), to.to_rfc3339());
+        // Who writes goes through the table itself: held first, it lets nobody choose the default partition for a row that this
+        // takes out of it. Readers go on.
         let sql = format!(
-            "CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING CONSTRAINTS);
+            "LOCK TABLE ONLY {table} IN SHARE ROW EXCLUSIVE MODE;
+             CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE INCLUDING CONSTRAINTS);
              LOCK TABLE {table}_other IN ACCESS EXCLUSIVE MODE;
              WITH moved AS (
                  DELETE FROM {table}_other WHERE {time_column} >= '{from}' AND {time_column} < '{to}' RETURNING *

@@ -9,6 +9,8 @@ use meshscope::model::span::SpanBatch;
 use meshscope::model::{Labels, Timestamp};
 use meshscope::persist::{ChunkPersist, History};
 use meshscope::series::{Head, Row};
+use meshscope::store::RetentionConfig;
+use sqlx::PgConnection;
 
 use crate::chaos::Chaos;
 use crate::crash::Random;
@@ -201,22 +203,10 @@ async fn a_row_whose_partition_is_made_meanwhile_is_written_at_the_second_attemp
     let (store, mut maker) = (postgres::connect(&database).await, postgres::connection(&database).await);
     let run = "BEGIN; LOCK TABLE span_batch_other IN ACCESS EXCLUSIVE MODE";
     sqlx::raw_sql(run).execute(&mut maker).await.expect("lock the default partition");
-    let start_ns = start().as_millis() as u64 * 1_000_000;
-    let batch = SpanBatch {
-        bytes: vec![1],
-        from_ns: start_ns,
-        to_ns: start_ns + 1,
-        span_count: 1,
-        parts: Vec::new(),
-        keys: Vec::new(),
-    };
-    let (writing, again) = (store.clone(), batch.clone());
-    let writer = tokio::spawn(async move { writing.write_spans(vec![batch]).await });
+    let writing = store.clone();
+    let writer = tokio::spawn(async move { writing.write_spans(vec![small_batch()]).await });
     let mut watcher = postgres::connection(&database).await;
-    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'span_batch_other'::regclass";
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watcher).await.expect("a number") == 0 {
-        tokio::task::yield_now().await;
-    }
+    wait_for_locks(&mut watcher, "relation = 'span_batch_other'::regclass").await;
     let day = start().to_chrono().date_naive();
     let make = format!(
         "CREATE TABLE span_batch_now (LIKE span_batch INCLUDING ALL);
@@ -226,7 +216,48 @@ async fn a_row_whose_partition_is_made_meanwhile_is_written_at_the_second_attemp
     sqlx::raw_sql(sqlx::AssertSqlSafe(make)).execute(&mut maker).await.expect("make the partition");
     let refused = writer.await.expect("no panic").expect_err("the row was routed to the default partition");
     assert!(refused.is_temporary(), "{refused:?}");
-    store.write_spans(vec![again]).await.expect("the second attempt");
+    store.write_spans(vec![small_batch()]).await.expect("the second attempt");
     let stored = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM span_batch_now").fetch_one(&mut watcher).await;
     assert_eq!(stored.expect("a number"), 1);
+}
+
+/// Maintenance that has begun to make a partition keeps writers out until it is there: they are not refused.
+#[tokio::test]
+async fn a_row_that_comes_while_maintenance_makes_its_partition_is_written_at_the_first_attempt() {
+    let database = postgres::database().await;
+    let store = postgres::connect(&database).await;
+    let mut reader = postgres::connection(&database).await;
+    let read = "BEGIN; LOCK TABLE span_batch_other IN ACCESS SHARE MODE";
+    sqlx::raw_sql(read).execute(&mut reader).await.expect("read the default partition");
+    let making = store.clone();
+    let maker = tokio::spawn(async move { making.maintain(&RetentionConfig::default(), start()).await });
+    let mut watcher = postgres::connection(&database).await;
+    wait_for_locks(&mut watcher, "relation = 'span_batch_other'::regclass").await;
+    let writing = store.clone();
+    let writer = tokio::spawn(async move { writing.write_spans(vec![small_batch()]).await });
+    wait_for_locks(&mut watcher, "mode = 'RowExclusiveLock'").await;
+    sqlx::raw_sql("COMMIT").execute(&mut reader).await.expect("end the reader");
+    writer.await.expect("no panic").expect("written at once");
+    maker.await.expect("no panic").expect("made");
+    let astray = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM span_batch_other").fetch_one(&mut watcher).await;
+    assert_eq!(astray.expect("a number"), 0);
+}
+
+/// A batch of one span at the start.
+fn small_batch() -> SpanBatch {
+    let from_ns = start().as_millis() as u64 * 1_000_000;
+    SpanBatch { bytes: vec![1], from_ns, to_ns: from_ns + 1, span_count: 1, parts: Vec::new(), keys: Vec::new() }
+}
+
+/// Waits until somebody waits for such a lock of this database.
+async fn wait_for_locks(watcher: &mut PgConnection, which: &str) {
+    let waits = format!(
+        "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND {which}
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    );
+    let mut waiting = false;
+    while !waiting {
+        let asked = sqlx::query_scalar(sqlx::AssertSqlSafe(waits.clone())).fetch_one(&mut *watcher).await;
+        waiting = asked.expect("yes or no");
+    }
 }
