@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ast::{Kind, Node, ValueKind};
+use super::ast::{AggregateOp, Kind, Node, ValueKind};
 use super::build::Built;
 use super::error::ParseError;
+use super::functions::Rule;
 use super::survey::Durations;
 use super::table::Grid;
 use super::{build, plan, print, tree};
@@ -107,9 +108,20 @@ impl Expr {
         self.0.root.value
     }
 
-    /// The same as [`Expr::kind`], under the API's name for it.
-    pub fn result_type(&self) -> ValueKind {
-        self.kind()
+    /// Whether it puts the samples of an instant query in an order: `sort` and its like, `topk` and `bottomk`, outermost.
+    pub fn has_order(&self) -> bool {
+        let mut node = &*self.0.root;
+        while let Kind::Paren(inner) = &node.kind {
+            node = inner;
+        }
+        match &node.kind {
+            Kind::Aggregate(one) => matches!(one.op, AggregateOp::Topk | AggregateOp::Bottomk),
+            Kind::Call { function, .. } => {
+                use Rule::{Sort, SortByLabel, SortByLabelDesc, SortDesc};
+                matches!(function.rule, Sort | SortDesc | SortByLabel | SortByLabelDesc)
+            }
+            _ => false,
+        }
     }
 
     /// The text it was parsed from.

@@ -160,6 +160,15 @@ fn lists_selectors_for_those_who_check_rules() {
 }
 
 #[test]
+fn only_the_outermost_says_whether_an_answer_has_an_order() {
+    let ordered = ["sort(x)", "((sort_desc(x)))", "topk(3, x)", "bottomk by (job) (1, x)"];
+    let unordered = ["resort_total", "sum(topk(3, x))", "-sort(x)", "x{topk=\"sort\"}", "limitk(1, x)", "1"];
+    for query in ordered.into_iter().chain(unordered) {
+        assert_eq!(parse(query).unwrap().has_order(), ordered.contains(&query), "{query}");
+    }
+}
+
+#[test]
 fn refuses_deep_nesting_but_evaluates_what_it_accepts_on_half_a_worker_stack() {
     const WORKER_STACK_BYTES: usize = 2 * 1024 * 1024;
     let parens = |n: usize| format!("{}1{}", "(".repeat(n), ")".repeat(n));

@@ -128,16 +128,13 @@ fn share(texts: &[String; 4], range: &range::Range) -> String {
     link("explore", &queries.chain([("range", range.text.as_str()), ("at", &at)]).collect::<Vec<_>>())
 }
 
-/// Functions whose answers have an order.
-const ORDERING: [&str; 3] = ["sort", "topk", "bottomk"];
-
 async fn answer(state: &State, query: &str, range: &range::Range) -> Result<Answered, String> {
     let expr = promql::parse(query).map_err(|error| error.to_string())?;
     let answer = state.engine.instant(&*state.series, &expr, range.to, &QueryOptions::default()).await;
     let answer = answer.map_err(|error| error.to_string())?;
     let mut rows = rows(&answer);
     // As the plot names them, unless the query itself puts them in an order.
-    if !ORDERING.iter().any(|function| query.contains(function)) {
+    if !expr.has_order() {
         rows.sort();
     }
     let omitted = rows.len().saturating_sub(ROWS_MAX);
