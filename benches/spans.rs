@@ -531,7 +531,7 @@ async fn seek(store: &Store, (traces_stored, base_ns): (u64, u64)) {
     for number in 0..200_u64 {
         let wanted = trace_id(mixed(number) % traces_stored);
         let began = Instant::now();
-        let (spans, warning) = archive.trace(wanted).await;
+        let (spans, warning) = archive.trace(wanted).await.unwrap();
         took.push(began.elapsed());
         assert_eq!((spans.len() as u64, warning), (SPANS_PER_TRACE, None));
     }

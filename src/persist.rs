@@ -40,7 +40,7 @@ pub use alert_board::{
     in_sections, read_search,
 };
 pub use alert_states::{AlertStatePersist, AlertsTold, restore_alerts};
-pub use archive::{Archive, EdgeFilter, EdgeRange, EdgeSource, GraphEdges, Kept, TraceQuery};
+pub use archive::{Archive, EdgeFilter, EdgeRange, EdgeSource, GraphEdges, Kept, NotKnown, TraceQuery};
 pub use backfill::{Backfill, Backfilled};
 pub use changes::{ChangeBook, ChangePersist, Generation};
 pub use chunks::ChunkPersist;

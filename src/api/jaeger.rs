@@ -115,12 +115,10 @@ async fn operations(Shared(state): Shared<State>, params: Params) -> Result<Resp
 async fn trace(Shared(state): Shared<State>, Path(id): Path<String>) -> Result<Response, Fault> {
     let known =
         trace_id_from_hex(&id).ok_or_else(|| Fault::bad(format!("malformed trace ID {id:?}: not hexadecimal")))?;
-    let (spans, note) = state.archive.trace(known).await;
+    let found = state.archive.trace(known).await;
+    let (spans, note) = found.map_err(|unknown| Fault(StatusCode::SERVICE_UNAVAILABLE, unknown.to_string()))?;
     if spans.is_empty() {
-        return Err(match note {
-            Some(note) => Fault(StatusCode::SERVICE_UNAVAILABLE, note),
-            None => Fault(StatusCode::NOT_FOUND, "trace not found".to_owned()),
-        });
+        return Err(Fault(StatusCode::NOT_FOUND, "trace not found".to_owned()));
     }
     let trace = tokio::task::spawn_blocking(move || model::trace(&spans)).await?;
     Ok(answer(json!([trace]), 1, note))

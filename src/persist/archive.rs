@@ -60,6 +60,11 @@ pub struct TraceQuery {
     pub limit: usize,
 }
 
+/// Whether there is a trace is not known: memory has nothing of it, and what is stored could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotKnown(String);
+
 /// Reads edges, traces and alert history wherever they are. Clones share it.
 #[derive(Clone)]
 pub struct Archive {
@@ -249,8 +254,11 @@ impl Archive {
         GraphEdges { edges, from: observed_from, to, warning: range.warning }
     }
 
-    /// All spans of a trace, each once, up to `traces.trace_spans`; and why some may be missing.
-    pub async fn trace(&self, id: TraceId) -> (Vec<Span>, Option<String>) {
+    /// All spans of a trace, each once, up to `traces.trace_spans`; and why some may be missing. None: there is no such trace.
+    ///
+    /// # Errors
+    /// When nothing of it is in memory and what is stored could not be read.
+    pub async fn trace(&self, id: TraceId) -> Result<(Vec<Span>, Option<String>), NotKnown> {
         let mut spans = self.live.trace(id);
         let mut warning;
         match self.read(self.store.trace(id)).await {
@@ -267,7 +275,10 @@ impl Archive {
             spans.truncate(self.reading.trace_spans);
             warning = Some(format!("Of at least {all} spans of this trace the first {} are shown.", spans.len()));
         }
-        (spans, warning)
+        match warning {
+            Some(reason) if spans.is_empty() => Err(NotKnown(reason)),
+            warning => Ok((spans, warning)),
+        }
     }
 
     /// The newest traces that match, newest first.

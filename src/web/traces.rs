@@ -118,8 +118,9 @@ pub(super) async fn trace(Shared(state): Shared<State>, id: Result<Path<String>,
     let Some(trace_id) = trace_id_from_hex(&id) else {
         return error::bad_request(&state, "traces", format!("{id:?} is not a trace id: up to 32 hexadecimal digits"));
     };
-    let ((spans, warning), (records, of_records)) =
+    let (found, (records, of_records)) =
         tokio::join!(state.archive.trace(trace_id), state.archive.access_logs_of(trace_id));
+    let (spans, warning) = found.unwrap_or_else(|unknown| (Vec::new(), Some(unknown.to_string())));
     if spans.is_empty() && records.is_empty() {
         return match warning.or(of_records) {
             Some(warning) => {

@@ -93,7 +93,7 @@ async fn spans_of_both_transports_are_stored_found_and_counted() {
     let live = traces::Pipeline::new(traces::Config::default(), spans, outputs, Clock::system()).live();
     let (now, hour) = (Clock::system().now(), Duration::from_secs(3600));
     let archive = Archive::new(store.clone(), rollup, live, now, Kept { in_memory: hour, stored: hour });
-    let (spans, warning) = archive.trace([7; 16]).await;
+    let (spans, warning) = archive.trace([7; 16]).await.expect("known");
     assert_eq!((spans.len(), warning), (2, None));
     let search = |service: &str, operation: Option<&str>| TraceQuery {
         from: now - hour,

@@ -80,6 +80,9 @@ async fn while_postgresql_is_away_nothing_is_acknowledged_and_nothing_is_lost() 
         assert_eq!(status, 503, "{path}: {body}");
         assert!(body.contains("PostgreSQL"), "{path}: {body}");
     }
+    let (status, page) = app.get(&format!("/traces/compare?a={unknown}&b={unknown}")).await;
+    assert_eq!(status, 200);
+    assert!(page.contains("is not known") && !page.contains("never received"), "{page}");
     // Clients come again, with the same spans and records; some in a request of other bytes.
     assert_eq!(post(&app, "traces", &spans(2, start_ns)).await, (503, true));
     assert_eq!(post(&app, "logs", &record(2, start_ns)).await, (503, true));

@@ -66,7 +66,8 @@ async fn by_id(state: &State, ids: &[&str]) -> Result<Response, Fault> {
     let mut note = None;
     for id in ids.iter().take(LIMIT_DEFAULT) {
         let known = trace_id_from_hex(id).ok_or_else(|| Fault::bad(format!("cannot parse traceID param: {id:?}")))?;
-        let (spans, missing) = state.archive.trace(known).await;
+        let found_of = state.archive.trace(known).await;
+        let (spans, missing) = found_of.unwrap_or_else(|unknown| (Vec::new(), Some(unknown.to_string())));
         note = missing.or(note);
         if !spans.is_empty() {
             found.push(model::trace(&spans));

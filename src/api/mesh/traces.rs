@@ -220,12 +220,11 @@ pub(super) struct One {
 pub(super) async fn trace(state: State, One { id }: One) -> Outcome<Trace> {
     let known = trace_id_from_hex(&id)
         .ok_or_else(|| ApiError::BadData(format!("{id:?} is not a trace id: it needs 1 to 32 hexadecimal digits")))?;
-    let (spans, warning) = state.archive.trace(known).await;
+    let found = state.archive.trace(known).await;
+    let (spans, warning) = found
+        .map_err(|unknown| ApiError::Unavailable(format!("whether there is a trace {id} is not known. {unknown}")))?;
     if spans.is_empty() {
-        return Err(match warning {
-            Some(warning) => ApiError::Unavailable(format!("whether there is a trace {id} is not known. {warning}")),
-            None => ApiError::NotFound(format!("there is no trace {id} (it may be older than what is kept)")),
-        });
+        return Err(ApiError::NotFound(format!("there is no trace {id} (it may be older than what is kept)")));
     }
     let laid_out = tokio::task::spawn_blocking(move || {
         let tree = waterfall(&spans);

@@ -65,14 +65,9 @@ pub(super) async fn version_2(
 }
 
 /// What there is of a trace, and what may be missing of it.
-///
-/// # Errors
-/// When nothing of it is in memory and the rest could not be read: whether there is one is not known.
 async fn found(state: &State, id: &str) -> Result<(Vec<Span>, Option<String>), Fault> {
-    match state.archive.trace(parsed(id)?).await {
-        (spans, Some(note)) if spans.is_empty() => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, note)),
-        found => Ok(found),
-    }
+    let found = state.archive.trace(parsed(id)?).await;
+    found.map_err(|unknown| Fault(StatusCode::SERVICE_UNAVAILABLE, unknown.to_string()))
 }
 
 fn parsed(id: &str) -> Result<TraceId, Fault> {

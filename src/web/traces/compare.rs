@@ -69,12 +69,16 @@ pub(in crate::web) async fn compare(Shared(state): Shared<State>, Asked(asked): 
             let message = format!("{id:?} is not a trace id: up to 32 hexadecimal digits");
             return error::bad_request(&state, "traces", message);
         };
-        let (spans, warning) = state.archive.trace(trace_id).await;
-        if spans.is_empty() {
-            notes.push(format!(
-                "No span of trace {id} is kept: it was never received, or is older than traces are kept."
-            ));
-        }
+        let (spans, warning) = match state.archive.trace(trace_id).await {
+            Ok((spans, warning)) => {
+                if spans.is_empty() {
+                    let why = "it was never received, or is older than traces are kept";
+                    notes.push(format!("No span of trace {id} is kept: {why}."));
+                }
+                (spans, warning)
+            }
+            Err(unknown) => (Vec::new(), Some(format!("Whether there is a trace {id} is not known. {unknown}"))),
+        };
         frame = frame.warn(warning);
         read.push(spans);
     }
