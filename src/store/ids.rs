@@ -6,13 +6,17 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::NaiveDate;
 use md5::{Digest, Md5};
 use parking_lot::Mutex;
+use tokio::time::Instant;
 
-/// Most ids remembered of one kind; past it all are forgotten, which costs inserts that change nothing.
+/// Most ids remembered of one kind. To forget one that is wanted still costs an insert that changes nothing.
 const KNOWN_MAX: usize = 4_000_000;
+/// A series has a chunk every few hours while its proxy lives.
+const REMEMBERED: Duration = Duration::from_secs(6 * 3600);
 
 /// The id of the thing that these parts name.
 pub(super) fn id_of<P: AsRef<[u8]>>(parts: impl IntoIterator<Item = P>) -> i64 {
@@ -40,33 +44,57 @@ pub(super) struct KnownIds {
     pub(super) catalogue: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// A bounded memory of ids.
-pub(super) struct Known<K, V>(Mutex<HashMap<K, V>>);
+/// A bounded memory of ids: what nobody wrote for [`REMEMBERED`] to twice as long is forgotten.
+pub(super) struct Known<K, V>(Mutex<Generations<K, V>>);
+
+/// What was written since the last turn, and what was not since then but before it.
+struct Generations<K, V> {
+    young: HashMap<K, V>,
+    old: HashMap<K, V>,
+    turned: Instant,
+}
 
 impl<K, V> Default for Known<K, V> {
     fn default() -> Self {
-        Self(Mutex::new(HashMap::new()))
+        Self(Mutex::new(Generations { young: HashMap::new(), old: HashMap::new(), turned: Instant::now() }))
     }
 }
 
 impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Known<K, V> {
     /// Of `wanted`, the first of each key that is not stored with that value.
     pub(super) fn missing(&self, wanted: impl IntoIterator<Item = (K, V)>) -> HashSet<K> {
-        let known = self.0.lock();
-        wanted.into_iter().filter(|(key, value)| known.get(key) != Some(value)).map(|(key, _)| key).collect()
+        let known = &mut *self.0.lock();
+        wanted.into_iter().filter(|(key, value)| !known.has(*key, *value)).map(|(key, _)| key).collect()
     }
 
     /// Remembers what was committed.
     pub(super) fn add(&self, stored: impl IntoIterator<Item = (K, V)>) {
-        let mut known = self.0.lock();
-        if known.len() > KNOWN_MAX {
-            known.clear();
+        let known = &mut *self.0.lock();
+        if known.turned.elapsed() >= REMEMBERED || known.young.len() > KNOWN_MAX / 2 {
+            known.old = std::mem::take(&mut known.young);
+            known.turned = Instant::now();
         }
-        known.extend(stored);
+        known.young.extend(stored);
     }
 
     pub(super) fn clear(&self) {
-        self.0.lock().clear();
+        let known = &mut *self.0.lock();
+        (known.young, known.old) = Default::default();
+    }
+}
+
+impl<K: Copy + Eq + Hash, V: Copy + PartialEq> Generations<K, V> {
+    /// Whether it is stored with that value; then it is wanted still.
+    fn has(&mut self, key: K, value: V) -> bool {
+        if let Some(stored) = self.young.get(&key) {
+            return *stored == value;
+        }
+        let is_stored = self.old.get(&key) == Some(&value);
+        if is_stored {
+            self.old.remove(&key);
+            self.young.insert(key, value);
+        }
+        is_stored
     }
 }
 
@@ -86,7 +114,21 @@ mod tests {
         let known = Known::<i64, u8>::default();
         known.add([(1, 7)]);
         assert_eq!(known.missing([(1, 7), (1, 8), (2, 7)]), HashSet::from([1, 2]));
+        known.add([(1, 8)]);
+        assert_eq!(known.missing([(1, 7), (1, 8)]), HashSet::from([1]));
         known.clear();
-        assert_eq!(known.missing([(1, 7)]), HashSet::from([1]));
+        assert_eq!(known.missing([(1, 8)]), HashSet::from([1]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_wrote_for_long_is_forgotten() {
+        let known = Known::<i64, u8>::default();
+        known.add([(1, 0), (2, 0), (3, 0)]);
+        tokio::time::advance(REMEMBERED).await;
+        known.add([(4, 0)]);
+        assert_eq!(known.missing([(1, 0), (2, 9), (4, 0)]), HashSet::from([2]), "wanted still, or of another day");
+        tokio::time::advance(REMEMBERED).await;
+        known.add([]);
+        assert_eq!(known.missing([(1, 0), (2, 0), (3, 0), (4, 0)]), HashSet::from([2, 3]));
     }
 }
