@@ -87,6 +87,15 @@ impl Cache {
         self.page
     }
 
+    /// Bytes of memory, about.
+    pub fn size_bytes(&self) -> usize {
+        // An index, and the byte that tables keep of each hash.
+        const ENTRY_BYTES: usize = size_of::<u32>() + 1;
+        let rows = self.keys.capacity() * size_of::<Key>() + self.series.capacity() * size_of::<SeriesState>();
+        let tables = (self.by_hash.capacity() + self.by_ref.capacity()) * ENTRY_BYTES;
+        rows + tables + self.members.size_bytes() + self.shared.size_bytes()
+    }
+
     /// How many keys it knows.
     pub fn len(&self) -> usize {
         self.keys.len()

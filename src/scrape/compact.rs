@@ -74,6 +74,14 @@ impl SharedParts {
         new
     }
 
+    /// Bytes of memory, about.
+    pub fn size_bytes(&self) -> usize {
+        let blocks: usize = self.blocks.iter().map(Labels::size_bytes).sum();
+        let texts: usize = self.texts.iter().map(|text| text.len()).sum();
+        // A set of pointers, and the counts and length before each text.
+        blocks + texts + (self.blocks.len() + self.texts.len()) * 48
+    }
+
     /// Forgets what is shared so far; who holds a part keeps it.
     pub fn clear(&mut self) {
         *self = Self::default();

@@ -78,6 +78,14 @@ impl Members {
         self.members.len()
     }
 
+    /// Bytes of memory, about.
+    pub fn size_bytes(&self) -> usize {
+        let by_index = self.members.capacity() * size_of::<Member>() + self.totals.capacity() * size_of::<Total>();
+        by_index
+            + self.by_labels.capacity() * size_of::<(u64, u32)>()
+            + self.by_series.capacity() * size_of::<(u32, u32)>()
+    }
+
     /// The member with those scraped labels, made when it is new: one that adds to `series`, or only counts for edges.
     /// It counts from zero when `from_zero`, else from its first value.
     pub fn admit(

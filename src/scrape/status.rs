@@ -54,6 +54,8 @@ pub struct TargetStatus {
     pub samples_kept: u64,
     /// Series that were not there the scrape before.
     pub series_added: u64,
+    /// What is remembered of its page to read the next one: bytes of memory, about.
+    pub remembered_bytes: usize,
 }
 
 impl TargetStatus {
@@ -67,6 +69,7 @@ impl TargetStatus {
             samples_scraped: 0,
             samples_kept: 0,
             series_added: 0,
+            remembered_bytes: 0,
         }
     }
 }
@@ -107,6 +110,11 @@ impl Status {
     /// All active targets, by job, then labels.
     pub fn targets(&self) -> Vec<TargetStatus> {
         self.0.cells.read().values().map(|cell| cell.status.lock().clone()).collect()
+    }
+
+    /// Bytes of memory that the pages of all targets take between scrapes, about.
+    pub fn remembered_bytes(&self) -> usize {
+        self.0.cells.read().values().map(|cell| cell.status.lock().remembered_bytes).sum()
     }
 
     /// What discovery found last: dropped targets and its problems.

@@ -240,7 +240,7 @@ impl TargetLoop {
         status.last_error = result.err().map(|error| error.to_string());
         (status.last_scrape, status.last_duration) = (Some(at), took);
         (status.samples_scraped, status.samples_kept) = (counts.scraped, counts.kept);
-        status.series_added = counts.added;
+        (status.series_added, status.remembered_bytes) = (counts.added, self.state.cache.size_bytes());
         if let Some(reason) = &status.last_error {
             counters.failures.fetch_add(1, Ordering::Relaxed);
             debug!(target.url = %target.url, "scrape of `{}` failed: {reason}", target.url);

@@ -670,3 +670,16 @@ async fn a_target_that_is_gone_gives_back_what_counted_for_it() {
     harness.scrape_page(30, &requests("200", 500)).await;
     assert_counted(&harness, &[]);
 }
+
+#[tokio::test]
+async fn what_is_remembered_of_a_page_is_counted_and_given_back() {
+    let mut harness = Harness::new("").await;
+    let page = |series: usize| (0..series).map(|n| format!("a{{n=\"{n}\"}} 1\n")).collect::<String>();
+    let few = harness.scrape_page(0, &page(10)).await.remembered_bytes;
+    let many = harness.scrape_page(15, &page(5_000)).await.remembered_bytes;
+    assert!(few > 0 && many > few + 5_000 * 100, "{few} bytes, then {many}");
+    // More than twice of what a page has is forgotten after it.
+    let few_again = harness.scrape_page(30, &page(10)).await.remembered_bytes;
+    let fewer = harness.scrape_page(45, &page(10)).await.remembered_bytes;
+    assert!(fewer.min(few_again) < many / 4, "{many} bytes, then {few_again} and {fewer}");
+}

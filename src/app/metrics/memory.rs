@@ -14,6 +14,7 @@ use crate::telemetry::{Kind, Metrics};
 pub(super) fn add(metrics: &mut Metrics, parts: &Parts, sizes: Arc<Mutex<HeadStats>>) {
     let (head, rollup) = (parts.head.clone(), parts.rollup.clone());
     let (live, live_logs) = (parts.live.clone(), parts.live_logs.clone());
+    let targets = parts.scrape_status.clone();
     let each = move || {
         let (series, journal) = {
             let sizes = sizes.lock();
@@ -22,6 +23,7 @@ pub(super) fn add(metrics: &mut Metrics, parts: &Parts, sizes: Arc<Mutex<HeadSta
         let bytes = [
             ("series", series),
             ("journal", journal),
+            ("scrape", targets.remembered_bytes()),
             ("exemplars", head.exemplars().size_bytes()),
             ("rollup", rollup.size_bytes()),
             ("traces", live.size_bytes()),
