@@ -78,10 +78,9 @@ impl Queryable for History {
         to: Timestamp,
     ) -> BoxFuture<'_, Result<Vec<Labels>, QueryError>> {
         Box::pin(async move {
-            let any_of = if any_of.is_empty() { vec![Vec::new()] } else { any_of };
             let reading = async {
                 let mut found = HashSet::new();
-                for matchers in any_of {
+                for matchers in or_all(any_of) {
                     found.extend(self.0.stored_series(&matchers, (from, to)).await.map_err(unavailable)?);
                 }
                 Ok(found.into_iter().collect())
@@ -89,6 +88,49 @@ impl Queryable for History {
             unless_away(self.0.health(), reading).await
         })
     }
+
+    fn label_names(
+        &self,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
+        Box::pin(async move {
+            let reading = async {
+                let mut found = BTreeSet::new();
+                for matchers in or_all(any_of) {
+                    found.extend(self.0.stored_label_names(&matchers, (from, to)).await.map_err(unavailable)?);
+                }
+                Ok(found.into_iter().collect())
+            };
+            unless_away(self.0.health(), reading).await
+        })
+    }
+
+    fn label_values(
+        &self,
+        name: String,
+        any_of: Vec<Vec<Matcher>>,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
+        Box::pin(async move {
+            let reading = async {
+                let mut found = BTreeSet::new();
+                for matchers in or_all(any_of) {
+                    let values = self.0.stored_label_values(&name, &matchers, (from, to)).await;
+                    found.extend(values.map_err(unavailable)?);
+                }
+                Ok(found.into_iter().collect())
+            };
+            unless_away(self.0.health(), reading).await
+        })
+    }
+}
+
+/// Without any list of matchers, every series is asked for.
+fn or_all(any_of: Vec<Vec<Matcher>>) -> Vec<Vec<Matcher>> {
+    if any_of.is_empty() { vec![Vec::new()] } else { any_of }
 }
 
 /// Waits for `work`, but not for a server that is away, or has gone away meanwhile: memory answers alone then.

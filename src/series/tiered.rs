@@ -78,8 +78,11 @@ impl Queryable for Tiered {
     ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
         Box::pin(async move {
             let recent = self.head.label_names(any_of.clone(), from, to).await?;
-            let Some((old_from, old_to)) = before(self.head.complete_from(), from, to) else { return Ok(recent) };
-            let old = known(self.history.label_names(any_of, old_from, old_to).await)?;
+            if before(self.head.complete_from(), from, to).is_none() {
+                return Ok(recent);
+            }
+            // All of the range: history need not look at the times of what memory has too.
+            let old = known(self.history.label_names(any_of, from, to).await)?;
             Ok(sorted(old, recent))
         })
     }
@@ -93,8 +96,10 @@ impl Queryable for Tiered {
     ) -> BoxFuture<'_, Result<Vec<String>, QueryError>> {
         Box::pin(async move {
             let recent = self.head.label_values(name.clone(), any_of.clone(), from, to).await?;
-            let Some((old_from, old_to)) = before(self.head.complete_from(), from, to) else { return Ok(recent) };
-            let old = known(self.history.label_values(name, any_of, old_from, old_to).await)?;
+            if before(self.head.complete_from(), from, to).is_none() {
+                return Ok(recent);
+            }
+            let old = known(self.history.label_values(name, any_of, from, to).await)?;
             Ok(sorted(old, recent))
         })
     }

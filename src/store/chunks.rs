@@ -7,6 +7,8 @@
 //! together, so that a crash neither loses nor doubles a sample.
 
 mod catalogue;
+mod labels;
+mod scope;
 mod select;
 
 use std::sync::Arc;

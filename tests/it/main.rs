@@ -78,6 +78,7 @@ mod store_damage;
 mod store_edges;
 mod store_faults;
 mod store_history;
+mod store_labels;
 mod store_metric_names;
 mod store_packs;
 mod store_persist;

@@ -30,7 +30,7 @@ pub fn labels(pairs: &[(&str, &str)]) -> Labels {
     Labels::from_pairs(pairs.iter().copied())
 }
 
-fn chunk(labels: &Labels, from: Timestamp, seconds: u64, bytes: &[u8]) -> Chunk {
+pub fn chunk(labels: &Labels, from: Timestamp, seconds: u64, bytes: &[u8]) -> Chunk {
     let to = from + Duration::from_secs(seconds);
     Chunk { label_set: label_set_id(labels), from, to, sample_count: 10, bytes: bytes.to_vec() }
 }
@@ -47,7 +47,7 @@ async fn write(writer: &mut ChunkWriter, chunks: &[(Labels, Chunk)]) -> Result<(
     writer.write(ChunkTier::Raw, chunks.iter().map(|(_, chunk)| chunk.clone()).collect()).await
 }
 
-async fn write_all(store: &meshscope::store::Store, chunks: &[(Labels, Chunk)]) {
+pub async fn write_all(store: &meshscope::store::Store, chunks: &[(Labels, Chunk)]) {
     let mut writer = store.write_chunks().await.expect("begin");
     write(&mut writer, chunks).await.expect("write");
     writer.finish().await.expect("finish");
@@ -74,7 +74,7 @@ async fn select(
     (names, chunks)
 }
 
-fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
+pub fn matcher(op: MatchOp, name: &str, value: &str) -> Matcher {
     Matcher::new(op, name, value).expect("a valid matcher")
 }
 

@@ -1,19 +1,20 @@
 //! Which series satisfy matchers, and their chunks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio::sync::mpsc;
 
 use super::super::{Store, StoreError, values};
+use super::scope::{Scope, Split};
 use super::{BUCKET_LABEL, CHUNK_SPAN_MAX, Chunk, ChunkRow, ChunkTier};
-use crate::model::{Labels, METRIC_NAME, MatchOp, Matcher, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
 
 /// Bytes of chunks that are handed over at once.
 const BATCH_BYTES: usize = 4 << 20;
 /// How far after the start of a window its last row may say that it begins.
-const PARTS_SPAN: Duration = Duration::from_millis(Chunk::PARTS_MAX as u64);
+pub(super) const PARTS_SPAN: Duration = Duration::from_millis(Chunk::PARTS_MAX as u64);
 
 /// A series that satisfies matchers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,22 +76,8 @@ impl Store {
         matchers: &[Matcher],
         (from, to): (Timestamp, Timestamp),
     ) -> Result<Vec<Labels>, StoreError> {
-        let found = self.find_series(matchers, from).await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: Vec<i64> = found.keys().copied().collect();
-        let with_chunks: Vec<i64> = sqlx::query_scalar(include_str!("../sql/label_sets_with_chunks.sql"))
-            .bind(&ids)
-            .bind(values::time(from - CHUNK_SPAN_MAX))
-            .bind(values::time(from))
-            .bind(values::time(to + PARTS_SPAN))
-            .fetch_all(self.pool())
-            .await
-            .map_err(StoreError::doing("find series with chunks"))?;
-        let with_chunks: HashSet<i64> = with_chunks.into_iter().collect();
-        let named = found.into_iter().filter(|(id, _)| with_chunks.contains(id)).flat_map(|(_, series)| series);
-        Ok(named.map(|series| series.labels).collect())
+        let found = self.find_within(matchers, from, Some((from, to))).await?;
+        Ok(found.into_values().flatten().map(|series| series.labels).collect())
     }
 
     /// Series that satisfy the matchers and have samples on or after the day of `from`, by label set.
@@ -105,9 +92,17 @@ impl Store {
         matchers: &[Matcher],
         from: Timestamp,
     ) -> Result<HashMap<i64, Vec<FoundSeries>>, StoreError> {
-        let (of_name, rest): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| &*m.name == METRIC_NAME);
-        let (of_bucket, of_labels): (Vec<&Matcher>, Vec<&Matcher>) =
-            rest.into_iter().partition(|m| &*m.name == BUCKET_LABEL);
+        self.find_within(matchers, from, None).await
+    }
+
+    /// The same; with a range only of label sets that have a chunk in it.
+    async fn find_within(
+        &self,
+        matchers: &[Matcher],
+        from: Timestamp,
+        range: Option<(Timestamp, Timestamp)>,
+    ) -> Result<HashMap<i64, Vec<FoundSeries>>, StoreError> {
+        let Split { name: of_name, bucket: of_bucket, labels: of_labels } = Split::of(matchers);
         let metrics = self.metric_names().await?;
         let metrics: HashMap<i64, &str> = (metrics.iter())
             .filter(|(_, name)| of_name.iter().all(|m| m.matches(name)))
@@ -116,12 +111,11 @@ impl Store {
         if metrics.is_empty() {
             return Ok(HashMap::new()); // a young store, or a metric that is not old: label sets need not be looked through
         }
-        let equal: serde_json::Map<String, serde_json::Value> = (of_labels.iter())
-            .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
-            .map(|m| (values::text(&m.name).into_owned(), values::text(&m.value).into_owned().into()))
-            .collect();
         let metric_ids: Vec<i64> = metrics.keys().copied().collect();
-        let label_sets = self.find_label_sets(equal.into(), &of_labels).await?;
+        let scope = Scope::of(of_labels);
+        let scope = range.into_iter().fold(scope, Scope::within);
+        let mut label_sets = HashMap::new();
+        scope.each(self, |id, labels| drop(label_sets.insert(id, labels))).await?;
         let label_set_ids: Vec<i64> = label_sets.keys().copied().collect();
         let mut rows = sqlx::query_as::<_, (i64, i64, Option<String>)>(include_str!("../sql/find_series.sql"))
             .bind(&metric_ids)
@@ -138,23 +132,6 @@ impl Store {
                 let labels = shared.iter().chain(own).collect();
                 let series = FoundSeries { metric: (*metric).to_owned(), bucket, labels };
                 found.entry(label_set).or_default().push(series);
-            }
-        }
-        Ok(found)
-    }
-
-    async fn find_label_sets(
-        &self,
-        equal: serde_json::Value,
-        matchers: &[&Matcher],
-    ) -> Result<HashMap<i64, Labels>, StoreError> {
-        let query = "SELECT label_set_id, labels FROM label_set WHERE labels @> $1";
-        let mut rows = sqlx::query_as::<_, (i64, serde_json::Value)>(query).bind(equal).fetch(self.pool());
-        let mut found = HashMap::new();
-        while let Some((id, labels)) = rows.try_next().await.map_err(StoreError::doing("read label sets"))? {
-            let labels = values::labels_from(labels)?;
-            if matchers.iter().all(|m| m.matches_labels(&labels)) {
-                found.insert(id, labels);
             }
         }
         Ok(found)
