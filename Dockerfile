@@ -5,10 +5,10 @@
 # It has no PostgreSQL: give it DATABASE_URL. docs/install.md says how it is run.
 
 FROM rust:1.94-slim-bookworm AS build
-# Node bundles the scripts of the pages, cc builds mimalloc, zstd and ring.
+# Node bundles the scripts of the pages, cc and make build jemalloc, cc zstd and ring.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends gcc libc6-dev nodejs npm \
+ && apt-get install -y --no-install-recommends gcc libc6-dev make nodejs npm \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 COPY . .

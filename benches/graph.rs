@@ -24,7 +24,7 @@ use meshscope::store::Store;
 
 /// As the program has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SERVICES: usize = 500;
 const CALLS_EACH: usize = 10;

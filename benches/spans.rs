@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 /// As the program has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Spans of one request, as SDKs send them.
 const REQUEST_SPANS: usize = 512;
