@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::super::{Store, StoreError, values};
 use super::BUCKET_LABEL;
 use super::scope::{Scope, Split};
-use crate::model::{METRIC_NAME, Matcher, Timestamp};
+use crate::model::{Labels, METRIC_NAME, Matcher, Timestamp};
 
 impl Store {
     /// Values of a label among the series that satisfy the matchers and have a chunk in the range, as far as windows tell.
@@ -20,7 +20,6 @@ impl Store {
         matchers: &[Matcher],
         range: (Timestamp, Timestamp),
     ) -> Result<BTreeSet<String>, StoreError> {
-        let doing = "read the values of a label";
         let split = Split::of(matchers);
         if [METRIC_NAME, BUCKET_LABEL].contains(&name) || !split.bucket.is_empty() {
             let series = self.stored_series(matchers, range).await?;
@@ -32,10 +31,14 @@ impl Store {
                 format!("SELECT DISTINCT l.labels ->> $8 FROM label_set l WHERE l.labels ? $8 AND {in_scope}")
             };
             let found = scope.ask::<(String,)>(sql).bind(values::text(name)).fetch_all(self.pool()).await;
-            return Ok(found.map_err(StoreError::doing(doing))?.into_iter().map(|(value,)| value).collect());
+            return Ok(found
+                .map_err(StoreError::doing("read the values of a label"))?
+                .into_iter()
+                .map(|(value,)| value)
+                .collect());
         }
         let mut found = BTreeSet::new();
-        let take = |_, labels: crate::model::Labels| {
+        let take = |_, labels: Labels| {
             if let Some(value) = labels.get(name).filter(|value| !found.contains(*value)) {
                 found.insert(value.to_owned());
             }
@@ -81,13 +84,13 @@ impl Store {
         split: Split<'m>,
         range: (Timestamp, Timestamp),
     ) -> Result<Option<Scope<'m>>, StoreError> {
-        let scope = Scope::of(split.labels).within(range);
         if split.name.is_empty() {
-            return Ok(Some(scope));
+            return Ok(Some(Scope::of(split.labels).within(range)));
         }
         let names = self.metric_names().await?;
-        let wanted = names.iter().filter(|(_, name)| split.name.iter().all(|m| m.matches(name)));
-        let ids: Vec<i64> = wanted.map(|(id, _)| *id).collect();
+        let metrics = split.metrics(&names);
+        let scope = Scope::of(split.labels).within(range);
+        let ids: Vec<i64> = metrics.into_keys().collect();
         Ok((!ids.is_empty()).then(|| scope.with_metrics(ids, range.0)))
     }
 }

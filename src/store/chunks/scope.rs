@@ -1,5 +1,7 @@
 //! Which label sets a question is about: matchers, metrics and a range, as a condition for PostgreSQL and what is checked here.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sqlx::postgres::{PgArguments, PgRow};
@@ -26,6 +28,12 @@ impl<'m> Split<'m> {
         let (name, rest): (Vec<&Matcher>, Vec<&Matcher>) = matchers.iter().partition(|m| &*m.name == METRIC_NAME);
         let (bucket, labels) = rest.into_iter().partition(|m| &*m.name == BUCKET_LABEL);
         Self { name, bucket, labels }
+    }
+
+    /// Which of these metrics are meant, by id.
+    pub(super) fn metrics<'n>(&self, names: &'n HashMap<i64, String>) -> HashMap<i64, &'n str> {
+        let wanted = names.iter().filter(|(_, name)| self.name.iter().all(|m| m.matches(name)));
+        wanted.map(|(id, name)| (*id, name.as_str())).collect()
     }
 }
 

@@ -102,18 +102,20 @@ impl Store {
         from: Timestamp,
         range: Option<(Timestamp, Timestamp)>,
     ) -> Result<HashMap<i64, Vec<FoundSeries>>, StoreError> {
-        let Split { name: of_name, bucket: of_bucket, labels: of_labels } = Split::of(matchers);
-        let metrics = self.metric_names().await?;
-        let metrics: HashMap<i64, &str> = (metrics.iter())
-            .filter(|(_, name)| of_name.iter().all(|m| m.matches(name)))
-            .map(|(id, name)| (*id, name.as_str()))
-            .collect();
+        let split = Split::of(matchers);
+        let names = self.metric_names().await?;
+        let metrics = split.metrics(&names);
         if metrics.is_empty() {
             return Ok(HashMap::new()); // a young store, or a metric that is not old: label sets need not be looked through
         }
         let metric_ids: Vec<i64> = metrics.keys().copied().collect();
-        let scope = Scope::of(of_labels);
-        let scope = range.into_iter().fold(scope, Scope::within);
+        let scope = Scope::of(split.labels);
+        let scope = match range {
+            // Of a few metrics, few label sets are looked up among the chunks.
+            Some(range) if !split.name.is_empty() => scope.within(range).with_metrics(metric_ids.clone(), from),
+            Some(range) => scope.within(range),
+            None => scope,
+        };
         let mut label_sets = HashMap::new();
         scope.each(self, |id, labels| drop(label_sets.insert(id, labels))).await?;
         let label_set_ids: Vec<i64> = label_sets.keys().copied().collect();
@@ -126,7 +128,7 @@ impl Store {
         while let Some((metric, label_set, le)) = rows.try_next().await.map_err(StoreError::doing("find series"))? {
             let bucket = le.unwrap_or_default();
             if let (Some(metric), Some(shared)) = (metrics.get(&metric), label_sets.get(&label_set))
-                && of_bucket.iter().all(|m| m.matches(&bucket))
+                && split.bucket.iter().all(|m| m.matches(&bucket))
             {
                 let own = [(METRIC_NAME, *metric), (BUCKET_LABEL, bucket.as_str())];
                 let labels = shared.iter().chain(own).collect();
